@@ -1,0 +1,104 @@
+"""Values in, values out: strict reading and writing of frozen dataclasses as TOML.
+
+A recipe holds values only: no class names, no inheritance, no interpolation. An unknown key, a wrong type or a missing
+file is a `ConfigError` that says where and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import cattrs
+import tomli_w
+from cattrs.errors import ClassValidationError, IterableValidationError, StructureHandlerNotFoundError
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A recipe or a value in it is wrong; the message names it and the remedy."""
+
+
+def _exact(kind: type) -> Any:
+    """A structure hook that accepts `kind` only: cattrs alone would turn 3.7 into 3 and "no" into True."""
+
+    def structure(value: Any, _: Any) -> Any:
+        if kind is float and type(value) is int:
+            return float(value)
+        if type(value) is not kind:
+            raise TypeError(f"needs {kind.__name__}, got {type(value).__name__} {value!r}")
+        return value
+
+    return structure
+
+
+_converter = cattrs.Converter(forbid_extra_keys=True)
+for _kind in (int, float, bool, str):
+    _converter.register_structure_hook(_kind, _exact(_kind))
+
+
+def from_dict(cls: type[T], values: dict[str, Any], where: str = "recipe") -> T:
+    """Build the dataclass `cls` from nested dicts; unknown keys and wrong types raise `ConfigError`."""
+    _reject_unknown(cls, values, where, "")
+    try:
+        return _converter.structure(values, cls)
+    except (ClassValidationError, IterableValidationError) as error:
+        raise ConfigError(f"{where}: {'; '.join(_leaves(error, ''))}") from None
+    except (TypeError, ValueError, StructureHandlerNotFoundError) as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _reject_unknown(cls: type, values: Any, where: str, path: str) -> None:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: '{path.rstrip('.')}' needs a table, got {type(values).__name__}")
+    hints, known = get_type_hints(cls), [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            advice = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown key '{path}{key}'; {advice}")
+        if is_dataclass(hints[key]):
+            _reject_unknown(hints[key], value, where, f"{path}{key}.")  # type: ignore[arg-type]
+
+
+def _leaves(error: BaseException, path: str) -> list[str]:
+    """The messages at the leaves of cattrs' exception tree, each with the dotted key it belongs to."""
+    if not isinstance(error, (ClassValidationError, IterableValidationError)):
+        return [f"'{path}' {error}" if path else str(error)]
+    out: list[str] = []
+    for inner in error.exceptions:
+        note = next((n for n in getattr(inner, "__notes__", []) if hasattr(n, "name") or hasattr(n, "index")), None)
+        step = getattr(note, "name", None) or (f"[{note.index}]" if hasattr(note, "index") else "")
+        joined = path + step if step.startswith("[") or not path else f"{path}.{step}" if step else path
+        out += _leaves(inner, joined)
+    return out
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Nested plain values (tuples become lists), ready for TOML or JSON."""
+    return {k: _plain(v) for k, v in asdict(config).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The file's values; `ConfigError` names the file when it is absent or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no recipe at {path}; give the path of a .toml file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: not a readable TOML file ({error})") from None
+
+
+def dumps_toml(values: dict[str, Any]) -> str:
+    """TOML text of nested plain values."""
+    return tomli_w.dumps(values)

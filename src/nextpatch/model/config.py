@@ -1,0 +1,101 @@
+"""What a model is made of: named sizes and the values that define one (no torch here: `--help` reads this)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Target = Literal["norm_pixels", "pixels"]
+Attention = Literal["prefix", "causal"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Widths and depths of trunk and pixel head."""
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    head_width: int
+    head_depth: int
+
+
+SIZES: dict[str, Shape] = {
+    # ours, for laptops and single GPUs: attention heads of 64, a pixel head as wide as the trunk
+    "nano": Shape(128, 6, 2, 128, 6),
+    "tiny": Shape(192, 12, 3, 192, 12),
+    "small": Shape(384, 12, 6, 384, 12),
+    "base": Shape(768, 12, 12, 768, 12),
+    "large": Shape(1024, 24, 16, 1024, 12),
+    # the paper's (Table 1; head width 2048 and depth 12 from Table 4): attention heads of 128
+    "600m": Shape(1536, 24, 12, 2048, 12),
+    "1b": Shape(2048, 24, 16, 2048, 12),
+    "3b": Shape(3072, 24, 24, 2048, 12),
+    "7b": Shape(4096, 32, 32, 2048, 12),
+}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model by name, with any width or depth replaced. A 0 means: as the named size says.
+
+    Image side lengths are in pixels, (height, width). Everything else is in the paper's terms (section 4).
+    """
+
+    size: str = "small"
+    img_size: tuple[int, int] = (224, 224)
+    patch_size: int = 14
+    in_chans: int = 3
+    embed_dim: int = 0
+    depth: int = 0
+    num_heads: int = 0
+    head_width: int = 0
+    head_depth: int = 0
+    target: Target = "norm_pixels"
+    attention: Attention = "prefix"
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise ValueError(f"unknown model size '{self.size}'; choose one of {', '.join(SIZES)}")
+        s = self.shape
+        if self.patch_size < 1 or self.in_chans < 1:
+            raise ValueError(f"patch_size {self.patch_size} and in_chans {self.in_chans} must be at least 1")
+        for name, side in zip(("height", "width"), self.img_size, strict=True):
+            if side < 1 or side % self.patch_size:
+                raise ValueError(
+                    f"image {name} {side} is not a multiple of patch_size {self.patch_size}; "
+                    f"use {max(1, round(side / self.patch_size)) * self.patch_size}"
+                )
+        if self.num_patches < 2:
+            raise ValueError(f"{self.img_size} px at patch_size {self.patch_size} is one patch; there is no next one")
+        if s.embed_dim % s.num_heads:
+            raise ValueError(f"embed_dim {s.embed_dim} is not divisible by num_heads {s.num_heads}")
+        if s.embed_dim % 4 or s.head_width % 4:
+            raise ValueError(f"embed_dim {s.embed_dim} and head_width {s.head_width} must be multiples of 4 (positions)")
+        if min(s.depth, s.num_heads, s.embed_dim, s.head_width) < 1 or s.head_depth < 0:
+            raise ValueError("widths, depths and num_heads must be positive")
+
+    @property
+    def shape(self) -> Shape:
+        """The size's widths and depths with this config's replacements."""
+        given = {k: v for k in Shape.__dataclass_fields__ if (v := getattr(self, k))}
+        return replace(SIZES[self.size], **given)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches per column and per row."""
+        return self.img_size[0] // self.patch_size, self.img_size[1] // self.patch_size
+
+    @property
+    def num_patches(self) -> int:
+        """K, the length of the sequence."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def patch_dim(self) -> int:
+        """Values in one patch: P * P * C."""
+        return self.patch_size * self.patch_size * self.in_chans
+
+    def resolved(self) -> ModelConfig:
+        """The same model with every 0 written out."""
+        return replace(self, **self.shape.__dict__)
