@@ -14,9 +14,11 @@ from typing import Any, TypeVar, get_type_hints
 
 import cattrs
 import tomli_w
+from cattrs import AttributeValidationNote, IterableValidationNote
 from cattrs.errors import ClassValidationError, IterableValidationError, StructureHandlerNotFoundError
 
 T = TypeVar("T")
+N = TypeVar("N")
 
 
 class ConfigError(ValueError):
@@ -55,27 +57,36 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str = "recipe") -> T:
 def _reject_unknown(cls: type, values: Any, where: str, path: str) -> None:
     if not isinstance(values, dict):
         raise ConfigError(f"{where}: '{path.rstrip('.')}' needs a table, got {type(values).__name__}")
-    hints, known = get_type_hints(cls), [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    hints, known = get_type_hints(cls), [f.name for f in fields(cls)]
     for key, value in values.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             advice = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
             raise ConfigError(f"{where}: unknown key '{path}{key}'; {advice}")
         if is_dataclass(hints[key]):
-            _reject_unknown(hints[key], value, where, f"{path}{key}.")  # type: ignore[arg-type]
+            _reject_unknown(hints[key], value, where, f"{path}{key}.")
 
 
 def _leaves(error: BaseException, path: str) -> list[str]:
     """The messages at the leaves of cattrs' exception tree, each with the dotted key it belongs to."""
-    if not isinstance(error, (ClassValidationError, IterableValidationError)):
+    if isinstance(error, ClassValidationError):
+        pairs = [(inner, note.name if note else "") for inner, note in _noted(error, AttributeValidationNote)]
+    elif isinstance(error, IterableValidationError):
+        pairs = [(inner, f"[{note.index}]" if note else "") for inner, note in _noted(error, IterableValidationNote)]
+    else:
         return [f"'{path}' {error}" if path else str(error)]
-    out: list[str] = []
-    for inner in error.exceptions:
-        note = next((n for n in getattr(inner, "__notes__", []) if hasattr(n, "name") or hasattr(n, "index")), None)
-        step = getattr(note, "name", None) or (f"[{note.index}]" if hasattr(note, "index") else "")
-        joined = path + step if step.startswith("[") or not path else f"{path}.{step}" if step else path
-        out += _leaves(inner, joined)
-    return out
+    return [leaf for inner, step in pairs for leaf in _leaves(inner, _join(path, step))]
+
+
+def _noted(error: BaseExceptionGroup[BaseException], kind: type[N]) -> list[tuple[BaseException, N | None]]:
+    return [
+        (inner, next((note for note in getattr(inner, "__notes__", []) if isinstance(note, kind)), None))
+        for inner in error.exceptions
+    ]
+
+
+def _join(path: str, step: str) -> str:
+    return path + step if not path or not step or step.startswith("[") else f"{path}.{step}"
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -71,7 +71,9 @@ class ModelConfig:
         if s.embed_dim % s.num_heads:
             raise ValueError(f"embed_dim {s.embed_dim} is not divisible by num_heads {s.num_heads}")
         if s.embed_dim % 4 or s.head_width % 4:
-            raise ValueError(f"embed_dim {s.embed_dim} and head_width {s.head_width} must be multiples of 4 (positions)")
+            raise ValueError(
+                f"embed_dim {s.embed_dim} and head_width {s.head_width} must be multiples of 4 (positions)"
+            )
         if min(s.depth, s.num_heads, s.embed_dim, s.head_width) < 1 or s.head_depth < 0:
             raise ValueError("widths, depths and num_heads must be positive")
 

@@ -1,0 +1,226 @@
+"""The autoregressive image model: patches -> tokens -> features -> predictions -> loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.layers import MLP, Block, LayerNorm, Rows, causal_mask, prefix_mask
+from nextpatch.model.objective import scored_mask, targets
+from nextpatch.patches import patchify, sincos_positions
+
+Mode = Literal["bidirectional", "prefix", "causal"]
+
+
+class PatchEmbed(nn.Module):
+    """Token = LayerNorm(Linear(patch)) + position; the norm comes before the position is added."""
+
+    positions: Tensor
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        dim = cfg.shape.embed_dim
+        self.proj = nn.Linear(cfg.patch_dim, dim)
+        self.norm = LayerNorm(dim)
+        self.register_buffer("positions", sincos_positions(cfg.grid, dim), persistent=False)
+
+    def forward(self, patches: Float[Tensor, "batch length values"]) -> Float[Tensor, "batch length dim"]:
+        """Tokens of the first `length` patches of each image."""
+        out: Tensor = self.norm(self.proj(patches)) + self.positions[: patches.shape[1]]
+        return out
+
+
+class Trunk(nn.Module):
+    """Blocks and the final norm."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        s = cfg.shape
+        self.blocks = nn.ModuleList(Block(s.embed_dim, s.num_heads) for _ in range(s.depth))
+        self.post_trunk_norm = LayerNorm(s.embed_dim)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch length dim"],
+        mask: Float[Tensor, "#batch 1 length length"] | None,
+        layers: Sequence[str] = ("post_trunk_norm",),
+    ) -> dict[str, Tensor]:
+        """The outputs named in `layers`: "tokens", "block_0" .. (raw residual stream), "post_trunk_norm".
+
+        Nothing after the last layer asked for is computed.
+        """
+        found = {"tokens": x} if "tokens" in layers else {}
+        for i, block in enumerate(self.blocks):
+            if len(found) == len(set(layers)):
+                return found
+            x = block(x, mask)
+            if f"block_{i}" in layers:
+                found[f"block_{i}"] = x
+        if "post_trunk_norm" in layers:
+            found["post_trunk_norm"] = self.post_trunk_norm(x)
+        return found
+
+    def rows(self, x: Float[Tensor, "batch length dim"], mask: Tensor | None, rows: Rows) -> Float[Tensor, "rows dim"]:
+        """The final norm's output at scored rows; the last block's queries, projection and MLP run only there."""
+        for block in self.blocks[:-1]:
+            x = block(x, mask)
+        last = self.blocks[-1]
+        assert isinstance(last, Block)
+        out: Tensor = self.post_trunk_norm(last.rows(x, rows))
+        return out
+
+    def layer_names(self) -> list[str]:
+        """Every name that `forward` knows, in order of depth."""
+        return ["tokens", *(f"block_{i}" for i in range(len(self.blocks))), "post_trunk_norm"]
+
+
+class HeadBlock(nn.Module):
+    """x += mlp(norm(x)), each position by itself."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = LayerNorm(dim)
+        self.mlp = MLP(dim)
+
+    def forward(self, x: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
+        """Residual MLP."""
+        out: Tensor = x + self.mlp(self.norm(x))
+        return out
+
+
+class PixelHead(nn.Module):
+    """Linear -> positions -> residual MLP blocks -> norm -> linear to the P * P * C values of the next patch.
+
+    Positions are those of the INPUT token. Source: section 4.2, Table 4.
+    """
+
+    positions: Tensor
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        s = cfg.shape
+        self.proj = nn.Linear(s.embed_dim, s.head_width)
+        self.blocks = nn.ModuleList(HeadBlock(s.head_width) for _ in range(s.head_depth))
+        self.norm = LayerNorm(s.head_width)
+        self.pred = nn.Linear(s.head_width, cfg.patch_dim)
+        self.register_buffer("positions", sincos_positions(cfg.grid, s.head_width), persistent=False)
+
+    def forward(
+        self, x: Float[Tensor, "*rows dim"], position: Int[Tensor, "*rows"] | None = None
+    ) -> Float[Tensor, "*rows values"]:
+        """Predictions from trunk features; `position` says which raster position each row has (default: 0, 1, ...)."""
+        where = self.positions[: x.shape[-2]] if position is None else self.positions.index_select(0, position)
+        h = self.proj(x) + where
+        for block in self.blocks:
+            h = block(h)
+        out: Tensor = self.pred(self.norm(h))
+        return out
+
+
+class AIM(nn.Module):
+    """Trunk and pixel head of AIM (sections 4.1 and 4.2) for images of any channel count and any grid.
+
+    Images are float, "batch channels height width", already normalized by the data's mean and std. Parameters are
+    undefined until `init_weights` or a checkpoint fills them.
+    """
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.patch_embed = PatchEmbed(cfg)
+        self.trunk = Trunk(cfg)
+        self.head = PixelHead(cfg)
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        mode: Mode = "bidirectional",
+        prefix_len: Int[Tensor, " batch"] | None = None,
+        layers: Sequence[str] = ("post_trunk_norm",),
+    ) -> dict[str, Float[Tensor, "batch patches dim"]]:
+        """Named features; downstream use is bidirectional (section 4.2). Raises ValueError for an unknown layer."""
+        known = self.trunk.layer_names()
+        if unknown := [name for name in layers if name not in known]:
+            raise ValueError(f"no layer {', '.join(unknown)}; this model has {', '.join(known)}")
+        tokens = self.patch_embed(self._patches(images))
+        out: dict[str, Tensor] = self.trunk(tokens, self._mask(mode, prefix_len, tokens), layers)
+        return out
+
+    def features(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        layers: Sequence[str],
+        mode: Mode = "bidirectional",
+        prefix_len: Int[Tensor, " batch"] | None = None,
+    ) -> dict[str, Float[Tensor, "batch patches dim"]]:
+        """`forward`, for callers who always name their layers."""
+        return self.forward(images, mode, prefix_len, layers)
+
+    def predict(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        prefix_len: Int[Tensor, " batch"] | None = None,
+        mode: Mode = "prefix",
+    ) -> Float[Tensor, "batch patches values"]:
+        """Predictions at every position, in target space: output i is for patch i+1, the last one for nothing."""
+        trunk_out = self.forward(images, mode, prefix_len)["post_trunk_norm"]
+        out: Tensor = self.head(trunk_out)
+        return out
+
+    def patch_losses(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        prefix_len: Int[Tensor, " batch"],
+        mode: Mode = "prefix",
+    ) -> Float[Tensor, "batch outputs"]:
+        """Mean squared error of the prediction of patch i+1 at entry i, 0 where it is not scored; float32."""
+        predicted = self.predict(images, prefix_len, mode)[:, :-1]
+        wanted = targets(self._patches(images)[:, 1:], self.cfg.target)
+        scored = scored_mask(prefix_len, self.cfg.num_patches).to(images.device)
+        return _squared_error(predicted, wanted).mean(dim=-1) * scored
+
+    def loss_sum(
+        self, images: Float[Tensor, "batch channels height width"], prefix_len: Int[Tensor, " batch"]
+    ) -> Float[Tensor, ""]:
+        """Sum over scored patches of their mean squared error: divide by `scored_count` of the GLOBAL batch.
+
+        Computes only what that sum needs: no token for the last patch, which no scored prediction may see; the last
+        block's queries, projection and MLP, and the head, only at scored positions, packed. Section 4.1, equation 2;
+        the paper writes a sum over all K patches, its text (and this) scores those after the prefix.
+        """
+        patches = self._patches(images)
+        scored = scored_mask(prefix_len, self.cfg.num_patches)
+        rows = Rows(scored).to(images.device)
+        tokens = self.patch_embed(patches[:, :-1])
+        mask = self._mask(self.cfg.attention, prefix_len, tokens)
+        predicted = self.head(self.trunk.rows(tokens, mask, rows), rows.position)
+        wanted = targets(patches[:, 1:].flatten(0, 1).index_select(0, rows.flat), self.cfg.target)
+        return _squared_error(predicted, wanted).sum() / self.cfg.patch_dim
+
+    def _patches(self, images: Tensor) -> Tensor:
+        if images.shape[1:] != (self.cfg.in_chans, *self.cfg.img_size):
+            needs = f"{self.cfg.in_chans} x {self.cfg.img_size[0]} x {self.cfg.img_size[1]}"
+            raise ValueError(f"the model takes images of {needs}, got {' x '.join(map(str, images.shape[1:]))}")
+        return patchify(images, self.cfg.patch_size)
+
+    @staticmethod
+    def _mask(mode: Mode, prefix_len: Tensor | None, tokens: Tensor) -> Tensor | None:
+        length, kind = tokens.shape[1], tokens.device
+        if mode == "bidirectional":
+            return None
+        if mode == "causal":
+            return causal_mask(length, kind)[None, None]
+        if prefix_len is None:
+            raise ValueError("mode 'prefix' needs prefix_len, one length per image; or use 'bidirectional' or 'causal'")
+        return prefix_mask(prefix_len, length, kind)
+
+
+def _squared_error(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Elementwise, never in half precision."""
+    wide = predicted if predicted.dtype == torch.float64 else predicted.float()
+    return (wide - wanted.to(wide.dtype)).square()

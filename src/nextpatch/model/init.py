@@ -1,0 +1,48 @@
+"""How every parameter starts."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from nextpatch.model.aim import AIM
+from nextpatch.patches import sincos_positions
+
+
+@torch.no_grad()
+def init_weights(model: AIM, seed: int) -> None:
+    """Fill every parameter and position table of `model` in place, the same for the same seed on any device.
+
+    | what                                                  | start                                       |
+    |-------------------------------------------------------|---------------------------------------------|
+    | every linear weight, the fused qkv as one matrix      | uniform(-a, a), a = sqrt(6/(fan_in+fan_out)) |
+    | every linear bias: patch projection, head in and out  | 0                                           |
+    | LayerNorm weight and bias                             | 1 and 0                                     |
+    | position tables (buffers)                             | fixed 2-D sine-cosine, not learned          |
+
+    Source: the paper gives no init; this is the authors' public answer. Works after `to_empty` on a meta-device model:
+    a parameter that this function does not know is an error, never left undefined.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        own = dict(module.named_parameters(recurse=False))
+        if isinstance(module, nn.Linear):
+            _xavier_uniform(module.weight, generator)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, nn.LayerNorm):
+            module.weight.fill_(1.0)
+            module.bias.zero_()
+        elif own:
+            raise TypeError(f"no start is defined for {', '.join(own)} of {type(module).__name__}")
+    s, grid = model.cfg.shape, model.cfg.grid
+    model.patch_embed.positions.copy_(sincos_positions(grid, s.embed_dim))
+    model.head.positions.copy_(sincos_positions(grid, s.head_width))
+
+
+def _xavier_uniform(weight: Tensor, generator: torch.Generator) -> None:
+    fan_out, fan_in = weight.shape
+    bound = math.sqrt(6.0 / (fan_in + fan_out))
+    weight.copy_(torch.empty(fan_out, fan_in).uniform_(-bound, bound, generator=generator))
