@@ -29,13 +29,13 @@ class AttentiveClassifier(nn.Module):
         """Class logits from patch features (raw block outputs, averaged over the probed layers)."""
         p = self.bn(features.flatten(0, 1)).view_as(features)
         pooled = torch.einsum("bhn,bnd->bhd", self.attention(p), p)
-        values = self.v.weight.unflatten(0, (self.num_heads, -1))
+        values = self.v.weight.view(self.num_heads, -1, self.v.in_features)
         out: Tensor = self.linear(torch.einsum("bhd,hed->bhe", pooled, values).flatten(1))
         return out
 
     def attention(self, p: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch heads patches"]:
         """Attention of each head over the patches, for features that are batch-normalized already."""
-        keys = self.k.weight.unflatten(0, (self.num_heads, -1))
+        keys = self.k.weight.view(self.num_heads, -1, self.k.in_features)
         query = self.cls_token.view(self.num_heads, -1)
         folded = torch.einsum("he,hed->hd", query, keys) / query.shape[1] ** 0.5
         return torch.einsum("hd,bnd->bhn", folded, p).softmax(dim=-1)
