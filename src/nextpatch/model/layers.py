@@ -77,7 +77,7 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "batch length dim"]:
         """Every position attends where the additive `mask` is 0 (everywhere when it is None)."""
         q, k, v = (self._split(part) for part in self.qkv(x).chunk(3, dim=-1))
-        out: Tensor = self.proj(self._merge(F.scaled_dot_product_attention(q, k, v, attn_mask=_as(mask, q))))
+        out: Tensor = self.proj(self._merge(attend(q, k, v, mask)))
         return out
 
     def rows(self, x: Float[Tensor, "batch length dim"], rows: Rows) -> Float[Tensor, "rows dim"]:
@@ -92,7 +92,7 @@ class Attention(nn.Module):
         padded = packed.new_zeros(batch * rows.window, dim).index_copy(0, rows.windowed, packed)
         q = self._split(padded.view(batch, rows.window, dim))
         causal = causal_mask(length, x.device)[length - rows.window :]
-        seen = self._merge(F.scaled_dot_product_attention(q, k, v, attn_mask=_as(causal, q)))
+        seen = self._merge(attend(q, k, v, causal))
         out: Tensor = self.proj(seen.reshape(-1, dim).index_select(0, rows.windowed))
         return out
 
@@ -141,5 +141,21 @@ def prefix_mask(prefix_len: Int[Tensor, " batch"], length: int, device: torch.de
     return causal_mask(length, device).expand(len(prefix_len), 1, -1, -1).masked_fill(in_prefix, 0.0)
 
 
-def _as(mask: Tensor | None, like: Tensor) -> Tensor | None:
-    return None if mask is None else mask.to(like.dtype)
+def attend(
+    q: Float[Tensor, "batch heads queries head_dim"],
+    k: Float[Tensor, "batch heads keys head_dim"],
+    v: Float[Tensor, "batch heads keys head_dim"],
+    mask: Tensor | None,
+) -> Float[Tensor, "batch heads queries head_dim"]:
+    """Softmax attention with an additive mask: `scaled_dot_product_attention`, written out for bfloat16 on a CPU.
+
+    There the fused kernel's backward is 2 to 10 times slower than two batched products around a float32 softmax
+    (docs/log.md); the scores are rounded to bfloat16 once more, which stays within the format's own error.
+    """
+    mask = None if mask is None else mask.to(q.dtype)
+    if q.dtype != torch.bfloat16 or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    masked = scores if mask is None else scores + mask
+    out: Tensor = masked.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
+    return out
