@@ -17,7 +17,9 @@ def patchify(
     """
     batch, channels, height, width = images.shape
     if height % patch_size or width % patch_size:
-        raise ValueError(f"{height}x{width} pixels do not divide into patches of {patch_size}; resize or pad the images")
+        raise ValueError(
+            f"{height}x{width} pixels do not divide into patches of {patch_size}; resize or pad the images"
+        )
     rows, columns = height // patch_size, width // patch_size
     cut = images.reshape(batch, channels, rows, patch_size, columns, patch_size)
     return cut.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, patch_size * patch_size * channels)

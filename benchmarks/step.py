@@ -1,0 +1,120 @@
+"""One training step: packed (ours) against plain (head and last block everywhere), interleaved, one thread.
+
+    python benchmarks/step.py [--rounds 7] [--model bench|600m-ratio|all]
+
+Both formulations share the same weights, images and prefixes, whose mean is K/2, and give the same loss. The plain one
+is what the paper's text says word by word: every token, every block and the head at every position, then a masked
+mean; its attention is PyTorch's fused kernel with an additive mask. Reported: the median over rounds of the ratio
+plain / packed within a round, for forward + backward, and again with the AdamW step included; beside it the ratio of
+counted operations, which is what a machine that only multiplies matrices would reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nextpatch.model.aim import AIM
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.count import train_step_flops
+from nextpatch.model.init import init_weights
+from nextpatch.model.layers import prefix_mask
+from nextpatch.model.objective import scored_count, scored_mask, targets
+from nextpatch.model.precision import autocast
+from nextpatch.patches import patchify
+
+MODELS = {
+    "bench": ModelConfig(embed_dim=384, depth=6, num_heads=6, head_width=512, head_depth=12),
+    # the head is 0.60 of the trunk in parameters at 600m; its block count (24) makes the last block 1/24 of the trunk
+    "600m-ratio": ModelConfig(embed_dim=384, depth=24, num_heads=3, head_width=512, head_depth=12),
+}
+
+
+def plain_loss(model: AIM, images: Tensor, prefix_len: Tensor) -> Tensor:
+    """The sum of scored patch losses, everything computed everywhere."""
+    patches = patchify(images, model.cfg.patch_size)
+    x = model.patch_embed(patches)
+    mask = prefix_mask(prefix_len, x.shape[1], x.device)
+    for block in model.trunk.blocks:
+        x = x + plain_attention(block.attn, block.norm_1(x), mask)
+        x = x + block.mlp(block.norm_2(x))
+    predicted = model.head(model.trunk.post_trunk_norm(x))
+    error = (predicted[:, :-1].float() - targets(patches, model.cfg.target)[:, 1:]).square().mean(dim=-1)
+    return (error * scored_mask(prefix_len, patches.shape[1])).sum()
+
+
+def plain_attention(attn: torch.nn.Module, x: Tensor, mask: Tensor) -> Tensor:
+    """Fused scaled_dot_product_attention at every position."""
+    q, k, v = (part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for part in attn.qkv(x).chunk(3, dim=-1))
+    seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.to(q.dtype))
+    return attn.proj(seen.transpose(1, 2).flatten(2))
+
+
+def plain_flops(cfg: ModelConfig) -> float:
+    """Operations of the plain step per image, counted as `train_step_flops` counts."""
+    s, n = cfg.shape, cfg.num_patches
+    d, h = s.embed_dim, s.head_width
+    trunk = s.depth * (24 * n * d * d + 4 * n * n * d)
+    head = 2 * n * (d * h + s.head_depth * 8 * h * h + h * cfg.patch_dim)
+    return 3 * (trunk + head) + 4 * n * cfg.patch_dim * d
+
+
+def timed(loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer, precision: str) -> tuple[float, float]:
+    """(seconds of forward + backward, seconds with the optimizer's step)."""
+    start = time.perf_counter()
+    with autocast(torch.device("cpu"), precision):  # type: ignore[arg-type]
+        value = loss()
+    value.backward()
+    middle = time.perf_counter()
+    optimizer.step()
+    optimizer.zero_grad()
+    return middle - start, time.perf_counter() - start
+
+
+def compare(name: str, precision: str, rounds: int, batch: int = 8) -> str:
+    """One line of the result table."""
+    cfg = MODELS[name]
+    model = AIM(cfg)
+    init_weights(model, 0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+    images = torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    prefix_len = torch.linspace(16, 240, batch).long()  # mean 128, spread like uniform draws
+    count = scored_count(prefix_len, cfg.num_patches)
+    ways = {
+        "plain": lambda: plain_loss(model, images, prefix_len) / count,
+        "packed": lambda: model.loss_sum(images, prefix_len) / count,
+    }
+    times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    for _ in range(rounds + 1):  # the first round warms up and is dropped
+        for way, loss in ways.items():
+            times[way].append(timed(loss, optimizer, precision))
+    pairs = list(zip(times["plain"][1:], times["packed"][1:], strict=True))
+    without, with_step = (sorted(p[i] / q[i] for p, q in pairs) for i in (0, 1))
+    counted = plain_flops(cfg) / train_step_flops(cfg, count / batch)
+    return (
+        f"{name:>11} {precision}: {median(without):.2f}x forward+backward ({without[0]:.2f}-{without[-1]:.2f}), "
+        f"{median(with_step):.2f}x with AdamW; {counted:.2f}x by operations; "
+        f"packed {median(q[0] for _, q in pairs) * 1e3:.0f} ms"
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--model", choices=[*MODELS, "all"], default="all")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in MODELS if args.model == "all" else [args.model]:
+        for precision in ("fp32", "bf16"):
+            print(compare(name, precision, args.rounds), flush=True)
+
+
+if __name__ == "__main__":
+    main()
