@@ -1,0 +1,105 @@
+"""What a run writes down as it goes: metrics.jsonl, TensorBoard, bad_samples.jsonl and log.txt."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+
+log = logging.getLogger(__name__)
+
+
+class Logs:
+    """Entries of one run, appended after `step`; every line reaches the file at once, so a killed run loses none."""
+
+    def __init__(self, path: Path, step: int = 0) -> None:
+        self._metrics = (path / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
+        self._bad_path = path / "bad_samples.jsonl"
+        self._bad_known = _keys(self._bad_path)
+        self._board = _summary_writer(path / "tensorboard", step)
+
+    def __enter__(self) -> Logs:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._metrics.close()
+        if self._board is not None:
+            self._board.close()
+
+    def metric(self, kind: str, step: int, **values: Any) -> None:
+        """One line of metrics.jsonl; the single numbers of it also go to TensorBoard as "kind/name"."""
+        self._metrics.write(json.dumps({"kind": kind, "step": step, **values}, allow_nan=False) + "\n")
+        for name, value in values.items():
+            if self._board is not None and isinstance(value, int | float):
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def bad_samples(self, found: Mapping[str, str]) -> None:
+        """Name the samples (key -> reason) that could not be decoded, each once in the life of the run."""
+        fresh = {key: reason for key, reason in found.items() if key not in self._bad_known}
+        if fresh:
+            with self._bad_path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps({"key": key, "reason": reason}) + "\n" for key, reason in fresh.items())
+            self._bad_known |= fresh.keys()
+
+    def sync(self) -> None:
+        """Metrics are on the disk: called before a checkpoint, which must not outlive them."""
+        os.fsync(self._metrics.fileno())
+
+
+def _keys(path: Path) -> set[str]:
+    """Keys already in bad_samples.jsonl; a last line torn by a kill is cut off, to be written again."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="utf-8")
+    return {json.loads(line)["key"] for line in whole.splitlines()}
+
+
+def _summary_writer(path: Path, step: int) -> Any:
+    """TensorBoard's writer, or None with a note where the extra is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        log.info("no TensorBoard log: not installed (pip install 'nextpatch[tensorboard]')")
+        return None
+    return SummaryWriter(str(path), purge_step=step + 1 if step else None)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Messages above the live line of the same console."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(self.format(record), soft_wrap=True, markup=False, highlight=False)
+
+
+@contextmanager
+def log_to(path: Path, console: Console) -> Iterator[None]:
+    """Send what nextpatch logs to the file (with time and level) and to the console, while inside."""
+    to_file = logging.FileHandler(path, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handlers = (to_file, _ConsoleHandler(console))
+    logger = logging.getLogger("nextpatch")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()
+        logger.setLevel(level)

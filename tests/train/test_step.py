@@ -1,0 +1,95 @@
+"""One optimizer step: one denominator, clipping, and stopping before a bad update."""
+
+import pytest
+import torch
+
+from nextpatch.data.loader import Batch
+from nextpatch.model.aim import AIM
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.init import init_weights
+from nextpatch.train.compute import Compute
+from nextpatch.train.config import OptimConfig
+from nextpatch.train.optimizer import build_optimizer
+from nextpatch.train.step import NonFiniteError, accumulate_gradients, prefix_lengths, update
+
+CFG = ModelConfig(
+    size="nano", img_size=(12, 16), patch_size=4, in_chans=1, embed_dim=16, depth=2, num_heads=2, head_width=16,
+    head_depth=1,
+)  # fmt: skip
+COMPUTE = Compute(torch.device("cpu"), "fp32", (0.5,), (0.25,))
+
+
+def small_model() -> AIM:
+    model = AIM(CFG)
+    init_weights(model, 0)
+    return model
+
+
+def batch_of(count: int, start: int = 0) -> Batch:
+    images = torch.randint(0, 256, (count, 1, *CFG.img_size), generator=torch.Generator().manual_seed(start))
+    positions = torch.arange(start, start + count)
+    return Batch(images.to(torch.uint8), positions, torch.full((count,), -1), [f"{i}.png" for i in positions.tolist()])
+
+
+def gradients(micro_batch_size: int) -> tuple[float, dict[str, torch.Tensor]]:
+    model, batch = small_model(), batch_of(10)
+    loss = accumulate_gradients(model, batch, prefix_lengths(CFG, 0, batch.positions), micro_batch_size, COMPUTE)
+    return float(loss), {name: p.grad for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 2, 3, 7, 64])
+def test_loss_and_gradients_do_not_depend_on_the_cut(micro_batch_size):
+    whole_loss, whole = gradients(10)
+    loss, cut = gradients(micro_batch_size)
+    assert loss == pytest.approx(whole_loss, rel=1e-6)
+    for name, grad in whole.items():
+        assert (cut[name] - grad).norm() <= 1e-6 * grad.norm(), name
+
+
+def test_the_loss_is_the_mean_over_scored_patches_of_the_global_batch():
+    model, batch = small_model(), batch_of(5)
+    prefix_len = prefix_lengths(CFG, 0, batch.positions)
+    assert len(set(prefix_len.tolist())) > 1  # else a mean of means would pass too
+    losses = model.patch_losses(COMPUTE.inputs(batch.images), prefix_len).detach()
+    loss = accumulate_gradients(model, batch, prefix_len, 2, COMPUTE)
+    assert float(loss) == pytest.approx(float(losses.sum() / (losses > 0).sum()), rel=1e-5)
+
+
+def test_prefixes_follow_the_position_in_the_run():
+    a, b = torch.arange(0, 8), torch.arange(4, 12)
+    assert torch.equal(prefix_lengths(CFG, 1, a)[4:], prefix_lengths(CFG, 1, b)[:4])
+    assert not torch.equal(prefix_lengths(CFG, 1, a), prefix_lengths(CFG, 2, a))
+
+
+def test_causal_pre_training_scores_all_but_the_first_patch():
+    causal = ModelConfig(**{**CFG.__dict__, "attention": "causal"})
+    assert prefix_lengths(causal, 0, torch.arange(3)).tolist() == [1, 1, 1]
+
+
+def test_gradients_are_clipped_by_their_global_norm():
+    model, batch = small_model(), batch_of(4)
+    sgd = torch.optim.SGD(model.parameters(), lr=1.0)
+    before = [p.detach().clone() for p in model.parameters()]
+    loss = accumulate_gradients(model, batch, prefix_lengths(CFG, 0, batch.positions), 4, COMPUTE)
+    result = update(model, sgd, loss, 0.01, batch, 1)
+    assert result.grad_norm > 0.01
+    moved = torch.stack([(a - b.detach()).norm() for a, b in zip(before, model.parameters(), strict=True)]).norm()
+    assert float(moved) == pytest.approx(0.01, rel=1e-3)
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_non_finite_step_changes_nothing_and_names_the_batch(where):
+    model, batch = small_model(), batch_of(10)
+    optimizer = build_optimizer(model, OptimConfig())
+    before = [p.detach().clone() for p in model.parameters()]
+    loss = accumulate_gradients(model, batch, prefix_lengths(CFG, 0, batch.positions), 5, COMPUTE)
+    if where == "loss":
+        loss = loss * float("nan")
+    else:
+        model.head.pred.weight.grad[0, 0] = float("inf")
+    with pytest.raises(NonFiniteError, match=r"step 7: .*0\.png, .*7\.png and 2 more.*lower optim\.lr") as caught:
+        update(model, optimizer, loss, 1.0, batch, 7)
+    assert "8.png" not in str(caught.value)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert not optimizer.state
