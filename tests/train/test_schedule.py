@@ -1,5 +1,7 @@
 """The learning rate of every step."""
 
+from itertools import pairwise
+
 import pytest
 
 from nextpatch.train.config import OptimConfig
@@ -16,9 +18,9 @@ def test_first_peak_and_last_value():
 
 def test_warm_up_is_linear_and_the_cosine_falls_through_the_middle():
     rates = [lr_at(step, OPTIM, 100) for step in range(100)]
-    rises = [b - a for a, b in zip(rates[:10], rates[1:11], strict=True)]
+    rises = [b - a for a, b in pairwise(rates[:11])]
     assert rises == pytest.approx([1e-3 / 11] * 10)
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[10:]))
     assert lr_at(55, OPTIM, 100) == pytest.approx((1e-3 + 1e-5) / 2)
 
 

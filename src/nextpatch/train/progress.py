@@ -49,7 +49,11 @@ class Display:
         self._console, self._steps, self._batch_size = console, steps, batch_size
         self._val_loss = "-"
         self._printed_s = -_PLAIN_EVERY_S
-        columns = (TextColumn("step {task.completed}/{task.total}"), BarColumn(), TextColumn("{task.fields[line]}"))
+        columns = (
+            TextColumn("step {task.completed}/{task.total}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[line]}"),
+        )
         self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task: TaskID = self._progress.add_task("", total=steps, completed=step, line="")
 

@@ -1,0 +1,132 @@
+"""Pre-training end to end on an ordinary folder of images."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from nextpatch.config import ConfigError
+from nextpatch.data.config import DataConfig
+from nextpatch.model.config import ModelConfig
+from nextpatch.pretrain.run import open_data, pretrain
+from nextpatch.train.checkpoint import newest_checkpoint
+from nextpatch.train.config import OptimConfig, TrainConfig
+from nextpatch.train.recipe import Recipe
+from nextpatch.train.run import RunDir, RunError
+
+MODEL = ModelConfig(
+    size="nano", img_size=(8, 12), patch_size=4, in_chans=3, embed_dim=16, depth=2, num_heads=2, head_width=16,
+    head_depth=1,
+).resolved()  # fmt: skip
+TRAIN = TrainConfig(
+    steps=4, global_batch_size=4, micro_batch_size=4, precision="fp32", device="cpu", val_every=2, checkpoint_every=2,
+    log_every=1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Twelve photos in two nested folders, and one file that is none."""
+    folder = tmp_path_factory.mktemp("photos")
+    for i in range(12):
+        pixels = np.random.default_rng(i).integers(0, 256, (15, 17, 3)).astype(np.uint8)
+        place = folder / f"trip {i % 2}" / "deep"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{i}.png")
+    (folder / "broken.jpg").write_bytes(b"not an image")
+    return folder
+
+
+@pytest.fixture
+def recipe(photos):
+    return Recipe(MODEL, DataConfig(train=str(photos), val_images=3, workers=0), OptimConfig(warmup_steps=1), TRAIN)
+
+
+def run_quietly(*args, **kwargs):
+    return pretrain(*args, console=Console(quiet=True), **kwargs)
+
+
+def weights(run):
+    return newest_checkpoint(run.checkpoints).tensors("model")
+
+
+def test_a_run_directory_holds_everything(recipe, tmp_path):
+    run = run_quietly(recipe, tmp_path / "run").run
+    assert RunDir.open(run.path).recipe == recipe
+    assert {"recipe.toml", "env.json", "metrics.jsonl", "log.txt", "checkpoints"} <= {
+        p.name for p in run.path.iterdir()
+    }
+    assert [e["step"] for e in run.read_metrics() if e["kind"] == "train"] == [1, 2, 3, 4]
+    assert "step 4 of 4 done" in (run.path / "log.txt").read_text()
+
+
+def test_a_bad_file_is_named_and_skipped(recipe, tmp_path):
+    run = run_quietly(recipe, tmp_path / "run").run
+    named = [json.loads(line)["key"] for line in (run.path / "bad_samples.jsonl").read_text().splitlines()]
+    assert [key.rpartition("/")[2] for key in named] == ["broken.jpg"]
+    assert "broken.jpg" in (run.path / "log.txt").read_text()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(recipe, tmp_path):
+    a, b = (weights(run_quietly(recipe, tmp_path / name).run) for name in "ab")
+    c = weights(run_quietly(replace(recipe, train=replace(TRAIN, seed=1)), tmp_path / "c").run)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not all(torch.equal(a[name], c[name]) for name in a)
+
+
+def test_held_out_images_are_never_trained_on(recipe):
+    stream, held_out = open_data(recipe)
+    assert len(held_out.indices) == 3
+    assert not set(stream.indices.tolist()) & set(held_out.indices.tolist())
+    assert len(stream.indices) + len(held_out.indices) == len(stream.source)
+
+
+def test_validation_data_may_be_named(recipe, photos):
+    named = replace(recipe, data=replace(recipe.data, val=str(photos / "trip 1"), val_images=4))
+    stream, held_out = open_data(named)
+    assert (len(stream.indices), len(held_out.indices)) == (13, 4)
+    everything = replace(named, data=replace(named.data, val_images=100))
+    assert len(open_data(everything)[1].indices) == 6
+
+
+def test_the_validation_loss_is_bit_equal_for_any_number_of_workers(recipe):
+    with_workers = replace(recipe, data=replace(recipe.data, workers=2))
+    here, there = (open_data(r)[1] for r in (recipe, with_workers))
+    for a, b in zip(here, there, strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.positions, b.positions)
+
+
+def test_an_existing_run_is_never_overwritten(recipe, tmp_path):
+    run = run_quietly(recipe, tmp_path / "run").run
+    before = (run.path / "metrics.jsonl").read_text()
+    with pytest.raises(RunError, match="--resume"):
+        run_quietly(recipe, run.path)
+    assert (run.path / "metrics.jsonl").read_text() == before
+
+
+def test_resume_goes_by_the_runs_own_recipe(recipe, tmp_path):
+    run = run_quietly(recipe, tmp_path / "run").run
+    assert run_quietly(None, run.path, resume=True).step == 4
+    assert run_quietly(recipe, run.path, resume=True).step == 4
+    other = replace(recipe, optim=replace(recipe.optim, lr=0.5), train=replace(TRAIN, steps=9))
+    with pytest.raises(ConfigError, match=r"optim\.lr, train\.steps"):
+        run_quietly(other, run.path, resume=True)
+
+
+def test_a_recipe_edited_after_the_start_is_refused(recipe, tmp_path):
+    run = run_quietly(recipe, tmp_path / "run").run
+    path = run.path / "recipe.toml"
+    path.write_text(path.read_text().replace("steps = 4", "steps = 5"))
+    with pytest.raises(ConfigError, match=r"recipe\.toml"):
+        run_quietly(None, run.path, resume=True)
+
+
+def test_bad_data_leaves_no_run_directory(recipe, tmp_path):
+    with pytest.raises(ValueError, match="does not exist"):
+        run_quietly(replace(recipe, data=replace(recipe.data, train="/no/such/folder")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
