@@ -1,5 +1,7 @@
 """One optimizer step: one denominator, clipping, and stopping before a bad update."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -62,7 +64,7 @@ def test_prefixes_follow_the_position_in_the_run():
 
 
 def test_causal_pre_training_scores_all_but_the_first_patch():
-    causal = ModelConfig(**{**CFG.__dict__, "attention": "causal"})
+    causal = replace(CFG, attention="causal")
     assert prefix_lengths(causal, 0, torch.arange(3)).tolist() == [1, 1, 1]
 
 
@@ -93,3 +95,27 @@ def test_a_non_finite_step_changes_nothing_and_names_the_batch(where):
     assert "8.png" not in str(caught.value)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert not optimizer.state
+
+
+def test_causal_loss_is_the_mean_over_every_patch_but_the_first():
+    causal = replace(CFG, attention="causal")
+    model = AIM(causal)
+    init_weights(model, 0)
+    batch = batch_of(4)
+    prefix_len = prefix_lengths(causal, 0, batch.positions)
+    loss = accumulate_gradients(model, batch, prefix_len, 3, COMPUTE)
+    losses = model.patch_losses(COMPUTE.inputs(batch.images), prefix_len, "causal").detach()
+    assert float(loss) == pytest.approx(float(losses.mean()), rel=1e-5)
+
+
+def test_bfloat16_gives_float32_loss_and_gradients_near_those_of_float32():
+    model, batch = small_model(), batch_of(6)
+    prefix_len = prefix_lengths(CFG, 0, batch.positions)
+    loss = accumulate_gradients(model, batch, prefix_len, 6, replace(COMPUTE, precision="bf16"))
+    wide = small_model()
+    wanted = accumulate_gradients(wide, batch, prefix_len, 6, COMPUTE)
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(float(wanted), rel=1e-2)
+    for (name, ours), theirs in zip(model.named_parameters(), wide.parameters(), strict=True):
+        assert ours.grad.dtype == torch.float32
+        assert (ours.grad - theirs.grad).norm() <= 0.05 * theirs.grad.norm(), name
