@@ -1,0 +1,60 @@
+"""From a run directory to report.html and report.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from nextpatch.data.source import DataError
+from nextpatch.report.facts import Facts, read_facts
+from nextpatch.report.figures import Look, figures
+from nextpatch.report.heldout import held_out, mean_guess_loss, some
+from nextpatch.report.page import render
+from nextpatch.report.pictures import draw_gallery
+from nextpatch.train.run import RunError, load_run
+from nextpatch.train.validation import HeldOut
+
+
+def write_report(run: Path, *, images: int = 8) -> Path:
+    """Write report.html (self-contained, no network) and report.json into `run`; returns the page's path.
+
+    Works at any stage of a run: what is not there (validation, probe, weights, data) is named on the page. Raises
+    ConfigError when `run` has no recipe.toml, ReportError when the `report` extra is not installed.
+    """
+    facts = read_facts(run)
+    look = _look(facts, images)
+    values = figures(facts, look)
+    _write(run / "report.json", json.dumps(values, indent=1, allow_nan=False) + "\n")
+    page = run / "report.html"
+    _write(page, render(values, look.gallery))
+    return page
+
+
+def _look(facts: Facts, count: int) -> Look:
+    """What the weights make of the held-out images, as far as both are to be had."""
+    images = _held_out(facts)
+    if images is None:
+        return Look()
+    guess = mean_guess_loss(facts.recipe, images)
+    try:
+        loaded = load_run(facts.path)
+    except RunError as error:
+        facts.missing.append(f"No pictures: {error}")
+        return Look(guess)
+    gallery = draw_gallery(loaded.model.eval(), facts.recipe, some(images, count), facts.path / "probe.safetensors")
+    return Look(guess, gallery, loaded.step)
+
+
+def _held_out(facts: Facts) -> HeldOut | None:
+    try:
+        return held_out(facts.recipe)
+    except DataError as error:
+        facts.missing.append(f"No pictures and no level of guessing: {error}")
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    """All or nothing: a page that is being looked at is replaced, never half written."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)

@@ -1,0 +1,101 @@
+"""Every figure of the page in one plain dictionary: what report.json holds and all that the charts are drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nextpatch.config import to_dict
+from nextpatch.model.count import count_params, forward_flops, train_step_flops
+from nextpatch.report.facts import Facts, list_files, thin
+from nextpatch.report.pictures import Gallery
+from nextpatch.report.verdict import Evidence, key_figures, main_rows, sentence
+from nextpatch.train.validation import chunk_size
+
+_PICTURED = ("original", "seen", "predicted", "restored", "flat", "features", "attention")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What needed the weights and the data; each None where they were not to be had."""
+
+    guess: float | None = None
+    gallery: Gallery | None = None
+    checkpoint_step: int | None = None
+
+
+def figures(facts: Facts, look: Look) -> dict[str, Any]:
+    """The figures, ready for JSON: no pixels in it."""
+    results = (facts.probe or {}).get("results", [])
+    normalized = facts.recipe.model.target == "norm_pixels"
+    name = "always guessing the mean of each patch" if normalized else "always guessing mean grey"
+    evidence = Evidence(facts.train, facts.val, facts.recipe.train.steps, look.guess, name, results)
+    return {
+        "run": facts.path.resolve().name,
+        "verdict": sentence(evidence),
+        "key_figures": [asdict(figure) for figure in key_figures(evidence)],
+        "missing": facts.missing,
+        "training": _training(facts),
+        "validation": {**_validation(facts), "mean_guess_loss": look.guess, "mean_guess": name},
+        "model": _model(facts),
+        "checkpoint_step": look.checkpoint_step,
+        "gallery": None if look.gallery is None else _gallery(look.gallery),
+        "probe": None if facts.probe is None else _probe(facts.probe),
+        "recipe": to_dict(facts.recipe),
+        "environment": facts.environment,
+        "commands": _commands(facts),
+        "files": list_files(facts.path),
+    }
+
+
+def _training(facts: Facts) -> dict[str, Any]:
+    last = facts.train[-1] if facts.train else {}
+    return {
+        "step": facts.step,
+        "planned_steps": facts.recipe.train.steps,
+        "log_every": facts.recipe.train.log_every,
+        **{key: last.get(key) for key in ("images", "elapsed_s", "lr", "grad_norm")},
+        "curve": thin(facts.train, ("loss", "images_per_s", "tflops")),
+    }
+
+
+def _validation(facts: Facts) -> dict[str, Any]:
+    last, cfg = facts.val[-1] if facts.val else {}, facts.recipe.model
+    return {
+        "grid": list(cfg.grid),
+        "chunk_size": chunk_size(cfg.num_patches),
+        **{key: last.get(key) for key in ("images", "position_loss", "chunk_loss")},
+        "curve": [{"step": entry["step"], "loss": entry["loss"]} for entry in facts.val],
+    }
+
+
+def _model(facts: Facts) -> dict[str, Any]:
+    cfg = facts.recipe.model
+    return {
+        **asdict(cfg.resolved()),
+        "target": cfg.target,
+        "num_patches": cfg.num_patches,
+        "params": count_params(cfg)._asdict(),
+        "forward_flops": forward_flops(cfg),
+        "train_step_flops": train_step_flops(cfg),
+    }
+
+
+def _gallery(gallery: Gallery) -> dict[str, Any]:
+    values = asdict(gallery)
+    values["pictures"] = [{k: v for k, v in p.items() if k not in _PICTURED} for p in values["pictures"]]
+    return values
+
+
+def _probe(probe: dict[str, Any]) -> dict[str, Any]:
+    """probe.json as it is, with the rows that the curve compares named."""
+    rows = main_rows(probe.get("results", []))
+    return {**probe, "compared": {kind: [by[n] for n in sorted(by)] for kind, by in rows.items()}}
+
+
+def _commands(facts: Facts) -> list[str]:
+    """What to type to get this run again."""
+    lines = [f"nextpatch pretrain {facts.path}/recipe.toml --out runs/again"]
+    if facts.probe:
+        lines.append(f"nextpatch probe runs/again --data {facts.probe.get('data')} --test {facts.probe.get('test')}")
+    return [*lines, "nextpatch report runs/again"]

@@ -1,0 +1,59 @@
+"""The held-out images of a run, and the loss of always guessing the mean on exactly what validation scores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from nextpatch.data.order import holdout
+from nextpatch.data.source import open_source
+from nextpatch.model.aim import AIM, Mode
+from nextpatch.train.compute import Compute
+from nextpatch.train.recipe import Recipe
+from nextpatch.train.validation import HeldOut, validation_loss
+
+
+def held_out(recipe: Recipe, workers: int = 0) -> HeldOut:
+    """The images that pre-training validated on: of `data.val` where given, else those held out of `data.train`.
+
+    Raises DataError when the data is no longer where the recipe says.
+    """
+    data, seed = recipe.data, recipe.train.seed
+    source = open_source(data.val or data.train)
+    whole = bool(data.val) and data.val_images >= len(source)
+    indices = np.arange(len(source)) if whole else holdout(len(source), data.val_images, seed)[1]
+    return HeldOut(source, indices, recipe.model, workers)
+
+
+def some(images: HeldOut, count: int) -> HeldOut:
+    """`count` of them, evenly spread."""
+    chosen = np.unique(np.linspace(0, len(images.indices) - 1, count).round().astype(np.int64))
+    return HeldOut(images.source, images.indices[chosen], images.cfg, images.workers)
+
+
+class MeanGuess(AIM):
+    """Predicts zero everywhere: each patch's own mean for normalized targets, the data's mean for pixels.
+
+    Flat patches are guessed perfectly, so on images with plain backgrounds this level lies well below 1.
+    """
+
+    def predict(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        prefix_len: Int[Tensor, " batch"] | None = None,
+        mode: Mode = "prefix",
+    ) -> Float[Tensor, "batch patches values"]:
+        """Zeros in target space; looks at nothing."""
+        return torch.zeros(len(images), self.cfg.num_patches, self.cfg.patch_dim, device=images.device)
+
+
+def mean_guess_loss(recipe: Recipe, images: HeldOut) -> float:
+    """The validation loss of `MeanGuess`: same images, same prefixes, same sums as the model's."""
+    with torch.device("meta"):  # its parameters are never read, so none are made
+        guess = MeanGuess(recipe.model)
+    plain = replace(Compute.of(recipe), device=torch.device("cpu"), precision="fp32")
+    return validation_loss(guess, images, plain).loss

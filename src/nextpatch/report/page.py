@@ -1,0 +1,148 @@
+"""Figures and pictures to HTML: chooses the charts, fills the template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nextpatch.config import dumps_toml
+from nextpatch.report.axes import duration, number
+from nextpatch.report.charts import Chart, Series, bar_chart, heat_grid, line_chart
+from nextpatch.report.pictures import Gallery
+from nextpatch.report.png import heat_gradient, heat_hex
+
+_PIXELATED_BELOW = 160  # px: smaller images are enlarged on the page, and their pixels must stay pixels
+_TONES = {"pre-trained": 1, "random init": 2, "raw pixels": 3}
+
+
+class ReportError(RuntimeError):
+    """The page cannot be drawn here; the message says what to install."""
+
+
+def render(values: dict[str, Any], gallery: Gallery | None) -> str:
+    """The page. Everything is escaped except the charts, which are drawn here and escape their own text."""
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError:
+        raise ReportError("the page needs Jinja2; install it with: pip install 'nextpatch[report]'") from None
+    environment = Environment(
+        loader=PackageLoader("nextpatch.report", ""), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(number=number, duration=duration, size=file_size)
+    return environment.get_template("template.html").render(
+        v=values,
+        css=Path(__file__).with_name("page.css").read_text(encoding="utf-8"),
+        learning=learning_charts(values),
+        places=place_charts(values),
+        probing=probe_charts(values["probe"]),
+        gallery=gallery,
+        heat_gradient=heat_gradient(),
+        pixelated=max(values["model"]["img_size"]) < _PIXELATED_BELOW,
+        recipe=dumps_toml(values["recipe"]).strip(),
+        environment=_flat(values["environment"] or {}),
+        tones=_TONES,
+    )
+
+
+def learning_charts(values: dict[str, Any]) -> list[Chart]:
+    """Loss of both kinds over steps, and speed."""
+    train, val = values["training"]["curve"], values["validation"]["curve"]
+    if not train and not val:
+        return []
+    guess = values["validation"]["mean_guess_loss"]
+    series = [
+        Series("training", [e["step"] for e in train], [e["loss"] for e in train], tone=2, thin=True),
+        Series("validation", [e["step"] for e in val], [e["loss"] for e in val], tone=1, markers=len(val) <= 30),
+    ]
+    reference = None if guess is None else (values["validation"]["mean_guess"], guess)
+    charts = [line_chart("Loss", "optimizer steps", "mean squared error", series, reference=reference)]
+    if train:
+        speed = [Series("images/s", [e["step"] for e in train], [e["images_per_s"] for e in train])]
+        charts.append(line_chart("Throughput", "optimizer steps", "images per second", speed, zero=True))
+    return charts
+
+
+def place_charts(values: dict[str, Any]) -> dict[str, Any] | None:
+    """The position map with its scale, and the loss per chunk."""
+    v = values["validation"]
+    if not v["position_loss"] or all(loss is None for loss in v["position_loss"]):
+        return None
+    losses = [None, *v["position_loss"]]
+    colors, low, high = heat_hex(losses)
+    chunks, size = v["chunk_loss"] or [], v["chunk_size"]
+    last = v["grid"][0] * v["grid"][1] - 1
+    names = [f"{i * size}" if size == 1 else f"{i * size}–{min(last, i * size + size - 1)}" for i in range(len(chunks))]
+    return {
+        "map": heat_grid("Loss at each patch", (v["grid"][0], v["grid"][1]), losses, colors),
+        "low": low,
+        "high": high,
+        "chunks": bar_chart("Loss along the sequence", "patches, in raster order", "mean squared error", names, chunks),
+    }
+
+
+def probe_charts(probe: dict[str, Any] | None) -> list[Chart]:
+    """Accuracy against labels, and accuracy by depth."""
+    charts = []
+    compared: dict[str, list[dict[str, Any]]] = (probe or {}).get("compared", {})
+    if any(compared.values()):
+        charts.append(_label_curve(compared))
+    layers = depth_sweep((probe or {}).get("sweep", []))
+    if len(layers) > 1:
+        places = list(range(len(layers)))
+        line = Series("pre-trained", places, [top1 for _, top1 in layers], markers=True)
+        names = [name.removeprefix("block_").replace("_", " ") for name, _ in layers]
+        charts.append(
+            line_chart("Which block to read", "block", "selection accuracy, %", [line], x_ticks=places, x_names=names)
+        )
+    return charts
+
+
+def _label_curve(compared: dict[str, list[dict[str, Any]]]) -> Chart:
+    series = [
+        Series(
+            f"{kind} ({rows[0]['probe']})", [r["labels"] for r in rows], [r["test_top1"] for r in rows], _TONES[kind],
+            markers=True, intervals=[tuple(r["test_ci95"]) for r in rows],
+        )
+        for kind, rows in compared.items() if rows
+    ]  # fmt: skip
+    return line_chart("Accuracy against labels", "labelled images (log scale)", "test accuracy, %", series, log_x=True)
+
+
+def depth_sweep(sweep: Sequence[dict[str, Any]]) -> list[tuple[str, float]]:
+    """(single block, best selection accuracy over learning rates) in order of depth, at the most labels."""
+    rows = [r for r in sweep if r.get("features", "pre-trained") == "pre-trained" and _depth(r["layers"]) is not None]
+    most = max((r["labels"] for r in rows), default=0)
+    best: dict[str, float] = {}
+    for row in rows:
+        if row["labels"] == most and row["probe"] == "attentive":
+            best[row["layers"]] = max(row["select_top1"], best.get(row["layers"], 0.0))
+    return sorted(best.items(), key=lambda item: _depth(item[0]) or 0)
+
+
+def _depth(layers: str) -> int | None:
+    number_of = layers.removeprefix("block_")
+    return int(number_of) if layers.startswith("block_") and number_of.isdigit() else None
+
+
+def _flat(values: dict[str, Any], path: str = "") -> list[tuple[str, str]]:
+    """Nested values as (dotted name, text)."""
+    found: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = f"{path}{key}"
+        if isinstance(value, dict):
+            found += _flat(value, f"{name}.")
+        else:
+            found.append((name, " ".join(map(str, value)) if isinstance(value, list) else str(value)))
+    return found
+
+
+def file_size(size_bytes: int) -> str:
+    """Bytes in the largest unit that leaves at least 1."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"

@@ -1,0 +1,119 @@
+"""What the model makes of held-out images: completions, and beside them what its features show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nextpatch.data.views import to_model_input
+from nextpatch.model.aim import AIM
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.objective import targets
+from nextpatch.patches import patch_statistics, patchify, unpatchify
+from nextpatch.report.features import attention_maps, overlay, principal_colors
+from nextpatch.report.png import png_uri
+from nextpatch.train.recipe import Recipe
+from nextpatch.train.validation import HeldOut
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One held-out image and what became of it; pictures are data URIs, losses are over its scored patches."""
+
+    key: str
+    original: str
+    seen: str
+    predicted: str
+    restored: str
+    flat: str
+    features: str
+    attention: str | None
+    loss: float
+    mean_guess_loss: float
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures and how they were made; `explained` is the share of variance of each principal component."""
+
+    pictures: list[Picture]
+    prefix_len: int
+    layer: str
+    explained: list[float]
+    attention_layers: list[str]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Images in [0, 1], "batch channels height width", and losses per image."""
+
+    seen: Tensor
+    predicted: Tensor
+    restored: Tensor
+    flat: Tensor
+    loss: list[float]
+    mean_guess_loss: list[float]
+
+
+@torch.no_grad()
+def draw_gallery(model: AIM, recipe: Recipe, images: HeldOut, probe: Path) -> Gallery:
+    """Pictures of all `images`. `probe` is the file of the attentive probe; without it there is no attention map."""
+    batches = list(images)
+    pixels = torch.cat([batch.images for batch in batches])
+    keys = [key for batch in batches for key in batch.keys]
+    mean, std = recipe.data.statistics(recipe.model.in_chans)
+    inputs, shown = to_model_input(pixels, mean, std), pixels / 255
+    done = complete(model, inputs, mean, std)
+    layer = f"block_{max(0, round(model.cfg.shape.depth * 2 / 3) - 1)}"
+    colors, explained = principal_colors(model.features(inputs, [layer])[layer], model.cfg.grid)
+    maps, layers = attention_maps(model, inputs, probe) if probe.exists() else (None, [])
+    pictures = [
+        Picture(
+            keys[i], png_uri(shown[i]), png_uri(done.seen[i]), png_uri(done.predicted[i]), png_uri(done.restored[i]),
+            png_uri(done.flat[i]), png_uri(colors[i]), None if maps is None else png_uri(overlay(shown[i], maps[i])),
+            done.loss[i], done.mean_guess_loss[i],
+        )
+        for i in range(len(keys))
+    ]  # fmt: skip
+    return Gallery(pictures, shown_prefix(model.cfg), layer, explained, layers)
+
+
+def shown_prefix(cfg: ModelConfig) -> int:
+    """The prefix length of the pictures: the upper half of the rows, or half of a single row."""
+    rows, columns = cfg.grid
+    return max(1, rows // 2 * columns if rows > 1 else columns // 2)
+
+
+def complete(
+    model: AIM, inputs: Float[Tensor, "batch channels height width"], mean: Sequence[float], std: Sequence[float]
+) -> Completion:
+    """Predict every patch after the prefix from all TRUE patches before it, and paint the outcome in four ways.
+
+    A normalized prediction knows neither mean nor contrast of its patch: `predicted` shows it around grey, `restored`
+    takes both from the true patch, and `flat` is the true mean alone, the share of `restored` that is not the model's.
+    """
+    cfg, prefix = model.cfg, shown_prefix(model.cfg)
+    true = patchify(inputs, cfg.patch_size)
+    wanted, (centre, scale) = targets(true, cfg.target), patch_statistics(true)
+    lengths = torch.full((len(inputs),), prefix)
+    guess = model.predict(inputs, lengths, cfg.attention).float().roll(1, dims=1)  # output i is for patch i + 1
+    errors = [(p - wanted)[:, prefix:].square().mean(dim=(1, 2)).tolist() for p in (guess, torch.zeros_like(guess))]
+    spread, level = (torch.tensor(v).repeat(cfg.patch_size**2) for v in (std, mean))  # channels vary fastest
+    normalized, grey = cfg.target == "norm_pixels", torch.full_like(guess, 0.5)
+
+    def painted(before: Tensor, after: Tensor) -> Tensor:
+        return unpatchify(torch.cat([before[:, :prefix], after[:, prefix:]], dim=1), cfg.grid, cfg.patch_size)
+
+    original = true * spread + level
+    return Completion(
+        painted(original, grey),
+        painted(grey, grey + 0.25 * guess if normalized else guess * spread + level),
+        painted(original, (guess * scale + centre if normalized else guess) * spread + level),
+        painted(original, centre.expand_as(true) * spread + level),
+        *errors,
+    )
