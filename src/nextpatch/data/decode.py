@@ -1,0 +1,136 @@
+"""Bytes to pixels: one image, any common format, or a reason why not."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS = 100_000_000
+_NPY = b"\x93NUMPY"
+_ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width are exchanged
+
+
+class BadImage(ValueError):
+    """These bytes are not a usable image; the message is the reason."""
+
+
+class Header(NamedTuple):
+    """What an image says about itself before it is decoded."""
+
+    channels: int
+    height: int
+    width: int
+
+
+def decode(data: bytes, channels: int) -> UInt8[Tensor, "channels height width"]:
+    """Decode to 8 bits and `channels` channels: 1 grey, 3 RGB; other counts come as .npy of height x width x channels.
+
+    EXIF orientation is applied; the first frame of an animation is taken; transparency lies over white, so that color
+    hidden under it never shows; 16 bits are scaled, not clipped; CMYK and palettes become RGB. The pixel cap is checked
+    from the header, before anything is decoded. Raises BadImage.
+    """
+    if data.startswith(_NPY):
+        pixels = _from_npy(data)
+    else:
+        with _opened(data) as image:
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels = np.asarray(_flat(image, "L" if channels == 1 else "RGB"))
+    pixels = _recolored(pixels if pixels.ndim == 3 else pixels[:, :, None], channels)
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)  # rows of whole pixels: resizing is faster on them
+
+
+def header(data: bytes) -> Header:
+    """Channels (alpha not counted), height and width (upright), without decoding. Raises BadImage."""
+    if data.startswith(_NPY):
+        height, width, channels = _from_npy(data).shape
+        return Header(channels, height, width)
+    with _opened(data) as image:
+        height, width = image.height, image.width
+        if image.getexif().get(_ORIENTATION, 1) >= 5:
+            height, width = width, height
+        return Header(1 if image.mode in ("1", "L", "LA") or image.mode[0] in "IF" else 3, height, width)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """The image with only its header read; whatever goes wrong in the block becomes a BadImage."""
+    if not data:
+        raise BadImage("empty file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd metadata warns, and the cap below is stricter than Pillow's bomb warning
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                _check_size(image.height, image.width)
+                yield image
+        except BadImage:
+            raise
+        except UnidentifiedImageError:
+            raise BadImage("not an image of a known format") from None
+        except Exception as error:  # on damaged bytes Pillow raises anything: struct.error, KeyError, TypeError, ...
+            raise BadImage(str(error) or type(error).__name__) from None
+
+
+def _check_size(height: int, width: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise BadImage(f"{width}x{height} is over the cap of {MAX_PIXELS:,} pixels")
+
+
+def _flat(image: Image.Image, mode: str) -> Image.Image:
+    """8 bits in `mode`, alpha composited over white."""
+    if image.mode[0] in "IF":
+        image = Image.fromarray(_scaled_to_8_bits(np.asarray(image)))
+    elif image.has_transparency_data:
+        color = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", color.size, "white"), color)
+    return image.convert(mode) if image.mode in ("L", "RGB") else image.convert("RGB").convert(mode)
+
+
+def _scaled_to_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Integers are 16 bits, floats lie in [0, 1]. Pillow's own conversion clips both at 255: photographs turn white."""
+    top = 1.0 if values.dtype.kind == "f" else 65535.0
+    scaled = values.astype(np.float64) * (255.0 / top)
+    if not ((scaled >= 0) & (scaled <= 255)).all():  # also false for a NaN
+        raise BadImage(f"holds values outside 0 to {top:g}; save it with 8 or 16 bits")
+    return scaled.round().astype(np.uint8)
+
+
+def _recolored(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """Grey to RGB and back; other channel counts have no meaning to convert by."""
+    found = pixels.shape[2]
+    if found == channels:
+        return pixels
+    if {found, channels} != {1, 3}:
+        raise BadImage(f"has {found} channels, the model takes {channels}")
+    if channels == 3:
+        return pixels.repeat(3, axis=2)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))[:, :, None]
+
+
+def _from_npy(data: bytes) -> NDArray[np.uint8]:
+    """Height x width (x channels), 8 or 16 bits; the header is checked against the bytes before memory is taken."""
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(stream)
+    except ValueError as error:
+        raise BadImage(f"damaged .npy header: {error}") from None
+    if dtype not in (np.uint8, np.uint16) or len(shape) not in (2, 3) or 0 in shape:
+        raise BadImage(f"needs height x width x channels of uint8 or uint16, has {shape} of {dtype}")
+    _check_size(*shape[:2])
+    if len(data) - stream.tell() != np.prod(shape, dtype=object) * dtype.itemsize:
+        raise BadImage(f"is not as long as its header says ({shape} of {dtype})")
+    array = np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")
+    array = array if array.ndim == 3 else array[:, :, None]
+    return array if dtype == np.uint8 else _scaled_to_8_bits(array)

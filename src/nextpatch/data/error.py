@@ -1,0 +1,7 @@
+"""The one error for data that cannot be used."""
+
+from __future__ import annotations
+
+
+class DataError(ValueError):
+    """The data cannot be used; the message names the place, the reason and the remedy."""

@@ -1,0 +1,68 @@
+"""A folder of image files, searched recursively."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from nextpatch.data.error import DataError
+
+log = logging.getLogger(__name__)
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
+
+
+class FolderSource:
+    """Every image file below `root`, by its ending, sorted by path; hidden files and folders are left out.
+
+    Links are followed, each folder once, so a loop of links ends. When all images lie in at least two first-level
+    folders, those folders are the classes, in the order of their names; otherwise there are none.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.name = str(root)
+        self._root = root
+        self._files = sorted(_images_below(root, "", set()))
+        if not self._files:
+            raise DataError(f"no images in {root} or below; looked for files ending in {', '.join(sorted(SUFFIXES))}")
+        tops = [file.split("/", 1)[0] if "/" in file else "" for file in self._files]
+        folders = sorted(set(tops))
+        self.classes = tuple(folders) if len(folders) > 1 and "" not in folders else ()
+        number = {name: i for i, name in enumerate(self.classes)}
+        self._labels = [number[top] for top in tops] if self.classes else None
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, index: int) -> bytes:
+        """The file's bytes; OSError when it has gone."""
+        return (self._root / self._files[index]).read_bytes()
+
+    def key(self, index: int) -> str:
+        """The file's path; bytes of it that are not UTF-8 are shown as escapes."""
+        return os.fsencode(self._root / self._files[index]).decode("utf-8", "backslashreplace")
+
+    def label(self, index: int) -> int | None:
+        """The number of its first-level folder."""
+        return self._labels[index] if self._labels else None
+
+
+def _images_below(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+    """Paths of image files, relative to the first `folder`; `seen` holds the folders already visited."""
+    try:
+        status = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        log.warning("left out %s: %s", folder, error)
+        return
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _images_below(Path(entry.path), f"{prefix}{entry.name}/", seen)
+        elif Path(entry.name).suffix.lower() in SUFFIXES and (entry.is_file() or entry.is_symlink()):
+            yield prefix + entry.name

@@ -1,0 +1,61 @@
+"""Decoded images of a source; few and small ones stay in memory, because decoding them every epoch costs more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from nextpatch.data.decode import BadImage, decode
+from nextpatch.data.error import DataError
+from nextpatch.data.source import Source
+
+
+class Images:
+    """Pixels by index. All images are kept when `count` of the size of the first fit into `keep_bytes`."""
+
+    def __init__(self, source: Source, channels: int, count: int = 0, keep_bytes: int = 0) -> None:
+        self.source = source
+        self.channels = channels
+        self._settings = (source, channels, count, keep_bytes)
+        self._count = count
+        self._room = keep_bytes
+        self._kept: dict[int, Tensor] = {}
+        self._bad: dict[int, str] = {}
+
+    def __reduce__(self) -> tuple[type[Images], tuple[Any, ...]]:
+        """Workers start with nothing in memory."""
+        return type(self), self._settings
+
+    def __getitem__(self, index: int) -> UInt8[Tensor, "channels height width"]:
+        """The image; BadImage when it cannot be decoded, or not even read."""
+        if index in self._kept:
+            return self._kept[index]
+        if index in self._bad:
+            raise BadImage(self._bad[index])
+        try:
+            image = decode(self.source.read(index), self.channels)
+        except (BadImage, OSError) as error:
+            self._bad[index] = str(error)
+            raise BadImage(str(error)) from None
+        self._keep(index, image)
+        return image
+
+    def _keep(self, index: int, image: UInt8[Tensor, "channels height width"]) -> None:
+        if not self._kept and image.numel() * self._count > self._room:
+            self._room = 0
+        if image.numel() <= self._room:
+            self._room -= image.numel()
+            self._kept[index] = image
+
+
+def none_decodes(source: Source, bad: dict[str, str]) -> DataError:
+    """The error for a source of which no image tried can be used: how many, why, and an example of each reason."""
+    example = {reason: key for key, reason in reversed(bad.items())}
+    reasons = [f"{reason} ({n} times, as in {example[reason]})" for reason, n in Counter(bad.values()).most_common(3)]
+    return DataError(
+        f"no image of {source.name} can be used; all {len(bad)} tried fail: {'; '.join(reasons)}. "
+        "Check that the files are images and that the model's channels are theirs"
+    )

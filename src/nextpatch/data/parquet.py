@@ -1,0 +1,164 @@
+"""Parquet files in the Hub's image convention: `image` is a struct of bytes and path, `label` an integer."""
+
+from __future__ import annotations
+
+import bisect
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int64
+
+from nextpatch.data.error import DataError
+
+CACHE_BYTES = 128 * 2**20
+_MAX_CLASSES = 1_000_000
+_NO_LABEL = -1  # the Hub's own sign for "not labeled"
+
+
+class _RowGroup(NamedTuple):
+    file: int
+    number: int  # within the file
+    first_row: int  # within the file
+    rows: int
+
+
+class ParquetSource:
+    """Rows of one or more files, in order, read lazily one row group at a time.
+
+    Images are the column `image`, or else the only column that holds bytes (plain, or a struct with a field `bytes`).
+    Labels are the column `label`, integers or names; class names come from the Hub's metadata, from the names that
+    occur, or are the numbers. Recently used row groups stay in memory, up to `CACHE_BYTES`: small files wholly, so
+    random access to files with large row groups reads much more than it shows.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.name = str(files[0] if len(files) == 1 else files[0].parent)
+        self._files = [str(file) for file in files]
+        metadata = [_metadata(file) for file in self._files]
+        schemas = [entry.schema.to_arrow_schema() for entry in metadata]
+        self._columns = [_image_column(schema, file) for schema, file in zip(schemas, self._files, strict=True)]
+        self._groups = [group for i, entry in enumerate(metadata) for group in _row_groups(i, entry)]
+        self._ends = np.cumsum([group.rows for group in self._groups]).tolist()
+        if not self._ends or not self._ends[-1]:
+            raise DataError(f"{self.name} has no rows; give files that hold images")
+        self._labels, self.classes = self._read_labels(schemas)
+        self._kept: OrderedDict[int, Any] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process needs: everything but the row groups in memory."""
+        return self.__dict__ | {"_kept": OrderedDict()}
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def read(self, index: int) -> bytes:
+        """The image's bytes, empty when the row has none; OSError when the row group is damaged."""
+        group, row = self._locate(index)
+        value = self._images(group)[row].as_py()
+        data = value["bytes"] if isinstance(value, dict) else value
+        return data or b""
+
+    def key(self, index: int) -> str:
+        """File and row within it."""
+        number, row = self._locate(index)
+        group = self._groups[number]
+        return f"{self._files[group.file]}#{group.first_row + row}"
+
+    def label(self, index: int) -> int | None:
+        """The row's class; None when it has none."""
+        if self._labels is None or self._labels[index] == _NO_LABEL:
+            return None
+        return int(self._labels[index])
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        """(row group, row within it)."""
+        group = bisect.bisect_right(self._ends, index)
+        return group, index - (self._ends[group - 1] if group else 0)
+
+    def _images(self, number: int) -> Any:
+        """The image column of a row group, from memory when it was used lately."""
+        if number not in self._kept:
+            group = self._groups[number]
+            self._kept[number] = _read(self._files[group.file], self._columns[group.file], [group.number])
+            while len(self._kept) > 1 and sum(column.nbytes for column in self._kept.values()) > CACHE_BYTES:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(number)
+        return self._kept[number]
+
+    def _read_labels(self, schemas: list[Any]) -> tuple[Int64[np.ndarray, " rows"] | None, tuple[str, ...]]:
+        """The class of every row and the names of the classes; none unless every file has a usable column `label`."""
+        if not all("label" in schema.names for schema in schemas):
+            return None, ()
+        kinds = {_kind(schema.field("label").type) for schema in schemas}
+        if len(kinds) > 1 or not kinds <= {"number", "name"}:
+            return None, ()
+        column = pa.chunked_array([_read(file, "label") for file in self._files])
+        if kinds == {"name"}:
+            names = sorted(column.unique().drop_null().to_pylist())
+            column = pa.compute.index_in(column, pa.array(names, column.type))
+        labels = column.fill_null(_NO_LABEL).to_numpy().astype(np.int64)
+        return labels, tuple(names) if kinds == {"name"} else _class_names(schemas[0], int(labels.max()) + 1, self.name)
+
+
+def _metadata(file: str) -> Any:
+    try:
+        return pq.read_metadata(file)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"{file} is not a readable Parquet file ({reason}); give a .parquet file or a folder of images"
+        ) from None
+
+
+def _image_column(schema: Any, file: str) -> str:
+    found = [field.name for field in schema if _kind(field.type) == "image"]
+    if "image" not in found and len(found) != 1:
+        columns = ", ".join(f"{field.name}: {field.type}" for field in schema)
+        raise DataError(f"{file} has no column 'image' that holds encoded images (it has {columns}); rename the column")
+    return "image" if "image" in found else str(found[0])
+
+
+def _kind(kind: Any) -> str:
+    """What a column of this type can be used as."""
+    types = pa.types
+    if types.is_struct(kind):
+        inner = kind.get_field_index("bytes")
+        return "image" if inner >= 0 and _kind(kind.field(inner).type) == "image" else "other"
+    if types.is_binary(kind) or types.is_large_binary(kind):
+        return "image"
+    if types.is_string(kind) or types.is_large_string(kind):
+        return "name"
+    return "number" if types.is_integer(kind) else "other"
+
+
+def _row_groups(file: int, metadata: Any) -> list[_RowGroup]:
+    rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    firsts = np.cumsum([0, *rows]).tolist()
+    return [_RowGroup(file, number, firsts[number], count) for number, count in enumerate(rows)]
+
+
+def _read(file: str, column: str, groups: list[int] | None = None) -> Any:
+    """One column of the row groups (all by default) as one array, without threads: they do not survive a fork."""
+    try:
+        with pq.ParquetFile(file) as opened:
+            wanted = range(opened.metadata.num_row_groups) if groups is None else groups
+            return opened.read_row_groups(wanted, columns=[column], use_threads=False)[column].combine_chunks()
+    except pa.ArrowException as error:
+        raise OSError(f"damaged Parquet data: {str(error).splitlines()[0]}") from None
+
+
+def _class_names(schema: Any, count: int, name: str) -> tuple[str, ...]:
+    """Names from the Hub's metadata when there are enough, else the numbers."""
+    if count > _MAX_CLASSES:
+        raise DataError(f"{name}: column 'label' holds numbers up to {count - 1}, not classes; rename or drop it")
+    try:
+        names = json.loads(schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
+    except (KeyError, TypeError, ValueError):
+        names = []
+    return tuple(str(entry) for entry in names) if len(names) >= count else tuple(map(str, range(count)))

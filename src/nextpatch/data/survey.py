@@ -1,0 +1,36 @@
+"""A look at a few images' headers, from which the automatic choices are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nextpatch.data.decode import BadImage, header
+from nextpatch.data.images import none_decodes
+from nextpatch.data.source import Source
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the images looked at say about a source."""
+
+    count: int  # of all images
+    channels: int  # the most that one of them has
+    median_height: int
+    median_width: int
+    bad: dict[str, str]  # key -> reason
+
+
+def survey(source: Source, limit: int = 64) -> Survey:
+    """Read the headers of up to `limit` images, evenly spread. Raises DataError when none of them is an image."""
+    headers, bad = [], {}
+    for index in np.unique(np.linspace(0, len(source) - 1, limit).round().astype(int)).tolist():
+        try:
+            headers.append(header(source.read(index)))
+        except (BadImage, OSError) as error:
+            bad[source.key(index)] = str(error)
+    if not headers:
+        raise none_decodes(source, bad)
+    channels, heights, widths = zip(*headers, strict=True)
+    return Survey(len(source), max(channels), int(np.median(heights)), int(np.median(widths)), bad)

@@ -1,0 +1,83 @@
+"""What the model sees of an image: the training crop, the evaluation view, and the normalized input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from nextpatch.data.config import DataConfig
+
+
+def train_view(
+    image: UInt8[Tensor, "channels height width"], size: tuple[int, int], cfg: DataConfig, rng: np.random.Generator
+) -> UInt8[Tensor, "channels out_height out_width"]:
+    """RandomResizedCrop to `size` = (height, width), then a flip; all chance comes from `rng`.
+
+    Source: Table 10. Nothing else: no color jitter.
+    """
+    top, left, height, width = crop_box(image.shape[1], image.shape[2], cfg, rng)
+    view = _resized(image[:, top : top + height, left : left + width], size)
+    return view.flip(-1) if rng.random() < cfg.flip else view
+
+
+def crop_box(height: int, width: int, cfg: DataConfig, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """(top, left, height, width) with area in `crop_scale` of the image and aspect width / height in `crop_ratio`.
+
+    Ten draws, then the largest centered box of an allowed aspect: torchvision's rule, with our generator. A scale of
+    exactly (1, 1) takes the whole image, whatever its aspect.
+    """
+    if cfg.crop_scale == (1.0, 1.0):
+        return 0, 0, height, width
+    for _ in range(10):
+        area = height * width * rng.uniform(*cfg.crop_scale)
+        aspect = math.exp(rng.uniform(math.log(cfg.crop_ratio[0]), math.log(cfg.crop_ratio[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+    aspect = min(max(width / height, cfg.crop_ratio[0]), cfg.crop_ratio[1])
+    w, h = min(width, max(1, round(height * aspect))), min(height, max(1, round(width / aspect)))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def eval_view(
+    image: UInt8[Tensor, "channels height width"], size: tuple[int, int]
+) -> UInt8[Tensor, "channels out_height out_width"]:
+    """Resize, keeping the aspect, until `size` / 0.875 is just covered; then crop the center.
+
+    An image of exactly `size` is returned as it is: small data sets are made for their own size. Source: the released
+    evaluation transform (224: shorter side to 256, crop 224), extended to sizes that are not square.
+    """
+    height, width = image.shape[1:]
+    if (height, width) == size:
+        return image
+    factor = max(size[0] / 0.875 / height, size[1] / 0.875 / width)
+    resized = _resized(image, (round(height * factor), round(width * factor)))
+    top, left = (resized.shape[1] - size[0]) // 2, (resized.shape[2] - size[1]) // 2
+    return resized[:, top : top + size[0], left : left + size[1]]
+
+
+def _resized(
+    image: UInt8[Tensor, "channels height width"], size: tuple[int, int]
+) -> UInt8[Tensor, "channels out_height out_width"]:
+    """Bicubic with antialiasing, in 8 bits: torchvision's result without its overhead, which counts at 28 pixels."""
+    if image.shape[1:] == size:
+        return image
+    return interpolate(image[None], size=size, mode="bicubic", antialias=True)[0]
+
+
+def to_model_input(
+    images: UInt8[Tensor, "batch channels height width"],
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device | str = "cpu",
+) -> Float[Tensor, "batch channels height width"]:
+    """Float pixels, in [0, 1] before they are normalized per channel; made on `device`: bytes travel, not floats."""
+    there = images.to(device, non_blocking=True).float()
+    center, scale = (torch.tensor(v, device=there.device).view(1, -1, 1, 1) * 255 for v in (mean, std))
+    return (there - center) / scale
