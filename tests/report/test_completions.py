@@ -26,7 +26,7 @@ def config(target: Target = "norm_pixels") -> ModelConfig:
 class Oracle(AIM):
     """Predicts the next patch perfectly."""
 
-    def predict(self, images: Tensor, prefix_len: Tensor | None = None, mode: str = "prefix") -> Tensor:  # type: ignore[override]
+    def predict(self, images: Tensor, prefix_len: Tensor | None = None, mode: str = "prefix") -> Tensor:
         return targets(patchify(images, self.cfg.patch_size), self.cfg.target).roll(-1, dims=1)
 
 

@@ -7,27 +7,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+Number = int | float  # JSON writes 80.0 and 80 alike
+
+
 @dataclass(frozen=True)
 class Axis:
     """Maps `low` .. `high` to the pixels `start` .. `stop`, linearly or by logarithm."""
 
-    low: float
-    high: float
-    start: float
-    stop: float
+    low: Number
+    high: Number
+    start: Number
+    stop: Number
     log: bool = False
 
-    def __call__(self, value: float) -> float:
+    def __call__(self, value: Number) -> Number:
         """The pixel of a value."""
         low, high, at = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
         return self.start + (at - low) / (high - low) * (self.stop - self.start)
 
-    def ticks(self) -> list[float]:
+    def ticks(self) -> list[Number]:
         """Round values inside the range."""
         return _log_ticks(self.low, self.high) if self.log else linear_ticks(self.low, self.high)
 
 
-def axis(values: Sequence[float], start: float, stop: float, log: bool = False, zero: bool = False) -> Axis:
+def axis(values: Sequence[Number], start: Number, stop: Number, log: bool = False, zero: bool = False) -> Axis:
     """An axis around `values` with some air at both ends; `zero` starts it at 0."""
     low, high = min(values), max(values)
     if log:
@@ -37,13 +40,13 @@ def axis(values: Sequence[float], start: float, stop: float, log: bool = False, 
     return Axis(0.0 if zero else low - air, high + air, start, stop)
 
 
-def step_axis(values: Sequence[float], start: float, stop: float) -> Axis:
+def step_axis(values: Sequence[Number], start: Number, stop: Number) -> Axis:
     """An axis for time or steps: from the first to the last value, no air (a curve begins at the frame)."""
     low, high = min(values), max(values)
     return Axis(low, high if high > low else low + 1, start, stop)
 
 
-def linear_ticks(low: float, high: float, about: int = 5) -> list[float]:
+def linear_ticks(low: Number, high: Number, about: int = 5) -> list[Number]:
     """Multiples of 1, 2 or 5 times a power of ten, about `about` of them in low .. high."""
     rough = (high - low) / about
     size = 10.0 ** math.floor(math.log10(rough))
@@ -52,13 +55,13 @@ def linear_ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def _log_ticks(low: Number, high: Number) -> list[Number]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1,) if high / low > 20 else (1, 2, 5)
     return [m * 10.0**p for p in powers for m in steps if low <= m * 10.0**p <= high]
 
 
-def number(value: float, digits: int = 3) -> str:
+def number(value: Number, digits: int = 3) -> str:
     """A number as a person writes it: 12,500 · 3.2M · 0.412 · 85.8."""
     size = abs(value)
     for limit, sign in ((1e9, "G"), (1e6, "M")):
@@ -69,7 +72,7 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: Number) -> str:
     """Seconds as "45 s", "7 min 48 s" or "3 h 05 min"."""
     whole = round(seconds)
     if whole < 60:

@@ -39,8 +39,13 @@ def _look(facts: Facts, count: int) -> Look:
     try:
         loaded = load_run(facts.path)
     except RunError as error:
-        facts.missing.append(f"No pictures: {error}")
+        facts.notes.append(f"No pictures: {error}")
         return Look(guess)
+    probed = (facts.probe or {}).get("checkpoint_step", loaded.step)
+    if probed != loaded.step:
+        facts.notes.append(
+            f"The probe measured step {probed}, the weights are now those of step {loaded.step}; probe again."
+        )
     gallery = draw_gallery(loaded.model.eval(), facts.recipe, some(images, count), facts.path / "probe.safetensors")
     return Look(guess, gallery, loaded.step)
 
@@ -49,7 +54,7 @@ def _held_out(facts: Facts) -> HeldOut | None:
     try:
         return held_out(facts.recipe)
     except DataError as error:
-        facts.missing.append(f"No pictures and no level of guessing: {error}")
+        facts.notes.append(f"No pictures and no level of guessing: {error}")
         return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from nextpatch.report.axes import Axis, axis, number, step_axis
+from nextpatch.report.axes import Axis, Number, axis, number, step_axis
 
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 50, 416, 30, 234
@@ -20,19 +20,19 @@ class Series:
     """
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[Number]
+    y: Sequence[Number]
     tone: int = 1
     markers: bool = False
     thin: bool = False
-    intervals: Sequence[tuple[float, float]] = ()
+    intervals: Sequence[tuple[Number, Number]] = ()
 
     @property
     def look(self) -> str:
         """Its classes in the style sheet."""
         return f"line t{self.tone}" + (" thin" if self.thin else "")
 
-    def heights(self) -> list[float]:
+    def heights(self) -> list[Number]:
         """Every y that must fit."""
         return [*self.y, *(v for pair in self.intervals for v in pair)]
 
@@ -53,8 +53,8 @@ def line_chart(
     series: Sequence[Series],
     log_x: bool = False,
     zero: bool = False,
-    reference: tuple[str, float] | None = None,
-    x_ticks: Sequence[float] | None = None,
+    reference: tuple[str, Number] | None = None,
+    x_ticks: Sequence[Number] | None = None,
     x_names: Sequence[str] | None = None,
 ) -> Chart:
     """Lines over a numeric x. `reference` is a named horizontal line; `x_names` replaces the ticks' numbers."""
@@ -71,11 +71,11 @@ def line_chart(
     return Chart(title, _svg(title, parts), legend)
 
 
-def bar_chart(title: str, x_label: str, y_label: str, names: Sequence[str], values: Sequence[float | None]) -> Chart:
+def bar_chart(title: str, x_label: str, y_label: str, names: Sequence[str], values: Sequence[Number | None]) -> Chart:
     """Bars from zero; a None leaves its place empty."""
     known = [v for v in values if v is not None]
     x, y = Axis(0, len(values), LEFT, RIGHT), axis([0, *known], BOTTOM, TOP, zero=True)
-    every = max(1, -(-len(names) // 8))
+    every = max(1, -(-len(names) // 6))
     parts = [*_frame(x, y, x_label, y_label, [i + 0.5 for i in range(0, len(names), every)], names[::every])]
     for i, value in enumerate(values):
         if value is not None:
@@ -85,7 +85,7 @@ def bar_chart(title: str, x_label: str, y_label: str, names: Sequence[str], valu
     return Chart(title, _svg(title, parts))
 
 
-def heat_grid(title: str, grid: tuple[int, int], values: Sequence[float | None], colors: Sequence[str]) -> Chart:
+def heat_grid(title: str, grid: tuple[int, int], values: Sequence[Number | None], colors: Sequence[str]) -> Chart:
     """One coloured cell per patch in raster order, its value written in it where there is room; None is hatched."""
     rows, columns = grid
     side = min(400 / columns, 320 / rows)
@@ -101,7 +101,7 @@ def heat_grid(title: str, grid: tuple[int, int], values: Sequence[float | None],
     return Chart(title, svg)
 
 
-def _cell(left: float, top: float, side: float, value: float | None, color: str, index: int, written: bool) -> str:
+def _cell(left: Number, top: Number, side: Number, value: Number | None, color: str, index: int, written: bool) -> str:
     label = f"patch {index}: " + ("never scored" if value is None else number(value))
     fill = 'class="none"' if value is None else f'fill="{color}"'
     box = f'x="{left:.2f}" y="{top:.2f}" width="{side - 1:.2f}" height="{side - 1:.2f}"'
@@ -121,7 +121,7 @@ def _ink(color: str) -> str:
 
 
 def _frame(
-    x: Axis, y: Axis, x_label: str, y_label: str, x_ticks: Sequence[float], x_names: Sequence[str] | None
+    x: Axis, y: Axis, x_label: str, y_label: str, x_ticks: Sequence[Number], x_names: Sequence[str] | None
 ) -> list[str]:
     """Horizontal grid lines, ticks and both axis names; the y name lies flat over its axis, so it is easy to read."""
     names = x_names if x_names is not None else [number(t) for t in x_ticks]
@@ -146,7 +146,7 @@ def _drawn(s: Series, x: Axis, y: Axis) -> str:
     return "".join(parts)
 
 
-def _marker(tone: int, x: float, y: float, title: str) -> str:
+def _marker(tone: int, x: Number, y: Number, title: str) -> str:
     """A shape per tone, so that no series is told by colour alone."""
     shape = {
         1: f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.6"',
@@ -156,11 +156,11 @@ def _marker(tone: int, x: float, y: float, title: str) -> str:
     return f'{shape} class="dot t{tone}"><title>{escape(title)}</title></{shape[1:].split()[0]}>'
 
 
-def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
+def _line(kind: str, x1: Number, y1: Number, x2: Number, y2: Number) -> str:
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str:
+def _text(x: Number, y: Number, text: str, anchor: str, kind: str = "tick") -> str:
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 

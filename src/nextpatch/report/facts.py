@@ -31,7 +31,7 @@ _PURPOSE = {
 
 @dataclass
 class Facts:
-    """A run directory as read; `missing` says in words what could not be shown."""
+    """A run directory as read; `notes` says in words what could not be shown, and what to mind."""
 
     path: Path
     recipe: Recipe
@@ -39,7 +39,7 @@ class Facts:
     val: list[dict[str, Any]] = field(default_factory=list)
     probe: dict[str, Any] | None = None
     environment: dict[str, Any] | None = None
-    missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def step(self) -> int:
@@ -56,13 +56,13 @@ def read_facts(run: Path) -> Facts:
     facts.probe = _json(run / "probe.json")
     facts.environment = _json(run / "env.json")
     if not facts.train:
-        facts.missing.append("No training step is recorded yet (metrics.jsonl has no entry).")
+        facts.notes.append("No training step is recorded yet (metrics.jsonl has no entry).")
     if not facts.val:
-        facts.missing.append("No validation loss is recorded yet.")
+        facts.notes.append("No validation loss is recorded yet.")
     if facts.probe is None:
-        facts.missing.append("The features are not probed yet: nextpatch probe RUN --data TRAIN --test TEST.")
+        facts.notes.append("The features are not probed yet: nextpatch probe RUN --data TRAIN --test TEST.")
     if facts.environment is None:
-        facts.missing.append("env.json is absent, so the machine and the versions are unknown.")
+        facts.notes.append("env.json is absent, so the machine and the versions are unknown.")
     return facts
 
 
@@ -85,7 +85,7 @@ def _json(path: Path) -> dict[str, Any] | None:
     return values if isinstance(values, dict) else None
 
 
-def thin(entries: Sequence[dict[str, Any]], keys: Sequence[str], points: int = POINTS) -> list[dict[str, float]]:
+def thin(entries: Sequence[dict[str, Any]], keys: Sequence[str], points: int = POINTS) -> list[dict[str, Any]]:
     """At most `points` entries: the mean of each `keys` over neighbouring ones, placed at the last step of each."""
     group = max(1, -(-len(entries) // points))
     cuts = [entries[i : i + group] for i in range(0, len(entries), group)]

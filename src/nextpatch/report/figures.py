@@ -34,7 +34,7 @@ def figures(facts: Facts, look: Look) -> dict[str, Any]:
         "run": facts.path.resolve().name,
         "verdict": sentence(evidence),
         "key_figures": [asdict(figure) for figure in key_figures(evidence)],
-        "missing": facts.missing,
+        "notes": facts.notes,
         "training": _training(facts),
         "validation": {**_validation(facts), "mean_guess_loss": look.guess, "mean_guess": name},
         "model": _model(facts),

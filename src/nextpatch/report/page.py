@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nextpatch.config import dumps_toml
-from nextpatch.report.axes import duration, number
+from nextpatch.report.axes import Number, duration, number
 from nextpatch.report.charts import Chart, Series, bar_chart, heat_grid, line_chart
 from nextpatch.report.pictures import Gallery
 from nextpatch.report.png import heat_gradient, heat_hex
@@ -110,11 +110,11 @@ def _label_curve(compared: dict[str, list[dict[str, Any]]]) -> Chart:
     return line_chart("Accuracy against labels", "labelled images (log scale)", "test accuracy, %", series, log_x=True)
 
 
-def depth_sweep(sweep: Sequence[dict[str, Any]]) -> list[tuple[str, float]]:
+def depth_sweep(sweep: Sequence[dict[str, Any]]) -> list[tuple[str, Number]]:
     """(single block, best selection accuracy over learning rates) in order of depth, at the most labels."""
     rows = [r for r in sweep if r.get("features", "pre-trained") == "pre-trained" and _depth(r["layers"]) is not None]
     most = max((r["labels"] for r in rows), default=0)
-    best: dict[str, float] = {}
+    best: dict[str, Number] = {}
     for row in rows:
         if row["labels"] == most and row["probe"] == "attentive":
             best[row["layers"]] = max(row["select_top1"], best.get(row["layers"], 0.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from nextpatch.report.axes import Number
 
 # viridis at ten equal steps: even in lightness, readable with any colour vision (CC0, matplotlib)
 _VIRIDIS = np.array(
@@ -35,7 +38,7 @@ def heat(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([np.interp(values, at, _VIRIDIS[:, channel]) for channel in range(3)], axis=-1)
 
 
-def heat_hex(values: list[float | None]) -> tuple[list[str], float, float]:
+def heat_hex(values: Sequence[Number | None]) -> tuple[list[str], Number, Number]:
     """(#rrggbb per value, lowest, highest), scaled to the range of the values; a None gets the lowest's."""
     known = [v for v in values if v is not None]
     low, high = min(known), max(known)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nextpatch.report.axes import duration, number
+from nextpatch.report.axes import Number, duration, number
 
 PRETRAINED, RANDOM, PIXELS = "pre-trained", "random init", "raw pixels"
 Row = dict[str, Any]
@@ -19,7 +19,7 @@ class Evidence:
     train: Sequence[Row]
     val: Sequence[Row]
     planned_steps: int
-    guess: float | None
+    guess: Number | None
     guess_name: str
     results: Sequence[Row]
 
@@ -57,7 +57,7 @@ def _selected(row: Row) -> float:
     return -1.0 if value is None else float(value)
 
 
-def gain(row: Row, other: Row) -> tuple[float, bool]:
+def gain(row: Row, other: Row) -> tuple[Number, bool]:
     """(difference in points, whether it is larger than both 95 % intervals together allow for by chance)."""
     difference = row["test_top1"] - other["test_top1"]
     noise = sum((r["test_ci95"][1] - r["test_ci95"][0]) ** 2 / 4 for r in (row, other)) ** 0.5
@@ -84,7 +84,7 @@ def _loss_clause(e: Evidence) -> str:
     return f"After {steps} the {what} loss {moved} from {first:.3f} to {last:.3f}"
 
 
-def _against(loss: float, guess: float, name: str) -> str:
+def _against(loss: Number, guess: Number, name: str) -> str:
     share = 100 * (1 - loss / guess) if guess else 0.0
     if share < 0.5:
         return f"no better than {name} ({guess:.3f})"
