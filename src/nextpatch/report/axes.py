@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
 Number = int | float  # JSON writes 80.0 and 80 alike
 
 
@@ -41,8 +40,8 @@ def axis(values: Sequence[Number], start: Number, stop: Number, log: bool = Fals
 
 
 def step_axis(values: Sequence[Number], start: Number, stop: Number) -> Axis:
-    """An axis for time or steps: from the first to the last value, no air (a curve begins at the frame)."""
-    low, high = min(values), max(values)
+    """An axis for steps: from 0 to the last value, no air (a curve begins at the frame)."""
+    low, high = min(0, *values), max(values)
     return Axis(low, high if high > low else low + 1, start, stop)
 
 

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from nextpatch.model.aim import AIM
-from nextpatch.report.png import heat_image
+from nextpatch.report.images import heat_image
 
 _BN_EPS = 1e-6  # of the probe's batch norm
 

@@ -12,8 +12,6 @@ from nextpatch.report.pictures import Gallery
 from nextpatch.report.verdict import Evidence, key_figures, main_rows, sentence
 from nextpatch.train.validation import chunk_size
 
-_PICTURED = ("original", "seen", "predicted", "restored", "flat", "features", "attention")
-
 
 @dataclass(frozen=True)
 class Look:
@@ -83,7 +81,7 @@ def _model(facts: Facts) -> dict[str, Any]:
 
 def _gallery(gallery: Gallery) -> dict[str, Any]:
     values = asdict(gallery)
-    values["pictures"] = [{k: v for k, v in p.items() if k not in _PICTURED} for p in values["pictures"]]
+    values["pictures"] = [{k: v for k, v in p.items() if k != "images"} for p in values["pictures"]]
     return values
 
 

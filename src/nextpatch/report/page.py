@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,9 @@ from typing import Any
 from nextpatch.config import dumps_toml
 from nextpatch.report.axes import Number, duration, number
 from nextpatch.report.charts import Chart, Series, bar_chart, heat_grid, line_chart
+from nextpatch.report.images import PHOTOGRAPH, heat_gradient, heat_hex
 from nextpatch.report.pictures import Gallery
-from nextpatch.report.png import heat_gradient, heat_hex
 
-_PIXELATED_BELOW = 160  # px: smaller images are enlarged on the page, and their pixels must stay pixels
 _TONES = {"pre-trained": 1, "random init": 2, "raw pixels": 3}
 
 
@@ -30,7 +30,7 @@ def render(values: dict[str, Any], gallery: Gallery | None) -> str:
         loader=PackageLoader("nextpatch.report", ""), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(number=number, duration=duration, size=file_size)
+    environment.filters.update(number=number, duration=duration, size=file_size, layers=layers_text)
     return environment.get_template("template.html").render(
         v=values,
         css=Path(__file__).with_name("page.css").read_text(encoding="utf-8"),
@@ -39,8 +39,8 @@ def render(values: dict[str, Any], gallery: Gallery | None) -> str:
         probing=probe_charts(values["probe"]),
         gallery=gallery,
         heat_gradient=heat_gradient(),
-        pixelated=max(values["model"]["img_size"]) < _PIXELATED_BELOW,
-        recipe=dumps_toml(values["recipe"]).strip(),
+        pixelated=max(values["model"]["img_size"]) < PHOTOGRAPH,
+        recipe=_short_arrays(dumps_toml(values["recipe"]).strip()),
         environment=_flat(values["environment"] or {}),
         tones=_TONES,
     )
@@ -124,6 +124,20 @@ def depth_sweep(sweep: Sequence[dict[str, Any]]) -> list[tuple[str, Number]]:
 def _depth(layers: str) -> int | None:
     number_of = layers.removeprefix("block_")
     return int(number_of) if layers.startswith("block_") and number_of.isdigit() else None
+
+
+def layers_text(layers: Sequence[str] | None) -> str:
+    """Layer names for people: consecutive blocks become "blocks 4–9"."""
+    depths = [_depth(name) for name in layers or ()]
+    known = [depth for depth in depths if depth is not None]
+    if len(known) > 1 and known == list(range(known[0], known[0] + len(layers or ()))):
+        return f"blocks {known[0]}–{known[-1]}"
+    return ", ".join(name.replace("_", " ") for name in layers or ()) or "–"
+
+
+def _short_arrays(toml: str) -> str:
+    """Arrays of plain values on one line each."""
+    return re.sub(r"\[\n([^\[\]]*)\n\]", lambda found: f"[{' '.join(found[1].split()).rstrip(',')}]", toml)
 
 
 def _flat(values: dict[str, Any], path: str = "") -> list[tuple[str, str]]:

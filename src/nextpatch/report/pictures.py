@@ -16,23 +16,21 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.objective import targets
 from nextpatch.patches import patch_statistics, patchify, unpatchify
 from nextpatch.report.features import attention_maps, overlay, principal_colors
-from nextpatch.report.png import png_uri
+from nextpatch.report.images import image_uri
 from nextpatch.train.recipe import Recipe
 from nextpatch.train.validation import HeldOut
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One held-out image and what became of it; pictures are data URIs, losses are over its scored patches."""
+    """One held-out image and what became of it.
+
+    `images` are data URIs: original, seen, predicted, restored, flat, features, and attention where a probe tells. The
+    losses, the model's and that of guessing zero, are means over the scored patches.
+    """
 
     key: str
-    original: str
-    seen: str
-    predicted: str
-    restored: str
-    flat: str
-    features: str
-    attention: str | None
+    images: dict[str, str]
     loss: float
     mean_guess_loss: float
 
@@ -71,15 +69,20 @@ def draw_gallery(model: AIM, recipe: Recipe, images: HeldOut, probe: Path) -> Ga
     done = complete(model, inputs, mean, std)
     layer = f"block_{max(0, round(model.cfg.shape.depth * 2 / 3) - 1)}"
     colors, explained = principal_colors(model.features(inputs, [layer])[layer], model.cfg.grid)
-    maps, layers = attention_maps(model, inputs, probe) if probe.exists() else (None, [])
-    pictures = [
-        Picture(
-            keys[i], png_uri(shown[i]), png_uri(done.seen[i]), png_uri(done.predicted[i]), png_uri(done.restored[i]),
-            png_uri(done.flat[i]), png_uri(colors[i]), None if maps is None else png_uri(overlay(shown[i], maps[i])),
-            done.loss[i], done.mean_guess_loss[i],
+    painted = {
+        "original": shown, "seen": done.seen, "predicted": done.predicted, "restored": done.restored, "flat": done.flat,
+        "features": colors,
+    }  # fmt: skip
+    layers: list[str] = []
+    if probe.exists():
+        maps, layers = attention_maps(model, inputs, probe)
+        painted["attention"] = torch.stack(
+            [overlay(image, weights) for image, weights in zip(shown, maps, strict=True)]
         )
-        for i in range(len(keys))
-    ]  # fmt: skip
+    pictures = [
+        Picture(key, {name: image_uri(images_of[i]) for name, images_of in painted.items()}, loss, guess_loss)
+        for i, (key, loss, guess_loss) in enumerate(zip(keys, done.loss, done.mean_guess_loss, strict=True))
+    ]
     return Gallery(pictures, shown_prefix(model.cfg), layer, explained, layers)
 
 

@@ -1,4 +1,4 @@
-"""Pixels to PNG data URIs, and numbers to colours."""
+"""Pixels to data URIs, and numbers to colours."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from nextpatch.report.axes import Number
 
+PHOTOGRAPH = 160  # px: smaller images are enlarged on the page, and their pixels must stay pixels
+
 # viridis at ten equal steps: even in lightness, readable with any colour vision (CC0, matplotlib)
 _VIRIDIS = np.array(
     [(68, 1, 84), (72, 40, 120), (62, 74, 137), (49, 104, 142), (38, 130, 142),
@@ -22,14 +24,16 @@ _VIRIDIS = np.array(
 ) / 255  # fmt: skip
 
 
-def png_uri(pixels: Float[Tensor, "channels height width"]) -> str:
-    """An image in [0, 1] (clipped) as a data URI; 3 channels are colour, of any other count the first is shown grey,
-    or the first three of more than three as colour."""
+def image_uri(pixels: Float[Tensor, "channels height width"]) -> str:
+    """An image in [0, 1] (clipped) as a data URI: PNG while its pixels are shown one by one, WebP for photographs.
+
+    3 channels are colour; of more the first three are shown so, of fewer the first one in grey.
+    """
     shown = pixels[:3] if pixels.shape[0] >= 3 else pixels[:1].expand(3, -1, -1)
     array = (shown.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(array)).save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    file, kind = io.BytesIO(), "png" if max(array.shape[:2]) < PHOTOGRAPH else "webp"
+    Image.fromarray(np.ascontiguousarray(array)).save(file, kind, quality=90)
+    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def heat(values: NDArray[np.float64]) -> NDArray[np.float64]:
