@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from nextpatch.data.source import DataError
 from nextpatch.report.facts import Facts, read_facts
 from nextpatch.report.figures import Look, figures
 from nextpatch.report.heldout import held_out, mean_guess_loss, some
 from nextpatch.report.page import render
 from nextpatch.report.pictures import draw_gallery
 from nextpatch.train.run import RunError, load_run
-from nextpatch.train.validation import HeldOut
 
 
 def write_report(run: Path, *, images: int = 8) -> Path:
@@ -32,10 +30,12 @@ def write_report(run: Path, *, images: int = 8) -> Path:
 
 def _look(facts: Facts, count: int) -> Look:
     """What the weights make of the held-out images, as far as both are to be had."""
-    images = _held_out(facts)
-    if images is None:
+    try:
+        images = held_out(facts.recipe)
+        guess = mean_guess_loss(facts.recipe, images)
+    except ValueError as error:  # the data has gone, shrunk below what was held out, or decodes no more
+        facts.notes.append(f"No pictures and no level of guessing: {error}")
         return Look()
-    guess = mean_guess_loss(facts.recipe, images)
     try:
         loaded = load_run(facts.path)
     except RunError as error:
@@ -43,19 +43,9 @@ def _look(facts: Facts, count: int) -> Look:
         return Look(guess)
     probed = (facts.probe or {}).get("checkpoint_step", loaded.step)
     if probed != loaded.step:
-        facts.notes.append(
-            f"The probe measured step {probed}, the weights are now those of step {loaded.step}; probe again."
-        )
+        facts.notes.append(f"The probe measured step {probed}; the weights are now of step {loaded.step}: probe again.")
     gallery = draw_gallery(loaded.model.eval(), facts.recipe, some(images, count), facts.path / "probe.safetensors")
     return Look(guess, gallery, loaded.step)
-
-
-def _held_out(facts: Facts) -> HeldOut | None:
-    try:
-        return held_out(facts.recipe)
-    except DataError as error:
-        facts.notes.append(f"No pictures and no level of guessing: {error}")
-        return None
 
 
 def _write(path: Path, text: str) -> None:
