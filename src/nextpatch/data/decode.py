@@ -78,7 +78,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         except UnidentifiedImageError:
             raise BadImage("not an image of a known format") from None
         except Exception as error:  # on damaged bytes Pillow raises anything: struct.error, KeyError, TypeError, ...
-            raise BadImage(str(error) or type(error).__name__) from None
+            raise BadImage(str(error) if error.args else type(error).__name__) from None
 
 
 def _check_size(height: int, width: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from nextpatch.data.error import DataError as DataError
 from nextpatch.data.folder import FolderSource
@@ -13,6 +13,7 @@ from nextpatch.data.parquet import ParquetSource
 _SPLIT = re.compile(r"train|test|val|dev|eval")  # how the Hub's file names begin
 
 
+@runtime_checkable
 class Source(Protocol):
     """Encoded images in a fixed order. Cheap to open, cheap to send to a worker process."""
 

@@ -56,9 +56,11 @@ def eval_view(
     height, width = image.shape[1:]
     if (height, width) == size:
         return image
-    factor = max(size[0] / 0.875 / height, size[1] / 0.875 / width)
-    resized = _resized(image, (round(height * factor), round(width * factor)))
-    top, left = (resized.shape[1] - size[0]) // 2, (resized.shape[2] - size[1]) // 2
+    rows, columns = round(size[0] / 0.875), round(size[1] / 0.875)
+    by_height = rows * width >= columns * height
+    covering = (rows, width * rows // height) if by_height else (height * columns // width, columns)
+    resized = _resized(image, covering)
+    top, left = round((covering[0] - size[0]) / 2), round((covering[1] - size[1]) / 2)
     return resized[:, top : top + size[0], left : left + size[1]]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 T = TypeVar("T", covariant=True)
 
 
+@runtime_checkable
 class Items(Protocol[T]):
     """What can be asked for by number."""
 

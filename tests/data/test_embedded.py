@@ -1,0 +1,60 @@
+"""The shipped Parquet files: what they hold, and that the script beside them draws the same."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from nextpatch.data.decode import decode
+from nextpatch.data.source import open_source
+from nextpatch.data.survey import survey
+
+FOLDER = Path(__file__).parents[2] / "data" / "fashion-mnist"
+
+
+@pytest.fixture(scope="module")
+def build():
+    spec = importlib.util.spec_from_file_location("build_fashion_mnist", FOLDER / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("split", "each"), [("train", 3000), ("test", 500)])
+def test_classes_are_balanced_and_named(build, split, each):
+    source = open_source(str(FOLDER / f"{split}.parquet"))
+    assert source.classes == build.CLASSES
+    assert Counter(source.label(i) for i in range(len(source))) == dict.fromkeys(range(10), each)
+    seen = survey(source)
+    assert (seen.count, seen.channels, seen.median_height, seen.median_width) == (10 * each, 1, 28, 28)
+    assert not seen.bad
+
+
+def test_both_files_take_at_most_20_mb():
+    assert sum(path.stat().st_size for path in FOLDER.glob("*.parquet")) <= 20_000_000
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_row_groups_are_small_and_no_image_is_there_twice(split):
+    file = pq.ParquetFile(FOLDER / f"{split}.parquet")
+    assert max(file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)) <= 1000
+    paths = [row["path"] for row in file.read(columns=["image"])["image"].to_pylist()]
+    assert len(set(paths)) == len(paths)
+    file.close()
+
+
+@pytest.mark.parametrize(("split", "stride"), [("train", 10), ("test", 1)])
+def test_the_script_draws_the_same_images(build, split, stride):
+    if not build.DEBIAN.is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    source = open_source(str(FOLDER / f"{split}.parquet"))
+    numbers, images, labels = build.read_split(split)
+    assert len(set(numbers.tolist())) == len(source)
+    assert [source.label(i) for i in range(len(source))] == labels.tolist()
+    for i in range(0, len(source), stride):
+        assert np.array_equal(decode(source.read(i), 1)[0].numpy(), images[i])

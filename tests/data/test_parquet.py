@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import pickle
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from nextpatch.data import parquet
+from nextpatch.data.error import DataError
+from nextpatch.data.parquet import ParquetSource
+
+IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
+
+def rows(count, start=0):
+    return [{"bytes": f"image {i}".encode(), "path": None} for i in range(start, start + count)]
+
+
+def write(path, columns, names=None, **options):
+    table = pa.table(columns)
+    if names is not None:
+        features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, path, **options)
+    return path
+
+
+def read_all(source):
+    return [source.read(i) for i in range(len(source))]
+
+
+def labels(source):
+    return [source.label(i) for i in range(len(source))]
+
+
+def test_the_hubs_convention(tmp_path):
+    columns = {"image": pa.array(rows(5), IMAGE), "label": [0, 2, 1, None, -1]}
+    source = ParquetSource([write(tmp_path / "a.parquet", columns, ["cat", "dog", "bird"], row_group_size=2)])
+    assert read_all(source) == [f"image {i}".encode() for i in range(5)]
+    assert source.classes == ("cat", "dog", "bird")
+    assert labels(source) == [0, 2, 1, None, None]
+    assert source.key(3) == f"{tmp_path}/a.parquet#3"
+
+
+def test_files_are_read_in_order_as_one(tmp_path):
+    files = [write(tmp_path / f"{i}.parquet", {"image": rows(3, 3 * i)}, row_group_size=2) for i in range(3)]
+    source = ParquetSource(files)
+    assert read_all(source) == [f"image {i}".encode() for i in range(9)]
+    assert source.key(7) == f"{tmp_path}/2.parquet#1"
+    assert source.classes == ()
+    assert labels(source) == [None] * 9
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+def test_a_plain_binary_column_of_any_name(tmp_path, kind):
+    columns = {"id": [1, 2], "jpg": pa.array([b"a", b"b"], kind)}
+    assert read_all(ParquetSource([write(tmp_path / "a.parquet", columns)])) == [b"a", b"b"]
+
+
+def test_missing_bytes_read_as_empty(tmp_path):
+    columns = {"image": pa.array([None, {"bytes": None, "path": "gone.png"}], IMAGE)}
+    assert read_all(ParquetSource([write(tmp_path / "a.parquet", columns)])) == [b"", b""]
+
+
+def test_labels_without_names_are_numbered(tmp_path):
+    source = ParquetSource([write(tmp_path / "a.parquet", {"image": rows(3), "label": [0, 3, 1]})])
+    assert source.classes == ("0", "1", "2", "3")
+
+
+def test_too_few_names_are_not_believed(tmp_path):
+    source = ParquetSource([write(tmp_path / "a.parquet", {"image": rows(2), "label": [0, 2]}, ["cat"])])
+    assert source.classes == ("0", "1", "2")
+
+
+def test_labels_may_be_names(tmp_path):
+    files = [
+        write(tmp_path / f"{i}.parquet", {"image": rows(2), "label": pa.array(names, pa.string())})
+        for i, names in enumerate([["dog", "cat"], ["cat", None]])
+    ]
+    source = ParquetSource(files)
+    assert source.classes == ("cat", "dog")
+    assert labels(source) == [1, 0, 0, None]
+
+
+@pytest.mark.parametrize("metadata", ["no json", "[]", '{"info": 3}', '{"info": {"features": {"label": null}}}'])
+def test_odd_metadata_is_ignored(tmp_path, metadata):
+    table = pa.table({"image": rows(1), "label": [0]}).replace_schema_metadata({"huggingface": metadata})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert ParquetSource([tmp_path / "a.parquet"]).classes == ("0",)
+
+
+def test_a_label_column_that_holds_no_classes_is_ignored(tmp_path):
+    source = ParquetSource([write(tmp_path / "a.parquet", {"image": rows(1), "label": [0.5]})])
+    assert source.classes == ()
+    assert source.label(0) is None
+
+
+def test_labels_that_are_no_classes_are_refused(tmp_path):
+    with pytest.raises(DataError, match="numbers up to 1000000000000"):
+        ParquetSource([write(tmp_path / "a.parquet", {"image": rows(1), "label": [10**12]})])
+
+
+def test_row_groups_are_read_only_when_asked_for(tmp_path):
+    path = write(
+        tmp_path / "a.parquet", {"image": rows(40)}, row_group_size=20, compression="none", use_dictionary=False
+    )
+    data = path.read_bytes()
+    start = pq.read_metadata(path).row_group(1).column(0).data_page_offset
+    path.write_bytes(data[:start] + b"\xff" * 40 + data[start + 40 :])
+    source = ParquetSource([path])
+    assert source.read(19) == b"image 19"
+    with pytest.raises(OSError, match=r".+"):
+        source.read(20)
+
+
+def test_memory_is_bounded_and_stays_at_home(tmp_path, monkeypatch):
+    big = [{"bytes": bytes([i]) * 10_000, "path": None} for i in range(30)]
+    source = ParquetSource([write(tmp_path / "a.parquet", {"image": big}, row_group_size=5)])
+    monkeypatch.setattr(parquet, "CACHE_BYTES", 120_000)
+    for i in (0, 29, 7, 13, 0, 22, 29):
+        assert source.read(i) == bytes([i]) * 10_000
+        assert sum(column.nbytes for column in source._kept.values()) <= 120_000
+    assert len(pickle.dumps(source)) < 5_000
+    assert read_all(pickle.loads(pickle.dumps(source))) == read_all(source)
+
+
+@pytest.mark.parametrize("columns", [{"pixels": [[1, 2]]}, {"a": [b"x"], "b": [b"y"]}, {"image": [[0, 255]]}])
+def test_no_image_column_is_an_error_that_names_the_columns(tmp_path, columns):
+    with pytest.raises(DataError, match=f"no column 'image' .*{next(iter(columns))}: .*rename"):
+        ParquetSource([write(tmp_path / "a.parquet", columns)])
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 a zip archive", b"PAR1" * 10])
+def test_what_is_not_parquet_is_an_error_with_a_remedy(tmp_path, data):
+    (tmp_path / "a.parquet").write_bytes(data)
+    with pytest.raises(DataError, match=r"a.parquet is not a readable Parquet file .*; give"):
+        ParquetSource([tmp_path / "a.parquet"])
+
+
+def test_no_rows_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="has no rows"):
+        ParquetSource([write(tmp_path / "a.parquet", {"image": pa.array([], IMAGE)})])
