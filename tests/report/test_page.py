@@ -1,0 +1,40 @@
+"""Small texts on the page and the choice of what its charts show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nextpatch.report.page import depth_sweep, file_size, layers_text
+
+
+@pytest.mark.parametrize(
+    ("layers", "text"),
+    [
+        (["block_4", "block_5", "block_6"], "blocks 4–6"),
+        (["block_4", "block_6"], "block 4, block 6"),
+        (["block_2"], "block 2"),
+        (["tokens", "block_0"], "tokens, block 0"),
+        ([], "–"),
+        (None, "–"),
+    ],
+)
+def test_layers_are_named_briefly_and_completely(layers: list[str] | None, text: str) -> None:
+    assert layers_text(layers) == text
+
+
+@pytest.mark.parametrize(("size_bytes", "text"), [(999, "999 B"), (12_300, "12.3 kB"), (2_500_000_000, "2.5 GB")])
+def test_file_sizes(size_bytes: int, text: str) -> None:
+    assert file_size(size_bytes) == text
+
+
+def test_the_depth_sweep_takes_the_best_rate_of_single_blocks_at_the_most_labels() -> None:
+    def entry(labels: int, layers: str, top1: float, probe: str = "attentive") -> dict[str, Any]:
+        return {"labels": labels, "probe": probe, "features": "pre-trained", "layers": layers, "select_top1": top1}
+
+    sweep = [entry(1000, "block_10", 5), entry(1000, "block_2", 3), entry(1000, "block_2", 4), entry(100, "block_2", 9)]
+    assert depth_sweep([*sweep, entry(1000, "last_6", 8), entry(1000, "block_2", 7, "linear")]) == [
+        ("block_2", 4),
+        ("block_10", 5),
+    ]
