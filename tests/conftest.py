@@ -9,7 +9,9 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts: tests are small, and cores are often shared
-install_import_hook("nextpatch", "beartype.beartype")
+install_import_hook(
+    "nextpatch", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)  # int is a float
 
 ROOT = Path(__file__).parents[1]
 

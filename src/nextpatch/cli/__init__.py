@@ -1,1 +1,3 @@
-"""placeholder"""
+"""The verbs that a person types."""
+
+from nextpatch.cli.command import main as main

@@ -1,0 +1,7 @@
+"""The end of a verb that is the user's to mend and is no ValueError."""
+
+from __future__ import annotations
+
+
+class Failure(Exception):
+    """Printed as one line, exit code 2."""

@@ -1,0 +1,94 @@
+"""One flag per value of a recipe, each without a default, so that what was typed can be told from what was not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, field, fields, is_dataclass, make_dataclass
+from typing import Annotated, Any, Optional, get_args, get_origin, get_type_hints
+
+from tyro.conf import arg
+
+HELP: dict[str, str] = {
+    "model.size": "nano, tiny, small, base, large, 600m, 1b, 3b or 7b",
+    "model.img_size": "height and width that the model sees, in pixels (chosen from the data)",
+    "model.patch_size": "side of a patch, in pixels (chosen from the data)",
+    "model.in_chans": "channels of an image (chosen from the data)",
+    "model.embed_dim": "width of the trunk (default: the size's)",
+    "model.depth": "blocks of the trunk (default: the size's)",
+    "model.num_heads": "attention heads (default: the size's)",
+    "model.head_width": "width of the pixel head (default: the size's)",
+    "model.head_depth": "blocks of the pixel head (default: the size's)",
+    "model.target": "what is predicted: patches normalized by their own mean and deviation, or pixels",
+    "model.attention": "what a patch sees in pre-training: a drawn prefix and all before it, or all before it",
+    "data.train": "images to learn from: a folder, a Parquet file, or a folder of those (the same as --data)",
+    "data.val": "images to measure the loss on, when they are not held out of the training data (default: none)",
+    "data.val_images": "how many images the validation loss is measured on (chosen from the data)",
+    "data.crop_scale": "smallest and largest share of the image's area that a training crop takes",
+    "data.crop_ratio": "smallest and largest width-to-height ratio of a training crop",
+    "data.flip": "probability of a horizontal flip",
+    "data.mean": "mean per channel, of pixels in [0, 1] (default: ImageNet's for three channels)",
+    "data.std": "standard deviation per channel, of pixels in [0, 1] (default: ImageNet's for three channels)",
+    "data.workers": "processes that decode images; 0: this one (chosen from the machine)",
+    "optim.lr": "peak learning rate",
+    "optim.min_lr": "learning rate at the end",
+    "optim.warmup_steps": "steps of linear warm-up (default: 2.5 % of the run)",
+    "optim.weight_decay": "decay of weights; biases and norms have none",
+    "optim.betas": "AdamW's two decay rates",
+    "optim.eps": "AdamW's epsilon",
+    "optim.clip_norm": "largest norm of the gradient",
+    "train.steps": "optimizer steps (chosen from the number of images)",
+    "train.global_batch_size": "images per step (chosen from the number of images)",
+    "train.micro_batch_size": "images at a time; a matter of memory only (chosen from the memory)",
+    "train.precision": "number format of matrix products (chosen from the machine)",
+    "train.device": "where to compute (chosen from the machine)",
+    "train.seed": "of weights, order of images, crops and prefixes",
+    "train.val_every": "steps between validations (chosen from the length of the run)",
+    "train.checkpoint_every": "steps between checkpoints (chosen from the length of the run)",
+    "train.keep_checkpoints": "checkpoints that stay on the disk",
+    "train.log_every": "steps between entries in metrics.jsonl",
+    "train.threads": "CPU threads (chosen from the machine)",
+}
+
+
+def optional(metavar: str, text: str, name: str | None = None) -> Any:
+    """An argument that may be left out; its help shows no default."""
+    return arg(name=name, metavar=metavar or None, help=text, help_behavior_hint="")
+
+
+def flag_table(config: type, path: str = "") -> Any:
+    """A dataclass like `config` in which every value may be None (not typed), with help for the command line."""
+    hints, items = get_type_hints(config), []
+    for item in fields(config):
+        name, hint = f"{path}{item.name}", hints[item.name]
+        if isinstance(hint, type) and is_dataclass(hint):
+            table = flag_table(hint, f"{name}.")
+            items.append((item.name, table, field(default_factory=table)))
+        else:
+            shown = arg(help=HELP[name], metavar=_metavar(hint), help_behavior_hint=_default_text(name, item.default))
+            items.append((item.name, Annotated[Optional[hint], shown], field(default=None)))  # noqa: UP045
+    return make_dataclass(config.__name__, items, frozen=True)
+
+
+def typed(tables: Any) -> dict[str, Any]:
+    """What was typed, as nested plain values; tables of which nothing was typed are left out."""
+    return _without_none(asdict(tables))
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    plain = {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items()}
+    return {k: v for k, v in plain.items() if v is not None and v != {}}
+
+
+def _metavar(hint: Any) -> str:
+    """How the value is written: INT, FLOAT FLOAT, {a,b}."""
+    if get_origin(hint) is tuple:
+        parts = get_args(hint)
+        return f"{_metavar(parts[0])} ..." if ... in parts else " ".join(map(_metavar, parts))
+    choices = get_args(hint)
+    return "{" + ",".join(choices) + "}" if choices else str(hint.__name__).upper()
+
+
+def _default_text(name: str, default: Any) -> str:
+    if HELP[name].endswith(")"):
+        return ""
+    shown = " ".join(f"{v:g}" for v in default) if isinstance(default, tuple) else default
+    return f"(default: {shown})"

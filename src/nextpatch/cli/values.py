@@ -1,0 +1,45 @@
+"""The values of a run as given: a recipe file, and the flags over it, merged before any is checked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nextpatch.config import ConfigError
+from nextpatch.model.config import Shape
+
+Values = dict[str, Any]  # nested plain values: {"model": {"size": "tiny"}, ...}
+SHIPPED = Path(__file__).parents[3] / "recipes"  # of a checkout; an installed package has none
+
+
+def recipe_path(name: str) -> Path:
+    """The recipe of that name: the path of a .toml file, or a shipped one such as "demo"."""
+    path = Path(name)
+    if path.exists() or path.suffix == ".toml":
+        return path
+    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.toml"))}
+    if name in shipped:
+        return shipped[name]
+    near = difflib.get_close_matches(name, shipped, n=1, cutoff=0.4)
+    advice = f"did you mean '{near[0]}'?" if near else "give the path of a .toml file."
+    raise ConfigError(f"no recipe '{name}'; {advice} Shipped: {', '.join(shipped) or 'none here'}")
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:
+    """The tables of `above` laid over those of `below`, value by value."""
+    both = {t for t in below.keys() & above.keys() if isinstance(below[t], dict) and isinstance(above[t], dict)}
+    return {**below, **above, **{table: {**below[table], **above[table]} for table in both}}
+
+
+def override(recipe: Mapping[str, Any], flags: Mapping[str, Any]) -> Values:
+    """Flags over a recipe. A model size among the flags replaces the recipe's whole shape.
+
+    A saved recipe has every width written out; they must not outlive the size that they came from.
+    """
+    merged, model = overlay(recipe, flags), flags.get("model", {})
+    if "size" in model and isinstance(merged["model"], dict):
+        outlived = Shape.__dataclass_fields__.keys() - model.keys()
+        merged["model"] = {name: value for name, value in merged["model"].items() if name not in outlived}
+    return merged

@@ -1,0 +1,204 @@
+"""What a run's values do not say, chosen from the images and the machine; every choice comes with its reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from math import gcd, isqrt
+from typing import Any, NamedTuple
+
+import torch
+
+from nextpatch.config import ConfigError, from_dict, to_dict
+from nextpatch.data.loader import KEEP_BYTES
+from nextpatch.data.source import DataError, open_source
+from nextpatch.data.survey import Survey, survey
+from nextpatch.model.precision import resolve_device, resolve_precision
+from nextpatch.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes
+from nextpatch.train.config import OptimConfig
+from nextpatch.train.recipe import Recipe, recipe_from_dict
+from nextpatch.train.schedule import warmup_steps
+
+LONGEST_SIDE = 224
+FEWEST_PATCHES, MOST_PATCHES = 16, 256
+EPOCHS, LEAST_SEEN, MOST_SEEN = 100, 100_000, 10_000_000
+BATCH = 256
+CPU_MICRO_BATCH = 32
+VAL_IMAGES = 1024
+_MAY_BE_ZERO = ("workers", "warmup_steps")
+
+
+class Plan(NamedTuple):
+    """A recipe with nothing left to choose, and a line "what: value (why)" per choice."""
+
+    recipe: Recipe
+    choices: list[str]
+
+
+def resolve(given: dict[str, Any]) -> Plan:
+    """Fill in what `given`, the nested values of recipe and flags, leaves out or leaves open (0, -1 or "auto").
+
+    Reads the headers of a few images. Raises ConfigError for a wrong value, DataError for data that cannot be used.
+    """
+    draft = _Draft(given)
+    recipe_from_dict(draft.without_shape())  # a wrong value is named before it is used below
+    images = survey(open_source(draft.value("data", "train", "")))
+    draft.choices.append(
+        f"images: {images.count} (median {images.median_height} x {images.median_width}, {images.channels} channels)"
+    )
+    _choose_shape(draft, images)
+    _choose_machine(draft)
+    train_images = images.count - _choose_held_out(draft, images.count)
+    _choose_batch(draft, train_images)
+    _choose_length(draft, train_images)
+    _choose_workers(draft, images)
+    return Plan(recipe_from_dict(draft.values), draft.choices)
+
+
+class _Draft:
+    """Values on their way to a recipe."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        tables = ("model", "data", "optim", "train")
+        self.values: dict[str, Any] = {**{table: {} for table in tables}, **given}
+        self.values |= {table: dict(v) for table, v in self.values.items() if isinstance(v, dict)}
+        self.choices: list[str] = []
+
+    def without_shape(self) -> dict[str, Any]:
+        """The values, less those whose fit with each other is seen only when all are chosen."""
+        model = self.values["model"]
+        if not isinstance(model, dict):
+            return self.values
+        return {**self.values, "model": {k: v for k, v in model.items() if k not in ("img_size", "patch_size")}}
+
+    def value(self, table: str, name: str, default: Any) -> Any:
+        """The value, or `default` where none is given."""
+        return self.values[table].get(name, default)
+
+    def open(self, table: str, name: str) -> bool:
+        """Whether it is for us to choose: absent, -1, "auto", or a 0 where 0 is no answer."""
+        value = self.value(table, name, None)
+        return value in (None, -1, "auto") or (value == 0 and name not in _MAY_BE_ZERO)
+
+    def choose(self, table: str, name: str, value: Any, why: str) -> Any:
+        """Settle an open value and say why; a given one stays. Returns the value that holds."""
+        if self.open(table, name):
+            self.values[table][name] = value
+            self.choices.append(f"{table}.{name}: {_shown(value)} ({why})")
+        return self.values[table][name]
+
+
+def _shown(value: Any) -> str:
+    return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _choose_shape(draft: _Draft, images: Survey) -> None:
+    """Channels, patch and image size."""
+    channels = draft.choose("model", "in_chans", images.channels, "as the images have")
+    if channels != images.channels:
+        draft.choices.append(f"note: the images have {images.channels} channels and are made to have {channels}")
+    if not draft.open("model", "img_size"):
+        draft.choose("model", "patch_size", _dividing_patch(draft.value("model", "img_size", ())), "divides both sides")
+        return
+    sides, why = _sides(images.median_height, images.median_width)
+    patch = draft.choose("model", "patch_size", _patch_for(min(sides)), f"the shorter side has {min(sides)} px")
+    draft.choose("model", "img_size", tuple(max(1, side // patch) * patch for side in sides), why)
+
+
+def _sides(height: int, width: int) -> tuple[tuple[int, int], str]:
+    """(height, width) to train at, before they are cut to whole patches: the images' own, at most LONGEST_SIDE."""
+    if min(height, width) >= LONGEST_SIDE:
+        return (LONGEST_SIDE, LONGEST_SIDE), f"the paper's; images are {height} x {width}"
+    if max(height, width) <= LONGEST_SIDE:
+        return (height, width), "the images' own, in whole patches"
+    scale = LONGEST_SIDE / max(height, width)
+    return (round(height * scale), round(width * scale)), f"the images' shape, the longer side {LONGEST_SIDE} px"
+
+
+def _patch_for(side: int) -> int:
+    """The paper's 14 from where 8 would give more than MOST_PATCHES, then 8, 4; a quarter of still smaller images."""
+    if side > 8 * isqrt(MOST_PATCHES):
+        return 14
+    return 8 if side >= 48 else 4 if side >= 16 else max(1, side // 4)
+
+
+def _dividing_patch(sides: Sequence[int]) -> int:
+    """The divisor of both sides that gives FEWEST_PATCHES to MOST_PATCHES and is nearest to `_patch_for`."""
+    height, width = sides
+    shared, wanted = gcd(height, width), _patch_for(min(height, width))
+    fitting = [
+        p for p in range(1, shared + 1) if shared % p == 0 and FEWEST_PATCHES <= height * width // p**2 <= MOST_PATCHES
+    ]
+    if not fitting:
+        raise ConfigError(
+            f"no patch size cuts {height} x {width} px into {FEWEST_PATCHES} to {MOST_PATCHES} whole patches; "
+            "give model.patch_size, or another model.img_size"
+        )
+    return min(fitting, key=lambda p: (abs(p - wanted), -p))
+
+
+def _choose_machine(draft: _Draft) -> None:
+    """Device, number format, CPU threads."""
+    device = resolve_device(draft.value("train", "device", "auto"))
+    draft.choose("train", "device", device.type, "the fastest kind here")
+    precision = resolve_precision(draft.value("train", "precision", "auto"), device)
+    native = "multiplies" if precision == "bf16" else "does not multiply"
+    draft.choose("train", "precision", precision, f"this {device.type} {native} bfloat16 natively")
+    draft.choose("train", "threads", torch.get_num_threads(), "torch's own choice here")
+
+
+def _choose_held_out(draft: _Draft, count: int) -> int:
+    """How many images measure the loss; returns how many of `count` are held out of training for it."""
+    val = draft.value("data", "val", "")
+    if not val and count < 2:
+        raise DataError(
+            f"{draft.value('data', 'train', '')} has one image; one to learn from and one to hold out are needed"
+        )
+    share = len(open_source(val)) if val else max(1, count // 10)
+    why = f"at most {VAL_IMAGES:,}" + (", of data.val" if val else " and a tenth of the images, held out of training")
+    held_out = draft.choose("data", "val_images", min(VAL_IMAGES, share), why)
+    if not val and held_out >= count:
+        raise ConfigError(f"data.val_images {held_out} leaves none of {count} images to learn from; lower it")
+    return 0 if val else int(held_out)
+
+
+def _choose_batch(draft: _Draft, train_images: int) -> None:
+    """Images per step, and how many of them at a time."""
+    batch = largest_power_of_two(min(BATCH, max(8, train_images // 16)))
+    batch = draft.choose(
+        "train", "global_batch_size", min(batch, train_images), f"at least 16 steps per epoch, {BATCH} images at most"
+    )
+    cfg = recipe_from_dict(draft.values).model
+    draft.values["model"] |= to_dict(cfg.resolved())
+    device = torch.device(draft.value("train", "device", "cpu"))
+    available = memory_bytes(device)
+    fit = min(batch, images_that_fit(cfg, available))
+    draft.choose(
+        "train", "micro_batch_size", fit, f"of what fits into {available / 2**30:.1f} GiB; no effect on results"
+    )
+
+
+def _choose_length(draft: _Draft, train_images: int) -> None:
+    """Steps, warm-up, and how often to look and to save."""
+    batch = draft.value("train", "global_batch_size", 0)
+    seen = max(train_images, min(max(EPOCHS * train_images, LEAST_SEEN), MOST_SEEN))
+    rule = f"{EPOCHS} epochs, but {LEAST_SEEN:,} to {MOST_SEEN:,} images and at least one epoch"
+    steps = draft.choose("train", "steps", -(-seen // batch), rule)
+    optim = from_dict(OptimConfig, draft.values["optim"])
+    warmup = warmup_steps(optim, steps)
+    draft.choose("optim", "warmup_steps", warmup, "2.5 % of the run, as in the paper")
+    every = min(1000, max(1, steps // 20))
+    draft.choose("train", "val_every", every, "20 times a run, and at least every 1,000 steps")
+    draft.choose("train", "checkpoint_every", every, "with the validations")
+
+
+def _choose_workers(draft: _Draft, images: Survey) -> None:
+    """Processes that decode."""
+    pixels = images.count * images.channels * images.median_height * images.median_width
+    if pixels <= KEEP_BYTES:
+        draft.choose("data", "workers", 0, f"decoded once, all images take {pixels / 2**20:.0f} MiB of memory")
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    busy = draft.value("train", "device", "cpu") == "cpu"
+    workers = max(1, min(16, cores // 4 if busy else cores - 1))
+    draft.choose("data", "workers", workers, f"{cores} cores, " + ("which also compute" if busy else "one for the GPU"))

@@ -1,0 +1,82 @@
+"""The command as a person meets it: help, verbs, errors, exit codes."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from nextpatch.cli import command, main
+from nextpatch.cli.command import VERBS, Verb
+from nextpatch.cli.failure import Failure
+
+
+def refusing(error):
+    """A verb that ends in an error."""
+
+    def run(_):
+        raise error
+
+    return Verb("fails", lambda: NoArguments, run)
+
+
+@dataclass
+class NoArguments:
+    """Nothing to say."""
+
+
+def test_help_names_every_verb(capsys):
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {verb} " in shown for verb in VERBS)
+
+
+def test_the_version_is_the_packages(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("nextpatch ")
+
+
+def test_no_words_at_all_show_the_help_and_fail(capsys):
+    assert main([]) == 2
+    assert "usage" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([verb, "--help"])
+    assert left.value.code == 0
+    assert f"nextpatch {verb}" in capsys.readouterr().out
+
+
+def test_a_misspelled_verb_names_the_nearest(capsys):
+    assert main(["pretain"]) == 2
+    assert "did you mean 'pretrain'" in capsys.readouterr().err
+
+
+def test_no_help_waits_for_torch():
+    script = (
+        "import sys; from nextpatch.cli.command import VERBS\n"
+        "for verb in VERBS.values(): verb.arguments()\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("error", [Failure("such is life"), ValueError("such is life"), OSError("such is life")])
+def test_what_a_user_can_mend_is_one_line(error, monkeypatch, capsys):
+    monkeypatch.setitem(command.VERBS, "pretrain", refusing(error))
+    assert main(["pretrain"]) == 2
+    assert capsys.readouterr().err == "nextpatch: error: such is life\n"
+
+
+def test_debug_shows_where(monkeypatch):
+    monkeypatch.setitem(command.VERBS, "pretrain", refusing(Failure("such is life")))
+    with pytest.raises(Failure):
+        main(["pretrain", "--debug"])
+
+
+def test_our_own_mistakes_are_not_hidden(monkeypatch):
+    monkeypatch.setitem(command.VERBS, "pretrain", refusing(AssertionError()))
+    with pytest.raises(AssertionError):
+        main(["pretrain"])

@@ -1,0 +1,49 @@
+"""Every value of a recipe has a flag, with help, and only what is typed counts."""
+
+from dataclasses import fields
+
+import pytest
+import tyro
+
+from nextpatch.cli.flags import HELP, flag_table, typed
+from nextpatch.train.recipe import Recipe
+
+
+def parse(*words):
+    return typed(tyro.cli(flag_table(Recipe), args=words))
+
+
+def test_every_value_has_help_and_no_other_has():
+    assert set(HELP) == {
+        f"{table.name}.{v.name}" for table in fields(Recipe()) for v in fields(getattr(Recipe(), table.name))
+    }
+
+
+def test_nothing_typed_is_nothing():
+    assert parse() == {}
+
+
+@pytest.mark.parametrize("flag", ["--data.crop-scale", "--data.crop_scale"])
+def test_dash_and_underscore_mean_the_same(flag):
+    assert parse(flag, "0.2", "1") == {"data": {"crop_scale": (0.2, 1.0)}}
+
+
+def test_values_have_their_types():
+    assert parse(
+        "--train.steps", "7", "--optim.lr", "1e-2", "--train.precision", "bf16", "--data.mean", ".1", ".2"
+    ) == {
+        "train": {"steps": 7, "precision": "bf16"},
+        "optim": {"lr": 1e-2},
+        "data": {"mean": (0.1, 0.2)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [(("--optim.lrr", "1"), "--optim.lr"), (("--train.steps", "many"), "int"), (("--train.device", "tpu"), "cuda")],
+)
+def test_a_wrong_flag_or_value_is_named_with_what_is_right(words, shown, capsys):
+    with pytest.raises(SystemExit) as left:
+        parse(*words)
+    assert left.value.code == 2
+    assert shown in capsys.readouterr().err
