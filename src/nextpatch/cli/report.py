@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ def run(args: Report) -> int:
         page = write_report(args.run, images=args.images)
     except ReportError as error:
         raise Failure(str(error)) from error
+    print(json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))["verdict"])
     print(f"report:      {page}")
     return 0
 

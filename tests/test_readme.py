@@ -1,0 +1,28 @@
+"""The README's file map is the package: every module, in order, with the first line of its docstring."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "nextpatch"
+
+
+def file_map() -> str:
+    """A line per module: path, first line of the docstring; rooms in the order of the import law's layers, top first."""
+    rooms = ["cli", "pretrain", "probe", "report", "check", "train", "data", "model", "."]
+    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(rooms) - {"."}
+    modules = [
+        path for room in rooms for path in sorted((PACKAGE / room).glob("*.py")) if not path.name.startswith("__")
+    ]
+    return "\n".join(f"{path.relative_to(PACKAGE).as_posix():<24} {first_line(path)}" for path in modules)
+
+
+def first_line(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring, f"{path} does not say what it is for"
+    return docstring.splitlines()[0]
+
+
+def test_the_file_map_is_true():
+    expected, readme = file_map(), (ROOT / "README.md").read_text(encoding="utf-8")
+    assert expected in readme, f"put this file map into README.md:\n{expected}"
