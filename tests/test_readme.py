@@ -8,7 +8,7 @@ PACKAGE = ROOT / "src" / "nextpatch"
 
 
 def file_map() -> str:
-    """A line per module: path, first line of the docstring; rooms in the order of the import law's layers, top first."""
+    """A line per module: path and first line of the docstring; rooms from the top of the import law down."""
     rooms = ["cli", "pretrain", "probe", "report", "check", "train", "data", "model", "."]
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(rooms) - {"."}
     modules = [
