@@ -110,8 +110,18 @@ def test_a_wrong_value_is_named_before_any_image_is_read(monkeypatch):
     monkeypatch.setattr(plan, "open_source", lambda spec: pytest.fail("read"))
     with pytest.raises(ConfigError, match="did you mean 'steps'"):
         resolve({"train": {"stepps": 3}})
-    with pytest.raises(ConfigError, match="'data' needs a table"):
-        resolve({"data": "pictures"})
+    for table in ("model", "data"):
+        with pytest.raises(ConfigError, match=f"'{table}' needs a table"):
+            resolve({table: "pictures"})
+
+
+@pytest.mark.parametrize(
+    "model", [{"img_size": "big"}, {"img_size": [28]}, {"patch_size": "small"}, {"patch_size": -7}, {"size": "giant"}]
+)
+def test_a_wrong_model_is_named_before_any_image_is_read(model, monkeypatch):
+    monkeypatch.setattr(plan, "open_source", lambda spec: pytest.fail("read"))
+    with pytest.raises(ConfigError, match=f"{next(iter(model)).removeprefix('img_')}"):
+        resolve({"model": model})
 
 
 def test_a_saved_recipe_resolves_to_itself(many):

@@ -41,11 +41,10 @@ def resolve(given: dict[str, Any]) -> Plan:
     Reads the headers of a few images. Raises ConfigError for a wrong value, DataError for data that cannot be used.
     """
     draft = _Draft(given)
-    recipe_from_dict(draft.without_shape())  # a wrong value is named before it is used below
+    recipe_from_dict(draft.checkable())  # a wrong value is named before it is used below
     images = survey(open_source(draft.value("data", "train", "")))
-    draft.choices.append(
-        f"images: {images.count} (median {images.median_height} x {images.median_width}, {images.channels} channels)"
-    )
+    size = f"{images.median_height} x {images.median_width} px"
+    draft.choices.append(f"images: {images.count:,} (median {size}, channels: {images.channels})")
     _choose_shape(draft, images)
     _choose_machine(draft)
     train_images = images.count - _choose_held_out(draft, images.count)
@@ -64,12 +63,18 @@ class _Draft:
         self.values |= {table: dict(v) for table, v in self.values.items() if isinstance(v, dict)}
         self.choices: list[str] = []
 
-    def without_shape(self) -> dict[str, Any]:
-        """The values, less those whose fit with each other is seen only when all are chosen."""
+    def checkable(self) -> dict[str, Any]:
+        """The values, with a stand-in for image or patch size while only the other is settled: they must fit."""
         model = self.values["model"]
         if not isinstance(model, dict):
             return self.values
-        return {**self.values, "model": {k: v for k, v in model.items() if k not in ("img_size", "patch_size")}}
+        img_size, patch = (not self.open("model", name) for name in ("img_size", "patch_size"))
+        settled = {k: v for k, v in model.items() if k not in ("img_size", "patch_size") or not self.open("model", k)}
+        if img_size and not patch:
+            settled["patch_size"] = 1
+        elif patch and not img_size and isinstance(settled["patch_size"], int):
+            settled["img_size"] = [2 * settled["patch_size"]] * 2
+        return {**self.values, "model": settled}
 
     def value(self, table: str, name: str, default: Any) -> Any:
         """The value, or `default` where none is given."""
@@ -172,10 +177,9 @@ def _choose_batch(draft: _Draft, train_images: int) -> None:
     draft.values["model"] |= to_dict(cfg.resolved())
     device = torch.device(draft.value("train", "device", "cpu"))
     available = memory_bytes(device)
-    fit = min(batch, images_that_fit(cfg, available))
-    draft.choose(
-        "train", "micro_batch_size", fit, f"of what fits into {available / 2**30:.1f} GiB; no effect on results"
-    )
+    most = min(batch, CPU_MICRO_BATCH) if device.type == "cpu" else batch
+    fit = min(most, images_that_fit(cfg, available))
+    draft.choose("train", "micro_batch_size", fit, f"fits into {available / 2**30:.1f} GiB; no effect on results")
 
 
 def _choose_length(draft: _Draft, train_images: int) -> None:
