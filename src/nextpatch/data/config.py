@@ -14,7 +14,7 @@ class DataConfig:
 
     `train`: a folder (searched recursively), a Parquet file, or a folder of Parquet files. `val`: the same, or empty to
     hold out `val_images` of `train`. `mean` and `std` are per channel, of pixels in [0, 1]; empty means ImageNet's for
-    three channels and 0.5 / 0.25 for any other number. `workers`: processes that decode; -1 means chosen by the machine.
+    three channels and 0.5 / 0.25 for any other number. `workers`: processes that decode; -1: chosen by the machine.
     """
 
     train: str = ""

@@ -50,7 +50,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if self.keep_checkpoints < 2:
-            raise ValueError("keep_checkpoints must be at least 2: the newest may be damaged by the crash that needs it")
+            raise ValueError("keep_checkpoints must be at least 2: the crash that needs the newest may damage it")
         counts = ("steps", "global_batch_size", "micro_batch_size", "val_every", "checkpoint_every", "threads", "seed")
         for name in counts:
             if getattr(self, name) < 0:
