@@ -1,0 +1,187 @@
+"""Checkpoints that survive: written aside, synced, verified and renamed; read back only when every digest fits.
+
+A checkpoint is a folder `step_00000123` of safetensors files, state.json and manifest.json (size and SHA-256 of each of
+the others). It appears under its name in one rename, after everything in it is on the disk, so that a crash at any
+moment leaves either the old set of checkpoints or the new one. No pickle, anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+_NAME = re.compile(r"step_(\d{8,})")
+_UNFINISHED = "unfinished_"
+_REMOVED = "removed_"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the message names it and the remedy."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint: its folder, its step (optimizer steps done) and the plain values beside the tensors."""
+
+    path: Path
+    step: int
+    state: dict[str, Any]
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The tensors saved under `name`, on the CPU."""
+        return load_file(self.path / f"{name}.safetensors")
+
+
+def save_checkpoint(
+    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+) -> Path:
+    """Write a checkpoint of `step` into `folder` and return its path; on any error nothing is published.
+
+    `tensors` maps a file's name to named tensors; `state` must be plain JSON values. A checkpoint of the same step is
+    replaced. Raises OSError with the system's reason (a full disk, say) after removing what was half written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    aside, final = folder / f"{_UNFINISHED}{step:08d}", folder / f"step_{step:08d}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        for name, group in tensors.items():
+            save_file(
+                {key: value.detach().cpu().contiguous() for key, value in group.items()}, aside / f"{name}.safetensors"
+            )
+        _write_json(aside / "state.json", dict(state))
+        _write_json(aside / "manifest.json", {file.name: _fingerprint(file) for file in sorted(aside.iterdir())})
+        for file in aside.iterdir():
+            sync(file)
+        sync(aside)
+        if problems := verify(aside):
+            raise OSError(f"{final.name} did not read back as written: {'; '.join(problems)}")
+        if final.exists():
+            _remove(final)
+        aside.rename(final)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    sync(folder)
+    return final
+
+
+def verify(path: Path) -> list[str]:
+    """What is wrong with a checkpoint folder, in words; empty when every file is as its manifest says."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        expected = {name: (entry["size"], entry["sha256"]) for name, entry in manifest.items()}
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        return [f"manifest or state is unreadable ({error})"]
+    problems = [] if isinstance(state, dict) else ["state.json is not a table"]
+    present = {file.name for file in path.iterdir()} - {"manifest.json"}
+    problems += [f"{name} is missing" for name in sorted(expected.keys() - present)]
+    problems += [f"{name} is not in the manifest" for name in sorted(present - expected.keys())]
+    for name in sorted(present & expected.keys()):
+        found = _fingerprint(path / name)
+        if (found["size"], found["sha256"]) != expected[name]:
+            problems.append(f"{name} is not what was written")
+    return problems
+
+
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that verifies; None when there is none.
+
+    A damaged newer one is renamed to `step_x.damaged`, named in the log and never deleted. What a killed save or
+    removal left behind is removed.
+    """
+    for path in sorted(folder.glob(f"{_UNFINISHED}*")) + sorted(folder.glob(f"{_REMOVED}*")):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in reversed(_published(folder)):
+        if problems := [*verify(path), *_wrong_step(path)]:
+            aside = _set_aside(path)
+            log.warning("checkpoint %s is damaged (%s); set aside as %s", path, "; ".join(problems), aside.name)
+        else:
+            return Checkpoint(path, _step_of(path), _read_state(path))
+    return None
+
+
+def checkpoint_at(folder: Path, step: int) -> Checkpoint:
+    """The checkpoint of one step; CheckpointError when it is not there or is damaged."""
+    path = folder / f"step_{step:08d}"
+    if not path.is_dir():
+        there = ", ".join(str(_step_of(p)) for p in _published(folder)) or "none"
+        raise CheckpointError(f"no checkpoint of step {step} in {folder}; there are: {there}")
+    if problems := [*verify(path), *_wrong_step(path)]:
+        raise CheckpointError(f"checkpoint {path} is damaged ({'; '.join(problems)}); use another step")
+    return Checkpoint(path, step, _read_state(path))
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints; damaged ones that were set aside stay."""
+    for path in _published(folder)[:-keep]:
+        _remove(path)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's or folder's content is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _published(folder: Path) -> list[Path]:
+    found = [p for p in folder.glob("step_*") if _NAME.fullmatch(p.name) and p.is_dir()]
+    return sorted(found, key=_step_of)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step_"))
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    return state
+
+
+def _wrong_step(path: Path) -> list[str]:
+    """A whole folder copied over another verifies by its own manifest; its step does not."""
+    if verify(path):
+        return []
+    step = _read_state(path).get("step", _step_of(path))
+    return [] if step == _step_of(path) else [f"it holds step {step}"]
+
+
+def _set_aside(path: Path) -> Path:
+    aside, number = path.with_name(f"{path.name}.damaged"), 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.damaged-{number}")
+    return path.rename(aside)
+
+
+def _remove(path: Path) -> None:
+    """Rename first: a kill in the middle must not leave a published checkpoint with half of its files."""
+    doomed = path.with_name(_REMOVED + path.name)
+    shutil.rmtree(doomed, ignore_errors=True)
+    path.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

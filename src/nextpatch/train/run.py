@@ -1,0 +1,147 @@
+"""The run directory: what a run leaves behind, where, and how to get model and recipe back from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nextpatch.config import dumps_toml, to_dict
+from nextpatch.model.aim import AIM
+from nextpatch.model.init import init_weights
+from nextpatch.train.checkpoint import checkpoint_at, newest_checkpoint, sync
+from nextpatch.train.recipe import Recipe, load_recipe
+
+_PACKAGES = ("nextpatch", "torch", "torchvision", "numpy", "pillow", "safetensors", "pyarrow")
+
+
+class RunError(ValueError):
+    """A run directory cannot be made or used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """recipe.toml, env.json, metrics.jsonl, checkpoints/, log.txt, tensorboard/, probe and report files."""
+
+    path: Path
+    recipe: Recipe
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe) -> RunDir:
+        """A new run directory; an existing one with anything in it is never written over."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path} exists and is not empty; go on with it by --resume, or choose another --out")
+        (path / "checkpoints").mkdir(parents=True)
+        write_atomically(path / "recipe.toml", dumps_toml(to_dict(recipe)))
+        return cls(path, recipe)
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """An existing run directory; RunError when `path` is none."""
+        if not (path / "recipe.toml").is_file():
+            what = "has no recipe.toml" if path.is_dir() else "does not exist"
+            raise RunError(f"{path} is not a run ({what}); give the --out of a pretrain command")
+        return cls(path, load_recipe(path / "recipe.toml"))
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics_path(self) -> Path:
+        """One JSON object a line: "train" and "val" entries by step."""
+        return self.path / "metrics.jsonl"
+
+    def write_environment(self) -> None:
+        """env.json: what made these figures (versions, hardware, git revision, command); never a user's variables."""
+        facts = {
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": {name: version(name) for name in _PACKAGES},
+            "git_revision": _git_revision(),
+            "cpu_count": os.cpu_count(),
+            "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
+            "torch_threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        }
+        write_atomically(self.path / "env.json", json.dumps(facts, indent=1))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Every whole entry of metrics.jsonl; a last line torn by a kill is left out."""
+        if not self.metrics_path.exists():
+            return []
+        return [entry for line in self.metrics_path.read_text(encoding="utf-8").splitlines() if (entry := _entry(line))]
+
+    def truncate_metrics(self, step: int) -> None:
+        """Keep only entries up to `step`: a killed session may have written some after its last checkpoint."""
+        if self.metrics_path.exists():
+            kept = [entry for entry in self.read_metrics() if entry["step"] <= step]
+            write_atomically(self.metrics_path, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run's model with the weights of one checkpoint."""
+
+    model: AIM
+    recipe: Recipe
+    step: int
+
+
+def load_run(path: Path, device: torch.device | str = "cpu", step: int | None = None) -> LoadedRun:
+    """The run's model at its newest checkpoint that verifies, or at the one of `step`; in evaluation mode.
+
+    Raises RunError when there is no run or no checkpoint.
+    """
+    run = RunDir.open(path)
+    checkpoint = newest_checkpoint(run.checkpoints) if step is None else checkpoint_at(run.checkpoints, step)
+    if checkpoint is None:
+        raise RunError(f"{path} has no checkpoint yet; go on with it: nextpatch pretrain --out {path} --resume")
+    model = AIM(run.recipe.model)
+    model.load_state_dict(checkpoint.tensors("model"))
+    return LoadedRun(model.to(device).eval(), run.recipe, checkpoint.step)
+
+
+def random_twin(recipe: Recipe, device: torch.device | str = "cpu") -> AIM:
+    """The recipe's model at random initialisation, with another seed than the run's: what training must beat."""
+    model = AIM(recipe.model)
+    init_weights(model, recipe.train.seed + 1)
+    return model.to(device).eval()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a text file in one step: a reader or a crash sees the old one or the new one."""
+    aside = path.with_name(f".{path.name}.unfinished")
+    aside.write_text(text, encoding="utf-8")
+    sync(aside)
+    aside.replace(path)
+    sync(path.parent)
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and "step" in value else None
+
+
+def _git_revision() -> str | None:
+    """The revision of the code that runs, when it runs from a checkout; "+" marks uncommitted changes."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        revision = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return revision.stdout.strip() + ("+" if status.stdout.strip() else "")

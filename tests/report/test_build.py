@@ -1,0 +1,134 @@
+"""The page is one file that needs nothing else, and is made from whatever a run has."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nextpatch.config import ConfigError
+from nextpatch.report.build import write_report
+
+SECTIONS = ["learning", "places", "completions", "features", "probe", "run"]
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def sections(self) -> list[str | None]:
+        return [attrs.get("id") for tag, attrs in self.tags if tag == "section"]
+
+    def images(self) -> list[str]:
+        return [attrs.get("src") or "" for tag, attrs in self.tags if tag == "img"]
+
+
+def written(run: Path) -> tuple[str, dict[str, Any]]:
+    html = write_report(run, images=3).read_text(encoding="utf-8")
+    return html, json.loads((run / "report.json").read_text(encoding="utf-8"))
+
+
+def test_a_whole_run_gives_every_section_and_picture(run: Path) -> None:
+    html, values = written(run)
+    page = Page(html)
+    assert page.sections() == SECTIONS
+    assert len(page.images()) == 3 * 5 + 3 * 3
+    assert values["notes"] == []
+    assert values["verdict"] in html
+
+
+def test_nothing_on_the_page_comes_from_elsewhere(run: Path) -> None:
+    html, _ = written(run)
+    page = Page(html)
+    assert all(uri.startswith("data:image/png;base64,") for uri in page.images())
+    links = [attrs.get(key) for _, attrs in page.tags for key in ("src", "href", "action", "data") if attrs.get(key)]
+    assert all((link or "").startswith("data:") for link in links)
+    assert not re.search(r"url\(|@import|<script|<iframe|https?://", html)
+    policy = next(attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv"))
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_names_from_outside_are_escaped(run: Path) -> None:
+    html, _ = written(run)
+    assert "a &lt;run&gt;" in html
+    assert "a <run>" not in html
+
+
+def test_figures_are_those_of_the_files(run: Path) -> None:
+    _, values = written(run)
+    assert values["validation"]["curve"][-1] == {"step": 20, "loss": pytest.approx(0.7)}
+    assert values["training"]["images"] == 80
+    assert len(values["probe"]["compared"]["pre-trained"]) == 2
+    assert "10.0 points above the same network untrained and 8.0 points above raw pixels" in values["verdict"]
+    assert 0.9 < values["validation"]["mean_guess_loss"] < 1
+
+
+def test_the_same_run_gives_the_same_page(run: Path) -> None:
+    assert written(run) == written(run)
+
+
+@pytest.mark.parametrize(
+    ("lost", "gone", "note"),
+    [
+        ("metrics.jsonl", {"learning", "places"}, "No training step is recorded"),
+        ("probe.json", {"probe"}, "not probed yet"),
+        ("checkpoints", {"completions", "features"}, "No pictures"),
+        ("../images", {"completions", "features"}, "No pictures"),
+        ("env.json", set(), "env.json is absent"),
+        ("probe.safetensors", set(), ""),
+    ],
+)
+def test_what_is_lost_is_named_and_the_rest_is_shown(run: Path, lost: str, gone: set[str], note: str) -> None:
+    target = run / lost
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    html, values = written(run)
+    assert Page(html).sections() == [name for name in SECTIONS if name not in gone]
+    assert note in " ".join(values["notes"])
+
+
+def test_data_that_shrank_or_decodes_no_more_is_named(run: Path) -> None:
+    images = sorted((run / "../images").iterdir())
+    for path in images[3:]:
+        path.unlink()
+    assert "cannot hold out 6 of 3" in " ".join(written(run)[1]["notes"])
+    for path in images:
+        path.write_bytes(b"no image")
+    assert "no image of" in " ".join(written(run)[1]["notes"])
+
+
+def test_a_run_that_has_only_begun_has_a_page(run: Path) -> None:
+    for name in ("metrics.jsonl", "probe.json", "probe.safetensors", "env.json"):
+        (run / name).unlink()
+    shutil.rmtree(run / "checkpoints")
+    html, values = written(run)
+    assert "Nothing is measured yet" in values["verdict"]
+    assert Page(html).sections() == ["run"]
+
+
+def test_a_torn_last_line_of_the_metrics_is_left_out(run: Path) -> None:
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "st')
+    assert written(run)[1]["training"]["step"] == 20
+
+
+def test_weights_newer_than_the_probe_are_pointed_out(run: Path) -> None:
+    probe = json.loads((run / "probe.json").read_text())
+    (run / "probe.json").write_text(json.dumps({**probe, "checkpoint_step": 10}))
+    assert "The probe measured step 10" in " ".join(written(run)[1]["notes"])
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"recipe\.toml"):
+        write_report(tmp_path)
