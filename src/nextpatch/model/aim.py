@@ -179,10 +179,18 @@ class AIM(nn.Module):
         mode: Mode = "prefix",
     ) -> Float[Tensor, "batch outputs"]:
         """Mean squared error of the prediction of patch i+1 at entry i, 0 where it is not scored; float32."""
-        predicted = self.predict(images, prefix_len, mode)[:, :-1]
+        return self.score(self.predict(images, prefix_len, mode), images, prefix_len)
+
+    def score(
+        self,
+        predicted: Float[Tensor, "batch patches values"],
+        images: Float[Tensor, "batch channels height width"],
+        prefix_len: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "batch outputs"]:
+        """The same for predictions already made by `predict`: output i against patch i+1 (section 4.1)."""
         wanted = targets(self._patches(images)[:, 1:], self.cfg.target)
         scored = scored_mask(prefix_len, self.cfg.num_patches).to(images.device)
-        return _squared_error(predicted, wanted).mean(dim=-1) * scored
+        return _squared_error(predicted[:, :-1], wanted).mean(dim=-1) * scored
 
     def loss_sum(
         self, images: Float[Tensor, "batch channels height width"], prefix_len: Int[Tensor, " batch"]

@@ -68,6 +68,8 @@ class ModelConfig:
                 )
         if self.num_patches < 2:
             raise ValueError(f"{self.img_size} px at patch_size {self.patch_size} is one patch; there is no next one")
+        if self.target == "norm_pixels" and self.patch_dim < 2:
+            raise ValueError("a patch of one value has no variance to normalize by; use a larger patch_size")
         if s.embed_dim % s.num_heads:
             raise ValueError(f"embed_dim {s.embed_dim} is not divisible by num_heads {s.num_heads}")
         if s.embed_dim % 4 or s.head_width % 4:
