@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from nextpatch.cli import check, pretrain, report
+from nextpatch.cli import check, pretrain, probe, report
 from nextpatch.cli.failure import Failure
 
 
@@ -25,6 +25,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "pretrain": Verb("learn from images by predicting the next patch", pretrain.arguments, pretrain.run),
+    "probe": Verb("measure a run's frozen features with labels", lambda: probe.Probe, probe.run),
     "report": Verb("write the page about a run", lambda: report.Report, report.run),
     "check": Verb("prove that a model learns what it should", lambda: check.Check, check.run),
 }

@@ -35,7 +35,11 @@ class AttentiveClassifier(nn.Module):
 
     def attention(self, p: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch heads patches"]:
         """Attention of each head over the patches, for features that are batch-normalized already."""
+        return torch.einsum("hd,bnd->bhn", self.folded_query(), p).softmax(dim=-1)
+
+    def folded_query(self) -> Float[Tensor, "heads dim"]:
+        """W_h^k' q_h / sqrt(d_h): one dot product with a patch is its score."""
         keys = self.k.weight.view(self.num_heads, -1, self.k.in_features)
         query = self.cls_token.view(self.num_heads, -1)
-        folded = torch.einsum("he,hed->hd", query, keys) / query.shape[1] ** 0.5
-        return torch.einsum("hd,bnd->bhn", folded, p).softmax(dim=-1)
+        folded: Tensor = torch.einsum("he,hed->hd", query, keys) / query.shape[1] ** 0.5
+        return folded

@@ -1,0 +1,56 @@
+"""`nextpatch probe`: what a run's frozen features are worth, then the report with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from nextpatch.cli.flags import optional
+from nextpatch.cli.report import try_report
+from nextpatch.probe.config import LR_GRID, NEIGHBORS, ProbeConfig
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Measure a run's frozen features with labels, beside the same network untrained and raw pixels.
+
+    examples:
+      nextpatch probe runs/photos --data ./labeled --test ./test
+      nextpatch probe runs/photos --data train.parquet --layers each --labels 1000
+    """
+
+    run: Annotated[Positional[Path], arg(metavar="RUN", help="directory of a run, finished or not")]
+    data: Annotated[str, arg(metavar="PATH", help="labeled images to learn from: one folder per class, or Parquet")]
+    test: Annotated[str, optional("PATH", "labeled images to test on (default: a fifth of --data, set aside)")] = ""
+    labels: Annotated[
+        tuple[int, ...], optional("N ...", "numbers of labels to learn from (default: 100, 1000, 10000 as they fit)")
+    ] = ()
+    layers: Annotated[
+        tuple[str, ...],
+        optional("SET ...", "blocks to read: 3, 2,3 or 0-3 (averaged), or 'each' (default: some, and the last six)"),
+    ] = ()
+    lrs: Annotated[tuple[float, ...], arg(help="learning rates, all tried in one pass")] = LR_GRID
+    epochs: Annotated[int, optional("N", "passes over the labels (default: 8 to 100, by their number)")] = 0
+    batch_size: Annotated[int, arg(help="images in an update")] = 256
+    weight_decay: Annotated[float, arg(help="of all weights; biases do not decay")] = 0.1
+    clip_norm: Annotated[float, arg(help="gradient norm at which a probe is clipped")] = 3.0
+    min_lr: Annotated[float, arg(help="learning rate at the end")] = 1e-5
+    warmup: Annotated[float, arg(help="share of the updates with a rising learning rate")] = 0.05
+    neighbors: Annotated[tuple[int, ...], arg(help="numbers of nearest neighbors to try")] = NEIGHBORS
+    step: Annotated[int, optional("N", "checkpoint to measure (default: the newest)")] = -1
+    seed: Annotated[int, arg(help="of the division of the labels and of the start of the probes")] = 0
+    workers: Annotated[int, arg(help="processes that decode images; 0: this one")] = 0
+    device: Annotated[str, arg(help="auto, cpu, cuda or mps")] = "auto"
+
+
+def run(args: Probe) -> int:
+    """Probe, write the report; returns the exit code."""
+    from nextpatch.probe.run import probe
+
+    config = ProbeConfig(**asdict(args))
+    probe(config)
+    try_report(config.run)
+    return 0

@@ -1,0 +1,191 @@
+"""Frozen features of labeled images: computed once and kept where they fit, else computed again each epoch."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from nextpatch.data.loader import eval_batches
+from nextpatch.data.source import Source
+from nextpatch.model.aim import AIM
+from nextpatch.probe.layers import LayerSets
+from nextpatch.train.compute import Compute
+
+_GROUP = 256  # images in one forward pass
+
+
+class Extracted(NamedTuple):
+    """Features of some images, one entry on the first axis per layer set, and which images they are."""
+
+    features: Float[Tensor, "sets batch patches dim"]
+    indices: Int64[np.ndarray, " batch"]  # in the source
+
+
+class Extractor(Protocol):
+    """Images to features, in the order of `indices`; images that cannot be decoded are left out and logged."""
+
+    def __call__(self, source: Source, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
+        """One pass, in groups."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrunkFeatures:
+    """Mean of each layer set's block outputs, without the final norm, bidirectional (section 4.2; spec section 7)."""
+
+    model: AIM
+    sets: LayerSets
+    compute: Compute
+    workers: int = 0
+
+    @property
+    def names(self) -> list[list[str]]:
+        """The blocks of every set."""
+        return list(self.sets.values())
+
+    def nbytes(self, images: int) -> int:
+        """Memory that the features of so many images take."""
+        return images * len(self.sets) * self.model.cfg.num_patches * self.model.cfg.shape.embed_dim * 4
+
+    def __call__(self, source: Source, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
+        """Features of the evaluation view, float32, on the CPU."""
+        cfg = self.model.cfg
+        layers = sorted({block for blocks in self.names for block in blocks})
+        for batch in eval_batches(source, indices, cfg.img_size, cfg.in_chans, _GROUP, self.workers):
+            with torch.no_grad(), self.compute.autocast():
+                found = self.model.features(self.compute.inputs(batch.images), layers)
+            means = [torch.stack([found[block] for block in blocks]).mean(dim=0) for blocks in self.names]
+            yield Extracted(torch.stack(means).float().cpu(), batch.positions.numpy())
+
+
+@dataclass(frozen=True)
+class RawPixels:
+    """The pixels of the evaluation view themselves, as one "patch": the baseline without any network."""
+
+    img_size: tuple[int, int]
+    channels: int
+    workers: int = 0
+
+    @property
+    def names(self) -> list[list[str]]:
+        """One set, of no block."""
+        return [[]]
+
+    @property
+    def dim(self) -> int:
+        """Pixels times channels."""
+        return self.channels * self.img_size[0] * self.img_size[1]
+
+    def nbytes(self, images: int) -> int:
+        """Memory that the features of so many images take."""
+        return images * self.dim * 4
+
+    def __call__(self, source: Source, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
+        """Pixels in [0, 1]."""
+        for batch in eval_batches(source, indices, self.img_size, self.channels, _GROUP, self.workers):
+            pixels = batch.images.flatten(1).float() / 255
+            yield Extracted(pixels[None, :, None], batch.positions.numpy())
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """Features with labels, to be read in any order as often as needed."""
+
+    extract: TrunkFeatures | RawPixels
+    source: Source
+    indices: Int64[np.ndarray, " samples"]
+    label_of: dict[int, int]  # by index in the source, in the order in which images are given to learn from
+    kept: Float[Tensor, "sets samples patches dim"] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        extract: TrunkFeatures | RawPixels,
+        source: Source,
+        indices: Int64[np.ndarray, " samples"],
+        labels: Int64[np.ndarray, " samples"],
+        keep_bytes: int,
+    ) -> Labeled:
+        """With the features in memory when they take at most `keep_bytes`."""
+        label_of = dict(zip(indices.tolist(), labels.tolist(), strict=True))
+        if extract.nbytes(len(indices)) > keep_bytes:
+            return cls(extract, source, indices, label_of)
+        kept, there = _gathered(extract, source, indices)
+        return cls(extract, source, there, label_of, kept)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def first(self, count: int) -> Labeled:
+        """The first `count` images as planned; a few less when some of them could not be decoded."""
+        planned = dict(itertools.islice(self.label_of.items(), count))
+        inside = np.isin(self.indices, list(planned))
+        kept = None if self.kept is None else self.kept[:, : int(inside.sum())]
+        return Labeled(self.extract, self.source, self.indices[inside], planned, kept)
+
+    def batches(self, size: int, order: Int64[np.ndarray, " samples"] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """(features "sets batch patches dim", labels "batch"), in the given order of 0 .. len - 1."""
+        order = np.arange(len(self)) if order is None else order
+        if self.kept is not None:
+            for start in range(0, len(order), size):
+                rows = order[start : start + size]
+                yield self.kept[:, torch.from_numpy(rows)], self._labels(self.indices[rows])
+            return
+        for found in _regrouped(self.extract(self.source, self.indices[order]), size):
+            yield found.features, self._labels(found.indices)
+
+    def pooled(self) -> tuple[Float[Tensor, "sets images dim"], Int64[Tensor, " images"]]:
+        """Mean over patches of every image, and its label."""
+        parts, labels = zip(*((f.mean(dim=2), y) for f, y in self.batches(_GROUP)), strict=True)
+        return torch.cat(parts, dim=1), torch.cat(labels)
+
+    def _labels(self, indices: Int64[np.ndarray, " batch"]) -> Int64[Tensor, " batch"]:
+        return torch.tensor([self.label_of[index] for index in indices.tolist()])
+
+
+def memory_for_features() -> int:
+    """A quarter of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+
+
+def _gathered(
+    extract: TrunkFeatures | RawPixels, source: Source, indices: Int64[np.ndarray, " samples"]
+) -> tuple[Tensor, Int64[np.ndarray, " there"]]:
+    """All features in one tensor, filled in place: never twice in memory."""
+    kept: Tensor | None = None
+    found: list[np.ndarray] = []
+    filled = 0
+    for features, which in extract(source, indices):
+        if kept is None:
+            kept = features.new_empty(len(features), len(indices), *features.shape[2:])
+        kept[:, filled : filled + len(which)] = features
+        filled += len(which)
+        found.append(which)
+    assert kept is not None  # an extractor raises when it has nothing to give
+    return kept[:, :filled], np.concatenate(found)
+
+
+def _regrouped(groups: Iterator[Extracted], size: int) -> Iterator[Extracted]:
+    """The same images in batches of `size`, the last one shorter."""
+    features: list[Tensor] = []
+    indices: list[int] = []
+    for group in groups:
+        features += group.features.unbind(dim=1)
+        indices += group.indices.tolist()
+        while len(features) >= size:
+            yield _extracted(features[:size], indices[:size])
+            features, indices = features[size:], indices[size:]
+    if features:
+        yield _extracted(features, indices)
+
+
+def _extracted(features: Sequence[Tensor], indices: Sequence[int]) -> Extracted:
+    return Extracted(torch.stack(list(features), dim=1), np.array(indices, dtype=np.int64))

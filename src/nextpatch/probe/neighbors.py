@@ -1,0 +1,44 @@
+"""k nearest neighbors: what the features say without any training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+_TEMPERATURE = 0.07
+_CHUNK = 1024
+
+
+class Neighbors(nn.Module):
+    """A vote of the k training images with the most similar mean feature.
+
+    Features are standardized by the training images, so that a few large channels do not decide alone; similarity is
+    the cosine, and a vote weighs exp(similarity / 0.07), as is usual for frozen features (DINO).
+    """
+
+    def __init__(
+        self, features: Float[Tensor, "images dim"], labels: Int[Tensor, " images"], num_classes: int, k: int = 1
+    ) -> None:
+        super().__init__()
+        self.mean, self.scale = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
+        self.bank = F.normalize((features - self.mean) / self.scale, dim=1)
+        self.votes = F.one_hot(labels, num_classes).to(features.dtype)
+        self.k = k
+
+    def forward(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch classes"]:
+        """Votes per class."""
+        return self.votes_at(features.mean(dim=1), [self.k])[0]
+
+    def votes_at(self, pooled: Float[Tensor, "batch dim"], ks: Sequence[int]) -> Float[Tensor, "ks batch classes"]:
+        """Votes for several k at the cost of the largest."""
+        query = F.normalize((pooled - self.mean) / self.scale, dim=1)
+        parts = []
+        for chunk in torch.split(query, _CHUNK):
+            similarity, nearest = (chunk @ self.bank.T).topk(min(max(ks), len(self.bank)), dim=1)
+            weighted = self.votes[nearest] * ((similarity - 1) / _TEMPERATURE).exp()[:, :, None]
+            parts.append(torch.stack([weighted[:, :k].sum(dim=1) for k in ks]))
+        return torch.cat(parts, dim=1)

@@ -1,0 +1,141 @@
+"""Which labeled image serves for what: to learn from, to choose by, or to be tested on once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+
+from nextpatch.data.error import DataError
+from nextpatch.data.order import rng_at
+from nextpatch.data.source import Source, open_source
+
+BUDGETS = (100, 1_000, 10_000)
+_SHARE, _MOST = 0.2, 5_000  # of the labeled images: for choosing, and for testing where no test data is given
+_SPLIT = 7  # keeps these draws apart from every other use of a seed
+
+Indices = Int64[np.ndarray, " _"]
+
+
+class Unlabeled:
+    """A source without its labels: what features are taken from before every choice is made."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self.name = source, source.name
+        self.classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def read(self, index: int) -> bytes:
+        """The encoded image."""
+        return self._source.read(index)
+
+    def key(self, index: int) -> str:
+        """What the image is called."""
+        return self._source.key(index)
+
+    def label(self, index: int) -> int | None:
+        """None, whatever the index."""
+        return None
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint indices. The first n of `pool` are n labels: balanced over the classes, and nested for growing n."""
+
+    classes: tuple[str, ...]
+    source: Source
+    pool: Indices
+    select: Indices
+    test_source: Source
+    test: Indices
+
+    def labels(self, indices: Indices) -> Int64[np.ndarray, " samples"]:
+        """Classes of images that are learned from or chosen by."""
+        return np.array([self.source.label(index) for index in indices.tolist()], dtype=np.int64)
+
+    def open_test_labels(self, indices: Indices) -> Int64[np.ndarray, " samples"]:
+        """Classes of test images (-1: none), numbered as in `classes`; called once, after every choice."""
+        number = {name: i for i, name in enumerate(self.classes)}
+        found = [self.test_source.label(index) for index in indices.tolist()]
+        return np.array([-1 if i is None else number[self.test_source.classes[i]] for i in found], dtype=np.int64)
+
+    def budgets(self, wanted: Sequence[int]) -> list[int]:
+        """Numbers of labels to learn from; ValueError when the pool is smaller than one asked for."""
+        if wanted and max(wanted) > len(self.pool):
+            raise ValueError(
+                f"{max(wanted):,} labels asked for; {self.source.name} leaves {len(self.pool):,} to learn from, "
+                f"beside {len(self.select):,} to choose by"
+            )
+        if wanted:
+            return sorted(set(wanted))
+        fitting = [n for n in BUDGETS if len(self.classes) <= n <= len(self.pool)]
+        return fitting if fitting and fitting[-1] == BUDGETS[-1] else [*fitting, len(self.pool)]
+
+
+def open_splits(data: str, test: str, seed: int) -> Splits:
+    """Open and divide the labeled images; the same for the same seed. Without `test` a fifth of `data` is set aside.
+
+    Reads no test label, only the names of classes. Raises DataError when labels are absent or classes do not match.
+    """
+    source = open_source(data)
+    _need_classes(source)
+    classes = np.array([-1 if (c := source.label(i)) is None else c for i in range(len(source))], dtype=np.int64)
+    rest = _by_class(np.arange(len(source)), classes, seed)
+    if test:
+        test_source = open_source(test)
+        _need_same_classes(source, test_source)
+        test_indices = np.arange(len(test_source))
+    else:
+        test_source = source
+        test_indices, rest = _apart(rest)
+        test_indices = np.sort(test_indices)
+    select, rest = _apart(rest)
+    pool = _interleaved(rest)
+    if not len(pool) or not len(select):
+        raise DataError(f"{source.name} has too few labeled images to divide; give at least two per class")
+    return Splits(source.classes, source, pool, np.sort(select), test_source, test_indices)
+
+
+def _by_class(indices: Indices, classes: Int64[np.ndarray, " samples"], seed: int) -> list[Indices]:
+    """Indices of each class that occurs, shuffled; unlabeled ones belong to none."""
+    shuffled = rng_at(seed, _SPLIT, 0).permutation(indices)
+    return [shuffled[classes[shuffled] == c] for c in np.unique(classes[classes >= 0])]
+
+
+def _apart(groups: list[Indices]) -> tuple[Indices, list[Indices]]:
+    """A fifth of every class, at most 5,000 in all, and what is left of each class. A class of one stays whole."""
+    share = min(_SHARE, _MOST / max(1, sum(map(len, groups))))
+    counts = [min(max(1, round(share * len(group))), len(group) - 1) for group in groups]
+    taken = [group[:count] for group, count in zip(groups, counts, strict=True)]
+    return np.concatenate(taken), [group[count:] for group, count in zip(groups, counts, strict=True)]
+
+
+def _interleaved(groups: list[Indices]) -> Indices:
+    """One of each class in turn, as long as it has any."""
+    rounds = np.concatenate([np.arange(len(group)) for group in groups])
+    return np.concatenate(groups)[np.argsort(rounds, kind="stable")]
+
+
+def _need_classes(source: Source) -> None:
+    if len(source.classes) < 2:
+        raise DataError(
+            f"{source.name} has no labels to probe with; put the images of each class into a folder named after it, or "
+            "give Parquet with a column 'label'"
+        )
+
+
+def _need_same_classes(train: Source, test: Source) -> None:
+    _need_classes(test)
+    if train.name == test.name:
+        raise DataError(
+            f"--data and --test are both {test.name}; tested on what it learned, every figure would be false"
+        )
+    unknown = [name for name in test.classes if name not in train.classes]
+    if unknown:
+        raise DataError(
+            f"{test.name} has classes that {train.name} has not: {', '.join(unknown[:5])}; the names must be the same"
+        )
