@@ -45,6 +45,7 @@ Next-patch prediction for images: pre-train, measure and look.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code: 0, 1 a check that failed, 2 an error, 128 + a signal."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # torch is not loaded yet; its idle threads else burn a core
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
