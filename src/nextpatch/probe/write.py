@@ -11,11 +11,10 @@ import numpy as np
 from jaxtyping import Bool
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import save_file
 
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.probe.choose import Choice, SweepEntry
-from nextpatch.train.checkpoint import sync
+from nextpatch.train.checkpoint import save_tensors, sync
 from nextpatch.train.run import write_atomically
 
 _Z95 = 1.959964
@@ -69,17 +68,19 @@ def _save_probe(path: Path, choice: Choice, classes: list[str]) -> None:
     """Written aside and renamed: a reader sees the old probe or the new one."""
     probe = choice.classifier
     assert isinstance(probe, AttentiveClassifier)
+    mean, var = probe.bn.running_mean, probe.bn.running_var
+    assert mean is not None
+    assert var is not None
     tensors = {
-        "query_key": probe.folded_query().detach(),
-        "value.weight": probe.v.weight.detach(),
-        "linear.weight": probe.linear.weight.detach(),
-        "linear.bias": probe.linear.bias.detach(),
-        "bn.mean": probe.bn.running_mean,
-        "bn.var": probe.bn.running_var,
+        "query_key": probe.folded_query(),
+        "value.weight": probe.v.weight,
+        "linear.weight": probe.linear.weight,
+        "linear.bias": probe.linear.bias,
+        "bn.mean": mean,
+        "bn.var": var,
     }
     aside = path.with_name(f".{path.name}.unfinished")
-    metadata = {"layers": json.dumps(choice.layers), "classes": json.dumps(classes)}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}, aside, metadata)
+    save_tensors(aside, tensors, {"layers": json.dumps(choice.layers), "classes": json.dumps(classes)})
     sync(aside)
     aside.replace(path)
 

@@ -58,9 +58,7 @@ def save_checkpoint(
     aside.mkdir()
     try:
         for name, group in tensors.items():
-            save_file(
-                {key: value.detach().cpu().contiguous() for key, value in group.items()}, aside / f"{name}.safetensors"
-            )
+            save_tensors(aside / f"{name}.safetensors", group)
         _write_json(aside / "state.json", dict(state))
         _write_json(aside / "manifest.json", {file.name: _fingerprint(file) for file in sorted(aside.iterdir())})
         for file in aside.iterdir():
@@ -76,6 +74,12 @@ def save_checkpoint(
         raise
     sync(folder)
     return final
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file, readable by whoever may read its folder (the library alone makes it private)."""
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path, metadata)
+    path.chmod(path.parent.stat().st_mode & 0o666)
 
 
 def verify(path: Path) -> list[str]:
