@@ -139,10 +139,10 @@ def test_a_probe_that_explodes_harms_no_other() -> None:
 
 
 def test_each_probe_is_clipped_by_its_own_norm() -> None:
-    gradients = [torch.tensor([[3.0, 0.0], [0.3, 0.0]]), torch.tensor([[4.0], [0.4]])]
+    gradients = [torch.tensor([[[3.0, 0.0], [0.3, 0.0]]]), torch.tensor([[[4.0], [0.4]]])]
     clip_each(gradients, 1.0)
-    torch.testing.assert_close(gradients[0], torch.tensor([[0.6, 0.0], [0.3, 0.0]]))
-    torch.testing.assert_close(gradients[1], torch.tensor([[0.8], [0.4]]))
+    torch.testing.assert_close(gradients[0], torch.tensor([[[0.6, 0.0], [0.3, 0.0]]]))
+    torch.testing.assert_close(gradients[1], torch.tensor([[[0.8], [0.4]]]))
 
 
 def test_no_key_or_value_is_computed_per_patch() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.grid import Grid, grid_loss
@@ -17,36 +17,42 @@ _BETAS = (0.9, 0.999)
 
 
 class Fit:
-    """The optimizer of a grid over `steps` steps. Source: Table 11; biases do not decay (ours)."""
+    """The optimizer of a grid over `steps` steps. Source: Table 11; biases do not decay (ours).
+
+    torch's AdamW has one learning rate per group of tensors: each gets views of the grid's parameters and gradients.
+    """
 
     def __init__(self, grid: Grid, cfg: ProbeConfig, steps: int) -> None:
         self.grid, self.steps, self._step, self._clip_norm = grid, steps, 0, cfg.clip_norm
         warmup = min(round(cfg.warmup * steps), steps - 1)
         self._optims = [OptimConfig(lr=lr, min_lr=cfg.min_lr, warmup_steps=warmup) for lr in grid.lrs]
+        names = sorted(grid.probes)
+        self._views = {name: [nn.Parameter(grid.probes[name].data[g]) for g in range(len(grid.lrs))] for name in names}
+        decays = [[views[g] for name, views in self._views.items() if name != "bias"] for g in range(len(grid.lrs))]
         groups: list[dict[str, Any]] = []
-        for member in grid.members:
-            groups.append({"params": [p for name, p in member.named_parameters() if name != "bias"]})
-            groups.append({"params": [p for name, p in member.named_parameters() if name == "bias"], "weight_decay": 0})
+        for decaying, bias in zip(decays, self._views["bias"], strict=True):
+            groups += [{"params": decaying}, {"params": [bias], "weight_decay": 0.0}]
         self._optimizer = torch.optim.AdamW(groups, betas=_BETAS, weight_decay=cfg.weight_decay, fused=True)
 
     def step(self, features: Float[Tensor, "sets batch patches dim"], labels: Int[Tensor, " batch"]) -> None:
         """One update of every probe."""
-        loss = grid_loss(self.grid(features), labels).sum()
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.grid.probes.zero_grad()
+        grid_loss(self.grid(features), labels).sum().backward()  # type: ignore[no-untyped-call]
+        clip_each([p.grad for p in self.grid.probes.values()], self._clip_norm)
+        for name, views in self._views.items():
+            for view, gradient in zip(views, self.grid.probes[name].grad, strict=True):
+                view.grad = gradient
         for g, optim in enumerate(self._optims):
             for group in self._optimizer.param_groups[2 * g : 2 * g + 2]:
                 group["lr"] = lr_at(self._step, optim, self.steps)
-        for member in self.grid.members:
-            clip_each([p.grad for p in member.parameters() if p.grad is not None], self._clip_norm)
         self._optimizer.step()
         self._step += 1
 
 
 @torch.no_grad()
 def clip_each(gradients: list[Tensor], clip_norm: float) -> None:
-    """Clip the gradients of every probe by its own global norm; the first axis counts probes."""
-    squares = torch.stack([grad.flatten(1).square().sum(dim=1) for grad in gradients])
+    """Clip the gradients of every probe by its own global norm; the first two axes count probes."""
+    squares = torch.stack([grad.flatten(2).square().sum(dim=2) for grad in gradients])
     scale = (clip_norm / (squares.sum(dim=0).sqrt() + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
     for grad in gradients:
-        grad *= scale.view(-1, *[1] * (grad.ndim - 1))
+        grad *= scale.view(*scale.shape, *[1] * (grad.ndim - 2))

@@ -17,20 +17,21 @@ from nextpatch.model.attentive import AttentiveClassifier
 
 
 class Grid(nn.Module):
-    """Probes [set, lr]. `members[g]` holds those of learning rate g, all layer sets stacked in front."""
+    """Probes by learning rate and layer set: every parameter is [lr, set, ...], so that each rate's are contiguous."""
 
     def __init__(self, sets: int, lrs: Sequence[float], dim: int, num_classes: int, num_heads: int, seed: int) -> None:
         super().__init__()
         self.lrs, self.dim, self.num_heads, self.num_classes = tuple(lrs), dim, num_heads, num_classes
         self.norms = nn.ModuleList(batch_norm(dim) for _ in range(sets))
-        self.members = nn.ModuleList(nn.ParameterDict(self._start(sets, seed)) for _ in lrs)
+        start = self._start(torch.Generator().manual_seed(seed))
+        self.probes = nn.ParameterDict({name: v.expand(len(lrs), sets, *v.shape).clone() for name, v in start.items()})
 
-    def _start(self, sets: int, seed: int) -> dict[str, Tensor]:
-        """Equal for every set and learning rate, so that a probe does not depend on the grid it is in."""
+    def _start(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Of one probe; the same for all, so that a probe does not depend on the grid it is in."""
         raise NotImplementedError
 
-    def logits(self, x: Tensor) -> Float[Tensor, "sets lrs batch classes"]:
-        """Class logits of every probe from normalized features."""
+    def logits(self, x: Tensor) -> Float[Tensor, "lrs sets batch classes"]:
+        """[lr, set, batch, class] of every probe from normalized features."""
         raise NotImplementedError
 
     def classifier(self, s: int, g: int) -> nn.Module:
@@ -41,48 +42,43 @@ class Grid(nn.Module):
         """Class logits of every probe; in training the batch norms take in the batch."""
         x = self.pooled(features)
         normed = [norm(f.flatten(0, -2)).view_as(f) for norm, f in zip(self.norms, x, strict=True)]
-        return self.logits(torch.stack(normed))
+        return self.logits(torch.stack(normed)).transpose(0, 1)
 
     def pooled(self, features: Tensor) -> Tensor:
         """What the batch norm sees."""
         return features
 
-    def stacked(self, name: str) -> Tensor:
-        """One parameter of every probe: [set, lr, ...]."""
-        return torch.stack([member.get_parameter(name) for member in self.members], dim=1)
-
     def own(self, name: str, s: int, g: int) -> Tensor:
         """One parameter of one probe."""
-        return self.members[g].get_parameter(name).detach()[s].clone()
+        return self.probes.get_parameter(name).detach()[g, s].clone()
 
 
 class AttentiveGrid(Grid):
     """Attentive probes: a learned query pools the patches in every head."""
 
-    def _start(self, sets: int, seed: int) -> dict[str, Tensor]:
-        d, g = self.dim, torch.Generator().manual_seed(seed)
+    def _start(self, generator: torch.Generator) -> dict[str, Tensor]:
+        d = self.dim
         bound = (3 / d) ** 0.5  # Xavier, for a square matrix
-        start = {
-            "query": torch.randn(d, generator=g) * 0.02,
-            "key": torch.empty(d, d).uniform_(-bound, bound, generator=g),
-            "value": torch.empty(d, d).uniform_(-bound, bound, generator=g),
-            "linear": torch.randn(self.num_classes, d, generator=g) * 0.01,
+        return {
+            "query": torch.randn(d, generator=generator) * 0.02,
+            "key": torch.empty(d, d).uniform_(-bound, bound, generator=generator),
+            "value": torch.empty(d, d).uniform_(-bound, bound, generator=generator),
+            "linear": torch.randn(self.num_classes, d, generator=generator) * 0.01,
             "bias": torch.zeros(self.num_classes),
         }
-        return {name: value.expand(sets, *value.shape).clone() for name, value in start.items()}
 
-    def logits(self, x: Float[Tensor, "sets batch patches dim"]) -> Float[Tensor, "sets lrs batch classes"]:
+    def logits(self, x: Float[Tensor, "sets batch patches dim"]) -> Float[Tensor, "lrs sets batch classes"]:
         """Softmax over patches of q_h W_h^k . p, then W_h^v of the weighted sum of p, then linear."""
         sets, batch, patches, dim = x.shape
-        heads, lrs = self.num_heads, len(self.lrs)
-        query = self.stacked("query").view(sets, lrs, heads, 1, -1)
-        key, value = (self.stacked(name).view(sets, lrs, heads, -1, dim) for name in ("key", "value"))
-        folded = (query @ key).view(sets, lrs * heads, dim) / query.shape[-1] ** 0.5
+        lrs, heads = len(self.lrs), self.num_heads
+        query = self.probes["query"].view(lrs, sets, heads, 1, -1)
+        key, value = (self.probes[name].view(lrs, sets, heads, -1, dim) for name in ("key", "value"))
+        folded = (query @ key).transpose(0, 1).reshape(sets, lrs * heads, dim) / query.shape[-1] ** 0.5
         scores = x.view(sets, batch * patches, dim) @ folded.transpose(1, 2)
         attention = scores.view(sets, batch, patches, -1).softmax(dim=2).transpose(2, 3)
-        pooled = (attention @ x).view(sets, batch, lrs, heads, dim).permute(0, 2, 3, 1, 4)
+        pooled = (attention @ x).view(sets, batch, lrs, heads, dim).permute(2, 0, 3, 1, 4)
         values = (pooled @ value.transpose(-1, -2)).transpose(2, 3).flatten(3)
-        out: Tensor = values @ self.stacked("linear").transpose(-1, -2) + self.stacked("bias")[:, :, None]
+        out: Tensor = values @ self.probes["linear"].transpose(-1, -2) + self.probes["bias"][:, :, None]
         return out
 
     def classifier(self, s: int, g: int) -> AttentiveClassifier:
@@ -113,18 +109,18 @@ class LinearClassifier(nn.Module):
 class LinearGrid(Grid):
     """Linear probes on the mean of the patches."""
 
-    def _start(self, sets: int, seed: int) -> dict[str, Tensor]:
-        weight = torch.randn(self.num_classes, self.dim, generator=torch.Generator().manual_seed(seed)) * 0.01
-        start = {"linear": weight, "bias": torch.zeros(self.num_classes)}
-        return {name: value.expand(sets, *value.shape).clone() for name, value in start.items()}
+    def _start(self, generator: torch.Generator) -> dict[str, Tensor]:
+        weight = torch.randn(self.num_classes, self.dim, generator=generator) * 0.01
+        return {"linear": weight, "bias": torch.zeros(self.num_classes)}
 
     def pooled(self, features: Float[Tensor, "sets batch patches dim"]) -> Float[Tensor, "sets batch dim"]:
         """Mean over patches."""
         return features.mean(dim=2)
 
-    def logits(self, x: Float[Tensor, "sets batch dim"]) -> Float[Tensor, "sets lrs batch classes"]:
+    def logits(self, x: Float[Tensor, "sets batch dim"]) -> Float[Tensor, "lrs sets batch classes"]:
         """Linear."""
-        return x[:, None] @ self.stacked("linear").transpose(-1, -2) + self.stacked("bias")[:, :, None]
+        out: Tensor = x @ self.probes["linear"].transpose(-1, -2) + self.probes["bias"][:, :, None]
+        return out
 
     def classifier(self, s: int, g: int) -> LinearClassifier:
         """The probe by itself."""
