@@ -18,11 +18,11 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
 from nextpatch.train.checkpoint import newest_checkpoint
 from nextpatch.train.config import OptimConfig, TrainConfig
+from nextpatch.train.heldout import HeldOut
 from nextpatch.train.loop import fit
 from nextpatch.train.recipe import Recipe
 from nextpatch.train.run import RunDir
 from nextpatch.train.step import NonFiniteError
-from nextpatch.train.validation import HeldOut
 
 MODEL = ModelConfig(
     size="nano", img_size=(8, 8), patch_size=4, in_chans=1, embed_dim=16, depth=2, num_heads=2, head_width=16,

@@ -10,8 +10,9 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
 from nextpatch.train.compute import Compute
+from nextpatch.train.heldout import GROUP_SIZE
 from nextpatch.train.step import prefix_lengths
-from nextpatch.train.validation import GROUP_SIZE, PREFIX_SEED, chunk_size, validation_loss
+from nextpatch.train.validation import PREFIX_SEED, chunk_size, validation_loss
 
 CFG = ModelConfig(
     size="nano", img_size=(12, 12), patch_size=4, in_chans=1, embed_dim=16, depth=2, num_heads=2, head_width=16,

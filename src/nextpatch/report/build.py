@@ -7,9 +7,10 @@ from pathlib import Path
 
 from nextpatch.report.facts import Facts, read_facts
 from nextpatch.report.figures import Look, figures
-from nextpatch.report.heldout import held_out, mean_guess_loss, some
+from nextpatch.report.heldout import mean_guess_loss, some
 from nextpatch.report.page import render
 from nextpatch.report.pictures import draw_gallery
+from nextpatch.train.heldout import held_out
 from nextpatch.train.run import RunError, load_run
 
 

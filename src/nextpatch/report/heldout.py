@@ -1,4 +1,4 @@
-"""The held-out images of a run, and the loss of always guessing the mean on exactly what validation scores."""
+"""Some of the held-out images, and the loss of always guessing the mean on exactly what validation scores."""
 
 from __future__ import annotations
 
@@ -9,24 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from nextpatch.data.order import holdout
-from nextpatch.data.source import open_source
 from nextpatch.model.aim import AIM, Mode
 from nextpatch.train.compute import Compute
+from nextpatch.train.heldout import HeldOut
 from nextpatch.train.recipe import Recipe
-from nextpatch.train.validation import HeldOut, validation_loss
-
-
-def held_out(recipe: Recipe, workers: int = 0) -> HeldOut:
-    """The images that pre-training validated on: of `data.val` where given, else those held out of `data.train`.
-
-    Raises DataError when the data is no longer where the recipe says.
-    """
-    data, seed = recipe.data, recipe.train.seed
-    source = open_source(data.val or data.train)
-    whole = bool(data.val) and data.val_images >= len(source)
-    indices = np.arange(len(source)) if whole else holdout(len(source), data.val_images, seed)[1]
-    return HeldOut(source, indices, recipe.model, workers)
+from nextpatch.train.validation import validation_loss
 
 
 def some(images: HeldOut, count: int) -> HeldOut:

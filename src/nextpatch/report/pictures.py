@@ -17,8 +17,8 @@ from nextpatch.model.objective import targets
 from nextpatch.patches import patch_statistics, patchify, unpatchify
 from nextpatch.report.features import attention_maps, overlay, principal_colors
 from nextpatch.report.images import image_uri
+from nextpatch.train.heldout import HeldOut
 from nextpatch.train.recipe import Recipe
-from nextpatch.train.validation import HeldOut
 
 
 @dataclass(frozen=True)

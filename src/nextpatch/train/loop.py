@@ -16,6 +16,7 @@ from nextpatch.data.loader import TrainStream
 from nextpatch.model.aim import AIM
 from nextpatch.model.count import train_step_flops
 from nextpatch.train.compute import Compute
+from nextpatch.train.heldout import HeldOut
 from nextpatch.train.logs import Logs
 from nextpatch.train.optimizer import build_optimizer, set_lr
 from nextpatch.train.progress import Display, Throughput
@@ -24,7 +25,7 @@ from nextpatch.train.schedule import lr_at
 from nextpatch.train.signals import StopSignals
 from nextpatch.train.state import TrainState, load_state, save_state
 from nextpatch.train.step import StepResult, accumulate_gradients, prefix_lengths, update
-from nextpatch.train.validation import HeldOut, validation_loss
+from nextpatch.train.validation import validation_loss
 
 log = logging.getLogger(__name__)
 

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from jaxtyping import Int, Int64, UInt8
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from nextpatch.data.loader import Batch, eval_batches
-from nextpatch.data.source import Source
+from nextpatch.data.loader import Batch
 from nextpatch.model.aim import AIM
-from nextpatch.model.config import ModelConfig
 from nextpatch.model.objective import scored_mask
 from nextpatch.train.compute import Compute
+from nextpatch.train.heldout import GROUP_SIZE
 from nextpatch.train.step import prefix_lengths
 
-GROUP_SIZE = 32  # images in one forward pass; fixed, because float sums depend on the shape of the batch
 PREFIX_SEED = 0x56414C  # not the run's seed: runs with different seeds are measured with the same prefixes
 _PAPER_CHUNK = 16
-_KEPT_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -37,33 +33,6 @@ class ValidationLoss:
     chunk_loss: list[float | None]
     position_loss: list[float | None]
     images: int
-
-
-@dataclass
-class HeldOut:
-    """The held-out images, to be read again and again; small ones are decoded once and stay in memory."""
-
-    source: Source
-    indices: Int64[np.ndarray, " samples"]
-    cfg: ModelConfig
-    workers: int = 0
-    bad: dict[str, str] = field(default_factory=dict)  # key -> reason, once read
-    _kept: list[Batch] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[Batch]:
-        if self._kept:
-            return iter(self._kept)
-        batches = self._read()
-        if len(self.indices) * self.cfg.num_patches * self.cfg.patch_dim > _KEPT_BYTES:
-            return batches
-        self._kept = list(batches)
-        return iter(self._kept)
-
-    def _read(self) -> Iterator[Batch]:
-        cfg = self.cfg
-        for batch in eval_batches(self.source, self.indices, cfg.img_size, cfg.in_chans, GROUP_SIZE, self.workers):
-            self.bad |= batch.bad
-            yield batch
 
 
 def chunk_size(num_patches: int) -> int:
