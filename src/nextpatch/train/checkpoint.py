@@ -101,20 +101,22 @@ def verify(path: Path) -> list[str]:
     return problems
 
 
-def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that verifies; None when there is none.
+def newest_checkpoint(folder: Path, mend: bool = False) -> Checkpoint | None:
+    """The newest checkpoint that verifies; None when there is none. Damaged newer ones are named in the log.
 
-    A damaged newer one is renamed to `step_x.damaged`, named in the log and never deleted. What a killed save or
-    removal left behind is removed.
+    With `mend`, for the one process that writes here: a damaged one is renamed to `step_x.damaged`, never deleted, and
+    what a killed save or removal left behind is removed. Without it nothing is touched, for the run may be alive.
     """
-    for path in sorted(folder.glob(f"{_UNFINISHED}*")) + sorted(folder.glob(f"{_REMOVED}*")):
+    for path in [*folder.glob(f"{_UNFINISHED}*"), *folder.glob(f"{_REMOVED}*")] if mend else []:
         shutil.rmtree(path, ignore_errors=True)
     for path in reversed(_published(folder)):
-        if problems := [*verify(path), *_wrong_step(path)]:
-            aside = _set_aside(path)
-            log.warning("checkpoint %s is damaged (%s); set aside as %s", path, "; ".join(problems), aside.name)
-        else:
+        problems = [*verify(path), *_wrong_step(path)]
+        if not problems:
             return Checkpoint(path, _step_of(path), _read_state(path))
+        if not path.exists():  # its run has just removed it, because there are newer ones
+            return newest_checkpoint(folder, mend)
+        what = f"set aside as {_set_aside(path).name}" if mend else "an older one is used"
+        log.warning("checkpoint %s is damaged (%s); %s", path, "; ".join(problems), what)
     return None
 
 

@@ -108,7 +108,13 @@ def load_run(path: Path, device: torch.device | str = "cpu", step: int | None = 
     if checkpoint is None:
         raise RunError(f"{path} has no checkpoint yet; go on with it: nextpatch pretrain --out {path} --resume")
     model = AIM(run.recipe.model)
-    model.load_state_dict(checkpoint.tensors("model"))
+    try:
+        model.load_state_dict(checkpoint.tensors("model"))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise RunError(
+            f"{checkpoint.path} does not hold the model of {path / 'recipe.toml'} ({reason}); undo changes to the recipe"
+        ) from error
     return LoadedRun(model.to(device).eval(), run.recipe, checkpoint.step)
 
 

@@ -54,7 +54,7 @@ def load_state(run: RunDir, model: AIM, optimizer: torch.optim.Optimizer, train_
 
     Raises ConfigError when the checkpoint is of another recipe or of a data set of another size.
     """
-    checkpoint = newest_checkpoint(run.checkpoints)
+    checkpoint = newest_checkpoint(run.checkpoints, mend=True)
     if checkpoint is None:
         return TrainState(train_images=train_images)
     beside = dict(checkpoint.state)
