@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from nextpatch.config import ConfigError
 from nextpatch.report.build import write_report
@@ -47,6 +49,20 @@ def test_a_whole_run_gives_every_section_and_picture(run: Path) -> None:
     assert len(page.images()) == 3 * 5 + 3 * 3
     assert values["notes"] == []
     assert values["verdict"] in html
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", "another"])
+def test_a_probe_file_that_does_not_fit_costs_only_its_map(
+    run: Path, content: bytes | str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if isinstance(content, bytes):
+        (run / "probe.safetensors").write_bytes(content)
+    else:
+        save_file({"query_key": torch.randn(2, 7)}, run / "probe.safetensors", {"layers": '["block_9"]'})
+    html, _ = written(run)
+    assert Page(html).sections() == SECTIONS
+    assert len(Page(html).images()) == 3 * 5 + 3 * 2
+    assert "no attention map from" in caplog.text
 
 
 def test_nothing_on_the_page_comes_from_elsewhere(run: Path) -> None:

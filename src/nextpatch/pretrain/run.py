@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from nextpatch.train.logs import log_to
 from nextpatch.train.loop import Outcome, fit
 from nextpatch.train.recipe import Recipe
 from nextpatch.train.run import RunDir
+from nextpatch.train.step import NonFiniteError
+
+log = logging.getLogger(__name__)
 
 
 def pretrain(recipe: Recipe | None, out: Path, resume: bool = False, console: Console | None = None) -> Outcome:
@@ -40,7 +44,11 @@ def pretrain(recipe: Recipe | None, out: Path, resume: bool = False, console: Co
     model = AIM(recipe.model)
     init_weights(model, recipe.train.seed)
     with log_to(run.path / "log.txt", console):
-        return fit(model.to(resolve_device(recipe.train.device)), stream, held, run, console)
+        try:
+            return fit(model.to(resolve_device(recipe.train.device)), stream, held, run, console)
+        except NonFiniteError as error:
+            log.error("%s", error)
+            raise
 
 
 def open_data(recipe: Recipe) -> tuple[TrainStream, HeldOut]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor
 
 from nextpatch.data.views import to_model_input
@@ -19,6 +21,8 @@ from nextpatch.report.features import attention_maps, overlay, principal_colors
 from nextpatch.report.images import image_uri
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,8 @@ def draw_gallery(model: AIM, recipe: Recipe, images: HeldOut, probe: Path) -> Ga
         "original": shown, "seen": done.seen, "predicted": done.predicted, "restored": done.restored, "flat": done.flat,
         "features": colors,
     }  # fmt: skip
-    layers: list[str] = []
-    if probe.exists():
-        maps, layers = attention_maps(model, inputs, probe)
+    maps, layers = _attention(model, inputs, probe)
+    if maps is not None:
         painted["attention"] = torch.stack(
             [overlay(image, weights) for image, weights in zip(shown, maps, strict=True)]
         )
@@ -84,6 +87,17 @@ def draw_gallery(model: AIM, recipe: Recipe, images: HeldOut, probe: Path) -> Ga
         for i, (key, loss, guess_loss) in enumerate(zip(keys, done.loss, done.mean_guess_loss, strict=True))
     ]
     return Gallery(pictures, shown_prefix(model.cfg), layer, explained, layers)
+
+
+def _attention(model: AIM, inputs: Tensor, probe: Path) -> tuple[Tensor | None, list[str]]:
+    """Maps and layers of the probe's attention; none of a file that is absent, damaged or of another model."""
+    if not probe.exists():
+        return None, []
+    try:
+        return attention_maps(model, inputs, probe)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        log.warning("no attention map from %s (%s); probe again", probe, str(error).splitlines()[0])
+        return None, []
 
 
 def shown_prefix(cfg: ModelConfig) -> int:

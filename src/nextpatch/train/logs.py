@@ -75,11 +75,12 @@ def _summary_writer(path: Path, step: int) -> Any:
 
 
 class _ConsoleHandler(logging.Handler):
-    """Messages above the live line of the same console."""
+    """Messages above the live line of the same console; errors end the command and are printed by it."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
+        self.addFilter(lambda record: record.levelno < logging.ERROR)
 
     def emit(self, record: logging.LogRecord) -> None:
         self._console.print(self.format(record), soft_wrap=True, markup=False, highlight=False)

@@ -113,7 +113,7 @@ def load_run(path: Path, device: torch.device | str = "cpu", step: int | None = 
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise RunError(
-            f"{checkpoint.path} does not hold the model of {path / 'recipe.toml'} ({reason}); undo changes to the recipe"
+            f"{checkpoint.path} does not hold the model of {path / 'recipe.toml'} ({reason}); was it edited?"
         ) from error
     return LoadedRun(model.to(device).eval(), run.recipe, checkpoint.step)
 
