@@ -17,7 +17,8 @@ from nextpatch.probe.grid import AttentiveGrid, Grid, LinearGrid
 from nextpatch.probe.neighbors import Neighbors
 
 _SHUFFLE = 11
-_IMAGES, _MOST_EPOCHS, _LEAST_EPOCHS, _LEAST_STEPS = 80_000, 100, 8, 4
+_IMAGES, _LEAST_EPOCHS, _MOST_EPOCHS = 120_000, 12, 40
+_LEAST_BATCH, _MOST_BATCH = 32, 256
 _EVALUATED = 512
 
 
@@ -85,13 +86,18 @@ def choose(
 
 
 def num_epochs(cfg: ProbeConfig, images: int) -> int:
-    """As configured, or 8 to 100: as many as 80,000 images allow."""
+    """As configured, or as many as 120,000 images allow, but 12 to 40."""
     return cfg.epochs or max(_LEAST_EPOCHS, min(_MOST_EPOCHS, _IMAGES // images))
+
+
+def batch_size(cfg: ProbeConfig, images: int) -> int:
+    """As configured, or a hundredth of the images, but 32 to 256; never more than there are."""
+    return min(images, cfg.batch_size or max(_LEAST_BATCH, min(_MOST_BATCH, images // 100)))
 
 
 def num_steps(cfg: ProbeConfig, images: int) -> int:
     """Updates of every probe that learns from `images` labels."""
-    return num_epochs(cfg, images) * (images // min(cfg.batch_size, images))
+    return num_epochs(cfg, images) * (images // batch_size(cfg, images))
 
 
 def _trained(setting: Setting, train: Labeled, attentive: bool, advance: Callable[[int], None]) -> dict[str, Grid]:
@@ -102,7 +108,7 @@ def _trained(setting: Setting, train: Labeled, attentive: bool, advance: Callabl
     grids: dict[str, Grid] = {"attentive": AttentiveGrid(*sizes)} if attentive else {}
     grids["linear"] = LinearGrid(*sizes)
     fits = [Fit(grid.to(setting.device).train(), cfg, num_steps(cfg, len(train))) for grid in grids.values()]
-    size = min(cfg.batch_size, len(train))
+    size = batch_size(cfg, len(train))
     whole = len(train) // size * size  # a rest would weigh too much, and might be too small for a batch norm
     for epoch in range(num_epochs(cfg, len(train))):
         order = rng_at(cfg.seed, _SHUFFLE, epoch).permutation(len(train))[:whole]

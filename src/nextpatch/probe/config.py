@@ -16,8 +16,8 @@ class ProbeConfig:
     `data`: labeled images to learn from; `test`: labeled images to score on, or empty to set a fifth of `data` aside.
     `labels`: how many labels to learn from, one table row each; empty: 100, 1,000 and 10,000 as far as they go, or all
     of fewer. `layers`: sets of blocks, whose outputs are averaged, as "3", "2,3" or "0-3"; empty: single blocks over
-    the whole depth and the last six together. `epochs` 0: as many as a fixed number of images allows (ours; the paper
-    takes 50 or 100). `step`: of the checkpoint; -1: the newest.
+    the whole depth and the last six together. `epochs` and `batch_size` 0: by the number of labels (ours; the paper
+    takes 50 or 100 epochs of 512 or 1,024). `step`: of the checkpoint; -1: the newest.
     """
 
     run: Path
@@ -27,7 +27,7 @@ class ProbeConfig:
     layers: tuple[str, ...] = ()
     lrs: tuple[float, ...] = LR_GRID
     epochs: int = 0
-    batch_size: int = 256
+    batch_size: int = 0
     weight_decay: float = 0.1
     clip_norm: float = 3.0
     min_lr: float = 1e-5
@@ -45,8 +45,8 @@ class ProbeConfig:
             raise ValueError(f"labels {self.labels} must be at least 2 each")
         if not self.lrs or any(lr < self.min_lr for lr in self.lrs):
             raise ValueError(f"lrs {self.lrs} must be at least min_lr {self.min_lr}")
-        if self.epochs < 0 or self.batch_size < 2:
-            raise ValueError(f"need epochs {self.epochs} of at least 0 and batch_size {self.batch_size} of at least 2")
+        if self.epochs < 0 or self.batch_size < 0 or self.batch_size == 1:
+            raise ValueError(f"need epochs {self.epochs} of 0 or more and batch_size {self.batch_size} of 0, 2 or more")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup {self.warmup} is a share of the steps, from 0 to below 1")
         if not self.neighbors or min(self.neighbors) < 1:
