@@ -17,4 +17,5 @@ if [[ -e $run/recipe.toml ]]; then
 else
     nextpatch pretrain demo --out "$run" "${@:2}"
 fi
-nextpatch probe "$run" --data $data/train.parquet --test $data/test.parquet
+nextpatch probe "$run" --data $data/train.parquet --test $data/test.parquet --labels 100 1000 10000
+echo "finished in $SECONDS s; look at $run/report.html"

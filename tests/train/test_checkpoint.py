@@ -29,6 +29,66 @@ def test_what_was_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step_00000002", "step_00000010"]
 
 
+def test_every_kind_of_tensor_keeps_its_bits(tmp_path: Path) -> None:
+    group = {
+        "special": torch.tensor([float("nan"), -0.0, float("inf")]),
+        "rng": torch.arange(5, dtype=torch.uint8),
+        "flags": torch.tensor([True, False]),
+        "half": torch.tensor([1 / 3], dtype=torch.float16),
+        "empty": torch.empty(0, 2),
+    }
+    save_checkpoint(tmp_path, 1, {"model": group}, {"é": [1 / 3, None, True, 2**60]})
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.state == {"é": [1 / 3, None, True, 2**60]}
+    for name, tensor in found.tensors("model").items():
+        assert (tensor.dtype, tensor.shape) == (group[name].dtype, group[name].shape)
+        assert tensor.numpy().tobytes() == group[name].numpy().tobytes()
+
+
+def test_it_is_on_the_disk_before_it_has_its_name_and_its_name_is_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, rename = checkpoint.sync, Path.rename
+    monkeypatch.setattr(checkpoint, "sync", lambda path: (done.append(path.name), sync(path)))
+    monkeypatch.setattr(Path, "rename", lambda path, to: (done.append("rename"), rename(path, to))[1])
+    save(tmp_path, 1)
+    assert set(done[:-3]) == {*FILES, "manifest.json"}
+    assert done[-3:] == ["unfinished_00000001", "rename", tmp_path.name]
+
+
+def test_what_does_not_read_back_as_written_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, 1)
+    sync = checkpoint.sync
+
+    def lying(path: Path) -> None:
+        sync(path)
+        if path.name == "model.safetensors":
+            flipped(path)
+
+    monkeypatch.setattr(checkpoint, "sync", lying)
+    with pytest.raises(OSError, match=r"step_00000002 did not read back as written: model\.safetensors"):
+        save(tmp_path, 2)
+    assert [p.name for p in tmp_path.iterdir()] == ["step_00000001"]
+
+
+def test_what_a_killed_save_or_removal_left_is_no_checkpoint_and_is_cleared_by_the_writer(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    (tmp_path / "step_00000003").rename(tmp_path / "removed_step_00000003")
+    (tmp_path / "step_00000002").rename(tmp_path / "unfinished_00000002")
+    assert is_whole(tmp_path, 1)
+    assert len(list(tmp_path.iterdir())) == 3  # a reader touches nothing
+    save(tmp_path, 2)  # over its own leftover
+    (tmp_path / "unfinished_00000009").mkdir()
+    newest_checkpoint(tmp_path, mend=True)
+    assert {p.name for p in tmp_path.iterdir()} == {"step_00000001", "step_00000002"}
+    (tmp_path / "unfinished_00000004").mkdir()
+    (tmp_path / "unfinished_00000004" / "stray.bin").write_bytes(b"x")
+    assert not (save(tmp_path, 4) / "stray.bin").exists()
+
+
 def test_the_files_are_as_readable_as_their_folder(tmp_path: Path) -> None:
     for file in save(tmp_path, 1).iterdir():
         assert file.stat().st_mode & 0o044 == file.parent.stat().st_mode & 0o044
@@ -127,6 +187,27 @@ def test_prune_keeps_the_newest_and_what_was_set_aside(tmp_path: Path) -> None:
     (tmp_path / "step_00000009.damaged").mkdir()
     prune(tmp_path, 2)
     assert {p.name for p in tmp_path.iterdir()} == {"step_00000003", "step_00000010", "step_00000009.damaged"}
+
+
+@pytest.mark.parametrize("removing", [lambda folder: prune(folder, 2), lambda folder: save(folder, 3)])
+def test_a_removal_killed_half_way_leaves_no_checkpoint_with_half_its_files(
+    removing: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+
+    def killed(path: Path, ignore_errors: bool = False) -> None:
+        if path.exists():
+            (path / "model.safetensors").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            removing(tmp_path)
+    there = list(tmp_path.glob("step_*"))
+    assert len(there) >= 2
+    assert all(verify(path) == [] for path in there)
 
 
 def test_a_step_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
+from nextpatch.train import run as run_module
 from nextpatch.train.checkpoint import save_checkpoint
 from nextpatch.train.config import TrainConfig
 from nextpatch.train.recipe import Recipe
@@ -37,6 +38,20 @@ def test_a_directory_with_anything_in_it_is_never_written_over(tmp_path: Path) -
         with pytest.raises(RunError, match="exists and is not empty; go on with it by --resume"):
             RunDir.create(tmp_path / name, RECIPE)
     assert [p.name for p in (tmp_path / "used").iterdir()] == ["thesis.tex"]
+
+
+def test_a_directory_that_a_kill_left_at_the_very_start_is_begun_again(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".recipe.toml.unfinished").write_text("[mod")
+    assert RunDir.create(tmp_path / "run", RECIPE).recipe == RECIPE
+    assert RunDir.open(tmp_path / "run").recipe == RECIPE
+
+
+def test_a_tail_of_any_bytes_is_no_entry(run: RunDir) -> None:
+    run.metrics_path.write_bytes(b'{"step": 1, "loss": 2.0}\n{"step": null}\n\xff\xfe\x00{"st')
+    assert [entry["step"] for entry in run.read_metrics()] == [1]
+    run.truncate_metrics(5)
+    assert run.metrics_path.read_text() == '{"step": 1, "loss": 2.0}\n'
 
 
 def test_what_is_no_run_says_why(tmp_path: Path, run: RunDir) -> None:
@@ -81,7 +96,7 @@ def test_the_random_twin_is_fixed_and_is_not_where_training_began() -> None:
 def test_entries_after_the_checkpoint_and_a_torn_line_are_dropped(run: RunDir) -> None:
     run.truncate_metrics(5)  # nothing there yet
     lines = [json.dumps({"step": step, "loss": step / 7}) for step in (1, 2, 3, 4)]
-    run.metrics_path.write_text("\n".join(lines) + '\n{"step": 5, "lo')
+    run.metrics_path.write_text("\n".join(lines) + '\n[5]\n{"loss": 5}\n{"step": 5, "lo')  # not all are entries
     assert [entry["step"] for entry in run.read_metrics()] == [1, 2, 3, 4]
     run.truncate_metrics(2)
     assert run.metrics_path.read_text() == "\n".join(lines[:2]) + "\n"
@@ -98,6 +113,17 @@ def test_a_text_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     write_atomically(path, "newer")
     assert path.read_text() == "newer"
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_text_is_on_the_disk_before_it_replaces_and_its_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    replaced = Path.replace
+    monkeypatch.setattr(run_module, "sync", lambda path: done.append(path.name))
+    monkeypatch.setattr(Path, "replace", lambda path, to: (done.append("replace"), replaced(path, to))[1])
+    write_atomically(tmp_path / "a.json", "text")
+    assert done == [".a.json.unfinished", "replace", tmp_path.name]
 
 
 def test_the_environment_file_names_versions_and_no_secret(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:

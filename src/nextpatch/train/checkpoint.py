@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 _NAME = re.compile(r"step_(\d{8,})")
 _UNFINISHED = "unfinished_"
 _REMOVED = "removed_"
+_REPLACED = "replaced_"
 
 
 class CheckpointError(ValueError):
@@ -50,7 +52,8 @@ def save_checkpoint(
     """Write a checkpoint of `step` into `folder` and return its path; on any error nothing is published.
 
     `tensors` maps a file's name to named tensors; `state` must be plain JSON values. A checkpoint of the same step is
-    replaced. Raises OSError with the system's reason (a full disk, say) after removing what was half written.
+    replaced. Raises OSError with the system's reason (a full disk, say) after removing what was half written; only when
+    the very last sync fails it is there all the same.
     """
     folder.mkdir(parents=True, exist_ok=True)
     aside, final = folder / f"{_UNFINISHED}{step:08d}", folder / f"step_{step:08d}"
@@ -67,18 +70,23 @@ def save_checkpoint(
         if problems := verify(aside):
             raise OSError(f"{final.name} did not read back as written: {'; '.join(problems)}")
         if final.exists():
-            _remove(final)
+            _move_away(final, _REPLACED)
         aside.rename(final)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
+        _restore(folder)
         raise
+    shutil.rmtree(_moved(final, _REPLACED), ignore_errors=True)
     sync(folder)
     return final
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """A safetensors file, readable by whoever may read its folder (the library alone makes it private)."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path, metadata)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path, metadata)
+    except SafetensorError as error:  # what a full disk looks like from there
+        raise OSError(f"{path} cannot be written: {error}") from error
     path.chmod(path.parent.stat().st_mode & 0o666)
 
 
@@ -91,11 +99,15 @@ def verify(path: Path) -> list[str]:
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         return [f"manifest or state is unreadable ({error})"]
     problems = [] if isinstance(state, dict) else ["state.json is not a table"]
-    present = {file.name for file in path.iterdir()} - {"manifest.json"}
+    present = {file.name for file in path.glob("*")} - {"manifest.json"}
     problems += [f"{name} is missing" for name in sorted(expected.keys() - present)]
     problems += [f"{name} is not in the manifest" for name in sorted(present - expected.keys())]
     for name in sorted(present & expected.keys()):
-        found = _fingerprint(path / name)
+        try:
+            found = _fingerprint(path / name)
+        except OSError as error:
+            problems.append(f"{name} is unreadable ({error.strerror})")
+            continue
         if (found["size"], found["sha256"]) != expected[name]:
             problems.append(f"{name} is not what was written")
     return problems
@@ -107,8 +119,10 @@ def newest_checkpoint(folder: Path, mend: bool = False) -> Checkpoint | None:
     With `mend`, for the one process that writes here: a damaged one is renamed to `step_x.damaged`, never deleted, and
     what a killed save or removal left behind is removed. Without it nothing is touched, for the run may be alive.
     """
-    for path in [*folder.glob(f"{_UNFINISHED}*"), *folder.glob(f"{_REMOVED}*")] if mend else []:
-        shutil.rmtree(path, ignore_errors=True)
+    if mend:
+        _restore(folder)
+        for path in [path for prefix in (_UNFINISHED, _REMOVED, _REPLACED) for path in folder.glob(f"{prefix}*")]:
+            shutil.rmtree(path, ignore_errors=True)
     for path in reversed(_published(folder)):
         problems = [*verify(path), *_wrong_step(path)]
         if not problems:
@@ -133,8 +147,10 @@ def checkpoint_at(folder: Path, step: int) -> Checkpoint:
 
 def prune(folder: Path, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints; damaged ones that were set aside stay."""
+    assert keep >= 1
     for path in _published(folder)[:-keep]:
-        _remove(path)
+        _move_away(path, _REMOVED)
+        shutil.rmtree(_moved(path, _REMOVED), ignore_errors=True)
 
 
 def sync(path: Path) -> None:
@@ -176,12 +192,22 @@ def _set_aside(path: Path) -> Path:
     return path.rename(aside)
 
 
-def _remove(path: Path) -> None:
-    """Rename first: a kill in the middle must not leave a published checkpoint with half of its files."""
-    doomed = path.with_name(_REMOVED + path.name)
-    shutil.rmtree(doomed, ignore_errors=True)
-    path.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+def _moved(path: Path, prefix: str) -> Path:
+    return path.with_name(prefix + path.name)
+
+
+def _move_away(path: Path, prefix: str) -> None:
+    """Rename before removing: a kill in the middle must not leave a published checkpoint with half of its files."""
+    shutil.rmtree(_moved(path, prefix), ignore_errors=True)
+    path.rename(_moved(path, prefix))
+
+
+def _restore(folder: Path) -> None:
+    """Bring back what was moved away for a checkpoint of the same step that never came."""
+    for path in folder.glob(f"{_REPLACED}*"):
+        final = path.with_name(path.name.removeprefix(_REPLACED))
+        if not final.exists() and not verify(path):
+            path.rename(final)
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from nextpatch.config import dumps_toml, to_dict
 from nextpatch.model.aim import AIM
@@ -21,6 +22,7 @@ from nextpatch.train.checkpoint import checkpoint_at, newest_checkpoint, sync
 from nextpatch.train.recipe import Recipe, load_recipe
 
 _PACKAGES = ("nextpatch", "torch", "torchvision", "numpy", "pillow", "safetensors", "pyarrow")
+_HALF_BEGUN = ".recipe.toml.unfinished"  # all that a kill at the very start leaves
 
 
 class RunError(ValueError):
@@ -37,10 +39,11 @@ class RunDir:
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> RunDir:
         """A new run directory; an existing one with anything in it is never written over."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(file.name != _HALF_BEGUN for file in path.iterdir())):
             raise RunError(f"{path} exists and is not empty; go on with it by --resume, or choose another --out")
-        (path / "checkpoints").mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / "recipe.toml", dumps_toml(to_dict(recipe)))
+        (path / "checkpoints").mkdir()
         return cls(path, recipe)
 
     @classmethod
@@ -80,7 +83,9 @@ class RunDir:
         """Every whole entry of metrics.jsonl; a last line torn by a kill is left out."""
         if not self.metrics_path.exists():
             return []
-        return [entry for line in self.metrics_path.read_text(encoding="utf-8").splitlines() if (entry := _entry(line))]
+        return [
+            entry for line in self.metrics_path.read_text("utf-8", "replace").splitlines() if (entry := _entry(line))
+        ]
 
     def truncate_metrics(self, step: int) -> None:
         """Keep only entries up to `step`: a killed session may have written some after its last checkpoint."""
@@ -101,7 +106,8 @@ class LoadedRun:
 def load_run(path: Path, device: torch.device | str = "cpu", step: int | None = None) -> LoadedRun:
     """The run's model at its newest checkpoint that verifies, or at the one of `step`; in evaluation mode.
 
-    Raises RunError when there is no run or no checkpoint.
+    Raises RunError when there is no run, no checkpoint, or one of another model; CheckpointError when there is none of
+    `step`.
     """
     run = RunDir.open(path)
     checkpoint = newest_checkpoint(run.checkpoints) if step is None else checkpoint_at(run.checkpoints, step)
@@ -110,8 +116,8 @@ def load_run(path: Path, device: torch.device | str = "cpu", step: int | None = 
     model = AIM(run.recipe.model)
     try:
         model.load_state_dict(checkpoint.tensors("model"))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()
+    except (RuntimeError, OSError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [""])[:2][-1].strip()
         raise RunError(
             f"{checkpoint.path} does not hold the model of {path / 'recipe.toml'} ({reason}); was it edited?"
         ) from error
@@ -139,7 +145,7 @@ def _entry(line: str) -> dict[str, Any] | None:
         value = json.loads(line)
     except ValueError:
         return None
-    return value if isinstance(value, dict) and "step" in value else None
+    return value if isinstance(value, dict) and isinstance(value.get("step"), int) else None
 
 
 def _git_revision() -> str | None:
