@@ -91,6 +91,19 @@ def started(model: nn.Module, grid: Grid, names: dict[str, Tensor]) -> nn.Module
     return model
 
 
+@pytest.mark.parametrize("batch", [2, 40])
+def test_folding_the_linear_map_into_the_values_changes_nothing(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = AttentiveGrid(SETS, LRS, DIM, CLASSES, HEADS, seed=3).double()
+    x = torch.randn(SETS, batch, PATCHES, DIM, dtype=torch.float64)
+    outputs = []
+    for folded in (True, False):
+        monkeypatch.setattr("nextpatch.probe.grid._folding_is_cheaper", lambda *_, folded=folded: folded)
+        logits = grid(x)
+        outputs.append((logits, *torch.autograd.grad(logits.square().sum(), list(grid.probes.values()))))
+    for ours, theirs in zip(*outputs, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
 KINDS = [(AttentiveGrid, attentive_reference), (LinearGrid, linear_reference)]
 
 

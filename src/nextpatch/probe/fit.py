@@ -52,7 +52,8 @@ class Fit:
 @torch.no_grad()
 def clip_each(gradients: list[Tensor], clip_norm: float) -> None:
     """Clip the gradients of every probe by its own global norm; the first two axes count probes."""
-    squares = torch.stack([grad.flatten(2).square().sum(dim=2) for grad in gradients])
-    scale = (clip_norm / (squares.sum(dim=0).sqrt() + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
+    norms = torch.stack([torch.linalg.vector_norm(grad.flatten(2), dim=2) for grad in gradients])
+    total = torch.linalg.vector_norm(norms, dim=0)
+    scale = (clip_norm / (total + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
     for grad in gradients:
         grad *= scale.view(*scale.shape, *[1] * (grad.ndim - 2))
