@@ -17,5 +17,6 @@ if [[ -e $run/recipe.toml ]]; then
 else
     nextpatch pretrain demo --out "$run" "${@:2}"
 fi
-nextpatch probe "$run" --data $data/train.parquet --test $data/test.parquet --labels 100 1000 10000
+nextpatch probe "$run" --data $data/train.parquet --test $data/test.parquet \
+    --labels 100 1000 10000 --layers 1 2 0-2
 echo "finished in $SECONDS s; look at $run/report.html"
