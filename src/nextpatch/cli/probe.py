@@ -33,7 +33,7 @@ class Probe:
         optional("SET ...", "blocks to read: 3, 2,3 or 0-3 (averaged), or 'each' (default: some, and the last six)"),
     ] = ()
     lrs: Annotated[tuple[float, ...], arg(help="learning rates, all tried in one pass")] = LR_GRID
-    epochs: Annotated[int, optional("N", "passes over the labels (default: 8 to 25, by their number)")] = 0
+    epochs: Annotated[int, optional("N", "passes over the labels (default: 8 to 16, by their number)")] = 0
     batch_size: Annotated[int, optional("N", "images in an update (default: 32 to 256, by the number of labels)")] = 0
     weight_decay: Annotated[float, arg(help="of all weights; biases do not decay")] = 0.1
     clip_norm: Annotated[float, arg(help="gradient norm at which a probe is clipped")] = 3.0

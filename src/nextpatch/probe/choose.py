@@ -17,7 +17,7 @@ from nextpatch.probe.grid import AttentiveGrid, Grid, LinearGrid
 from nextpatch.probe.neighbors import Neighbors
 
 _SHUFFLE = 11
-_IMAGES, _LEAST_EPOCHS, _MOST_EPOCHS = 80_000, 8, 25
+_IMAGES, _LEAST_EPOCHS, _MOST_EPOCHS = 80_000, 8, 16
 _LEAST_BATCH, _MOST_BATCH = 32, 256
 _EVALUATED = 512
 
@@ -86,7 +86,7 @@ def choose(
 
 
 def num_epochs(cfg: ProbeConfig, images: int) -> int:
-    """As configured, or as many as 80,000 images allow, but 8 to 25."""
+    """As configured, or as many as 80,000 images allow, but 8 to 16."""
     return cfg.epochs or max(_LEAST_EPOCHS, min(_MOST_EPOCHS, _IMAGES // images))
 
 

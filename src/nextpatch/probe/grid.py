@@ -76,13 +76,16 @@ class AttentiveGrid(Grid):
         folded = (query @ key).transpose(0, 1).reshape(sets, lrs * heads, dim) / query.shape[-1] ** 0.5
         scores = x.view(sets, batch * patches, dim) @ folded.transpose(1, 2)
         attention = scores.view(sets, batch, patches, -1).softmax(dim=2).transpose(2, 3)
-        pooled = (attention @ x).view(sets, batch, lrs, heads, dim).permute(2, 0, 3, 1, 4)
+        pooled = (attention @ x).view(sets, batch, lrs, heads * dim)
         linear, bias = self.probes["linear"], self.probes["bias"][:, :, None]
         if _folding_is_cheaper(batch, dim, heads, self.num_classes):
             by_head = linear.view(lrs, sets, -1, heads, dim // heads).transpose(2, 3) @ value
-            folded_logits: Tensor = (pooled @ by_head.transpose(-1, -2)).sum(dim=2) + bias
-            return folded_logits
-        values = (pooled @ value.transpose(-1, -2)).transpose(2, 3).flatten(3)
+            whole = by_head.transpose(3, 4).reshape(lrs, sets, heads * dim, -1)
+            by_set = [p.transpose(0, 1) @ whole[:, s] for s, p in enumerate(pooled)]
+            joined: Tensor = torch.stack(by_set, dim=1) + bias
+            return joined
+        per_head = pooled.view(sets, batch, lrs, heads, dim).permute(2, 0, 3, 1, 4)
+        values = (per_head @ value.transpose(-1, -2)).transpose(2, 3).flatten(3)
         out: Tensor = values @ linear.transpose(-1, -2) + bias
         return out
 
