@@ -106,14 +106,14 @@ def print_table(console: Console, scored: list[Scored], classes: tuple[str, ...]
         )
 
 
-_KINDS = {"attentive": "attentive", "linear": "linear", "knn": "nearest neighbors"}
+_KINDS = {"attentive": "attentive", "linear": "linear", "knn": "k-NN"}
 
 
 def _cell(one: Scored | None) -> str:
     if one is None:
         return "-"
     low, high = one.ci95
-    return f"{one.top1:.1f} ({low:.1f} to {high:.1f})"
+    return f"{one.top1:.1f} ({low:.1f}–{high:.1f})"
 
 
 def _span(layers: list[str]) -> str:
