@@ -97,6 +97,14 @@ def test_a_label_column_that_holds_no_classes_is_ignored(tmp_path):
     assert source.label(0) is None
 
 
+@pytest.mark.parametrize("value", [-1, None])
+def test_a_split_published_without_its_labels_has_no_classes(tmp_path, value):
+    columns = {"image": pa.array(rows(2), IMAGE), "label": pa.array([value, value], pa.int64())}
+    source = ParquetSource([write(tmp_path / "test.parquet", columns, ["cat", "dog"])])
+    assert source.classes == ()
+    assert labels(source) == [None, None]
+
+
 def test_labels_that_are_no_classes_are_refused(tmp_path):
     with pytest.raises(DataError, match="numbers up to 1000000000000"):
         ParquetSource([write(tmp_path / "a.parquet", {"image": rows(1), "label": [10**12]})])

@@ -73,7 +73,7 @@ def test_what_cannot_be_probed_is_a_clear_error(tmp_path: Path, train: Path) -> 
     with pytest.raises(DataError, match="no labels to probe with; put the images of each class into a folder"):
         open_splits(str(flat), "", 0)
     with pytest.raises(DataError, match="are both"):
-        open_splits(str(train), str(train), 0)
+        open_splits(str(train), f"{flat}/../{train.name}", 0)
     with pytest.raises(DataError, match=r"has classes that .* has not: fox"):
         open_splits(str(train), str(write_labeled(tmp_path / "c", 2, 0, ("cat", "fox"))), 0)
     with pytest.raises(DataError, match="too few labeled images"):

@@ -127,16 +127,20 @@ def eval_batches(
     channels: int,
     batch_size: int,
     workers: int = 0,
+    seen: dict[str, str] | None = None,
 ) -> Iterator[Batch]:
     """One pass over `indices`, in order, each exactly once; positions are source indices, a batch may be short.
 
-    Images that cannot be decoded are left out, named in the log and in a batch's `bad`. Raises DataError when none can.
+    Images that cannot be decoded are left out and named in a batch's `bad`, and in the log unless they are in `seen`,
+    which several passes may share. Raises DataError when none can.
     """
     chunks = _Chunks(Images(source, channels), np.asarray(indices, dtype=np.int64), img_size, batch_size)
-    seen: dict[str, str] = {}
+    seen = {} if seen is None else seen
+    failed: dict[str, str] = {}
     waiting: Batch | None = None  # one batch behind, so that it can name what is left out after it
     for batch in in_order(chunks, workers):
         _log_new(batch.bad, seen)
+        failed |= batch.bad
         if waiting and not batch.keys:
             waiting.bad |= batch.bad
             continue
@@ -146,7 +150,7 @@ def eval_batches(
             batch.bad |= waiting.bad
         waiting = batch
     if not waiting or not waiting.keys:
-        raise none_decodes(source, seen)
+        raise none_decodes(source, failed)
     yield waiting
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,14 +29,6 @@ class Extracted(NamedTuple):
     indices: Int64[np.ndarray, " batch"]  # in the source
 
 
-class Extractor(Protocol):
-    """Images to features, in the order of `indices`; images that cannot be decoded are left out and logged."""
-
-    def __call__(self, source: Source, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
-        """One pass, in groups."""
-        ...
-
-
 @dataclass(frozen=True)
 class TrunkFeatures:
     """Mean of each layer set's block outputs, without the final norm, bidirectional (section 4.2; spec section 7)."""
@@ -45,6 +37,7 @@ class TrunkFeatures:
     sets: LayerSets
     compute: Compute
     workers: int = 0
+    bad: dict[str, str] = field(default_factory=dict)  # key -> reason, of images already named in the log
 
     @property
     def names(self) -> list[list[str]]:
@@ -56,10 +49,10 @@ class TrunkFeatures:
         return images * len(self.sets) * self.model.cfg.num_patches * self.model.cfg.shape.embed_dim * 4
 
     def __call__(self, source: Source, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
-        """Features of the evaluation view, float32, on the CPU."""
+        """Features of the evaluation view, float32, on the CPU; what cannot be decoded is left out and logged."""
         cfg = self.model.cfg
         layers = sorted({block for blocks in self.names for block in blocks})
-        for batch in eval_batches(source, indices, cfg.img_size, cfg.in_chans, _GROUP, self.workers):
+        for batch in eval_batches(source, indices, cfg.img_size, cfg.in_chans, _GROUP, self.workers, self.bad):
             with torch.no_grad(), self.compute.autocast():
                 found = self.model.features(self.compute.inputs(batch.images), layers)
             means = [torch.stack([found[block] for block in blocks]).mean(dim=0) for blocks in self.names]
@@ -73,6 +66,7 @@ class RawPixels:
     img_size: tuple[int, int]
     channels: int
     workers: int = 0
+    bad: dict[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[list[str]]:
@@ -90,7 +84,7 @@ class RawPixels:
 
     def __call__(self, source: Source, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
         """Pixels in [0, 1]."""
-        for batch in eval_batches(source, indices, self.img_size, self.channels, _GROUP, self.workers):
+        for batch in eval_batches(source, indices, self.img_size, self.channels, _GROUP, self.workers, self.bad):
             pixels = batch.images.flatten(1).float() / 255
             yield Extracted(pixels[None, :, None], batch.positions.numpy())
 

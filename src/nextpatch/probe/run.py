@@ -54,10 +54,12 @@ def probe(config: ProbeConfig, console: Console | None = None) -> list[Scored]:
 def _extractors(config: ProbeConfig, loaded: LoadedRun, sets: dict[str, list[str]]) -> _Features:
     compute, cfg = _compute(config, loaded), loaded.model.cfg
     models = {PRETRAINED: loaded.model, RANDOM: random_twin(loaded.recipe)}
+    bad: dict[str, str] = {}  # shared, so that an image is named once and not for every kind of features
     trunks = {
-        name: TrunkFeatures(model.to(compute.device), sets, compute, config.workers) for name, model in models.items()
+        name: TrunkFeatures(model.to(compute.device), sets, compute, config.workers, bad)
+        for name, model in models.items()
     }
-    return {**trunks, PIXELS: RawPixels(cfg.img_size, cfg.in_chans, config.workers)}
+    return {**trunks, PIXELS: RawPixels(cfg.img_size, cfg.in_chans, config.workers, bad)}
 
 
 def _compute(config: ProbeConfig, loaded: LoadedRun) -> Compute:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
@@ -130,7 +131,7 @@ def _need_classes(source: Source) -> None:
 
 def _need_same_classes(train: Source, test: Source) -> None:
     _need_classes(test)
-    if train.name == test.name:
+    if Path(train.name).resolve() == Path(test.name).resolve():
         raise DataError(
             f"--data and --test are both {test.name}; tested on what it learned, every figure would be false"
         )
