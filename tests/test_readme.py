@@ -12,9 +12,12 @@ def file_map() -> str:
     rooms = ["cli", "pretrain", "probe", "report", "check", "train", "data", "model", "."]
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(rooms) - {"."}
     modules = [
-        path for room in rooms for path in sorted((PACKAGE / room).glob("*.py")) if not path.name.startswith("__")
+        path
+        for room in rooms
+        for path in sorted((PACKAGE / room).glob("*.py" if room == "." else "**/*.py"))
+        if not path.name.startswith("__")
     ]
-    return "\n".join(f"{path.relative_to(PACKAGE).as_posix():<24} {first_line(path)}" for path in modules)
+    return "\n".join(f"{path.relative_to(PACKAGE).as_posix():<27} {first_line(path)}" for path in modules)
 
 
 def first_line(path: Path) -> str:

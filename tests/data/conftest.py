@@ -25,6 +25,8 @@ class MemorySource:
         self.name = "memory"
         self.classes = tuple(map(str, range(max(labels) + 1))) if labels else ()
         self._images, self._labels = images, labels
+        self.digest = str(len(images))
+        self.shard_sizes, self.scattered = np.array([len(images)]), True
 
     def __len__(self) -> int:
         return len(self._images)
@@ -39,6 +41,8 @@ class MemorySource:
 
     def label(self, index: int) -> int | None:
         return self._labels[index] if self._labels else None
+
+    def prefetch(self, shard: int) -> None: ...
 
 
 @pytest.fixture

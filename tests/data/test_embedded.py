@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nextpatch.data.decode import decode
-from nextpatch.data.source import open_source
+from nextpatch.data.sources.open import open_source
 from nextpatch.data.survey import survey
 
 FOLDER = Path(__file__).parents[2] / "data" / "fashion-mnist"

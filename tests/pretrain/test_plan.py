@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nextpatch.config import ConfigError
-from nextpatch.data.source import DataError
+from nextpatch.data.error import DataError
 from nextpatch.data.survey import Survey
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.pretrain import plan

@@ -15,7 +15,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from labeled import CLASSES, write_labeled
-from nextpatch.data.source import open_source
+from nextpatch.data.sources.open import open_source
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.probe import run as probe_run
 from nextpatch.probe.config import ProbeConfig

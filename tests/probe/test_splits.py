@@ -10,7 +10,7 @@ import pytest
 
 from labeled import write_labeled
 from nextpatch.data.error import DataError
-from nextpatch.data.source import open_source
+from nextpatch.data.sources.open import open_source
 from nextpatch.probe.layers import layer_sets
 from nextpatch.probe.splits import open_splits
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from nextpatch.data.decode import BadImage, decode
 from nextpatch.data.error import DataError
-from nextpatch.data.source import Source
+from nextpatch.data.sources.source import Samples
 
 
 class Images:
     """Pixels by index. All images are kept when `count` of the size of the first fit into `keep_bytes`."""
 
-    def __init__(self, source: Source, channels: int, count: int = 0, keep_bytes: int = 0) -> None:
+    def __init__(self, source: Samples, channels: int, count: int = 0, keep_bytes: int = 0) -> None:
         self.source = source
         self.channels = channels
         self._settings = (source, channels, count, keep_bytes)
@@ -51,7 +51,7 @@ class Images:
             self._kept[index] = image
 
 
-def none_decodes(source: Source, bad: dict[str, str]) -> DataError:
+def none_decodes(source: Samples, bad: dict[str, str]) -> DataError:
     """The error for a source of which no image tried can be used: how many, why, and an example of each reason."""
     example = {reason: key for key, reason in reversed(bad.items())}
     reasons = [f"{reason} ({n} times, as in {example[reason]})" for reason, n in Counter(bad.values()).most_common(3)]

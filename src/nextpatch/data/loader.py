@@ -16,7 +16,7 @@ from nextpatch.data.decode import BadImage
 from nextpatch.data.error import DataError
 from nextpatch.data.images import Images, none_decodes
 from nextpatch.data.order import REPLACE, VIEW, rng_at, sample_at
-from nextpatch.data.source import Source
+from nextpatch.data.sources.source import Samples, Source
 from nextpatch.data.views import eval_view, train_view
 from nextpatch.data.workers import in_order
 
@@ -121,7 +121,7 @@ class _Positions:
 
 
 def eval_batches(
-    source: Source,
+    source: Samples,
     indices: Sequence[int] | Int64[np.ndarray, " samples"],
     img_size: tuple[int, int],
     channels: int,
@@ -182,7 +182,7 @@ class _Chunks:
 def _batch(
     images: UInt8[Tensor, "batch channels height width"],
     positions: Sequence[int],
-    source: Source,
+    source: Samples,
     indices: Sequence[int],
     bad: dict[str, str],
 ) -> Batch:

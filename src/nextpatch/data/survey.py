@@ -8,7 +8,7 @@ import numpy as np
 
 from nextpatch.data.decode import BadImage, header
 from nextpatch.data.images import none_decodes
-from nextpatch.data.source import Source
+from nextpatch.data.sources.source import Source
 
 
 @dataclass(frozen=True)

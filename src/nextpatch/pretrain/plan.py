@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import torch
 
 from nextpatch.config import ConfigError, from_dict, to_dict
+from nextpatch.data.error import DataError
 from nextpatch.data.loader import KEEP_BYTES
-from nextpatch.data.source import DataError, open_source
+from nextpatch.data.sources.open import open_source
 from nextpatch.data.survey import Survey, survey
 from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes

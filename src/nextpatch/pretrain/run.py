@@ -11,7 +11,7 @@ from rich.console import Console
 
 from nextpatch.config import ConfigError, to_dict
 from nextpatch.data.loader import TrainStream
-from nextpatch.data.source import open_source
+from nextpatch.data.sources.open import open_source
 from nextpatch.model.aim import AIM
 from nextpatch.model.init import init_weights
 from nextpatch.model.precision import resolve_device

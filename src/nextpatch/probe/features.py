@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from nextpatch.data.loader import eval_batches
-from nextpatch.data.source import Source
+from nextpatch.data.sources.source import Samples
 from nextpatch.model.aim import AIM
 from nextpatch.probe.layers import LayerSets
 from nextpatch.train.compute import Compute
@@ -48,7 +48,7 @@ class TrunkFeatures:
         """Memory that the features of so many images take."""
         return images * len(self.sets) * self.model.cfg.num_patches * self.model.cfg.shape.embed_dim * 4
 
-    def __call__(self, source: Source, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
+    def __call__(self, source: Samples, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
         """Features of the evaluation view, float32, on the CPU; what cannot be decoded is left out and logged."""
         cfg = self.model.cfg
         layers = sorted({block for blocks in self.names for block in blocks})
@@ -82,7 +82,7 @@ class RawPixels:
         """Memory that the features of so many images take."""
         return images * self.dim * 4
 
-    def __call__(self, source: Source, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
+    def __call__(self, source: Samples, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
         """Pixels in [0, 1]."""
         for batch in eval_batches(source, indices, self.img_size, self.channels, _GROUP, self.workers, self.bad):
             pixels = batch.images.flatten(1).float() / 255
@@ -94,7 +94,7 @@ class Labeled:
     """Features with labels, to be read in any order as often as needed."""
 
     extract: TrunkFeatures | RawPixels
-    source: Source
+    source: Samples
     indices: Int64[np.ndarray, " samples"]
     label_of: dict[int, int]  # by index in the source, in the order in which images are given to learn from
     kept: Float[Tensor, "sets samples patches dim"] | None = None
@@ -103,7 +103,7 @@ class Labeled:
     def open(
         cls,
         extract: TrunkFeatures | RawPixels,
-        source: Source,
+        source: Samples,
         indices: Int64[np.ndarray, " samples"],
         labels: Int64[np.ndarray, " samples"],
         keep_bytes: int,
@@ -151,7 +151,7 @@ def memory_for_features() -> int:
 
 
 def _gathered(
-    extract: TrunkFeatures | RawPixels, source: Source, indices: Int64[np.ndarray, " samples"]
+    extract: TrunkFeatures | RawPixels, source: Samples, indices: Int64[np.ndarray, " samples"]
 ) -> tuple[Tensor, Int64[np.ndarray, " there"]]:
     """All features in one tensor, filled in place: never twice in memory."""
     kept: Tensor | None = None

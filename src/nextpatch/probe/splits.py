@@ -11,7 +11,8 @@ from jaxtyping import Int64
 
 from nextpatch.data.error import DataError
 from nextpatch.data.order import rng_at
-from nextpatch.data.source import Source, open_source
+from nextpatch.data.sources.open import open_source
+from nextpatch.data.sources.source import Source
 
 BUDGETS = (100, 1_000, 10_000)
 _SHARE, _MOST = 0.2, 5_000  # of the labeled images: for choosing, and for testing where no test data is given

@@ -10,7 +10,8 @@ from jaxtyping import Int64
 
 from nextpatch.data.loader import Batch, eval_batches
 from nextpatch.data.order import holdout
-from nextpatch.data.source import Source, open_source
+from nextpatch.data.sources.open import open_source
+from nextpatch.data.sources.source import Source
 from nextpatch.model.config import ModelConfig
 from nextpatch.train.recipe import Recipe
 

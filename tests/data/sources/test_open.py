@@ -4,9 +4,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nextpatch.data.folder import FolderSource
-from nextpatch.data.parquet import ParquetSource
-from nextpatch.data.source import DataError, open_source
+from nextpatch.data.error import DataError
+from nextpatch.data.sources.folder import FolderSource
+from nextpatch.data.sources.open import open_source
+from nextpatch.data.sources.parquet import ParquetSource
 
 
 def tables(folder, *names):

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from nextpatch.data.error import DataError
+from nextpatch.data.sources.source import digest_of
 
 CACHE_BYTES = 128 * 2**20
 _MAX_CLASSES = 1_000_000
@@ -47,6 +48,10 @@ class ParquetSource:
         self._ends = np.cumsum([group.rows for group in self._groups]).tolist()
         if not self._ends or not self._ends[-1]:
             raise DataError(f"{self.name} has no rows; give files that hold images")
+        self.shard_sizes = np.array([group.rows for group in self._groups if group.rows])
+        sizes = [entry.row_group(i).total_byte_size for entry in metadata for i in range(entry.num_row_groups)]
+        self.scattered = sum(sizes) <= CACHE_BYTES
+        self.digest = digest_of(f"{Path(self._files[g.file]).name} {g.number} {g.rows}" for g in self._groups)
         self._labels, self.classes = self._read_labels(schemas)
         self._kept: OrderedDict[int, Any] = OrderedDict()
 
@@ -75,6 +80,9 @@ class ParquetSource:
         if self._labels is None or self._labels[index] == _NO_LABEL:
             return None
         return int(self._labels[index])
+
+    def prefetch(self, shard: int) -> None:
+        """Nothing to do: the files are here."""
 
     def _locate(self, index: int) -> tuple[int, int]:
         """(row group, row within it)."""

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from nextpatch.data.error import DataError
-from nextpatch.data.folder import FolderSource
+from nextpatch.data.sources.folder import FolderSource
 
 
 def write(root, *names):

@@ -7,7 +7,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from nextpatch.data.error import DataError
+from nextpatch.data.sources.source import digest_of
 
 log = logging.getLogger(__name__)
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
@@ -26,6 +29,9 @@ class FolderSource:
         self._files = sorted(_images_below(root, "", set()))
         if not self._files:
             raise DataError(f"no images in {root} or below; looked for files ending in {', '.join(sorted(SUFFIXES))}")
+        self.digest = digest_of(self._files)
+        self.shard_sizes = np.array([len(self._files)])
+        self.scattered = True
         tops = [file.split("/", 1)[0] if "/" in file else "" for file in self._files]
         folders = sorted(set(tops))
         self.classes = tuple(folders) if len(folders) > 1 and "" not in folders else ()
@@ -46,6 +52,9 @@ class FolderSource:
     def label(self, index: int) -> int | None:
         """The number of its first-level folder."""
         return self._labels[index] if self._labels else None
+
+    def prefetch(self, shard: int) -> None:
+        """Nothing to do: the files are here."""
 
 
 def _images_below(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nextpatch.data import parquet
 from nextpatch.data.error import DataError
-from nextpatch.data.parquet import ParquetSource
+from nextpatch.data.sources import parquet
+from nextpatch.data.sources.parquet import ParquetSource
 
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 

@@ -1,40 +1,16 @@
-"""A collection of images behind one small interface; `open_source` finds the right kind for what the user names."""
+"""The right kind of source for what the user names."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
-from nextpatch.data.error import DataError as DataError
-from nextpatch.data.folder import FolderSource
-from nextpatch.data.parquet import ParquetSource
+from nextpatch.data.error import DataError
+from nextpatch.data.sources.folder import FolderSource
+from nextpatch.data.sources.parquet import ParquetSource
+from nextpatch.data.sources.source import Source
 
 _SPLIT = re.compile(r"train|test|val|dev|eval")  # how the Hub's file names begin
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Encoded images in a fixed order. Cheap to open, cheap to send to a worker process."""
-
-    name: str
-    classes: tuple[str, ...]  # empty when there are no labels
-
-    def __len__(self) -> int:
-        """How many images."""
-        ...
-
-    def read(self, index: int) -> bytes:
-        """The encoded image; OSError when it cannot be read."""
-        ...
-
-    def key(self, index: int) -> str:
-        """What to call it in messages and logs: a path, or a file and row."""
-        ...
-
-    def label(self, index: int) -> int | None:
-        """Its class, or None when it has none."""
-        ...
 
 
 def open_source(spec: str) -> Source:

@@ -1,0 +1,1 @@
+"""Bytes wherever they lie: paths and URLs, fetched with retries into a bounded local cache."""
