@@ -43,6 +43,17 @@ for _kind in (int, float, bool, str):
     _converter.register_structure_hook(_kind, _exact(_kind))
 
 
+def _texts(value: Any, _: Any) -> tuple[str, ...]:
+    """Any number of texts; a single one stands for itself."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, (list, tuple)) or not all(isinstance(entry, str) for entry in values):
+        raise TypeError(f"needs a text or a list of texts, got {value!r}")
+    return tuple(values)
+
+
+_converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _texts)
+
+
 def from_dict(cls: type[T], values: dict[str, Any], where: str = "recipe") -> T:
     """Build the dataclass `cls` from nested dicts; unknown keys and wrong types raise `ConfigError`."""
     _reject_unknown(cls, values, where, "")

@@ -40,7 +40,8 @@ def run(photos, tmp_path):
 
 def test_short_flags_are_long_ones():
     words = ("--out", "x", "--data", "d", "--model", "tiny", "--train.steps", "3")
-    assert given(*words) == {"data": {"train": "d"}, "model": {"size": "tiny"}, "train": {"steps": 3}}
+    assert given(*words) == {"data": {"train": ("d",)}, "model": {"size": "tiny"}, "train": {"steps": 3}}
+    assert given("--out", "x", "--data", "a=0.8", "--data", "b=0.2")["data"]["train"] == ("a=0.8", "b=0.2")
 
 
 @pytest.mark.parametrize("words", [("--data", "a", "--data.train", "b"), ("--model", "tiny", "--model.size", "base")])

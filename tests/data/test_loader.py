@@ -15,13 +15,20 @@ import torch
 from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
 from nextpatch.data.loader import TrainStream, eval_batches
+from nextpatch.data.mixture import Mixture, Part
+from nextpatch.data.skipped import Skipped
 
 SIZE = (6, 6)
 
 
 def stream(source, seed=3, workers=0, indices=None, cfg=None):
-    indices = np.arange(len(source)) if indices is None else indices
-    return TrainStream(source, indices, cfg or DataConfig(), SIZE, 1, seed, workers)
+    left_out = np.array([] if indices is None else np.setdiff1d(np.arange(len(source)), indices), np.int64)
+    order = Mixture([Part(source.shard_sizes, left_out)], seed)
+    return TrainStream(source, order, cfg or DataConfig(), SIZE, 1, seed, workers)
+
+
+def reasons(bad):
+    return {key: entry.reason for key, entry in bad.items()}
 
 
 def take(count, batches):
@@ -75,7 +82,8 @@ def test_the_stream_is_the_same_for_any_number_of_workers(memory, workers):
     alone, helped = stream(source), stream(source, workers=workers)
     expected, got = take(5, alone.batches(4, 6)), take(5, helped.batches(4, 6))
     assert all(same(a, b) for a, b in zip(expected, got, strict=True))
-    assert alone.bad == helped.bad == {f"{i}.png": "not an image of a known format" for i in (2, 5)}
+    assert alone.bad == helped.bad
+    assert reasons(alone.bad) == {f"{i}.png": "not an image of a known format" for i in (2, 5)}
 
 
 @pytest.mark.parametrize("start", [1, 7, 30])
@@ -101,7 +109,7 @@ def test_one_bad_image_is_named_once_and_replaced(memory, caplog):
     assert "6.png" not in keys
     assert len(keys) == 50
     assert Counter(keys).most_common()[-1][1] >= 5  # each good one is still shown in each of the five epochs
-    assert train.bad == {"6.png": "not an image of a known format"}
+    assert reasons(train.bad) == {"6.png": "not an image of a known format"}
     assert [r.getMessage() for r in caplog.records] == [
         "skipped 6.png: not an image of a known format (1 skipped so far)"
     ]
@@ -115,7 +123,7 @@ def test_replacements_vary(memory):
 
 
 def test_one_good_image_is_found_among_bad_ones(memory):
-    keys = flat(take(2, stream(memory(60, bad=tuple(range(59)))).batches(0, 4)))[2]
+    keys = flat(take(2, stream(memory(60, bad=tuple(range(59))), cfg=DataConfig(max_bad=1.0)).batches(0, 4)))[2]
     assert set(keys) == {"59.png"}
 
 
@@ -133,7 +141,7 @@ def test_a_file_that_is_lost_on_the_way_is_skipped(memory):
     source._images[1] = b"gone"
     train = stream(source)
     assert "1.png" not in flat(take(2, train.batches(0, 4)))[2]
-    assert train.bad == {"1.png": "no such file"}
+    assert train.bad == {"1.png": Skipped("unreadable", "no such file", "memory")}
 
 
 @pytest.mark.parametrize("workers", [0, 1])

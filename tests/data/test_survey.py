@@ -17,7 +17,7 @@ def test_medians_and_channels(memory, png, noise):
     images = [png(noise(20, 30)), png(noise(40, 50, 3)), png(noise(60, 70)), b"garbage"]
     seen = survey(source_of(memory, images))
     assert (seen.count, seen.channels, seen.median_height, seen.median_width) == (4, 3, 40, 50)
-    assert seen.bad == {"3.png": "not an image of a known format"}
+    assert {key: entry.reason for key, entry in seen.bad.items()} == {"3.png": "not an image of a known format"}
 
 
 def test_size_is_that_of_the_upright_image(memory, png, noise):

@@ -78,7 +78,7 @@ def test_twenty_kills_change_nothing(tmp_path):
     for i in range(40):
         pixels = np.random.default_rng(i).integers(0, 256, (10, 10)).astype(np.uint8)
         Image.fromarray(pixels).save(images / f"{i}.png")
-    recipe = Recipe(MODEL, DataConfig(train=str(images), val_images=8, workers=0), OptimConfig(), TRAIN)
+    recipe = Recipe(MODEL, DataConfig(train=(str(images),), val_images=8, workers=0), OptimConfig(), TRAIN)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["nextpatch.pretrain.run"])
     finish(context, recipe, tmp_path / "whole", False)

@@ -1,5 +1,7 @@
 """What is chosen when little is said: for any folder a recipe that holds, with a reason for every value."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given as for_all
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nextpatch.config import ConfigError
+from nextpatch.data.collection import Collection
 from nextpatch.data.error import DataError
 from nextpatch.data.survey import Survey
 from nextpatch.model.config import SIZES, ModelConfig
@@ -31,8 +34,9 @@ def folder(tmp_path):
 def many(monkeypatch):
     """Pretends that a folder holds any number of images of a size."""
 
-    def pretend(count, height, width, channels=3):
-        monkeypatch.setattr(plan, "open_source", lambda spec: range(count))
+    def pretend(count, height, width, channels=3, shards=1):
+        source = SimpleNamespace(scattered=shards == 1, shard_sizes=np.full(shards, count // shards))
+        monkeypatch.setattr(plan, "open_collection", lambda specs: Collection(source, (source,), (1.0,)))
         monkeypatch.setattr(plan, "survey", lambda source: Survey(count, channels, height, width, {}))
         return {"data": {"train": "pictures"}}
 
@@ -107,7 +111,7 @@ def test_an_image_size_that_no_patch_divides_is_refused(many):
 
 
 def test_a_wrong_value_is_named_before_any_image_is_read(monkeypatch):
-    monkeypatch.setattr(plan, "open_source", lambda spec: pytest.fail("read"))
+    monkeypatch.setattr(plan, "open_collection", lambda spec: pytest.fail("read"))
     with pytest.raises(ConfigError, match="did you mean 'steps'"):
         resolve({"train": {"stepps": 3}})
     for table in ("model", "data"):
@@ -119,7 +123,7 @@ def test_a_wrong_value_is_named_before_any_image_is_read(monkeypatch):
     "model", [{"img_size": "big"}, {"img_size": [28]}, {"patch_size": "small"}, {"patch_size": -7}, {"size": "giant"}]
 )
 def test_a_wrong_model_is_named_before_any_image_is_read(model, monkeypatch):
-    monkeypatch.setattr(plan, "open_source", lambda spec: pytest.fail("read"))
+    monkeypatch.setattr(plan, "open_collection", lambda spec: pytest.fail("read"))
     with pytest.raises(ConfigError, match=f"{next(iter(model)).removeprefix('img_')}"):
         resolve({"model": model})
 

@@ -46,7 +46,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture
 def recipe(photos):
-    return Recipe(MODEL, DataConfig(train=str(photos), val_images=3, workers=0), OptimConfig(warmup_steps=1), TRAIN)
+    return Recipe(MODEL, DataConfig(train=(str(photos),), val_images=3, workers=0), OptimConfig(warmup_steps=1), TRAIN)
 
 
 def run_quietly(*args, **kwargs):
@@ -84,14 +84,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(recipe, tm
 def test_held_out_images_are_never_trained_on(recipe):
     stream, held_out = open_data(recipe)
     assert len(held_out.indices) == 3
-    assert not set(stream.indices.tolist()) & set(held_out.indices.tolist())
-    assert len(stream.indices) + len(held_out.indices) == len(stream.source)
+    shown = stream.mixture.at(np.arange(len(stream.mixture))).tolist()
+    assert sorted([*shown, *held_out.indices.tolist()]) == list(range(len(stream.source)))
 
 
 def test_validation_data_may_be_named(recipe, photos):
     named = replace(recipe, data=replace(recipe.data, val=str(photos / "trip 1"), val_images=4))
     stream, held_out = open_data(named)
-    assert (len(stream.indices), len(held_out.indices)) == (13, 4)
+    assert (len(stream.mixture), len(held_out.indices)) == (13, 4)
     everything = replace(named, data=replace(named.data, val_images=100))
     assert len(open_data(everything)[1].indices) == 6
 
@@ -140,5 +140,5 @@ def test_a_recipe_edited_after_the_start_is_refused(recipe, tmp_path):
 
 def test_bad_data_leaves_no_run_directory(recipe, tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
-        run_quietly(replace(recipe, data=replace(recipe.data, train="/no/such/folder")), tmp_path / "run")
+        run_quietly(replace(recipe, data=replace(recipe.data, train=("/no/such/folder",))), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -22,7 +22,7 @@ MODEL = ModelConfig("nano", (8, 12), 4, 1, embed_dim=16, depth=3, num_heads=2, h
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run with one checkpoint."""
-    data = DataConfig(train=str(tmp_path / "train"), val_images=8, workers=0)
+    data = DataConfig(train=(str(tmp_path / "train"),), val_images=8, workers=0)
     recipe = Recipe(MODEL, data, train=TrainConfig(precision="fp32", device="cpu"))
     made = RunDir.create(tmp_path / "run", recipe)
     model = AIM(MODEL)

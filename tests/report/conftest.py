@@ -31,7 +31,9 @@ def run(tmp_path: Path) -> Path:
     path = tmp_path / "a <run>"
     path.mkdir()
     write_images(tmp_path / "images", 12)
-    recipe = Recipe(MODEL.resolved(), DataConfig(train=str(tmp_path / "images"), val_images=6, workers=0), train=TRAIN)
+    recipe = Recipe(
+        MODEL.resolved(), DataConfig(train=(str(tmp_path / "images"),), val_images=6, workers=0), train=TRAIN
+    )
     (path / "recipe.toml").write_text(dumps_toml(to_dict(recipe)))
     (path / "env.json").write_text(json.dumps({"versions": {"torch": torch.__version__}}))
     (path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in metrics()))

@@ -23,7 +23,7 @@ from nextpatch.train.validation import PREFIX_SEED
 def variants(run: Path) -> list[Recipe]:
     """Held out of the training data; a validation source, in part and whole."""
     recipe = load_recipe(run / "recipe.toml")
-    folder = recipe.data.train
+    (folder,) = recipe.data.train
     return [recipe, *(replace(recipe, data=replace(recipe.data, val=folder, val_images=n)) for n in (5, 50))]
 
 

@@ -8,6 +8,7 @@ import logging
 import pytest
 from rich.console import Console
 
+from nextpatch.data.skipped import Skipped
 from nextpatch.train.logs import Logs, log_to
 
 
@@ -32,20 +33,24 @@ def test_numbers_read_back_exactly(tmp_path):
 
 
 def test_a_bad_sample_is_named_once_in_the_life_of_a_run(tmp_path):
-    with Logs(tmp_path) as logs:
-        logs.bad_samples({"a.png": "truncated"})
-        logs.bad_samples({"a.png": "truncated", "b.png": "empty"})
+    bad = {}
+    with Logs(tmp_path, watched=(bad,)) as logs:
+        bad["a.png"] = Skipped("damaged", "truncated", "photos")
+        logs.bad_samples()
+        bad["b.png"] = Skipped("empty", "empty file", "photos")
+        logs.bad_samples()
     path = tmp_path / "bad_samples.jsonl"
     path.write_text(path.read_text() + '{"key": "c.p')  # torn by a kill
-    with Logs(tmp_path) as logs:
-        logs.bad_samples({"b.png": "empty", "c.png": "a bomb"})
+    bad["c.png"] = Skipped("too large", "a bomb", "photos")
+    with Logs(tmp_path, watched=({}, bad)):
+        """What is found is written when the session ends, too."""
     assert [entry["key"] for entry in lines(path)] == ["a.png", "b.png", "c.png"]
-    assert lines(path)[2]["reason"] == "a bomb"
+    assert lines(path)[2] == {"key": "c.png", "kind": "too large", "reason": "a bomb", "source": "photos"}
 
 
 def test_no_bad_sample_leaves_no_file(tmp_path):
-    with Logs(tmp_path) as logs:
-        logs.bad_samples({})
+    with Logs(tmp_path, watched=({},)) as logs:
+        logs.bad_samples()
     assert not (tmp_path / "bad_samples.jsonl").exists()
 
 

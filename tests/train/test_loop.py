@@ -13,6 +13,7 @@ from rich.console import Console
 from nextpatch.config import ConfigError
 from nextpatch.data.config import DataConfig
 from nextpatch.data.loader import TrainStream
+from nextpatch.data.mixture import Mixture, Part
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
@@ -39,10 +40,11 @@ TIMES = {"elapsed_s", "images_per_s", "tflops"}
 class MemorySource:
     """Gradients of gray at random angles; `on_read` is called with each index."""
 
-    name, classes = "memory", ()
+    name, classes, digest, scattered = "memory", (), "memory", True
 
     def __init__(self, count=10, on_read=lambda index: None):
         self.count, self.on_read = count, on_read
+        self.shard_sizes = np.array([count])
 
     def __len__(self):
         return self.count
@@ -61,12 +63,16 @@ class MemorySource:
     def label(self, index):
         return None
 
+    def prefetch(self, shard): ...
+
 
 def train(run, after_step=lambda step: None, count=10):
     """One session of a run; `after_step` is called before each batch with the steps done so far."""
     model = AIM(run.recipe.model)
     init_weights(model, run.recipe.train.seed)
-    stream = TrainStream(MemorySource(count), np.arange(count - 3), run.recipe.data, (8, 8), 1, run.recipe.train.seed)
+    seed = run.recipe.train.seed
+    order = Mixture([Part(np.array([count]), np.arange(count - 3, count))], seed)
+    stream = TrainStream(MemorySource(count), order, run.recipe.data, (8, 8), 1, seed)
     batches = stream.batches
 
     def watched(start, size):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import FlagCreatePairsOff, Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from nextpatch.cli.failure import Failure
 from nextpatch.cli.flags import flag_table, optional, typed
@@ -24,13 +24,20 @@ class Pretrain:
 
     examples:
       nextpatch pretrain --data ./photos --model small --out runs/photos
+      nextpatch pretrain --data 'dfn/{00000..19999}.tar=0.8' --data imagenet/train=0.2 --model 1b --out runs/mixture
       nextpatch pretrain demo --out runs/demo --train.steps 500
       nextpatch pretrain --out runs/demo --resume
     """
 
     out: Annotated[Path, arg(metavar="DIR", help="directory of the run: a new one, or with --resume an existing one")]
     recipe: Annotated[Positional[str], optional("[RECIPE]", "a .toml file, or the name of a shipped recipe")] = ""
-    data_path: Annotated[str, optional("PATH", "images: a folder, a Parquet file, or a folder of those", "data")] = ""
+    data_path: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        optional(
+            "DATA", "a folder of images, tar shards, Parquet, hub:OWNER/NAME, torchvision:NAME or a URL; repeat it for "
+            "more, with =WEIGHT behind each for a mixture", "data",
+        ),
+    ] = ()  # fmt: skip
     model_size: Annotated[str, optional("SIZE", "the same as --model.size", "model")] = ""
     resume: Annotated[FlagCreatePairsOff[bool], optional("", "go on with the run at --out, by its own recipe")] = False
 

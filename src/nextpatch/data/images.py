@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from jaxtyping import UInt8
 from torch import Tensor
 
-from nextpatch.data.decode import BadImage, decode
-from nextpatch.data.error import DataError
+from nextpatch.data.decode import decode
 from nextpatch.data.sources.source import Samples
 
 
@@ -23,23 +21,16 @@ class Images:
         self._count = count
         self._room = keep_bytes
         self._kept: dict[int, Tensor] = {}
-        self._bad: dict[int, str] = {}
 
     def __reduce__(self) -> tuple[type[Images], tuple[Any, ...]]:
         """Workers start with nothing in memory."""
         return type(self), self._settings
 
     def __getitem__(self, index: int) -> UInt8[Tensor, "channels height width"]:
-        """The image; BadImage when it cannot be decoded, or not even read."""
+        """The image; BadImage when it cannot be decoded, OSError when it cannot even be read."""
         if index in self._kept:
             return self._kept[index]
-        if index in self._bad:
-            raise BadImage(self._bad[index])
-        try:
-            image = decode(self.source.read(index), self.channels)
-        except (BadImage, OSError) as error:
-            self._bad[index] = str(error)
-            raise BadImage(str(error)) from None
+        image = decode(self.source.read(index), self.channels)
         self._keep(index, image)
         return image
 
@@ -49,13 +40,3 @@ class Images:
         if image.numel() <= self._room:
             self._room -= image.numel()
             self._kept[index] = image
-
-
-def none_decodes(source: Samples, bad: dict[str, str]) -> DataError:
-    """The error for a source of which no image tried can be used: how many, why, and an example of each reason."""
-    example = {reason: key for key, reason in reversed(bad.items())}
-    reasons = [f"{reason} ({n} times, as in {example[reason]})" for reason, n in Counter(bad.values()).most_common(3)]
-    return DataError(
-        f"no image of {source.name} can be used; all {len(bad)} tried fail: {'; '.join(reasons)}. "
-        "Check that the files are images and that the model's channels are theirs"
-    )

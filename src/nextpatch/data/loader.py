@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -13,16 +14,17 @@ from torch import Tensor
 
 from nextpatch.data.config import DataConfig
 from nextpatch.data.decode import BadImage
-from nextpatch.data.error import DataError
-from nextpatch.data.images import Images, none_decodes
-from nextpatch.data.order import REPLACE, VIEW, rng_at, sample_at
-from nextpatch.data.sources.source import Samples, Source
+from nextpatch.data.images import Images
+from nextpatch.data.mixture import Mixture
+from nextpatch.data.order import VERSION, VIEW, rng_at
+from nextpatch.data.skipped import Bad, check_budget, none_decodes, skipped
+from nextpatch.data.sources.source import Samples, Source, digest_of
 from nextpatch.data.views import eval_view, train_view
 from nextpatch.data.workers import in_order
 
 log = logging.getLogger(__name__)
 KEEP_BYTES = 256 * 2**20  # decoded images in memory, all workers together
-_ATTEMPTS = 10_000  # replacements tried for one position; a smaller source is searched wholly
+_ATTEMPTS = 10_000  # replacements tried for one position; a smaller collection is searched wholly
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Batch:
     positions: Int64[Tensor, " batch"]
     labels: Int64[Tensor, " batch"]  # -1 where there is none
     keys: list[str]
-    bad: dict[str, str] = field(default_factory=dict)  # key -> reason, of images left out on the way
+    bad: Bad = field(default_factory=dict)  # left out on the way
 
     def pin_memory(self) -> Batch:
         """The same with the images in page-locked memory, from where they travel to a GPU in the background."""
@@ -42,69 +44,74 @@ class Batch:
 
 @dataclass
 class TrainStream:
-    """The endless training stream over `indices` of a source.
+    """The endless training stream over a source, in the order of a mixture.
 
-    Position p of the run shows sample `sample_at(p)`, cropped and flipped by chance that belongs to p alone. A sample
-    that cannot be decoded is named in `bad` and in the log, once, and replaced by another that is again a pure function
-    of p. So the stream is the same for any number of workers and from any start.
+    Position p of the run shows sample `mixture.at(p)`, cropped and flipped by chance that belongs to p alone. A sample
+    that cannot be used is named in `bad` and in the log, once, and replaced by another that is again a pure function of
+    p. So the stream is the same for any number of workers and from any start. Of every global batch, rank r of `ranks`
+    makes the positions that are r modulo `ranks`: together the same batch for any number of them.
     """
 
     source: Source
-    indices: Int64[np.ndarray, " samples"]
+    mixture: Mixture
     cfg: DataConfig
     img_size: tuple[int, int]
     channels: int
     seed: int
     workers: int = 0
-    bad: dict[str, str] = field(default_factory=dict)  # key -> reason
+    rank: int = 0
+    ranks: int = 1
+    bad: Bad = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._images = Images(self.source, self.channels, len(self.indices), KEEP_BYTES // max(1, self.workers))
+        self._images = Images(self.source, self.channels, len(self.mixture), KEEP_BYTES // max(1, self.workers))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what decides which sample stands where, beside seed and settings: the samples and the rule."""
+        return digest_of([VERSION, self.source.digest])
 
     def batches(self, start_position: int, batch_size: int) -> Iterator[Batch]:
-        """Batches of `batch_size` consecutive positions, from `start_position` on, without end.
+        """This rank's share of batches of `batch_size` consecutive positions, from `start_position` on, without end.
 
-        Raises DataError when no sample can be decoded.
+        DataError when no sample can be used, when more than `max_bad` of them cannot, or when workers keep dying.
         """
-        for batch in in_order(_Positions(self, start_position, batch_size), self.workers):
-            if isinstance(batch, DataError):
-                raise batch
+        if batch_size % self.ranks:
+            raise ValueError(f"a global batch of {batch_size} does not divide among {self.ranks} ranks")
+        made = 0
+        for batch in in_order(_Positions(self, start_position, batch_size), self.workers, self.cfg.stall_s):
             _log_new(batch.bad, self.bad)
+            made += len(batch.keys)
+            check_budget(self.bad, min(made + len(self.bad), len(self.mixture)), self.cfg.max_bad)
             yield batch
 
     def batch_at(self, start: int, size: int) -> Batch:
-        """The batch of positions start .. start + size - 1."""
-        bad: dict[str, str] = {}
-        positions = range(start, start + size)
-        images, indices = zip(*(self._sample(position, bad) for position in positions), strict=True)
+        """This rank's share of the batch of positions start .. start + size - 1."""
+        bad: Bad = {}
+        first = start + (self.rank - start) % self.ranks
+        positions = np.arange(first, start + size, self.ranks)
+        planned = self.mixture.at(positions).tolist()
+        found = [self._sample(p, index, bad) for p, index in zip(positions.tolist(), planned, strict=True)]
+        images, indices = zip(*found, strict=True)
         return _batch(torch.stack(images), positions, self.source, indices, bad)
 
-    def _sample(self, position: int, bad: dict[str, str]) -> tuple[Tensor, int]:
+    def _sample(self, position: int, planned: int, bad: Bad) -> tuple[Tensor, int]:
         """The view at a position and the index of its image; what is passed over goes into `bad`."""
-        passed = {}
-        for index in self._candidates(position):
+        passed: Bad = {}
+        for index in chain((planned,), islice(self.mixture.others(position), _ATTEMPTS)):
             try:
                 image = self._images[index]
-            except BadImage as error:
-                passed[self.source.key(index)] = str(error)
+            except (BadImage, OSError) as error:
+                passed[self.source.key(index)] = skipped(error, self.source.name)
                 continue
             bad |= passed
             return train_view(image, self.img_size, self.cfg, rng_at(self.seed, VIEW, position)), index
-        raise none_decodes(self.source, passed)
-
-    def _candidates(self, position: int) -> Iterator[int]:
-        """The sample at a position, then its replacements: the epoch's order, all round, from a random place."""
-        n = len(self.indices)
-        yield int(self.indices[sample_at(position, n, self.seed)])
-        epoch_start = position - position % n
-        first = int(rng_at(self.seed, REPLACE, position).integers(n))
-        for offset in range(first, first + min(n, _ATTEMPTS)):
-            yield int(self.indices[sample_at(epoch_start + offset % n, n, self.seed)])
+        raise none_decodes(self.source.name, passed)
 
 
 @dataclass
 class _Positions:
-    """The batches of a stream by number; an error travels as a value, so no worker's traceback is put around it."""
+    """The batches of a stream by number."""
 
     stream: TrainStream
     start: int
@@ -113,11 +120,8 @@ class _Positions:
     def __len__(self) -> int:
         return 2**40
 
-    def __getitem__(self, number: int) -> Batch | DataError:
-        try:
-            return self.stream.batch_at(self.start + number * self.size, self.size)
-        except DataError as error:
-            return error
+    def __getitem__(self, number: int) -> Batch:
+        return self.stream.batch_at(self.start + number * self.size, self.size)
 
 
 def eval_batches(
@@ -127,7 +131,7 @@ def eval_batches(
     channels: int,
     batch_size: int,
     workers: int = 0,
-    seen: dict[str, str] | None = None,
+    seen: Bad | None = None,
 ) -> Iterator[Batch]:
     """One pass over `indices`, in order, each exactly once; positions are source indices, a batch may be short.
 
@@ -136,7 +140,7 @@ def eval_batches(
     """
     chunks = _Chunks(Images(source, channels), np.asarray(indices, dtype=np.int64), img_size, batch_size)
     seen = {} if seen is None else seen
-    failed: dict[str, str] = {}
+    failed: Bad = {}
     waiting: Batch | None = None  # one batch behind, so that it can name what is left out after it
     for batch in in_order(chunks, workers):
         _log_new(batch.bad, seen)
@@ -150,7 +154,7 @@ def eval_batches(
             batch.bad |= waiting.bad
         waiting = batch
     if not waiting or not waiting.keys:
-        raise none_decodes(source, failed)
+        raise none_decodes(source.name, failed)
     yield waiting
 
 
@@ -168,37 +172,38 @@ class _Chunks:
 
     def __getitem__(self, number: int) -> Batch:
         source = self.images.source
-        views, kept, bad = [], [], {}
+        views, kept = [], []
+        bad: Bad = {}
         for index in self.indices[number * self.size : (number + 1) * self.size].tolist():
             try:
                 views.append(eval_view(self.images[index], self.img_size))
                 kept.append(index)
-            except BadImage as error:
-                bad[source.key(index)] = str(error)
+            except (BadImage, OSError) as error:
+                bad[source.key(index)] = skipped(error, source.name)
         none = torch.empty(0, self.images.channels, *self.img_size, dtype=torch.uint8)
         return _batch(torch.stack(views) if views else none, kept, source, kept, bad)
 
 
 def _batch(
     images: UInt8[Tensor, "batch channels height width"],
-    positions: Sequence[int],
+    positions: Sequence[int] | Int64[np.ndarray, " batch"],
     source: Samples,
     indices: Sequence[int],
-    bad: dict[str, str],
+    bad: Bad,
 ) -> Batch:
     labels = [source.label(index) for index in indices]
     return Batch(
         images,
-        torch.tensor(positions, dtype=torch.int64),
+        torch.as_tensor(positions, dtype=torch.int64),
         torch.tensor([-1 if label is None else label for label in labels], dtype=torch.int64),
         [source.key(index) for index in indices],
         bad,
     )
 
 
-def _log_new(bad: dict[str, str], seen: dict[str, str]) -> None:
+def _log_new(bad: Bad, seen: Bad) -> None:
     """Name each bad image once, with the count so far."""
-    for key, reason in bad.items():
+    for key, entry in bad.items():
         if key not in seen:
-            seen[key] = reason
-            log.warning("skipped %s: %s (%d skipped so far)", key, reason, len(seen))
+            seen[key] = entry
+            log.warning("skipped %s: %s (%d skipped so far)", key, entry.reason, len(seen))

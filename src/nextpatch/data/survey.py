@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nextpatch.data.decode import BadImage, header
-from nextpatch.data.images import none_decodes
+from nextpatch.data.decode import BadImage, Header, header
+from nextpatch.data.skipped import Bad, none_decodes, skipped
 from nextpatch.data.sources.source import Source
 
 
@@ -19,18 +19,19 @@ class Survey:
     channels: int  # the most that one of them has
     median_height: int
     median_width: int
-    bad: dict[str, str]  # key -> reason
+    bad: Bad
 
 
 def survey(source: Source, limit: int = 64) -> Survey:
     """Read the headers of up to `limit` images, evenly spread. Raises DataError when none of them is an image."""
-    headers, bad = [], {}
+    headers: list[Header] = []
+    bad: Bad = {}
     for index in np.unique(np.linspace(0, len(source) - 1, limit).round().astype(int)).tolist():
         try:
             headers.append(header(source.read(index)))
         except (BadImage, OSError) as error:
-            bad[source.key(index)] = str(error)
+            bad[source.key(index)] = skipped(error, source.name)
     if not headers:
-        raise none_decodes(source, bad)
+        raise none_decodes(source.name, bad)
     channels, heights, widths = zip(*headers, strict=True)
     return Survey(len(source), max(channels), int(np.median(heights)), int(np.median(widths)), bad)

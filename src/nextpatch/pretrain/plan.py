@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 
 from nextpatch.config import ConfigError, from_dict, to_dict
+from nextpatch.data.collection import Collection, open_collection
+from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
 from nextpatch.data.loader import KEEP_BYTES
 from nextpatch.data.sources.open import open_source
@@ -26,6 +28,7 @@ EPOCHS, LEAST_SEEN, MOST_SEEN = 100, 100_000, 10_000_000
 BATCH = 256
 CPU_MICRO_TOKENS = 8192  # more at once are no faster on a CPU
 VAL_IMAGES = 1024
+STREAMS = 8
 _MAY_BE_ZERO = ("workers", "warmup_steps")
 
 
@@ -42,8 +45,9 @@ def resolve(given: dict[str, Any]) -> Plan:
     Reads the headers of a few images. Raises ConfigError for a wrong value, DataError for data that cannot be used.
     """
     draft = _Draft(given)
-    recipe_from_dict(draft.checkable())  # a wrong value is named before it is used below
-    images = survey(open_source(draft.value("data", "train", "")))
+    given_recipe = recipe_from_dict(draft.checkable())  # a wrong value is named before it is used below
+    train = open_collection(given_recipe.data.train)
+    images = survey(train.source)
     size = f"{images.median_height} x {images.median_width} px"
     draft.choices.append(f"images: {images.count:,} (median {size}, channels: {images.channels})")
     _choose_shape(draft, images)
@@ -51,6 +55,7 @@ def resolve(given: dict[str, Any]) -> Plan:
     train_images = images.count - _choose_held_out(draft, images.count)
     _choose_batch(draft, train_images)
     _choose_length(draft, train_images)
+    _choose_streams(draft, train)
     _choose_workers(draft, images)
     return Plan(recipe_from_dict(draft.values), draft.choices)
 
@@ -195,6 +200,16 @@ def _choose_length(draft: _Draft, train_images: int) -> None:
     every = min(1000, max(1, steps // 20))
     draft.choose("train", "val_every", every, "20 times a run, and at least every 1,000 steps")
     draft.choose("train", "checkpoint_every", every, "with the validations")
+
+
+def _choose_streams(draft: _Draft, train: Collection) -> None:
+    """Places in the data that are read from side by side."""
+    if train.source.scattered:
+        draft.values["data"]["streams"] = 1  # of no effect
+        return
+    shards = len(train.source.shard_sizes)
+    streams = max(1, min(STREAMS, shards // (2 * int(draft.value("data", "window", DataConfig.window)))))
+    draft.choose("data", "streams", streams, f"{shards:,} shards, each best read as a whole")
 
 
 def _choose_workers(draft: _Draft, images: Survey) -> None:

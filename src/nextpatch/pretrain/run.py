@@ -10,12 +10,12 @@ import torch
 from rich.console import Console
 
 from nextpatch.config import ConfigError, to_dict
+from nextpatch.data.collection import open_collection
 from nextpatch.data.loader import TrainStream
-from nextpatch.data.sources.open import open_source
 from nextpatch.model.aim import AIM
 from nextpatch.model.init import init_weights
 from nextpatch.model.precision import resolve_device
-from nextpatch.train.heldout import HeldOut, held_out, learned_from
+from nextpatch.train.heldout import HeldOut, held_out, training_order
 from nextpatch.train.logs import log_to
 from nextpatch.train.loop import Outcome, fit
 from nextpatch.train.recipe import Recipe
@@ -54,10 +54,10 @@ def pretrain(recipe: Recipe | None, out: Path, resume: bool = False, console: Co
 def open_data(recipe: Recipe) -> tuple[TrainStream, HeldOut]:
     """The training stream, and the held-out images."""
     cfg, data = recipe.model, recipe.data
-    source = open_source(data.train)
-    indices = learned_from(recipe, source)
-    stream = TrainStream(source, indices, data, cfg.img_size, cfg.in_chans, recipe.train.seed, data.workers)
-    return stream, held_out(recipe, source, data.workers)
+    train = open_collection(data.train)
+    order = training_order(recipe, train)
+    stream = TrainStream(train.source, order, data, cfg.img_size, cfg.in_chans, recipe.train.seed, data.workers)
+    return stream, held_out(recipe, train, data.workers)
 
 
 def _resumed(recipe: Recipe | None, out: Path) -> RunDir:

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from nextpatch.data.loader import eval_batches
+from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Samples
 from nextpatch.model.aim import AIM
 from nextpatch.probe.layers import LayerSets
@@ -37,7 +38,7 @@ class TrunkFeatures:
     sets: LayerSets
     compute: Compute
     workers: int = 0
-    bad: dict[str, str] = field(default_factory=dict)  # key -> reason, of images already named in the log
+    bad: Bad = field(default_factory=dict)  # already named in the log
 
     @property
     def names(self) -> list[list[str]]:
@@ -66,7 +67,7 @@ class RawPixels:
     img_size: tuple[int, int]
     channels: int
     workers: int = 0
-    bad: dict[str, str] = field(default_factory=dict)
+    bad: Bad = field(default_factory=dict)
 
     @property
     def names(self) -> list[list[str]]:

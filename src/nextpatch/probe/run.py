@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from nextpatch.data.skipped import Bad
 from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.probe.choose import Choice, Setting, SweepEntry, choose, num_steps
 from nextpatch.probe.config import ProbeConfig
@@ -54,7 +55,7 @@ def probe(config: ProbeConfig, console: Console | None = None) -> list[Scored]:
 def _extractors(config: ProbeConfig, loaded: LoadedRun, sets: dict[str, list[str]]) -> _Features:
     compute, cfg = _compute(config, loaded), loaded.model.cfg
     models = {PRETRAINED: loaded.model, RANDOM: random_twin(loaded.recipe)}
-    bad: dict[str, str] = {}  # shared, so that an image is named once and not for every kind of features
+    bad: Bad = {}  # shared, so that an image is named once and not for every kind of features
     trunks = {
         name: TrunkFeatures(model.to(compute.device), sets, compute, config.workers, bad)
         for name, model in models.items()

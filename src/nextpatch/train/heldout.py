@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Int64
 
+from nextpatch.config import ConfigError
+from nextpatch.data.collection import Collection, open_collection
 from nextpatch.data.loader import Batch, eval_batches
-from nextpatch.data.order import holdout
+from nextpatch.data.mixture import Mixture, Part
+from nextpatch.data.order import held_out_indices
+from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
 from nextpatch.model.config import ModelConfig
@@ -27,7 +31,7 @@ class HeldOut:
     indices: Int64[np.ndarray, " samples"]
     cfg: ModelConfig
     workers: int = 0
-    bad: dict[str, str] = field(default_factory=dict)  # key -> reason, once read
+    bad: Bad = field(default_factory=dict)  # once read
     _kept: list[Batch] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -46,19 +50,51 @@ class HeldOut:
             yield batch
 
 
-def held_out(recipe: Recipe, train: Source | None = None, workers: int = 0) -> HeldOut:
+def held_out(recipe: Recipe, train: Collection | None = None, workers: int = 0) -> HeldOut:
     """`val_images` of `data.val` where given, else those kept back from `data.train` (`train`, if it is open already).
 
     The same for the same recipe. Raises DataError when the data is no longer where the recipe says.
     """
     data, seed = recipe.data, recipe.train.seed
-    source = open_source(data.val) if data.val else train or open_source(data.train)
-    whole = bool(data.val) and data.val_images >= len(source)
-    indices = np.arange(len(source)) if whole else holdout(len(source), data.val_images, seed)[1]
+    if not data.val:
+        train = train or open_collection(data.train)
+        parts = kept_back(recipe, train)
+        firsts = np.cumsum([0, *map(len, train.parts)])
+        indices = np.concatenate([first + part for first, part in zip(firsts, parts, strict=False)])
+        return HeldOut(train.source, indices, recipe.model, workers)
+    source = open_source(data.val)
+    whole = data.val_images >= len(source)
+    indices = np.arange(len(source)) if whole else held_out_indices(len(source), data.val_images, seed)
     return HeldOut(source, indices, recipe.model, workers)
 
 
-def learned_from(recipe: Recipe, train: Source) -> Int64[np.ndarray, " samples"]:
-    """The indices of `data.train` that `held_out` leaves to learn from."""
-    everything = np.arange(len(train))
-    return everything if recipe.data.val else holdout(len(train), recipe.data.val_images, recipe.train.seed)[0]
+def kept_back(recipe: Recipe, train: Collection) -> list[Int64[np.ndarray, " samples"]]:
+    """For each part of `data.train`, the samples that are held out of training, ascending; `val_images` in all.
+
+    Parts of a mixture give as their weights say, but none more than all but one of its images.
+    """
+    none = np.empty(0, np.int64)
+    if recipe.data.val:
+        return [none for _ in train.parts]
+    rest, counts = recipe.data.val_images, []
+    for part, share in zip(train.parts, _shares(train.weights), strict=True):
+        counts.append(min(round(rest * share), len(part) - 1))
+        rest -= counts[-1]
+    if rest:
+        raise ConfigError(f"data.val_images {recipe.data.val_images} is more than the images can spare; lower it")
+    seed = recipe.train.seed
+    return [held_out_indices(len(p), n, seed) if n else none for p, n in zip(train.parts, counts, strict=True)]
+
+
+def _shares(weights: Sequence[float]) -> list[float]:
+    """Each weight's share of what those before it leave."""
+    return [weight / sum(weights[i:]) for i, weight in enumerate(weights)]
+
+
+def training_order(recipe: Recipe, train: Collection) -> Mixture:
+    """The order in which what is not held out is learned from."""
+    parts = [
+        Part(source.shard_sizes, left_out, source.scattered, weight)
+        for source, left_out, weight in zip(train.parts, kept_back(recipe, train), train.weights, strict=True)
+    ]
+    return Mixture(parts, recipe.train.seed, max(1, recipe.data.streams), recipe.data.window)

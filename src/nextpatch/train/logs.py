@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -13,13 +13,19 @@ from typing import Any
 
 from rich.console import Console
 
+from nextpatch.data.skipped import Bad
+
 log = logging.getLogger(__name__)
 
 
 class Logs:
-    """Entries of one run, appended after `step`; every line reaches the file at once, so a killed run loses none."""
+    """Entries of one run, appended after `step`; every line reaches the file at once, so a killed run loses none.
 
-    def __init__(self, path: Path, step: int = 0) -> None:
+    `watched` are the bad samples that others find while the run goes on; leaving writes down what is new among them.
+    """
+
+    def __init__(self, path: Path, step: int = 0, watched: Sequence[Bad] = ()) -> None:
+        self._watched = watched
         self._metrics = (path / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
         self._bad_path = path / "bad_samples.jsonl"
         self._bad_known = _keys(self._bad_path)
@@ -31,6 +37,7 @@ class Logs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.bad_samples()
         self._metrics.close()
         if self._board is not None:
             self._board.close()
@@ -42,12 +49,12 @@ class Logs:
             if self._board is not None and isinstance(value, int | float):
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
-    def bad_samples(self, found: Mapping[str, str]) -> None:
-        """Name the samples (key -> reason) that could not be decoded, each once in the life of the run."""
-        fresh = {key: reason for key, reason in found.items() if key not in self._bad_known}
+    def bad_samples(self) -> None:
+        """Name the samples that could not be used, each once in the life of the run."""
+        fresh = {key: entry for bad in self._watched for key, entry in bad.items() if key not in self._bad_known}
         if fresh:
             with self._bad_path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps({"key": key, "reason": reason}) + "\n" for key, reason in fresh.items())
+                file.writelines(json.dumps({"key": key, **entry._asdict()}) + "\n" for key, entry in fresh.items())
             self._bad_known |= fresh.keys()
 
     def sync(self) -> None:

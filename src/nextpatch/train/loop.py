@@ -55,11 +55,12 @@ def fit(model: AIM, stream: TrainStream, held_out: HeldOut, run: RunDir, console
     recipe, compute = run.recipe, Compute.of(run.recipe)
     train, batch_size = recipe.train, recipe.train.global_batch_size
     optimizer = build_optimizer(model, recipe.optim)
-    state = load_state(run, model, optimizer, len(stream.indices))
+    begun = TrainState(train_images=len(stream.mixture), data_digest=stream.digest)
+    state = load_state(run, model, optimizer, begun)
     run.truncate_metrics(state.step if state.step else -1)  # what a killed session wrote after its last checkpoint
     with (
         StopSignals() as stop,
-        Logs(run.path, state.step) as logs,
+        Logs(run.path, state.step, (stream.bad, held_out.bad)) as logs,
         Display(console, train.steps, batch_size, state.step) as display,
     ):
         book = _Book(model, held_out, compute, logs, display, state)
@@ -80,7 +81,7 @@ def fit(model: AIM, stream: TrainStream, held_out: HeldOut, run: RunDir, console
                 book.validate()
             if last or stop.received or state.step % train.checkpoint_every == 0:
                 book.save(run, optimizer)
-            logs.bad_samples(stream.bad | held_out.bad)
+            logs.bad_samples()
             if stop.received:
                 break
     return _ended(run, state.step, stop.received)

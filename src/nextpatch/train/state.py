@@ -24,7 +24,8 @@ class TrainState:
 
     step: int = 0
     position: int = 0
-    train_images: int = 0  # of the data set: another number means another order
+    train_images: int = 0
+    data_digest: str = ""  # of what the order of samples depends on
     elapsed_s: float = 0.0
     losses: list[float] = field(default_factory=list)  # per step, since the last entry in metrics.jsonl
     best_val_loss: float | None = None
@@ -49,23 +50,24 @@ def save_state(run: RunDir, model: AIM, optimizer: torch.optim.Optimizer, state:
     prune(run.checkpoints, run.recipe.train.keep_checkpoints)
 
 
-def load_state(run: RunDir, model: AIM, optimizer: torch.optim.Optimizer, train_images: int) -> TrainState:
-    """Put the newest checkpoint that verifies into model and optimizer; the start of the run when there is none.
+def load_state(run: RunDir, model: AIM, optimizer: torch.optim.Optimizer, begun: TrainState) -> TrainState:
+    """Put the newest checkpoint that verifies into model and optimizer; `begun`, the start, when there is none.
 
-    Raises ConfigError when the checkpoint is of another recipe or of a data set of another size.
+    Raises ConfigError when the checkpoint is of another recipe or of other data than `begun` says.
     """
     checkpoint = newest_checkpoint(run.checkpoints, mend=True)
     if checkpoint is None:
-        return TrainState(train_images=train_images)
+        return begun
     beside = dict(checkpoint.state)
     beside.pop("seed")
     if beside.pop("recipe_sha256") != recipe_digest(run.recipe):
         raise ConfigError(f"{run.path}: recipe.toml is not the one that this run was started with; put it back")
     state = TrainState(**beside)
-    if state.train_images != train_images:
+    if (state.train_images, state.data_digest) != (begun.train_images, begun.data_digest):
         raise ConfigError(
-            f"{run.recipe.data.train} gives {train_images} training images, but gave {state.train_images} when this "
-            "run began; bring the data back to what it was, or start a new run with another --out"
+            f"{', '.join(run.recipe.data.train)} gives {begun.train_images:,} training images, but gave "
+            f"{state.train_images:,} when this run began, or they are other images; bring the data back to what it "
+            "was, or start a new run with another --out"
         )
     model.load_state_dict(checkpoint.tensors("model"))
     load_optimizer_tensors(optimizer, model, checkpoint.tensors("optimizer"))

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nextpatch.data.collection import divided, open_collection
+from nextpatch.data.error import DataError
+from nextpatch.data.sources.joined import JoinedSource
+from nextpatch.data.sources.open import open_source
+
+
+@pytest.fixture
+def folders(tmp_path, png, noise):
+    """Makes folders of so many images, `classes` in each."""
+
+    def make(*counts, classes=()):
+        for number, count in enumerate(counts):
+            for i in range(count):
+                file = tmp_path / f"set{number}" / (classes[i % len(classes)] if classes else "") / f"{i}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(png(noise(4, 4, seed=100 * number + i)))
+        return [str(tmp_path / f"set{number}") for number in range(len(counts))]
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("spec", "parts"),
+    [
+        ("a=0.8", ("a", 0.8)),
+        ("a", ("a", None)),
+        ("https://h/x?y=b", ("https://h/x?y=b", None)),
+        ("k=v/x=2", ("k=v/x", 2.0)),
+    ],
+)
+def test_a_weight_stands_behind_the_last_equals_sign(spec, parts):
+    assert divided(spec) == parts
+
+
+def test_several_without_weights_are_one_collection(folders):
+    first, second = folders(3, 2)
+    source, parts, weights = open_collection([first, second])
+    assert (len(source), parts, weights) == (5, (source,), (1.0,))
+    assert [source.key(i).rpartition("/")[0] for i in range(5)] == [first] * 3 + [second] * 2
+    assert len({source.read(i) for i in range(5)}) == 5
+    assert source.shard_sizes.tolist() == [3, 2]
+
+
+def test_weights_make_a_mixture(folders):
+    first, second = folders(3, 2)
+    source, parts, weights = open_collection([f"{first}=0.8", f"{second}=0.2"])
+    assert (len(source), [len(part) for part in parts], weights) == (5, [3, 2], (0.8, 0.2))
+
+
+def test_the_digest_is_of_the_samples_and_their_order(folders):
+    first, second = folders(3, 2)
+    digests = {open_collection(specs)[0].digest for specs in ([first], [second], [first, second], [second, first])}
+    assert len(digests) == 4
+    assert open_collection([first, second])[0].digest in digests
+
+
+def test_shared_classes_stay_and_others_do_not(folders, tmp_path):
+    same = open_collection(folders(4, 4, classes=("cat", "dog")))[0]
+    assert (same.classes, same.label(1), same.label(6)) == (("cat", "dog"), 0, 1)
+    (tmp_path / "plain.png").write_bytes(same.read(0))
+    mixed = JoinedSource([same, open_source(str(tmp_path))])
+    assert (mixed.classes, mixed.label(1)) == ((), None)
+
+
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        ([], "no data given"),
+        (["{0}=0.8", "{1}"], "no weight, but others have; write .*set1=WEIGHT"),
+        (["{0}=0", "{1}=1"], "a weight of 0 shows nothing"),
+        (["{0}=1", "{1}/no"], "no weight|does not exist"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_remedy(folders, specs, message):
+    places = folders(2, 2)
+    with pytest.raises(DataError, match=message):
+        open_collection([spec.format(*places) for spec in specs])
+
+
+def test_every_shard_is_brought_near_by_its_own_source(memory):
+    sources = [memory(3), memory(2)]
+    asked = []
+    for number, source in enumerate(sources):
+        source.shard_sizes = np.array([2, len(source) - 2])
+        source.prefetch = lambda shard, number=number: asked.append((number, shard))
+    joined = JoinedSource(sources)
+    for shard in range(4):
+        joined.prefetch(shard)
+    assert asked == [(0, 0), (0, 1), (1, 0), (1, 1)]
