@@ -51,8 +51,12 @@ def none_decodes(name: str, bad: Mapping[str, Skipped]) -> DataError:
 
 
 def check_budget(bad: Mapping[str, Skipped], seen: int, share: float) -> None:
-    """DataError when of the `seen` samples met so far more than FORGIVEN and more than `share` are bad."""
-    if len(bad) > max(FORGIVEN, share * seen):
+    """DataError when of the `seen` samples met so far more than FORGIVEN are bad, and clearly more than `share`.
+
+    Clearly: by three standard deviations of chance, or else a collection just within the budget would stop early on.
+    """
+    allowed = share * seen
+    if len(bad) > max(FORGIVEN, allowed + 3 * allowed**0.5):
         raise DataError(
             f"{len(bad)} of the first {seen:,} samples cannot be used ({len(bad) / seen:.1%}; data.max_bad allows "
             f"{share:.1%}): {by_kind(bad)}. {summary(bad)}. bad_samples.jsonl names each; mend or remove them, or "
