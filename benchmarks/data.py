@@ -2,11 +2,11 @@
 
     python benchmarks/data.py [--rounds 5] [--count 150] [--part decode|tar|seek|all]
 
-Photos come from benchmarks/photos.py. `decode`: bytes in memory to a training view (random crop 0.4-1.0 to 224, bicubic
-with antialiasing, flip) by PIL + torchvision and by ours, on the same crop boxes. `tar`: the same from tar shards to batches
-of 50, by a webdataset pipeline with either decoder and by our stream; what ours costs beside the decoding is its time less
-that of decoding the same bytes from memory. `seek`: the order of 1e9 samples in 1e5 shards. Reported: medians over
-rounds of CPU time per image, and of ratios within a round.
+Photos come from benchmarks/photos.py. `decode`: bytes in memory to a training view (random crop 0.4-1.0 to 224,
+bicubic with antialiasing, flip) by PIL + torchvision and by ours, on the same crop boxes. `tar`: the same from tar
+shards to batches of 50, by a webdataset pipeline with either decoder and by our stream; what ours costs beside the
+decoding is its time less that of decoding the same bytes from memory. `seek`: the order of 1e9 samples in 1e5 shards.
+Reported: medians over rounds of CPU time per image, and of ratios within a round.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import torchvision.transforms.functional as F
 from PIL import Image
 from torch import Tensor
 
+from nextpatch.data import loader
 from nextpatch.data.config import DataConfig
 from nextpatch.data.decode import decode
 from nextpatch.data.loader import TrainStream
@@ -127,8 +128,8 @@ def bench_tar(photos: dict[str, list[Path]], rounds: int) -> None:
         count = len(source)
         data = [source.read(i) for i in range(count)]
         order = Mixture([Part(source.shard_sizes, np.empty(0, np.int64), source.scattered)], 0)
+        loader.KEEP_BYTES = 0  # as with a large collection: decoded images do not stay in memory
         stream = TrainStream(source, order, CFG, SIZE, 3, 0)
-        stream._images._room = 0  # a large collection's images do not stay in memory
         ways = {
             "webdataset + PIL": lambda: webdataset_pass(shards, by_pil),
             "webdataset + our decoder": lambda: webdataset_pass(shards, by_ours),

@@ -2,9 +2,9 @@
 
     python benchmarks/photos.py OUT [--count 150]        needs Debian's plasma-workspace-wallpapers, or --from FOLDER
 
-Two sets, the same for the same wallpapers. `in_*.jpg` are like ImageNet's: 500 x 375 (or upright) with a sensor's noise,
-quality 88 to 95, some 90 KB. `dfn_*.jpg` are like what img2dataset leaves of web images: the longer side 512, less
-noise, quality 95, some 50 KB. Both 4:2:0 baseline, as most of the web is.
+Two sets, the same for the same wallpapers. `in_*.jpg` are like ImageNet's: 500 x 375 (or upright) with a sensor's
+noise, quality 88 to 95, some 85 KB. `dfn_*.jpg` are like what img2dataset leaves of web images: the longer side 512,
+less noise, quality 95, some 60 KB. Both 4:2:0 baseline, as most of the web is.
 """
 
 from __future__ import annotations
