@@ -145,3 +145,34 @@ def test_ranks_share_a_batch_without_overlap(source, ranks, start):
 def test_a_batch_that_ranks_cannot_share_evenly_is_refused(source):
     with pytest.raises(ValueError, match="8 does not divide among 3 ranks"):
         next(stream(source, 0, 0, 3).batches(0, BATCH))
+
+
+def no_hang(memory, sizes, workers, ranks):
+    """Three steps of every rank, over shards of these sizes; the batches together are those of one rank alone."""
+    source = memory(sum(sizes))
+    order = Mixture([Part(np.array(sizes), NONE, scattered=False)], 1, streams=4, window=1)
+    shown = []
+    for rank in range(ranks):
+        share = TrainStream(source, order, DataConfig(stall_s=20), (4, 4), 1, 1, workers, rank, ranks).batches(0, 4)
+        shown += [pair for b in itertools.islice(share, 3) for pair in zip(b.positions.tolist(), b.keys, strict=True)]
+        share.close()
+    alone = TrainStream(source, order, DataConfig(), (4, 4), 1, 1).batch_at(0, 12)
+    assert sorted(shown) == list(zip(range(12), alone.keys, strict=True))
+
+
+SHARD_SETS = [(1,), (0, 1), (3, 0, 0), (1, 1), (0, 0, 0, 0, 2, 1), (1,) * 17]
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("sizes", SHARD_SETS)
+def test_few_and_empty_shards_hang_nobody(memory, sizes, workers, ranks):
+    no_hang(memory, sizes, workers, ranks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("sizes", SHARD_SETS)
+def test_few_and_empty_shards_hang_nobody_with_more_workers_than_shards(memory, sizes, workers, ranks):
+    no_hang(memory, sizes, workers, ranks)
