@@ -1,0 +1,1 @@
+"""Tar shards as they are: walked without extracting, indexed once, verified when asked."""

@@ -1,0 +1,140 @@
+"""Files become samples as WebDataset groups them; what cannot be grouped is rejected by name."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+
+import pytest
+
+from archives import archive, grouped, header, images, padded
+from nextpatch.data.error import DataError
+from nextpatch.data.tar import samples as samples_module
+from nextpatch.data.tar.samples import divided
+
+
+def label_of(*files: tuple[str, bytes]) -> int:
+    """The label of a sample with these files beside its image."""
+    return grouped(archive([("a.jpg", b"x"), *files]))[0][0].label
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_the_layout_of_img2dataset(kind: int) -> None:
+    files = images(7)
+    whole = archive(files, kind)
+    found, walk = grouped(whole)
+    assert [sample.key for sample in found] == [b"%09d" % i for i in range(7)]
+    assert [whole[sample.offset :][: sample.size] for sample in found] == [data for _, data in files[::3]]
+    assert [sample.label for sample in found] == [0, 1, 2, 3, 4, 0, 1]
+    assert not walk.passed
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.jpg", ("a", "jpg")),
+        ("x/y.z/a.seg.PNG", ("x/y.z/a", "seg.png")),
+        ("./a.jpg", ("./a", "jpg")),
+        ("a", ("", "")),
+        ("x.y/a", ("", "")),
+        ("x/.hidden.jpg", ("", "")),
+        ("x/._a.jpg", ("", "")),
+        ("a.", ("a", "")),
+    ],
+)
+def test_a_key_ends_at_the_first_dot_of_the_last_part(name: str, expected: tuple[str, str]) -> None:
+    assert divided(name.encode()) == tuple(part.encode() for part in expected)
+
+
+def test_keys_and_kinds_are_webdatasets() -> None:
+    """But for hidden files in folders, which it takes for files of a key that is the folder's name."""
+    theirs = pytest.importorskip("webdataset.tariterators")
+    for name in ("a.jpg", "x/y.z/a.seg.PNG", "a.b/c.d.e", "./a.jpg", "a", ".jpg", "a.", "é.webp", "//a.b"):
+        key, kind = theirs.base_plus_ext(name)
+        assert divided(name.encode()) == ((key or "").encode(), (kind or "").lower().encode())
+
+
+@pytest.mark.parametrize("kind", ["jpg", "JPEG", "png", "webp", "bmp", "gif", "tif", "TIFF", "npy"])
+def test_images_by_their_ending(kind: str) -> None:
+    assert len(grouped(archive([(f"a.{kind}", b"x")]))[0]) == 1
+
+
+def test_what_is_no_image_is_counted_and_never_looked_into() -> None:
+    loaded = b"cos\nsystem\n(S'touch owned'\ntR."
+    payloads = [(f"a.{kind}", loaded) for kind in ("pkl", "pyd", "pt", "pth", "npz", "ten", "txt", "pickle")]
+    found, walk = grouped(archive([*payloads, ("b.seg.png", b"x"), (".c.jpg", b"x"), ("d.jpg", b"x")]))
+    assert [sample.key for sample in found] == [b"d"]
+    assert walk.passed == {"key without an image": 2, "file without a key": 1}
+
+
+@pytest.mark.parametrize(
+    ("cls", "expected"), [(b"7", 7), (b" 12\n", 12), (b"0", 0), (b"-1", -1), (b"cat", -1), (b"", -1), (b"9" * 70, -1)]
+)
+def test_a_label_beside_the_image(cls: bytes, expected: int) -> None:
+    assert label_of(("a.cls", cls)) == expected
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"label": 3}, 3),
+        ({"cls": 4}, 4),
+        ({"label": None, "cls": 5}, 5),
+        ({"label": "dog"}, -1),
+        ({"label": True}, -1),
+        ({"label": 2.0}, -1),
+        ({"label": 10**9}, -1),
+        ({"key": "1", "url": "x"}, -1),
+        ([1, 2], -1),
+        (7, -1),
+    ],
+)
+def test_a_label_in_json(document: object, expected: int) -> None:
+    assert label_of(("a.json", json.dumps(document).encode())) == expected
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[" * 900_000, b"\xff\xfe", b'{"label": ' + b"9" * 9000 + b"}", b" " * 2**21]
+)
+def test_no_json_does_harm(text: bytes) -> None:
+    assert label_of(("a.json", text)) == -1
+
+
+def test_cls_goes_before_json_and_labels_before_the_image_count_too() -> None:
+    found, _ = grouped(archive([("a.json", b'{"label": 1}'), ("a.CLS", b"2"), ("a.jpg", b"x")]))
+    assert [sample.label for sample in found] == [2]
+
+
+def test_what_looks_like_a_label_and_is_none_is_counted() -> None:
+    _, walk = grouped(
+        archive([("a.jpg", b"x"), ("a.cls", b"cat"), ("b.jpg", b"x"), ("b.json", b'{"label": 10000000}')])
+    )
+    assert walk.passed == {"label that is no class number": 2}
+
+
+def test_two_images_for_a_key_are_rejected_by_name() -> None:
+    with pytest.raises(DataError, match=r"x\.tar: key 001 has a second image at byte 1024"):
+        grouped(archive([("001.jpg", b"x"), ("001.png", b"y")]))
+    with pytest.raises(DataError, match=r"a second cls"):
+        grouped(archive([("1.cls", b"1"), ("1.jpg", b"y"), ("1.CLS", b"2")]))
+
+
+def test_keys_that_come_back_are_rejected_by_name() -> None:
+    with pytest.raises(DataError, match=r"x\.tar: key a comes back at byte 2048, after others; .*tar --sort=name"):
+        grouped(archive([("a.jpg", b"x"), ("b.jpg", b"y"), ("a.cls", b"1")]))
+    with pytest.raises(DataError, match="key 000000000 comes back"):
+        grouped(archive([*images(300), ("000000000.jpg", b"again")]))
+
+
+def test_an_image_that_is_too_large_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples_module, "MAX_IMAGE", 2**20)
+    found, walk = grouped(archive([("a.jpg", bytes(2**20 + 1)), ("b.jpg", bytes(2**20))]))
+    assert [sample.key for sample in found] == [b"b"]
+    assert walk.passed == {"image of more than 1 MiB": 1}
+
+
+def test_links_to_secrets_are_no_samples() -> None:
+    link = header(b"a.jpg", 0, b"2")
+    found, walk = grouped(link + header(b"b.jpg", 2) + padded(b"ok") + bytes(1024))
+    assert [sample.key for sample in found] == [b"b"]
+    assert walk.passed == {"link": 1}
