@@ -1,0 +1,124 @@
+"""Places: local paths and URLs, with patterns of them. A place is a text; only what is here knows its kinds."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nextpatch.data.error import DataError
+from nextpatch.data.storage.read import retried
+from nextpatch.data.storage.url import filesystem as filesystem
+from nextpatch.data.storage.url import is_remote as is_remote
+from nextpatch.data.storage.url import local_path
+
+MAX_PLACES = 10_000_000
+_BRACE = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+class Entry(NamedTuple):
+    """A file and its size in bytes; None when the server does not say."""
+
+    place: str
+    size: int | None
+
+
+def expand(pattern: str) -> list[Entry]:
+    """The files that a pattern names: `{0..9}`, `{a,b}`, then `*`, `?` and `[...]`; sorted where it is not a list.
+
+    A file that braces name and that is not there is a DataError, and so is a pattern that nothing matches.
+    """
+    found: list[Entry] = []
+    for count, name in enumerate(braced(pattern)):
+        if count >= MAX_PLACES:
+            raise DataError(f"{pattern} names more than {MAX_PLACES:,} files; is it meant so?")
+        found += _matching(name) if re.search(r"[*?\[]", _unscreened(name)) else [_entry(name)]
+    return found
+
+
+def braced(pattern: str) -> Iterator[str]:
+    """The texts that a pattern with braces stands for, in order: ranges keep leading zeros, lists may hold braces."""
+    found = _BRACE.search(pattern)
+    if not found:
+        yield pattern
+        return
+    before, after = pattern[: found.start()], pattern[found.end() :]
+    span = _RANGE.fullmatch(found[1])
+    if span:
+        first, last = int(span[1]), int(span[2])
+        if abs(last - first) >= MAX_PLACES:
+            raise DataError(f"{pattern} names more than {MAX_PLACES:,} files; is it meant so?")
+        numbers = range(first, last + 1) if first <= last else range(first, last - 1, -1)
+        choices: Iterator[str] = (str(number).zfill(len(span[1])) for number in numbers)
+    else:
+        choices = iter(found[1].split(","))
+    for choice in choices:
+        yield from braced(f"{before}{choice}{after}")
+
+
+def _unscreened(name: str) -> str:
+    """Without a URL's query, whose `?` is no pattern."""
+    return name.partition("?")[0] if name.startswith(("http://", "https://")) else name
+
+
+def _entry(place: str) -> Entry:
+    """The file at a place; DataError when there is none."""
+    if is_remote(place):
+        return Entry(place, _remote_size(place))
+    path = local_path(place)
+    try:
+        return Entry(str(path), path.stat().st_size)
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise DataError(f"{path} {reason}; check the name, or leave it out of the pattern") from None
+
+
+def _remote_size(place: str) -> int | None:
+    fs, path = filesystem(place)
+    try:
+        size = retried(place, lambda: fs.info(path)).get("size")
+    except FileNotFoundError:
+        raise DataError(f"{place} does not exist; check the name, or leave it out of the pattern") from None
+    return None if size is None else int(size)
+
+
+def _matching(pattern: str) -> list[Entry]:
+    """The files that a pattern of one file system matches, sorted."""
+    if not is_remote(pattern):
+        paths = sorted(map(Path, glob.glob(str(local_path(pattern)), recursive=True)))  # noqa: PTH207 (it may be absolute)
+        found = [Entry(str(path), path.stat().st_size) for path in paths if path.is_file()]
+    else:
+            fs, path = filesystem(pattern)
+        infos = retried(pattern, lambda: fs.glob(path, detail=True))
+        found = [_listed(fs, info) for _, info in sorted(infos.items()) if info["type"] == "file"]
+    if not found:
+        raise DataError(f"nothing matches {pattern}; check it, and quote it so that the shell leaves it alone")
+    return found
+
+
+def listing(folder: str) -> list[Entry]:
+    """All files below a folder or prefix, recursively, sorted by place; DataError when there are none."""
+    if not is_remote(folder):
+        return _matching(f"{glob.escape(str(local_path(folder)))}/**")
+    fs, path = filesystem(folder)
+    infos = retried(folder, lambda: fs.find(path, detail=True))
+    found = [_listed(fs, info) for _, info in sorted(infos.items()) if info["type"] == "file"]
+    if not found:
+        raise DataError(f"{folder} does not exist or holds no files; check the name and who may list it")
+    return found
+
+
+def exists(place: str) -> bool:
+    """Whether there is a file at a place."""
+    if not is_remote(place):
+        return local_path(place).exists()
+    fs, path = filesystem(place)
+    return bool(retried(place, lambda: fs.exists(path)))
+
+
+def _listed(fs: Any, info: dict[str, Any]) -> Entry:
+    size = info.get("size")
+    return Entry(fs.unstrip_protocol(info["name"]), None if size is None else int(size))

@@ -1,0 +1,111 @@
+"""Shards brought near ahead of their use, by a process of its own that dies with its parent and may fail harmlessly."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import IO, Protocol
+
+log = logging.getLogger(__name__)
+THREADS = 4
+_CHILD = "from nextpatch.data.storage.prefetch import serve; serve()"
+
+
+class Near(Protocol):
+    """What can bring a shard near."""
+
+    def prefetch(self, shard: int) -> None: ...
+
+
+class Prefetcher:
+    """Brings near the shards that `plan(position)` names, soonest first, while the run's position advances.
+
+    Source and plan are sent to the process once. Without it, or where it fails, readers fetch what they need
+    themselves; so nothing here raises.
+    """
+
+    def __init__(self, source: Near, plan: Callable[[int], list[int]]) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", _CHILD], stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+        threading.Thread(target=_log_lines, args=(self._child.stderr,), daemon=True).start()
+        self._send(pickle.dumps((source, plan)))
+
+    def advance(self, position: int) -> None:
+        """Tell how far the run is; cheap."""
+        self._send(b"%d\n" % position)
+
+    def close(self) -> None:
+        """End the process, whatever it is fetching."""
+        self._child.kill()
+        self._child.wait()
+        if self._child.stdin:
+            self._child.stdin = None
+
+    def __enter__(self) -> Prefetcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, data: bytes) -> None:
+        try:
+            assert self._child.stdin
+            self._child.stdin.write(data)
+            self._child.stdin.flush()
+        except (OSError, ValueError):
+            """It is gone; shards are fetched when they are needed."""
+
+
+def serve() -> None:
+    """What the process does: read source and plan, then positions, until the other end is closed."""
+    source, plan = pickle.load(sys.stdin.buffer)  # written by our own parent, never a file
+    state = _State(source, plan)
+    for line in sys.stdin.buffer:
+        state.at(int(line))
+    state.stop()
+
+
+class _State:
+    """Which shards were asked for, and which are on their way."""
+
+    def __init__(self, source: Near, plan: Callable[[int], list[int]]) -> None:
+        self._source, self._plan = source, plan
+        self._pool = ThreadPoolExecutor(THREADS)
+        self._planned: list[int] = []
+        self._fetches: dict[int, Future[None]] = {}
+
+    def at(self, position: int) -> None:
+        """Ask for what the position needs; what is no longer needed and has not begun is left."""
+        planned = self._plan(position)
+        if planned == self._planned:
+            return
+        self._planned = planned
+        for shard in self._fetches.keys() - set(planned):
+            self._fetches.pop(shard).cancel()
+        for shard in planned:
+            if shard not in self._fetches:
+                self._fetches[shard] = self._pool.submit(self._fetch, shard)
+
+    def _fetch(self, shard: int) -> None:
+        try:
+            self._source.prefetch(shard)
+        except Exception as error:  # the reader will meet it again, and say so
+            print(f"shard {shard} was not fetched ahead: {error}", file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        """Leave at once."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _log_lines(stream: IO[bytes] | None) -> None:
+    for line in stream or ():
+        log.warning("%s", line.decode("utf-8", "replace").rstrip())

@@ -1,0 +1,141 @@
+"""Bytes of a place, in spite of what networks do: retried with patience, and never fewer than asked for."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeVar, cast
+
+from nextpatch.data.error import DataError
+from nextpatch.data.storage.url import filesystem, is_remote, local_path
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+ATTEMPTS = 8
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+CHUNK = 16 * 2**20
+_VERSION_KEYS = ("ETag", "etag", "LastModified", "last_modified", "updated", "generation", "mtime", "size")
+
+
+def patience_s() -> float:
+    """Seconds without a success after which reading is given up: $NEXTPATCH_TIMEOUT, or 300."""
+    return float(os.environ.get("NEXTPATCH_TIMEOUT") or 300)
+
+
+def retried(place: str, action: Callable[[], T]) -> T:
+    """What `action` returns, tried again after what may pass, with growing pauses.
+
+    FileNotFoundError at once for what is not there; OSError, naming the place, how often it was tried and the last
+    reason, when it is refused, or when ATTEMPTS or the patience are used up.
+    """
+    start, pause_s = time.monotonic(), FIRST_PAUSE_S
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return action()
+        except (FileNotFoundError, DataError):
+            raise
+        except Exception as error:  # every library below has errors of its own
+            waited_s = time.monotonic() - start
+            if _is_final(error) or attempt == ATTEMPTS or waited_s > patience_s():
+                times = "once" if attempt == 1 else f"{attempt} times in {waited_s:.0f} s"
+                raise OSError(f"{place} cannot be read: {_said(error)} (tried {times})") from error
+            log.info("%s: %s; trying again", place, _said(error))
+            time.sleep(pause_s * random.uniform(0.5, 1))
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+    raise AssertionError("unreachable")
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether trying again cannot help: not allowed, or a request that the server does not understand."""
+    status = getattr(error, "status", None)
+    final = isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429)
+    return final or isinstance(error, (PermissionError, NotImplementedError, ImportError))
+
+
+def _said(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def read_range(place: str, start: int, length: int) -> bytes:
+    """Exactly `length` bytes from byte `start` on; OSError when they cannot be had."""
+    if not is_remote(place):
+        with local_path(place).open("rb") as file:
+            file.seek(start)
+            data = file.read(length)
+        if len(data) != length:
+            raise OSError(f"{place} ends before byte {start + length:,}")
+        return data
+    if length == 0:
+        return b""
+    fs, path = filesystem(place)
+    return retried(place, lambda: _exactly(length, fs.cat_file(path, start=start, end=start + length)))
+
+
+def _exactly(length: int, data: bytes) -> bytes:
+    if len(data) != length:
+        raise OSError(f"{len(data):,} bytes came where {length:,} were asked for")
+    return data
+
+
+def read_all(place: str, limit: int = 2**30) -> bytes:
+    """A whole file of at most `limit` bytes."""
+    if not is_remote(place):
+        size = local_path(place).stat().st_size
+    else:
+        fs, path = filesystem(place)
+        size = retried(place, lambda: fs.info(path)).get("size")
+        if size is None:
+            return retried(place, lambda: cast(bytes, fs.cat_file(path)))
+    if size > limit:
+        raise OSError(f"{place} has {size:,} bytes, more than the {limit:,} that it may have")
+    return read_range(place, 0, size)
+
+
+def version_of(place: str) -> dict[str, Any]:
+    """What tells one state of a remote file from another, as far as its server says: size, ETag, time."""
+    fs, path = filesystem(place)
+    info = retried(place, lambda: fs.info(path))
+    return {key: str(info[key]) for key in _VERSION_KEYS if info.get(key) is not None}
+
+
+def open_stream(place: str) -> BinaryIO:
+    """The file from its first byte on, to be read in order."""
+    if not is_remote(place):
+        return local_path(place).open("rb")
+    return cast(BinaryIO, io.BufferedReader(_Remote(place), CHUNK))
+
+
+class _Remote(io.RawIOBase):
+    """A remote file in order: a range request for each chunk, so that a lost connection costs one chunk.
+
+    OSError when the file is not the same at the end as it was at the beginning.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._version = version_of(place)
+        self._size = int(self._version["size"]) if "size" in self._version else None
+        self._at = 0
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer, except at the end."""
+        if self._size is None:  # a server that does not say how long the file is gives it as a whole
+            self._rest, self._size = read_all(self._place), 0
+        if self._rest:
+            taken, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+        else:
+            taken = read_range(self._place, self._at, min(len(buffer), self._size - self._at)) if self._size else b""
+        buffer[: len(taken)] = taken
+        self._at += len(taken)
+        if not taken and version_of(self._place) != self._version:
+            raise OSError(f"{self._place} changed while it was read; read it again")
+        return len(taken)

@@ -1,0 +1,57 @@
+"""URLs and local paths: which is which, and fsspec's file system for a URL."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from nextpatch.data.error import DataError
+
+EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs", "http": "http", "https": "http", "hf": "hub"}
+REMOTE = frozenset({*EXTRAS, "memory"})
+STALL_S = 60.0  # a connection that gives nothing for so long is dropped
+
+
+def is_remote(place: str) -> bool:
+    """Whether a place is a URL of another machine; DataError for a kind that we do not read."""
+    found = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://", place)
+    if not found:
+        if place.startswith("pipe:"):
+            raise DataError(f"{place}: programs are not run to get data; give a file or a URL")
+        return False
+    scheme = found[1].lower()
+    if scheme not in REMOTE and scheme != "file":
+        raise DataError(f"{place}: '{scheme}' is not a place that can be read; there are {', '.join(sorted(REMOTE))}")
+    return scheme != "file"
+
+
+def local_path(place: str) -> Path:
+    """The path of a local place: home folder and file:// understood."""
+    return Path(place.removeprefix("file://")).expanduser()
+
+
+def filesystem(place: str) -> tuple[Any, str]:
+    """(fsspec's file system, the path in it) of a remote place; DataError when what it needs is not installed."""
+    import fsspec
+
+    scheme = place.partition("://")[0].lower()
+    try:
+        fs, path = fsspec.core.url_to_fs(place, **_options(scheme))
+    except ImportError as error:
+        extra = EXTRAS.get(scheme, scheme)
+        raise DataError(f"{place} needs more: pip install 'nextpatch[{extra}]' ({error})") from None
+    return fs, path
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    """Time limits; and no memory of listings, which go stale."""
+    if scheme in ("http", "https"):
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=STALL_S)
+        return {"use_listings_cache": False, "client_kwargs": {"timeout": timeout}}
+    if scheme == "s3":
+        limits = {"connect_timeout": 30, "read_timeout": STALL_S, "retries": {"max_attempts": 1}}
+        return {"use_listings_cache": False, "config_kwargs": limits}
+    return {}
