@@ -15,7 +15,6 @@ from nextpatch.data.storage.url import is_remote as is_remote
 from nextpatch.data.storage.url import local_path
 
 MAX_PLACES = 10_000_000
-_BRACE = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
@@ -41,22 +40,39 @@ def expand(pattern: str) -> list[Entry]:
 
 def braced(pattern: str) -> Iterator[str]:
     """The texts that a pattern with braces stands for, in order: ranges keep leading zeros, lists may hold braces."""
-    found = _BRACE.search(pattern)
-    if not found:
+    start = pattern.find("{")
+    parts, end = _alternatives(pattern, start) if start >= 0 else ([], -1)
+    if not parts:
         yield pattern
         return
-    before, after = pattern[: found.start()], pattern[found.end() :]
-    span = _RANGE.fullmatch(found[1])
-    if span:
-        first, last = int(span[1]), int(span[2])
-        if abs(last - first) >= MAX_PLACES:
-            raise DataError(f"{pattern} names more than {MAX_PLACES:,} files; is it meant so?")
-        numbers = range(first, last + 1) if first <= last else range(first, last - 1, -1)
-        choices: Iterator[str] = (str(number).zfill(len(span[1])) for number in numbers)
-    else:
-        choices = iter(found[1].split(","))
+    before, after = pattern[:start], pattern[end + 1 :]
+    span = _RANGE.fullmatch(parts[0]) if len(parts) == 1 else None
+    choices = _numbers(span[1], span[2], pattern) if span else (text for part in parts for text in braced(part))
     for choice in choices:
-        yield from braced(f"{before}{choice}{after}")
+        for rest in braced(after):
+            yield f"{before}{choice}{rest}"
+
+
+def _alternatives(pattern: str, start: int) -> tuple[list[str], int]:
+    """What stands between the commas of the brace that opens at `start`, and where it closes; nothing if it does not."""
+    depth, parts, begin = 0, [], start + 1
+    for at in range(start, len(pattern)):
+        char = pattern[at]
+        depth += (char == "{") - (char == "}")
+        if depth == 0 or (depth == 1 and char == ","):
+            parts.append(pattern[begin:at])
+            begin = at + 1
+        if depth == 0:
+            return parts, at
+    return [], -1
+
+
+def _numbers(first: str, last: str, pattern: str) -> Iterator[str]:
+    low, high = int(first), int(last)
+    if abs(high - low) >= MAX_PLACES:
+        raise DataError(f"{pattern} names more than {MAX_PLACES:,} files; is it meant so?")
+    numbers = range(low, high + 1) if low <= high else range(low, high - 1, -1)
+    return (str(number).zfill(len(first)) for number in numbers)
 
 
 def _unscreened(name: str) -> str:
@@ -88,10 +104,10 @@ def _remote_size(place: str) -> int | None:
 def _matching(pattern: str) -> list[Entry]:
     """The files that a pattern of one file system matches, sorted."""
     if not is_remote(pattern):
-        paths = sorted(map(Path, glob.glob(str(local_path(pattern)), recursive=True)))  # noqa: PTH207 (it may be absolute)
+        paths = sorted(map(Path, glob.glob(str(local_path(pattern)), recursive=True)))  # noqa: PTH207
         found = [Entry(str(path), path.stat().st_size) for path in paths if path.is_file()]
     else:
-            fs, path = filesystem(pattern)
+        fs, path = filesystem(pattern)
         infos = retried(pattern, lambda: fs.glob(path, detail=True))
         found = [_listed(fs, info) for _, info in sorted(infos.items()) if info["type"] == "file"]
     if not found:
