@@ -114,7 +114,7 @@ class ShardIndex:
             self.shard = Shard(**json.loads(facts))
         except (struct.error, TypeError, ValueError) as error:
             raise IndexDamagedError(f"{path} is damaged ({error})") from None
-        self._path, self._table = path, _FRONT.size + length
+        self.path, self._table = path, _FRONT.size + length
         self._samples, self._total = int(samples), int(total)
 
     def __del__(self) -> None:
@@ -159,7 +159,7 @@ class ShardIndex:
         found = os.pread(self._file, end - start, start) if 0 < start < end <= self._total else b""
         body = found[_CRC.size :]
         if not body or found[: _CRC.size] != _CRC.pack(_checksum(block, body)):
-            raise IndexDamagedError(f"{self._path} is damaged in block {block}")
+            raise IndexDamagedError(f"{self.path} is damaged in block {block}")
         return body
 
 

@@ -78,8 +78,6 @@ class Manifest:
 
 def joined(manifests: Sequence[Manifest]) -> Manifest:
     """One manifest of all shards that several name, by name; what the first says of a shard holds."""
-    if len(manifests) == 1:
-        return manifests[0]
     shards = {shard.name: shard for one in reversed(manifests) for shard in map(one.shard, range(len(one)))}
     classes = next((one.classes for one in manifests if one.classes), ())
     return Manifest.of([shards[name] for name in sorted(shards)], classes)

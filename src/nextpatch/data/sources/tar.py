@@ -1,0 +1,151 @@
+"""Tar shards in WebDataset's layout, as they are: any sample by number, through a side index per shard."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import logging
+import os
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from nextpatch.data.error import DataError
+from nextpatch.data.storage.cache import Cache, default_cache
+from nextpatch.data.storage.place import Entry, is_remote
+from nextpatch.data.storage.read import read_range
+from nextpatch.data.tar.build import index_one
+from nextpatch.data.tar.index import IndexDamagedError, Record, ShardIndex
+from nextpatch.data.tar.opening import open_manifest
+from nextpatch.data.tar.samples import MAX_IMAGE, shown
+from nextpatch.data.tar.shelf import Shelf
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+_OPEN = 128  # shards and indexes kept open, in each process
+
+
+class TarSource:
+    """The images of tar shards, in the order of the archives; the archives are neither changed nor extracted.
+
+    Opening makes the indexes and the manifest that are missing (one pass over each such shard), and compares what is
+    there with what is known: DataError for a shard that is missing or has another size. Remote shards are brought near
+    as a whole, into the cache; with `ranged` set, single samples of those that are not near are asked for instead,
+    which suits a few samples of many shards. Class names come from the manifest, or are the numbers.
+    """
+
+    def __init__(self, entries: Sequence[Entry], cache: Cache | None = None) -> None:
+        if not entries:
+            raise DataError("no tar shards given; name at least one .tar file")
+        self._shelf = Shelf(entries)
+        self._entries = tuple(entries)
+        self._manifest = open_manifest(self._shelf, entries)
+        self.name = entries[0].place if len(entries) == 1 else self._shelf.common.rstrip("/")
+        self.ranged = False
+        self.digest = self._manifest.digest
+        self.shard_sizes = self._manifest.samples
+        self._ends: list[int] = np.cumsum(self.shard_sizes).tolist()
+        if not self._ends[-1]:
+            raise DataError(f"{self.name} holds no images; a sample is KEY.jpg (png, webp ...), where KEY has no dot")
+        self.scattered = not any(is_remote(entry.place) for entry in entries)
+        labels = int(self._manifest.labels.max())
+        names = self._manifest.classes
+        self.classes = names if len(names) >= labels else tuple(map(str, range(labels)))
+        self._cache = cache
+        self._open: OrderedDict[int, _Open] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process needs: everything but the files that are open."""
+        return self.__dict__ | {"_open": OrderedDict()}
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def read(self, index: int) -> bytes:
+        """The image's bytes, as they were when the shard was indexed; OSError when they cannot be read, or differ."""
+        shard, within = self._locate(index)
+        record = self._asked(shard, lambda found: found.record(within))
+        data = self._bytes(shard, record) if record.size <= MAX_IMAGE else b""
+        if len(data) != record.size or zlib.crc32(data) != record.crc32:
+            raise OSError("differs from the index: the shard was damaged or changed since it was indexed")
+        return data
+
+    def key(self, index: int) -> str:
+        """The shard, and the sample's key in it."""
+        shard, within = self._locate(index)
+        return f"{self._entries[shard].place}#{shown(self._asked(shard, lambda found: found.key(within)))}"
+
+    def label(self, index: int) -> int | None:
+        """The integer beside the image; None without one."""
+        if not self.classes:
+            return None
+        shard, within = self._locate(index)
+        label = self._asked(shard, lambda found: found.record(within)).label
+        return label if 0 <= label < len(self.classes) else None
+
+    def prefetch(self, shard: int) -> None:
+        """Bring a remote shard into the cache."""
+        entry = self._entries[shard]
+        if is_remote(entry.place):
+            self._near().local(entry.place, self._size(shard))
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        """(shard, sample within it)."""
+        shard = bisect.bisect_right(self._ends, index)
+        return shard, index - (self._ends[shard - 1] if shard else 0)
+
+    def _size(self, shard: int) -> int:
+        return int(self._manifest.bytes[shard])
+
+    def _asked(self, shard: int, ask: Callable[[ShardIndex], T]) -> T:
+        """What a shard's index says; a damaged one is made again from the shard."""
+        try:
+            return ask(self._opened(shard).index)
+        except IndexDamagedError as error:
+            log.warning("%s; it is made again", error)
+            del self._open[shard]
+            self._shelf.drop(self._shelf.names[shard])
+            return ask(self._opened(shard).index)
+
+    def _opened(self, shard: int) -> _Open:
+        """The shard's files, open; those not used for long are closed."""
+        if shard not in self._open:
+            name = self._shelf.names[shard]
+            index = index_one(self._shelf, self._entries[shard], name, self._manifest.shard(shard))
+            self._open[shard] = _Open(index)
+            if len(self._open) > _OPEN:
+                self._open.popitem(last=False)
+        self._open.move_to_end(shard)
+        return self._open[shard]
+
+    def _bytes(self, shard: int, record: Record) -> bytes:
+        """What now lies where a sample should; possibly less."""
+        opened, place = self._opened(shard), self._entries[shard].place
+        if opened.file < 0 and is_remote(place) and self.ranged and not self._near().holds(place):
+            return read_range(place, record.offset, record.size)
+        if opened.file < 0:
+            path = self._near().local(place, self._size(shard)) if is_remote(place) else place
+            opened.file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        found: bytes = os.pread(opened.file, record.size, record.offset)
+        return found
+
+    def _near(self) -> Cache:
+        if self._cache is None:
+            self._cache = default_cache()
+        return self._cache
+
+
+class _Open:
+    """A shard's index and, once a sample was read, the shard itself. Safe to share with forked processes: see there."""
+
+    def __init__(self, index: ShardIndex) -> None:
+        self.index = index
+        self.file = -1
+
+    def __del__(self) -> None:
+        if self.file >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self.file)

@@ -1,0 +1,74 @@
+"""Open a set of tar shards: compare what is there with what is known, and index what is not known yet."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from nextpatch.data.error import DataError
+from nextpatch.data.storage.place import Entry, is_remote, listing
+from nextpatch.data.tar.build import index_shards, refuse_changed
+from nextpatch.data.tar.manifest import Manifest
+from nextpatch.data.tar.shelf import Shelf
+
+log = logging.getLogger(__name__)
+_REPORT_S = 10
+
+
+def open_manifest(shelf: Shelf, entries: Sequence[Entry]) -> Manifest:
+    """What is known of the shards, in their order; those that nothing is known of are indexed first.
+
+    DataError when a shard that the manifest names is missing, or has another size than it says. Shards that were
+    damaged already when they were indexed are named in the log.
+    """
+    known = shelf.known()
+    if known:
+        _refuse_missing(shelf, known)
+        refuse_changed(shelf, known, entries)
+    if known is None or not set(shelf.names).issubset(known.names):
+        log.info("indexing the shards of %s, once", shelf.common)
+        known = index_shards(entries, shelf.home, progress=_Reported())
+    found = known.picked(shelf.names)
+    if found.damage:
+        number, text = next(iter(found.damage.items()))
+        log.warning(
+            "%d of %d shards were damaged when they were indexed; their whole samples are used (%d of %s%s: %s)",
+            len(found.damage),
+            len(found),
+            found.samples[number],
+            shelf.common,
+            found.names[number],
+            text,
+        )
+    return found
+
+
+def _refuse_missing(shelf: Shelf, known: Manifest) -> None:
+    """DataError when a shard of the manifest is neither given nor there."""
+    besides = set(known.names).difference(shelf.names)
+    if not besides:
+        return
+    if is_remote(shelf.common):
+        missing = besides.difference(entry.place.removeprefix(shelf.common) for entry in listing(shelf.common))
+    else:
+        missing = {name for name in besides if not Path(shelf.common, name).exists()}
+    if missing:
+        raise DataError(
+            f"{shelf.common}{min(missing)} is missing: the manifest names it"
+            + (f", and {len(missing) - 1} more" if len(missing) > 1 else "")
+            + "; fetch it again, or go on with what is there by `nextpatch data index`"
+        )
+
+
+class _Reported:
+    """Progress in the log, now and then."""
+
+    def __init__(self) -> None:
+        self._said_s = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self._said_s > _REPORT_S:
+            self._said_s = time.monotonic()
+            log.info("indexed %d of %d shards", done, total)

@@ -1,0 +1,103 @@
+"""Read tar shards again, wholly, and compare them with their manifest and their indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from nextpatch.data.storage.place import Entry, exists
+from nextpatch.data.storage.read import open_stream
+from nextpatch.data.tar.build import Progress
+from nextpatch.data.tar.index import IndexDamagedError, Shard, ShardIndex
+from nextpatch.data.tar.manifest import Manifest
+from nextpatch.data.tar.pool import in_processes, usable_cores
+from nextpatch.data.tar.samples import shown
+from nextpatch.data.tar.shelf import Shelf
+from nextpatch.data.tar.tape import Tape
+
+
+class Problem(NamedTuple):
+    """What is wrong with a shard, in words, and the keys of the samples that it costs."""
+
+    place: str
+    what: str
+    keys: tuple[str, ...] = ()
+
+
+class _Job(NamedTuple):
+    place: str
+    expected: Shard
+    index_path: Path | None
+
+
+def verify(
+    entries: Sequence[Entry], progress: Progress | None = None, workers: int = 0, folder: Path | str | None = None
+) -> list[Problem]:
+    """Every shard that is not, byte for byte, what it was when it was indexed; those missing and those unknown too.
+
+    `folder` and `workers` as for `index_shards`. Nothing is changed. An empty list means that every byte was read and
+    is as it was; shards that were damaged even then are listed, with what was found then.
+    """
+    shelf = Shelf(entries, Path(folder) if folder else None)
+    known = shelf.known() or Manifest.of([])
+    rows = {name: number for number, name in enumerate(known.names)}
+    given = dict(zip(shelf.names, entries, strict=True))
+    problems = [Problem(given[name].place, "is not in the manifest") for name in shelf.names if name not in rows]
+    gone = [name for name in known.names if name not in given and not exists(shelf.common + name)]
+    problems += [Problem(shelf.common + name, "is missing") for name in gone]
+    jobs = [_Job(given[name].place, known.shard(rows[name]), _index_of(shelf, name)) for name in given if name in rows]
+    for done, (number, result) in enumerate(in_processes(_compared, jobs, workers or usable_cores()), 1):
+        if isinstance(result, Exception):
+            problems.append(Problem(jobs[number].place, f"cannot be read: {result}"))
+        else:
+            problems += result
+        if progress:
+            progress(done, len(jobs))
+    return sorted(problems)
+
+
+def _index_of(shelf: Shelf, name: str) -> Path | None:
+    """The index file that would be used."""
+    found = shelf.index(name)
+    return found.path if found else None
+
+
+def _compared(job: _Job) -> list[Problem]:
+    """What one pass over a shard shows."""
+    index, problems = _opened(job)
+    damaged: list[str] = []
+    with open_stream(job.place) as stream:
+        tape = Tape(stream, None)
+        for number, record in enumerate(index.records().tolist() if index else ()):
+            offset, size, crc32, _ = record
+            tape.skip(max(0, offset - tape.position))
+            found = tape.skip(size)
+            if index and (found.size, found.crc32) != (size, crc32):
+                damaged.append(shown(index.key(number)))
+        sha256 = tape.finish()
+    expected = job.expected
+    if tape.position != expected.bytes:
+        what = f"has {tape.position} bytes where the manifest says {expected.bytes}"
+    elif sha256 != expected.sha256:
+        what = "differs from what was indexed" + ("" if damaged else ", outside of its images")
+    else:
+        what = f"was damaged when it was indexed: {expected.damage}" if expected.damage else ""
+    return problems + ([Problem(job.place, what, tuple(damaged))] if what else [])
+
+
+def _opened(job: _Job) -> tuple[ShardIndex | None, list[Problem]]:
+    """The shard's index, or what is wrong with it."""
+    if job.index_path is None:
+        return None, [Problem(job.place, "has no index, or a damaged one; it is made again when it is needed")]
+    try:
+        index = ShardIndex(job.index_path)
+        index.records()
+    except (IndexDamagedError, FileNotFoundError) as error:
+        return None, [Problem(job.place, f"has a damaged index ({error}); it is made again when it is needed")]
+    same = (index.shard.bytes, index.shard.sha256, len(index)) == (
+        job.expected.bytes,
+        job.expected.sha256,
+        job.expected.samples,
+    )
+    return (index, []) if same else (None, [Problem(job.place, "has an index that does not fit the manifest")])
