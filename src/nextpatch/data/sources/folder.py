@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int64
 
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.source import digest_of
@@ -32,11 +33,7 @@ class FolderSource:
         self.digest = digest_of(self._files)
         self.shard_sizes = np.array([len(self._files)])
         self.scattered = True
-        tops = [file.split("/", 1)[0] if "/" in file else "" for file in self._files]
-        folders = sorted(set(tops))
-        self.classes = tuple(folders) if len(folders) > 1 and "" not in folders else ()
-        number = {name: i for i, name in enumerate(self.classes)}
-        self._labels = [number[top] for top in tops] if self.classes else None
+        self.classes, self._labels = classes_by_folder(self._files)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -51,10 +48,20 @@ class FolderSource:
 
     def label(self, index: int) -> int | None:
         """The number of its first-level folder."""
-        return self._labels[index] if self._labels else None
+        return int(self._labels[index]) if self.classes else None
 
     def prefetch(self, shard: int) -> None:
         """Nothing to do: the files are here."""
+
+
+def classes_by_folder(files: Sequence[str]) -> tuple[tuple[str, ...], Int64[np.ndarray, " files"]]:
+    """(names of the first-level folders, the number of each file's); no names unless all files lie in two or more."""
+    tops = [file.split("/", 1)[0] if "/" in file else "" for file in files]
+    folders = sorted(set(tops))
+    if len(folders) < 2 or "" in folders:
+        return (), np.zeros(len(files), np.int64)
+    number = {name: i for i, name in enumerate(folders)}
+    return tuple(folders), np.array([number[top] for top in tops], np.int64)
 
 
 def _images_below(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int64
+from jaxtyping import Int32
 
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.source import digest_of
+from nextpatch.data.storage.cache import default_cache
+from nextpatch.data.storage.url import filesystem, is_remote
 
 CACHE_BYTES = 128 * 2**20
 _MAX_CLASSES = 1_000_000
@@ -35,12 +37,13 @@ class ParquetSource:
     Images are the column `image`, or else the only column that holds bytes (plain, or a struct with a field `bytes`).
     Labels are the column `label`, integers or names; class names come from the Hub's metadata, from the names that
     occur, or are the numbers. Recently used row groups stay in memory, up to `CACHE_BYTES`: small files wholly, so
-    random access to files with large row groups reads much more than it shows.
+    random access to files with large row groups reads much more than it shows. Of remote files the footers and labels
+    are read where they are, and the rows from a copy in the cache.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.name = str(files[0] if len(files) == 1 else files[0].parent)
+    def __init__(self, files: Sequence[str | Path]) -> None:
         self._files = [str(file) for file in files]
+        self.name = self._files[0] if len(files) == 1 else self._files[0].rpartition("/")[0]
         metadata = [_metadata(file) for file in self._files]
         schemas = [entry.schema.to_arrow_schema() for entry in metadata]
         self._columns = [_image_column(schema, file) for schema, file in zip(schemas, self._files, strict=True)]
@@ -48,9 +51,10 @@ class ParquetSource:
         self._ends = np.cumsum([group.rows for group in self._groups]).tolist()
         if not self._ends or not self._ends[-1]:
             raise DataError(f"{self.name} has no rows; give files that hold images")
-        self.shard_sizes = np.array([group.rows for group in self._groups if group.rows])
+        self._shards = [group for group in self._groups if group.rows]
+        self.shard_sizes = np.array([group.rows for group in self._shards])
         sizes = [entry.row_group(i).total_byte_size for entry in metadata for i in range(entry.num_row_groups)]
-        self.scattered = sum(sizes) <= CACHE_BYTES
+        self.scattered = sum(sizes) <= CACHE_BYTES and not any(map(is_remote, self._files))
         self.digest = digest_of(f"{Path(self._files[g.file]).name} {g.number} {g.rows}" for g in self._groups)
         self._labels, self.classes = self._read_labels(schemas)
         self._kept: OrderedDict[int, Any] = OrderedDict()
@@ -82,7 +86,8 @@ class ParquetSource:
         return int(self._labels[index])
 
     def prefetch(self, shard: int) -> None:
-        """Nothing to do: the files are here."""
+        """Bring the file of a row group into the cache, when it is remote."""
+        default_cache().local(self._files[self._shards[shard].file])
 
     def _locate(self, index: int) -> tuple[int, int]:
         """(row group, row within it)."""
@@ -93,13 +98,14 @@ class ParquetSource:
         """The image column of a row group, from memory when it was used lately."""
         if number not in self._kept:
             group = self._groups[number]
-            self._kept[number] = _read(self._files[group.file], self._columns[group.file], [group.number])
+            near = str(default_cache().local(self._files[group.file]))
+            self._kept[number] = _read(near, self._columns[group.file], [group.number])
             while len(self._kept) > 1 and sum(column.nbytes for column in self._kept.values()) > CACHE_BYTES:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(number)
         return self._kept[number]
 
-    def _read_labels(self, schemas: list[Any]) -> tuple[Int64[np.ndarray, " rows"] | None, tuple[str, ...]]:
+    def _read_labels(self, schemas: list[Any]) -> tuple[Int32[np.ndarray, " rows"] | None, tuple[str, ...]]:
         """The class of every row and the names of the classes; none unless every file has a column `label` in use."""
         if not all("label" in schema.names for schema in schemas):
             return None, ()
@@ -110,15 +116,25 @@ class ParquetSource:
         if kinds == {"name"}:
             names = sorted(column.unique().drop_null().to_pylist())
             column = pa.compute.index_in(column, pa.array(names, column.type))
-        labels = column.fill_null(_NO_LABEL).to_numpy().astype(np.int64)
+        labels = column.fill_null(_NO_LABEL).to_numpy()
         if labels.max() < 0:  # a test split published without its labels
             return None, ()
-        return labels, tuple(names) if kinds == {"name"} else _class_names(schemas[0], int(labels.max()) + 1, self.name)
+        classes = tuple(names) if kinds == {"name"} else _class_names(schemas[0], int(labels.max()) + 1, self.name)
+        return labels.astype(np.int32), classes
+
+
+def _opened(file: str) -> Any:
+    """The file, to be read at any place; of a remote one only what is asked for travels."""
+    if not is_remote(file):
+        return Path(file).open("rb")
+    fs, path = filesystem(file)
+    return fs.open(path, "rb")
 
 
 def _metadata(file: str) -> Any:
     try:
-        return pq.read_metadata(file)
+        with _opened(file) as opened:
+            return pq.read_metadata(opened)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
@@ -156,7 +172,7 @@ def _row_groups(file: int, metadata: Any) -> list[_RowGroup]:
 def _read(file: str, column: str, groups: list[int] | None = None) -> Any:
     """One column of the row groups (all by default) as one array, without threads: they do not survive a fork."""
     try:
-        with pq.ParquetFile(file) as opened:
+        with _opened(file) as stream, pq.ParquetFile(stream) as opened:
             wanted = range(opened.metadata.num_row_groups) if groups is None else groups
             return opened.read_row_groups(wanted, columns=[column], use_threads=False)[column].combine_chunks()
     except pa.ArrowException as error:

@@ -54,10 +54,9 @@ def braced(pattern: str) -> Iterator[str]:
 
 
 def _alternatives(pattern: str, start: int) -> tuple[list[str], int]:
-    """What stands between the commas of the brace that opens at `start`, and where it closes; nothing if it does not."""
+    """What stands between the commas of the brace that opens at `start`, and where it closes; nothing if nowhere."""
     depth, parts, begin = 0, [], start + 1
-    for at in range(start, len(pattern)):
-        char = pattern[at]
+    for at, char in enumerate(pattern[start:], start):
         depth += (char == "{") - (char == "}")
         if depth == 0 or (depth == 1 and char == ","):
             parts.append(pattern[begin:at])
