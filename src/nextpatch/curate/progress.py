@@ -1,0 +1,85 @@
+"""How far a long pass over images has come: a live bar on a terminal, a line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+_PLAIN_EVERY_S = 10.0
+
+
+class Meter:
+    """Things done of `total`, things per second of this session, and the time that the rest takes.
+
+    Called with (done, total) it moves to there, so it can be handed to whoever reports so. What was done before this
+    session, as `done` at the start, does not count for the speed.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int,
+        unit: str = "images",
+        done: int = 0,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._what, self._total, self._unit, self._clock = what, total, unit, clock
+        self._first = self._done = done
+        self._started_s, self._printed_s = clock(), clock()
+        self._console = console or Console(stderr=True)
+        columns = (
+            TextColumn("{task.description} {task.completed:,}/{task.total:,}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[line]}"),
+        )
+        self._progress = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
+        self._task: TaskID = self._progress.add_task(what, total=total, completed=done, line="")
+
+    def __enter__(self) -> Meter:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return self._clock() - self._started_s
+
+    def add(self, count: int) -> None:
+        """So many more are done."""
+        self(self._done + count, self._total)
+
+    def __call__(self, done: int, total: int) -> None:
+        """So many are done, of so many."""
+        self._done, self._total = done, total
+        line = self._line()
+        self._progress.update(self._task, completed=done, total=total, line=line)
+        due = self._clock() - self._printed_s >= _PLAIN_EVERY_S
+        if due and not self._console.is_terminal:
+            self._printed_s = self._clock()
+            text = f"{self._what} {done:,}/{total:,} · {line}"
+            self._console.print(text, soft_wrap=True, highlight=False)
+
+    def _line(self) -> str:
+        fresh = self._done - self._first
+        rate = fresh / max(self.elapsed_s, 1e-9)
+        if not fresh or not rate:
+            return ""
+        shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        return f"{shown} {self._unit}/s · {duration((self._total - self._done) / rate)} left"
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
