@@ -6,7 +6,11 @@ import logging
 import multiprocessing
 import pickle
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +22,8 @@ from nextpatch.data.sources.source import Source
 from nextpatch.data.sources.tar import TarSource
 from nextpatch.data.storage.place import Entry
 from nextpatch.data.tar.build import index_shards
+from nextpatch.data.tar.index import Shard
+from nextpatch.data.tar.manifest import Manifest
 
 
 def opened(paths: list[Path]) -> TarSource:
@@ -221,3 +227,105 @@ def test_a_shard_may_be_empty_but_not_all(tmp_path: Path) -> None:
         opened([tmp_path / "none" / "a.tar"])
     with pytest.raises(DataError, match="no tar shards given"):
         opened([])
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A remote store, in memory, with three shards of ten samples under memory://bucket."""
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setenv("NEXTPATCH_CACHE", str(tmp_path / "cache"))
+    fs = fsspec.filesystem("memory")
+    for path in write_shards(tmp_path / "near", 3, 10):
+        fs.pipe(f"/bucket/{path.name}", path.read_bytes())
+    yield fs
+    fs.rm("/bucket", recursive=True)
+
+
+def remote(bucket: Any, count: int = 3) -> list[Entry]:
+    return [Entry(f"memory://bucket/{i:05d}.tar", bucket.info(f"/bucket/{i:05d}.tar")["size"]) for i in range(count)]
+
+
+def test_remote_shards_are_fetched_whole_and_read_the_same(bucket: Any, tmp_path: Path) -> None:
+    near = opened(sorted((tmp_path / "near").glob("*.tar")))
+    far = TarSource(remote(bucket))
+    assert far.digest == near.digest
+    assert not far.scattered
+    assert far.name == "memory://bucket"
+    assert [far.read(i) for i in range(30)] == [near.read(i) for i in range(30)]
+    assert far.key(3) == "memory://bucket/00000.tar#000000003"
+    assert len(list((tmp_path / "cache" / "files").rglob("*.tar"))) == 3
+    assert not bucket.exists("/bucket/.nextpatch")  # a server is not written to
+    assert TarSource(remote(bucket)).digest == near.digest
+
+
+def test_ranged_reading_fetches_no_shard(bucket: Any, tmp_path: Path) -> None:
+    source = TarSource(remote(bucket))
+    source.ranged = True
+    right = [opened(sorted((tmp_path / "near").glob("*.tar"))).read(i) for i in range(30)]
+    assert [source.read(i) for i in range(30)] == right
+    assert not list((tmp_path / "cache").rglob("*.tar"))
+    source.prefetch(1)
+    assert len(list((tmp_path / "cache" / "files").rglob("*.tar"))) == 1
+    assert [source.read(i) for i in range(30)] == right
+
+
+def test_what_lies_with_remote_shards_is_used(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    near = opened(sorted((tmp_path / "near").glob("*.tar")))
+    known = tmp_path / "near" / ".nextpatch"
+    bucket.pipe("/bucket/.nextpatch/manifest.json", (known / "manifest.json").read_bytes())
+    for path in (known / "index").iterdir():
+        bucket.pipe(f"/bucket/.nextpatch/index/{path.name}", path.read_bytes())
+    monkeypatch.setattr("nextpatch.data.tar.build.index_shard", lambda *_: pytest.fail("indexed again"))
+    far = TarSource(remote(bucket))
+    assert far.digest == near.digest
+    far.ranged = True
+    assert far.read(25) == near.read(25)
+    assert far.label(25) == 0
+
+
+def test_a_remote_shard_that_is_missing_or_cut_is_an_error(bucket: Any) -> None:
+    TarSource(remote(bucket))
+    whole = bucket.cat("/bucket/00002.tar")
+    bucket.pipe("/bucket/00002.tar", whole[:9000])
+    with pytest.raises(DataError, match=r"memory://bucket/00002\.tar has 9000 bytes .*of its 10 samples 3 are usable"):
+        TarSource(remote(bucket))
+    bucket.rm("/bucket/00002.tar")
+    with pytest.raises(DataError, match=r"memory://bucket/00002\.tar is missing"):
+        TarSource(remote(bucket, 2))
+
+
+def test_a_billion_samples_open_small_and_any_is_found_at_once(tmp_path: Path) -> None:
+    """Nothing but the manifest is there: opening touches neither shards nor indexes."""
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from nextpatch.data.sources.tar import TarSource\nfrom nextpatch.data.storage.place import Entry\n"
+        "entries = [Entry(f'{sys.argv[1]}/{i:06d}.tar', 10**9) for i in range(100_000)]\n"
+        "source = TarSource(entries)\nassert 'torch' not in sys.modules\n"
+        "print(len(source), int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) // 1024)\n"
+        "assert source._locate(10**9 - 1) == (99_999, 9_999)\nassert source._locate(10_000) == (1, 0)\n"
+    )
+    digest = "00" * 32
+    shards = [Shard(f"{i:06d}.tar", 10_000, 10**9, digest, 1000) for i in range(100_000)]
+    Manifest.of(shards).write(tmp_path / ".nextpatch" / "manifest.json")
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    samples, peak_mib = map(int, done.stdout.split())
+    assert samples == 10**9
+    assert peak_mib < 200
+
+
+def test_many_readers_of_a_new_set_index_it_once(tmp_path: Path) -> None:
+    paths = write_shards(tmp_path, 3, 10)
+    code = (
+        "import sys\nfrom pathlib import Path\nimport nextpatch.data.tar.build as build\n"
+        "from nextpatch.data.sources.tar import TarSource\nfrom nextpatch.data.storage.place import Entry\n"
+        "real = build.index_shard\n"
+        "build.index_shard = lambda entry, name: print(name) or real(entry, name)\n"
+        "source = TarSource([Entry(p, Path(p).stat().st_size) for p in sys.argv[1:]])\n"
+        "assert len(source) == 30 and source.read(29)\n"
+    )
+    command = [sys.executable, "-c", code, *map(str, paths)]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = "".join(child.communicate()[0] for child in children)
+    assert [child.returncode for child in children] == [0] * 4
+    assert sorted(said.split()) == ["00000.tar", "00001.tar", "00002.tar"]

@@ -264,3 +264,47 @@ def test_an_index_is_a_function_of_the_shard(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(archive(images(200)))
     entry = entries([tmp_path / "a.tar"])[0]
     assert index_shard(entry, "x") == index_shard(entry, "x") == index_shard(entry._replace(size=None), "x")
+
+
+def test_an_interrupt_leaves_no_half_files_and_no_processes(tmp_path: Path) -> None:
+    paths = write_shards(tmp_path / "set", 2, 5)
+    pipes = [tmp_path / "set" / f"pipe{number}.tar" for number in range(2)]
+    for pipe in pipes:
+        os.mkfifo(pipe)  # opening it waits for ever
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys\nfrom nextpatch.data.storage.place import Entry\n"
+        "from nextpatch.data.tar.build import index_shards\n"
+        "if __name__ == '__main__':\n"
+        "    entries = [Entry(place, None) for place in sys.argv[1:]]\n"
+        "    index_shards(entries, workers=2, progress=lambda *n: print(*n, flush=True))\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, str(script), *map(str, [*paths, *pipes])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert child.stdout is not None
+    while "2 4" not in child.stdout.readline():
+        pass
+    time.sleep(0.2)  # both wait in a pipe
+    os.killpg(child.pid, signal.SIGINT)
+    _, said = child.communicate(timeout=20)
+    assert child.returncode != 0
+    assert said.count("KeyboardInterrupt") <= 2, said
+    left = sorted(files(tmp_path / "set" / ".nextpatch"))
+    assert left == ["index/00000.tar.idx", "index/00001.tar.idx", "lock"]
+    deadline = time.monotonic() + 10
+    while _group_lives(child.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _group_lives(child.pid)
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -42,7 +42,7 @@ def one_writer(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError as error:  # a file system without locks: two may do the same work, each file still whole
             log.debug("no lock on %s: %s", folder, error)
-        for left in folder.rglob(f"*{UNFINISHED}"):
+        for left in (*folder.glob(f"*.json.*{UNFINISHED}"), *folder.glob(f"index/*.idx.*{UNFINISHED}")):
             left.unlink(missing_ok=True)
         yield
     finally:
