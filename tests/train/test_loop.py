@@ -40,7 +40,7 @@ TIMES = {"elapsed_s", "images_per_s", "tflops"}
 class MemorySource:
     """Gradients of gray at random angles; `on_read` is called with each index."""
 
-    name, classes, digest, scattered = "memory", (), "memory", True
+    name, classes, digest, scattered, remote = "memory", (), "memory", True, False
 
     def __init__(self, count=10, on_read=lambda index: None):
         self.count, self.on_read = count, on_read

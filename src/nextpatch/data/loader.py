@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 
 import numpy as np
@@ -19,6 +21,8 @@ from nextpatch.data.mixture import Mixture
 from nextpatch.data.order import VERSION, VIEW, rng_at
 from nextpatch.data.skipped import Bad, check_budget, none_decodes, skipped
 from nextpatch.data.sources.source import Samples, Source, digest_of
+from nextpatch.data.storage.cache import default_cache
+from nextpatch.data.storage.prefetch import Prefetcher
 from nextpatch.data.views import eval_view, train_view
 from nextpatch.data.workers import in_order
 
@@ -79,11 +83,25 @@ class TrainStream:
         if batch_size % self.ranks:
             raise ValueError(f"a global batch of {batch_size} does not divide among {self.ranks} ranks")
         made = 0
-        for batch in in_order(_Positions(self, start_position, batch_size), self.workers, self.cfg.stall_s):
-            _log_new(batch.bad, self.bad)
-            made += len(batch.keys)
-            check_budget(self.bad, min(made + len(self.bad), len(self.mixture)), self.cfg.max_bad)
-            yield batch
+        with self._fetched_ahead() as ahead:
+            for batch in in_order(_Positions(self, start_position, batch_size), self.workers, self.cfg.stall_s):
+                if ahead:
+                    ahead.advance(start_position + made * self.ranks)
+                _log_new(batch.bad, self.bad)
+                made += len(batch.keys)
+                check_budget(self.bad, min(made + len(self.bad), len(self.mixture)), self.cfg.max_bad)
+                yield batch
+
+    def fetched_bytes(self, since: float) -> int | None:
+        """Bytes that all processes fetched into the cache since a time (of time.time()); None when nothing is far."""
+        return default_cache().fetched(since).bytes if self.source.remote else None
+
+    def _fetched_ahead(self) -> AbstractContextManager[Prefetcher | None]:
+        """Brings remote shards near before they are needed: those of this window of each stream, and of the next."""
+        if not self.source.remote:
+            return nullcontext()
+        plan = partial(self.mixture.shards_from, windows=2, stripe=self.rank, stripes=self.ranks)
+        return Prefetcher(self.source, plan)
 
     def batch_at(self, start: int, size: int) -> Batch:
         """This rank's share of the batch of positions start .. start + size - 1."""

@@ -9,6 +9,7 @@ import numpy as np
 from nextpatch.data.decode import BadImage, Header, header
 from nextpatch.data.skipped import Bad, none_decodes, skipped
 from nextpatch.data.sources.source import Source
+from nextpatch.data.sources.sparse import sparse
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,12 @@ class Survey:
 
 def survey(source: Source, limit: int = 64) -> Survey:
     """Read the headers of up to `limit` images, evenly spread. Raises DataError when none of them is an image."""
+    near = sparse(source)
     headers: list[Header] = []
     bad: Bad = {}
     for index in np.unique(np.linspace(0, len(source) - 1, limit).round().astype(int)).tolist():
         try:
-            headers.append(header(source.read(index)))
+            headers.append(header(near.read(index)))
         except (BadImage, OSError) as error:
             bad[source.key(index)] = skipped(error, source.name)
     if not headers:

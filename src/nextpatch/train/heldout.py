@@ -16,6 +16,7 @@ from nextpatch.data.order import held_out_indices
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
+from nextpatch.data.sources.sparse import sparse
 from nextpatch.model.config import ModelConfig
 from nextpatch.train.recipe import Recipe
 
@@ -61,11 +62,11 @@ def held_out(recipe: Recipe, train: Collection | None = None, workers: int = 0) 
         parts = kept_back(recipe, train)
         firsts = np.cumsum([0, *map(len, train.parts)])
         indices = np.concatenate([first + part for first, part in zip(firsts, parts, strict=False)])
-        return HeldOut(train.source, indices, recipe.model, workers)
+        return HeldOut(sparse(train.source), indices, recipe.model, workers)
     source = open_source(data.val)
     whole = data.val_images >= len(source)
     indices = np.arange(len(source)) if whole else held_out_indices(len(source), data.val_images, seed)
-    return HeldOut(source, indices, recipe.model, workers)
+    return HeldOut(sparse(source), indices, recipe.model, workers)
 
 
 def kept_back(recipe: Recipe, train: Collection) -> list[Int64[np.ndarray, " samples"]]:

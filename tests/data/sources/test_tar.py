@@ -269,6 +269,25 @@ def test_ranged_reading_fetches_no_shard(bucket: Any, tmp_path: Path) -> None:
     assert [source.read(i) for i in range(30)] == right
 
 
+def test_a_damaged_copy_in_the_cache_is_fetched_again(
+    bucket: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = TarSource(remote(bucket))
+    right = source.read(0)
+    (copy,) = (tmp_path / "cache" / "files").rglob("*.tar")
+    data = bytearray(copy.read_bytes())
+    data[600] ^= 1
+    copy.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        assert source.read(0) == right
+    assert caplog.text.count("was damaged; it is fetched again") == 1
+    assert source.read(1)
+    assert bucket.cat("/bucket/00000.tar") in [path.read_bytes() for path in copy.parent.glob("*.tar")]
+    bucket.pipe("/bucket/00001.tar", bytes(len(data)))
+    with pytest.raises(OSError, match="differs from the index"):
+        source.read(10)
+
+
 def test_what_lies_with_remote_shards_is_used(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     near = opened(sorted((tmp_path / "near").glob("*.tar")))
     known = tmp_path / "near" / ".nextpatch"

@@ -30,7 +30,7 @@ class FarFolderSource:
         names = [entry.place.removeprefix(root) for entry in images]
         self.digest = digest_of(names)
         self.shard_sizes = np.array([len(images)])
-        self.scattered = True
+        self.scattered, self.remote = True, False  # there are no shards to fetch
         self.classes, self._labels = classes_by_folder(names)
 
     def __len__(self) -> int:

@@ -32,7 +32,7 @@ class FolderSource:
             raise DataError(f"no images in {root} or below; looked for files ending in {', '.join(sorted(SUFFIXES))}")
         self.digest = digest_of(self._files)
         self.shard_sizes = np.array([len(self._files)])
-        self.scattered = True
+        self.scattered, self.remote = True, False
         self.classes, self._labels = classes_by_folder(self._files)
 
     def __len__(self) -> int:

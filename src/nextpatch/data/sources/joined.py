@@ -18,13 +18,14 @@ class JoinedSource:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.name = ", ".join(source.name for source in sources)
-        self._sources = tuple(sources)
+        self.sources = tuple(sources)
         self._ends = np.cumsum([len(source) for source in sources]).tolist()
         self._shard_ends = np.cumsum([len(source.shard_sizes) for source in sources]).tolist()
         self.classes = sources[0].classes if len({source.classes for source in sources}) == 1 else ()
         self.digest = digest_of(source.digest for source in sources)
         self.shard_sizes = np.concatenate([source.shard_sizes for source in sources])
         self.scattered = all(source.scattered for source in sources)
+        self.remote = any(source.remote for source in sources)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -47,9 +48,9 @@ class JoinedSource:
     def prefetch(self, shard: int) -> None:
         """As the source of the shard does."""
         number = bisect.bisect_right(self._shard_ends, shard)
-        self._sources[number].prefetch(shard - (self._shard_ends[number - 1] if number else 0))
+        self.sources[number].prefetch(shard - (self._shard_ends[number - 1] if number else 0))
 
     def part(self, index: int) -> tuple[Source, int]:
         """(source, index within it)."""
         number = bisect.bisect_right(self._ends, index)
-        return self._sources[number], index - (self._ends[number - 1] if number else 0)
+        return self.sources[number], index - (self._ends[number - 1] if number else 0)

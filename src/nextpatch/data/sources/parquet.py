@@ -38,7 +38,7 @@ class ParquetSource:
     Labels are the column `label`, integers or names; class names come from the Hub's metadata, from the names that
     occur, or are the numbers. Recently used row groups stay in memory, up to `CACHE_BYTES`: small files wholly, so
     random access to files with large row groups reads much more than it shows. Of remote files the footers and labels
-    are read where they are, and the rows from a copy in the cache.
+    are read where they are, and the rows from a copy in the cache; with `ranged` set, row groups where they are, too.
     """
 
     def __init__(self, files: Sequence[str | Path]) -> None:
@@ -54,7 +54,9 @@ class ParquetSource:
         self._shards = [group for group in self._groups if group.rows]
         self.shard_sizes = np.array([group.rows for group in self._shards])
         sizes = [entry.row_group(i).total_byte_size for entry in metadata for i in range(entry.num_row_groups)]
-        self.scattered = sum(sizes) <= CACHE_BYTES and not any(map(is_remote, self._files))
+        self.remote = any(map(is_remote, self._files))
+        self.scattered = sum(sizes) <= CACHE_BYTES and not self.remote
+        self.ranged = False
         self.digest = digest_of(f"{Path(self._files[g.file]).name} {g.number} {g.rows}" for g in self._groups)
         self._labels, self.classes = self._read_labels(schemas)
         self._kept: OrderedDict[int, Any] = OrderedDict()
@@ -98,12 +100,16 @@ class ParquetSource:
         """The image column of a row group, from memory when it was used lately."""
         if number not in self._kept:
             group = self._groups[number]
-            near = str(default_cache().local(self._files[group.file]))
-            self._kept[number] = _read(near, self._columns[group.file], [group.number])
+            self._kept[number] = _read(self._near(group.file), self._columns[group.file], [group.number])
             while len(self._kept) > 1 and sum(column.nbytes for column in self._kept.values()) > CACHE_BYTES:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(number)
         return self._kept[number]
+
+    def _near(self, file: int) -> str:
+        """Where to read rows of a file: from its copy in the cache, which is made unless only a few are wanted."""
+        place, cache = self._files[file], default_cache()
+        return place if self.ranged and not cache.holds(place) else str(cache.local(place))
 
     def _read_labels(self, schemas: list[Any]) -> tuple[Int32[np.ndarray, " rows"] | None, tuple[str, ...]]:
         """The class of every row and the names of the classes; none unless every file has a column `label` in use."""

@@ -45,6 +45,7 @@ class Source(Samples, Protocol):
     digest: str  # SHA-256, in hexadecimal, of what the order of samples depends on: equal where the samples are
     shard_sizes: Int64[np.ndarray, " shards"]  # samples in each; their sum is len()
     scattered: bool
+    remote: bool  # whether shards are fetched from another machine
 
     def prefetch(self, shard: int) -> None:
         """Bring a whole shard near, where that makes reading it faster; nothing otherwise. OSError when it fails."""

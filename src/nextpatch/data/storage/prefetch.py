@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pickle
 import subprocess
@@ -10,13 +11,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import IO, Protocol
+from typing import IO, Protocol, runtime_checkable
 
 log = logging.getLogger(__name__)
 THREADS = 4
 _CHILD = "from nextpatch.data.storage.prefetch import serve; serve()"
 
 
+@runtime_checkable
 class Near(Protocol):
     """What can bring a shard near."""
 
@@ -34,7 +36,8 @@ class Prefetcher:
         self._child = subprocess.Popen(
             [sys.executable, "-c", _CHILD], stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
-        threading.Thread(target=_log_lines, args=(self._child.stderr,), daemon=True).start()
+        self._listener = threading.Thread(target=_log_lines, args=(self._child.stderr,), daemon=True)
+        self._listener.start()
         self._send(pickle.dumps((source, plan)))
 
     def advance(self, position: int) -> None:
@@ -45,8 +48,11 @@ class Prefetcher:
         """End the process, whatever it is fetching."""
         self._child.kill()
         self._child.wait()
-        if self._child.stdin:
-            self._child.stdin = None
+        self._listener.join(timeout=1)
+        for pipe in (self._child.stdin, self._child.stderr):
+            with contextlib.suppress(OSError):
+                if pipe:
+                    pipe.close()
 
     def __enter__(self) -> Prefetcher:
         return self

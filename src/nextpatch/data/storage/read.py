@@ -8,7 +8,7 @@ import os
 import random
 import time
 from collections.abc import Callable
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.url import filesystem, is_remote, local_path
@@ -103,11 +103,11 @@ def version_of(place: str) -> dict[str, Any]:
     return {key: str(info[key]) for key in _VERSION_KEYS if info.get(key) is not None}
 
 
-def open_stream(place: str) -> BinaryIO:
+def open_stream(place: str) -> io.BufferedReader:
     """The file from its first byte on, to be read in order."""
     if not is_remote(place):
         return local_path(place).open("rb")
-    return cast(BinaryIO, io.BufferedReader(_Remote(place), CHUNK))
+    return io.BufferedReader(_Remote(place), CHUNK)
 
 
 class _Remote(io.RawIOBase):

@@ -44,6 +44,10 @@ class Record(NamedTuple):
     crc32: int
     label: int
 
+    def fits(self, data: bytes) -> bool:
+        """Whether these are the bytes that were indexed."""
+        return len(data) == self.size and zlib.crc32(data) == self.crc32
+
 
 @dataclass(frozen=True)
 class Shard:

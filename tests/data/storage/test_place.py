@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nextpatch.data.error import DataError
+from nextpatch.data.storage.place import Entry, braced, exists, expand, is_remote, listing
+
+
+@pytest.mark.parametrize(
+    ("pattern", "texts"),
+    [
+        ("a.tar", ["a.tar"]),
+        ("{8..11}", ["8", "9", "10", "11"]),
+        ("x{008..010}y", ["x008y", "x009y", "x010y"]),
+        ("{2..0}", ["2", "1", "0"]),
+        ("{a,b}/{0..1}", ["a/0", "a/1", "b/0", "b/1"]),
+        ("a/{0..1}-{x,y{1..2}}", ["a/0-x", "a/0-y1", "a/0-y2", "a/1-x", "a/1-y1", "a/1-y2"]),
+        ("open{brace", ["open{brace"]),
+        ("{a,b}{c", ["a{c", "b{c"]),
+    ],
+)
+def test_braces_stand_for_texts_in_order(pattern, texts):
+    assert list(braced(pattern)) == texts
+
+
+@given(st.text("ab{},.0123456789", max_size=12))
+def test_any_pattern_ends(pattern):
+    for number, text in enumerate(braced(pattern)):
+        assert isinstance(text, str)
+        if number > 1000:
+            break
+
+
+def test_too_many_are_refused_before_they_are_made():
+    with pytest.raises(DataError, match="more than 10,000,000 files"):
+        expand("{0..99999999999}.tar")
+
+
+def test_a_file_that_braces_name_must_be_there(tmp_path):
+    for number in (0, 2):
+        (tmp_path / f"{number}.tar").write_bytes(bytes(number))
+    with pytest.raises(DataError, match=r"1\.tar does not exist; check the name"):
+        expand(f"{tmp_path}/{{0..2}}.tar")
+    assert expand(f"{tmp_path}/*.tar") == [Entry(f"{tmp_path}/0.tar", 0), Entry(f"{tmp_path}/2.tar", 2)]
+    assert [entry.place for entry in expand(f"{tmp_path}/{{2,0}}.tar")] == [f"{tmp_path}/2.tar", f"{tmp_path}/0.tar"]
+    with pytest.raises(DataError, match=r"nothing matches .*\*\.zip; check it, and quote it"):
+        expand(f"{tmp_path}/*.zip")
+
+
+def test_a_remote_file_that_braces_name_must_be_there(server):
+    found = expand(f"{server.url}/{{a,b}}.tar")
+    assert found == [Entry(f"{server.url}/a.tar", 1_000_000), Entry(f"{server.url}/b.tar", 300_001)]
+    with pytest.raises(DataError, match=r"c\.tar does not exist"):
+        expand(f"{server.url}/{{a,c}}.tar")
+    assert exists(f"{server.url}/a.tar")
+    assert not exists(f"{server.url}/c.tar")
+
+
+def test_a_folder_is_listed_wholly(tmp_path):
+    (tmp_path / "in [it]").mkdir()
+    (tmp_path / "in [it]" / "b").write_bytes(b"b")
+    (tmp_path / "a").write_bytes(b"")
+    assert listing(str(tmp_path)) == [Entry(f"{tmp_path}/a", 0), Entry(f"{tmp_path}/in [it]/b", 1)]
+    assert [entry.size for entry in listing(f"{tmp_path}/in [it]")] == [1]
+    with pytest.raises(DataError):
+        listing(f"{tmp_path}/none")
+
+
+def test_programs_and_unknown_kinds_are_refused():
+    with pytest.raises(DataError, match="programs are not run"):
+        is_remote("pipe:cat a.tar")
+    with pytest.raises(DataError, match="'ftp' is not a place"):
+        is_remote("ftp://h/a.tar")
+    assert is_remote("s3://b/a.tar")
+    assert not is_remote("file:///a.tar")
+    assert not is_remote("C:/photos")
