@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any, NamedTuple
 
-import tyro
-
-from nextpatch.cli import check, pretrain, probe, report
+from nextpatch.cli import check, data, pretrain, probe, report
 from nextpatch.cli.failure import Failure
+from nextpatch.cli.verb import Group, Verb, listed, start
 
-
-class Verb(NamedTuple):
-    """What it is for, the dataclass of its arguments (built when needed), and what it does."""
-
-    summary: str
-    arguments: Callable[[], Any]
-    run: Callable[[Any], int]
-
-
-VERBS = {
+VERBS: dict[str, Verb | Group] = {
     "pretrain": Verb("learn from images by predicting the next patch", pretrain.arguments, pretrain.run),
     "probe": Verb("measure a run's frozen features with labels", lambda: probe.Probe, probe.run),
     "report": Verb("write the page about a run", lambda: report.Report, report.run),
+    "data": Group("look at images before training on them, and prepare them", data.VERBS),
     "check": Verb("prove that a model learns what it should", lambda: check.Check, check.run),
 }
 
@@ -50,13 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_HELP.format(verbs="\n".join(f"  {name:<22}  {verb.summary}" for name, verb in VERBS.items())), end="")
+        print(_HELP.format(verbs=listed(VERBS)), end="")
         return 0 if words else 2
     if words[0] == "--version":
         print(f"nextpatch {version('nextpatch')}")
         return 0
     try:
-        return _run(words[0], words[1:])
+        return start(VERBS, "nextpatch", words)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -70,12 +59,3 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print("nextpatch: interrupted", file=sys.stderr)
         return 130
-
-
-def _run(name: str, words: list[str]) -> int:
-    if name not in VERBS:
-        near = difflib.get_close_matches(name, VERBS, n=1, cutoff=0.4)
-        advice = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(VERBS)}"
-        raise Failure(f"unknown verb '{name}'; {advice}")
-    verb = VERBS[name]
-    return verb.run(tyro.cli(verb.arguments(), prog=f"nextpatch {name}", args=words))

@@ -46,6 +46,8 @@ def pack(source: Source, out: Path, cfg: Packing, workers: int = 0, console: Con
     """
     _refuse_foreign(out)
     with one_writer(out / _STATE):
+        for left in (*out.glob("*.part"), *(out / _STATE).glob("*.part")):  # of a call that was killed
+            left.unlink()
         journal = Journal.open(out / _STATE / "journal.jsonl", _settings(source, cfg))
         journal.check(out)
         start = journal.position

@@ -1,0 +1,238 @@
+"""`nextpatch data ...`: what one does with images before training on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from nextpatch.cli.flags import optional
+from nextpatch.cli.values import overlay, recipe_path
+from nextpatch.cli.verb import Verb
+from nextpatch.config import read_toml
+from nextpatch.curate.config import Packing
+from nextpatch.train.recipe import Recipe, recipe_from_dict
+
+if TYPE_CHECKING:
+    from nextpatch.data.skipped import Bad
+
+_DATA = "a folder of images, tar shards, Parquet, hub:OWNER/NAME, torchvision:NAME or a URL"
+_RECIPE = "a .toml file, a shipped recipe, or a run: for its image size, crops and length (default: chosen from DATA)"
+_WORKERS = "processes; -1: one for each core"
+_SIZES = ("img_size", "patch_size", "in_chans", "target", "attention")
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Look at every image once: counts, formats, sizes, what is damaged or there twice, and whether it is enough.
+
+    examples:
+      nextpatch data inspect ./photos
+      nextpatch data inspect 'dfn/{00000..00099}.tar' --limit 20000 --recipe aim-600m
+    """
+
+    data: Annotated[Positional[tuple[str, ...]], arg(metavar="DATA", help=f"{_DATA}; several for a mixture")]
+    recipe: Annotated[str, optional("RECIPE|RUN", _RECIPE)] = ""
+    limit: Annotated[int, optional("N", "look at N images, evenly spread (default: all)")] = 0
+    fast: Annotated[FlagCreatePairsOff[bool], optional("", "believe the headers, decode nothing")] = False
+    json: Annotated[Path | None, optional("FILE", "write the findings there, too")] = None
+    bad: Annotated[Path | None, optional("FILE", "name the unusable images there, one a line, as JSON")] = None
+    workers: Annotated[int, arg(help=_WORKERS)] = -1
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Draw a few images beside what the model gets of them: a picture to show, and a page.
+
+    examples:
+      nextpatch data preview ./photos
+      nextpatch data preview imagenet/train --recipe aim-1b --out talk.png
+    """
+
+    data: Annotated[Positional[tuple[str, ...]], arg(metavar="DATA", help=f"{_DATA}; several for a mixture")]
+    recipe: Annotated[str, optional("RECIPE|RUN", _RECIPE)] = ""
+    out: Annotated[Path, arg(metavar="FILE", help="the picture; the page is written beside it")] = Path("preview.png")
+    images: Annotated[int, arg(help="how many")] = 12
+    seed: Annotated[int, arg(help="of the choice of images, of crops and of prefixes")] = 0
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Pack images into tar shards with a manifest: their bytes as they are, the order shuffled once.
+
+    The same images and settings give the same bytes; interrupted, the same command goes on where it was.
+
+    examples:
+      nextpatch data pack ./photos --out shards
+    """
+
+    data: Annotated[Positional[str], arg(metavar="DATA", help=_DATA)]
+    out: Annotated[Path, arg(metavar="DIR", help="where the shards go: a new folder, or one to go on with")]
+    samples_per_shard: Annotated[int, arg(help="most images in a shard")] = Packing.samples_per_shard
+    shard_mib: Annotated[int, arg(help="most MiB in a shard")] = Packing.shard_mib
+    seed: Annotated[int, arg(help="of the order; -1: as the images come")] = Packing.seed
+    keep_bad: Annotated[FlagCreatePairsOff[bool], optional("", "pack images without decoding them first")] = False
+    workers: Annotated[int, arg(help=_WORKERS)] = -1
+
+
+@dataclass(frozen=True)
+class Index:
+    """Read tar shards once and write their indexes and manifest, as training does when it first meets them."""
+
+    shards: Annotated[Positional[str], arg(metavar="SHARDS", help="a folder of tar shards, or a pattern of them")]
+    accept_damage: Annotated[
+        FlagCreatePairsOff[bool], optional("", "take shards as they are now, though the manifest knew them otherwise")
+    ] = False
+    workers: Annotated[int, arg(help=_WORKERS)] = -1
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Read tar shards wholly and compare every byte with their manifest; returns 1 when any differs."""
+
+    shards: Annotated[Positional[str], arg(metavar="SHARDS", help="a folder of tar shards, or a pattern of them")]
+    workers: Annotated[int, arg(help=_WORKERS)] = -1
+
+
+def inspect(args: Inspect) -> int:
+    """Print what there is."""
+    from rich.console import Console
+
+    from nextpatch.curate.enough import seen, verdict
+    from nextpatch.curate.inspection import inspect
+    from nextpatch.curate.table import show, show_enough
+    from nextpatch.data.collection import open_collection
+    from nextpatch.data.error import DataError
+
+    data, console, recipe = open_collection(args.data), Console(highlight=False), None
+    try:
+        recipe = _planned(args.data, args.recipe, ("steps", "global_batch_size"))
+    except DataError:
+        if args.recipe:
+            raise  # else: nothing can be used, which the findings say better
+    model = recipe.model if recipe else None
+    found, bad = inspect(data.source, args.limit, args.fast, _processes(args.workers), model)
+    show(found, console)
+    values: dict[str, Any] = asdict(found)
+    if recipe:
+        parts = seen(recipe, data)
+        said = verdict(parts, recipe.data.crop_scale[0])
+        show_enough(parts, recipe.train, said, bool(args.recipe), console)
+        values |= {"seen": [part._asdict() for part in parts], "verdict": said}
+    if args.json:
+        args.json.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    if args.bad:
+        _write_bad(args.bad, bad)
+    return 0
+
+
+def preview(args: Preview) -> int:
+    """Draw, and say where it is."""
+    from nextpatch.cli.failure import Failure
+    from nextpatch.curate.page import PageError, write_page
+    from nextpatch.curate.preview import preview
+    from nextpatch.curate.sheet import draw_sheet
+    from nextpatch.data.collection import open_collection
+
+    recipe = _planned(args.data, args.recipe, ())
+    sheet = preview(open_collection(args.data).source, recipe, args.images, args.seed)
+    picture = args.out if args.out.suffix else args.out / "preview.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    draw_sheet(sheet).save(picture)
+    print(f"picture:     {picture}")
+    try:
+        print(f"page:        {write_page(sheet, picture.with_suffix('.html'))}")
+    except PageError as error:
+        raise Failure(str(error)) from error
+    return 0
+
+
+def pack(args: Pack) -> int:
+    """Pack, and say what came of it."""
+    from nextpatch.curate.pack import BAD, pack
+    from nextpatch.curate.table import in_bytes
+    from nextpatch.data.skipped import by_kind
+    from nextpatch.data.sources.open import open_source
+
+    cfg = Packing(args.samples_per_shard, args.shard_mib, args.seed, args.keep_bad)
+    made = pack(open_source(args.data), args.out, cfg, _processes(args.workers))
+    print(f"packed {made.samples:,} images into {made.shards:,} shards ({in_bytes(made.bytes)}) in {args.out}")
+    if made.bad:
+        print(f"left out {len(made.bad):,} ({by_kind(made.bad)}); {args.out / BAD} names each")
+    return 0
+
+
+def index(args: Index) -> int:
+    """Index, and say what there is."""
+    from nextpatch.curate.progress import Meter
+    from nextpatch.curate.shards import shards_of
+    from nextpatch.curate.table import in_bytes
+    from nextpatch.data.tar.build import index_shards
+
+    entries = shards_of(args.shards)
+    with Meter("index", len(entries), "shards") as meter:
+        made = index_shards(entries, workers=_processes(args.workers), progress=meter, accept_damage=args.accept_damage)
+    print(f"{int(made.samples.sum()):,} images in {len(made):,} shards ({in_bytes(int(made.bytes.sum()))})")
+    for number, what in made.damage.items():
+        print(f"damaged: {made.names[number]}: {what}; {int(made.samples[number]):,} images of it are usable")
+    return 0
+
+
+def verify(args: Verify) -> int:
+    """Compare, and name what differs."""
+    from nextpatch.curate.progress import Meter
+    from nextpatch.curate.shards import shards_of
+    from nextpatch.data.tar.verify import verify
+
+    entries = shards_of(args.shards)
+    with Meter("verify", len(entries), "shards") as meter:
+        problems = verify(entries, meter, _processes(args.workers))
+    for problem in problems:
+        keys = (
+            f" (images {', '.join(problem.keys[:3])}{', ...' if len(problem.keys) > 3 else ''})" if problem.keys else ""
+        )
+        print(f"{problem.place} {problem.what}{keys}")
+    print("every byte is as it was" if not problems else f"{len(problems):,} problems")
+    return 1 if problems else 0
+
+
+VERBS = {
+    "inspect": Verb("what there is: counts, sizes, damage, copies, and whether it is enough", lambda: Inspect, inspect),
+    "preview": Verb("a few images beside what the model gets of them, as a picture", lambda: Preview, preview),
+    "pack": Verb("images into tar shards with a manifest", lambda: Pack, pack),
+    "index": Verb("make the indexes and the manifest of tar shards", lambda: Index, index),
+    "verify": Verb("compare every byte of tar shards with their manifest", lambda: Verify, verify),
+}
+
+
+def _processes(workers: int) -> int:
+    from nextpatch.data.tar.pool import usable_cores
+
+    return usable_cores() if workers < 0 else workers
+
+
+def _planned(specs: Sequence[str], name: str, kept: Sequence[str]) -> Recipe:
+    """The recipe, or what is chosen for these images: only what matters to them, with the `kept` of its length."""
+    from nextpatch.pretrain.plan import resolve
+
+    path = Path(name)
+    values = read_toml(path / "recipe.toml" if path.is_dir() else recipe_path(name)) if name else {}
+    recipe_from_dict(values)  # what is wrong with it is said before it is taken apart
+    model, data, train = (dict(values.get(table, {})) for table in ("model", "data", "train"))
+    seen = {key: value for key, value in data.items() if key not in ("val", "val_images")}
+    return resolve(
+        {
+            "model": {"size": "nano", **{key: model[key] for key in _SIZES if key in model}},
+            "data": overlay(seen, {"train": list(specs)}),
+            "train": {key: train[key] for key in kept if key in train},
+        }
+    ).recipe
+
+
+def _write_bad(path: Path, bad: Bad) -> None:
+    lines = (json.dumps({"key": key, **entry._asdict()}) for key, entry in bad.items())
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -1,0 +1,55 @@
+"""What one image says of itself, found by any number of workers: format, size, digest, and whether it is good."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int64
+
+from nextpatch.curate.encoding import ending_of
+from nextpatch.data.decode import BadImage, Header, decode, header
+from nextpatch.data.skipped import Skipped, skipped
+from nextpatch.data.sources.source import Samples
+
+CHUNK = 8  # images that a worker hands over at a time
+DIGEST_BYTES = 16
+
+
+class Look(NamedTuple):
+    """An image of a source: its size in bytes, the digest of its bytes, its header; or why it cannot be used."""
+
+    number: int
+    label: int | None
+    size: int = 0
+    digest: bytes = b""
+    ending: str = ""
+    header: Header = Header(0, 0, 0)
+    bad: Skipped | None = None
+
+
+class Looks:
+    """A look at each of `indices`, CHUNK by CHUNK; with `fast` an image's header is believed, nothing is decoded."""
+
+    def __init__(self, source: Samples, indices: Int64[np.ndarray, " images"], fast: bool) -> None:
+        self._source, self._indices, self._fast = source, indices, fast
+
+    def __len__(self) -> int:
+        return -(-len(self._indices) // CHUNK)
+
+    def __getitem__(self, number: int) -> list[Look]:
+        chosen = self._indices[number * CHUNK : (number + 1) * CHUNK]
+        return [self._look(index) for index in chosen.tolist()]
+
+    def _look(self, index: int) -> Look:
+        label = self._source.label(index)
+        try:
+            data = self._source.read(index)
+            found = header(data)
+            if not self._fast:
+                decode(data, found.channels)
+        except (BadImage, OSError) as error:
+            return Look(index, label, bad=skipped(error, self._source.name))
+        digest = hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+        return Look(index, label, len(data), digest, ending_of(data) or "other", found)
