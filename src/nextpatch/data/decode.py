@@ -17,24 +17,17 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from nextpatch.data.jpeg import jpeg_header
+from nextpatch.data.pixels import MAX_PIXELS as MAX_PIXELS
+from nextpatch.data.pixels import BadImage as BadImage
+from nextpatch.data.pixels import check_size, scaled_to_8_bits
+from nextpatch.data.tiff import is_tiff, tiff_pixels, tiff_shape
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-MAX_PIXELS = 100_000_000
 _NPY = b"\x93NUMPY"
 _JPEG = b"\xff\xd8"
 _HUFFMAN = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: what libjpeg decodes the same way everywhere
+_SAMPLES_PER_PIXEL = 277  # the TIFF tag
 _ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width are exchanged
-
-
-class BadImage(ValueError):
-    """These bytes are not a usable image; the message is the reason, `kind` a short word to count by."""
-
-    def __init__(self, message: str, kind: str = "damaged") -> None:
-        super().__init__(message)
-        self.kind = kind
-
-    def __reduce__(self) -> tuple[type[BadImage], tuple[str, str]]:
-        return type(self), (str(self), self.kind)
 
 
 class Header(NamedTuple):
@@ -46,16 +39,27 @@ class Header(NamedTuple):
 
 
 def decode(data: bytes, channels: int) -> UInt8[Tensor, "channels height width"]:
-    """Decode to 8 bits and `channels` channels: 1 grey, 3 RGB; other counts come as .npy of height x width x channels.
+    """Decode to 8 bits and `channels` channels: 1 grey, 3 RGB, any other number from .npy or TIFF.
 
-    EXIF orientation is applied; the first frame of an animation is taken; transparency lies over white, so that color
-    hidden under it never shows; 16 bits are scaled, not clipped; CMYK and palettes become RGB. The pixel cap is checked
-    from the header, before anything is decoded. Raises BadImage.
+    The policy, with a test for each line in `tests/data/test_corpus.py`:
+
+    - JPEG, PNG, WebP, GIF, BMP, TIFF, .npy by their first bytes, whatever the file is called; nothing else.
+    - EXIF orientation is applied. Of an animation, or of several pages, the first is taken.
+    - Transparency lies over white: color hidden under it never shows.
+    - 16 bits and floats in [0, 1] are scaled, not clipped. CMYK, YCCK and palettes become RGB, 1 bit black and white.
+    - Grey becomes RGB by repeating, RGB grey by the luma weights. Other numbers of channels must be the model's.
+    - More than MAX_PIXELS are refused by the header, before anything is decoded.
+    - What is cut short, or damaged so that the decoder notices, is refused. A hole that the decoder reads over shows
+      in a shard's checksums alone.
+
+    Raises BadImage.
     """
     if data.startswith(_JPEG) and (found := _fast_jpeg(data, channels)) is not None:
         return found
     if data.startswith(_NPY):
         pixels = _from_npy(data)
+    elif is_tiff(data) and (channels not in (1, 3) or not _pillow_reads(data)):
+        pixels = tiff_pixels(data)
     else:
         with _opened(data) as image:
             ImageOps.exif_transpose(image, in_place=True)
@@ -69,6 +73,8 @@ def header(data: bytes) -> Header:
     if data.startswith(_NPY):
         height, width, channels = _from_npy(data).shape
         return Header(channels, height, width)
+    if is_tiff(data) and not _pillow_reads(data):
+        return Header(*tiff_shape(data))
     with _opened(data) as image:
         height, width = image.height, image.width
         if image.getexif().get(_ORIENTATION, 1) >= 5:
@@ -83,7 +89,7 @@ def _fast_jpeg(data: bytes, channels: int) -> UInt8[Tensor, "channels height wid
         return None
     if found.components not in (1, 3) or channels not in (found.components, 3):
         return None
-    _check_size(found.height, found.width)
+    check_size(found.height, found.width)
     mode = ImageReadMode.GRAY if channels == 1 else ImageReadMode.RGB
     try:
         encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
@@ -91,6 +97,15 @@ def _fast_jpeg(data: bytes, channels: int) -> UInt8[Tensor, "channels height wid
         return pixels
     except RuntimeError:
         return None  # Pillow says better what is wrong
+
+
+def _pillow_reads(data: bytes) -> bool:
+    """Whether Pillow knows this kind of TIFF, and all its bands: of four that are not RGBA it would give three."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+            return bool(image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) <= len(image.getbands()))
+    except Exception:
+        return False
 
 
 @contextmanager
@@ -102,38 +117,26 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         warnings.simplefilter("ignore")  # odd metadata warns, and the cap below is stricter than Pillow's bomb warning
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(image.height, image.width)
+                check_size(image.height, image.width)
                 yield image
         except BadImage:
             raise
+        except Image.DecompressionBombError as error:
+            raise BadImage(str(error), "too large") from None
         except UnidentifiedImageError:
             raise BadImage("not an image of a known format", "not an image") from None
         except Exception as error:  # on damaged bytes Pillow raises anything: struct.error, KeyError, TypeError, ...
             raise BadImage(str(error) if error.args else type(error).__name__) from None
 
 
-def _check_size(height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
-        raise BadImage(f"{width}x{height} is over the cap of {MAX_PIXELS:,} pixels", "too large")
-
-
 def _flat(image: Image.Image, mode: str) -> Image.Image:
     """8 bits in `mode`, alpha composited over white."""
     if image.mode[0] in "IF":
-        image = Image.fromarray(_scaled_to_8_bits(np.asarray(image)))
+        image = Image.fromarray(scaled_to_8_bits(np.asarray(image)))
     elif image.has_transparency_data:
         color = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", color.size, "white"), color)
     return image.convert(mode) if image.mode in ("L", "RGB") else image.convert("RGB").convert(mode)
-
-
-def _scaled_to_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Integers are 16 bits, floats lie in [0, 1]. Pillow's own conversion clips both at 255: photographs turn white."""
-    top = 1.0 if values.dtype.kind == "f" else 65535.0
-    scaled = values.astype(np.float64) * (255.0 / top)
-    if not ((scaled >= 0) & (scaled <= 255)).all():  # also false for a NaN
-        raise BadImage(f"holds values outside 0 to {top:g}; save it with 8 or 16 bits", "unsupported")
-    return scaled.round().astype(np.uint8)
 
 
 def _recolored(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
@@ -159,9 +162,9 @@ def _from_npy(data: bytes) -> NDArray[np.uint8]:
         raise BadImage(f"damaged .npy header: {error}") from None
     if dtype not in (np.uint8, np.uint16) or len(shape) not in (2, 3) or 0 in shape:
         raise BadImage(f"needs height x width x channels of uint8 or uint16, has {shape} of {dtype}", "unsupported")
-    _check_size(*shape[:2])
+    check_size(*shape[:2])
     if len(data) - stream.tell() != np.prod(shape, dtype=object) * dtype.itemsize:
         raise BadImage(f"is not as long as its header says ({shape} of {dtype})")
     array = np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")
     array = array if array.ndim == 3 else array[:, :, None]
-    return array if dtype == np.uint8 else _scaled_to_8_bits(array)
+    return array if dtype == np.uint8 else scaled_to_8_bits(array)

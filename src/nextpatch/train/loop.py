@@ -63,7 +63,7 @@ def fit(model: AIM, stream: TrainStream, held_out: HeldOut, run: RunDir, console
         Logs(run.path, state.step, (stream.bad, held_out.bad)) as logs,
         Display(console, train.steps, batch_size, state.step) as display,
     ):
-        book = _Book(model, held_out, compute, logs, display, state)
+        book = _Book(model, stream, held_out, compute, logs, display, state)
         if state.step == 0:
             book.validate()
         for batch in islice(stream.batches(state.position, batch_size), train.steps - state.step):
@@ -91,12 +91,14 @@ class _Book:
     """The loop's bookkeeping: what is measured, shown and saved between steps, and the clocks for it."""
 
     def __init__(
-        self, model: AIM, held_out: HeldOut, compute: Compute, logs: Logs, display: Display, state: TrainState
-    ) -> None:
-        self.model, self.held_out, self.compute = model, held_out, compute
+        self, model: AIM, stream: TrainStream, held_out: HeldOut, compute: Compute, logs: Logs, display: Display,
+        state: TrainState,
+    ) -> None:  # fmt: skip
+        self.model, self.stream, self.held_out, self.compute = model, stream, held_out, compute
         self.logs, self.display, self.state = logs, display, state
         self._began_s = time.monotonic() - state.elapsed_s
         self._throughput = Throughput()
+        self._fetched_until = time.time()
 
     def stepped(self, result: StepResult, images: int) -> None:
         """Count a step."""
@@ -114,9 +116,17 @@ class _Book:
         tflops = images_per_s * train_step_flops(self.model.cfg) / 1e12
         self.logs.metric(
             "train", state.step, loss=loss, lr=lr, grad_norm=grad_norm, images=state.position,
-            images_per_s=images_per_s, tflops=tflops, elapsed_s=self._elapsed_s(),
+            images_per_s=images_per_s, tflops=tflops, **self._fetched(), elapsed_s=self._elapsed_s(),
         )  # fmt: skip
         self.display.figures(state.step, loss, images_per_s, tflops)
+
+    def _fetched(self) -> dict[str, float]:
+        """What came from other machines since the last entry, in MiB per second; nothing where no data is far."""
+        since, self._fetched_until = self._fetched_until, time.time()
+        fetched = self.stream.fetched_bytes(since)
+        if fetched is None:
+            return {}
+        return {"fetched_mib_per_s": fetched / 2**20 / max(1e-9, self._fetched_until - since)}
 
     def validate(self) -> None:
         """A "val" entry."""

@@ -1,0 +1,69 @@
+"""Small files that claim, or grow, to be enormous: decodes each and prints name | outcome | MiB grown | seconds."""
+
+import io
+import resource
+import struct
+import time
+import zlib
+
+from PIL import Image
+
+from corpus import chunk, png
+from nextpatch.data.decode import BadImage, decode
+
+
+def packed(size):
+    """So many zeros, compressed; never all of them in memory."""
+    squeeze = zlib.compressobj()
+    return b"".join(squeeze.compress(bytes(10**6)) for _ in range(size // 10**6)) + squeeze.flush()
+
+
+def text(kind, size):
+    return png(4, 4, 8, 0, bytes(20), chunk(kind, b"a\0\0" + packed(size)))
+
+
+def small(kind):
+    out = io.BytesIO()
+    Image.new("RGB", (40, 24)).save(out, kind)
+    return out.getvalue()
+
+
+def grown(data, old, new):
+    assert old in data
+    return data.replace(old, new, 1)
+
+
+def bombs():
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    lie = b"{'descr': '|u1', 'fortran_order': False, 'shape': (60000, 60000, 3), }".ljust(117) + b"\n"
+    sides = struct.pack(">HH", 24, 40)
+    return {
+        "png": b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed(10**9)) + chunk(b"IEND", b""),
+        "png text": text(b"zTXt", 3 * 10**8),
+        "png profile": text(b"iCCP", 3 * 10**8),
+        "jpeg": grown(small("JPEG"), sides, b"\xff\xff\xff\xff"),
+        "gif": grown(small("GIF"), struct.pack("<HH", 40, 24), b"\xff\xff\xff\xff"),
+        "bmp": grown(small("BMP"), struct.pack("<ii", 40, 24), struct.pack("<ii", 60_000, 60_000)),
+        "tiff": grown(small("TIFF"), struct.pack("<HHII", 256, 4, 1, 40), struct.pack("<HHII", 256, 4, 1, 10**7)),
+        "npy": b"\x93NUMPY\x01\x00v\x00" + lie + bytes(1000),
+    }
+
+
+def main():
+    """Decode them all, after one good image of each decoder."""
+    made = bombs()
+    for kind in ("PNG", "JPEG", "TIFF", "GIF", "BMP"):
+        decode(small(kind), 3)
+    for name, data in made.items():
+        before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+        try:
+            decode(data, 3)
+            said = "pixels"
+        except BadImage as error:
+            said = error.kind
+        grew = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        print(f"{name}|{said}|{grew:.1f}|{time.perf_counter() - start:.2f}")
+
+
+if __name__ == "__main__":
+    main()
