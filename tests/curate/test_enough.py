@@ -38,8 +38,10 @@ def test_epochs_add_up_to_the_images_that_a_run_shows(weights: tuple[float, ...]
         (10**6, 0.9, "nothing to overfit to"),
         (2 * 10**9, 2.5, "did not overfit"),
         (10**7, 100.0, "Not known"),
-        (1_281_167, 300.0, "Expect overfitting"),
-        (500, 400.0, "Expect overfitting"),
+        (1_281_167, 300.0, "is possible"),
+        (500, 400.0, "is possible"),
+        (1_281_167, 1600.0, "Expect overfitting"),
+        (500, 20_000.0, "Expect overfitting"),
     ],
 )
 def test_the_word_on_enough(images: int, epochs: float, said: str) -> None:

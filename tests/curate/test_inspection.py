@@ -74,6 +74,7 @@ def test_copies_are_found_and_those_with_another_label_named(photos: Path) -> No
     shutil.copy(photos / "dog" / "0.png", photos / "cat" / "other label.png")
     duplicates = looked(photos)[0].duplicates
     assert (duplicates["groups"], duplicates["extra"], duplicates["contradicting"]) == (2, 3, 1)
+    assert "3 more than needed, of 2 different images" in printed(looked(photos)[0])
     named = {Path(key.rpartition(" (")[0]).name for key in duplicates["contradicting_examples"][0]}
     assert named == {"0.png", "other label.png"}
 
@@ -123,7 +124,7 @@ def printed(found: Findings) -> str:
 def test_the_table_names_trouble_and_says_when_there_is_none(photos: Path) -> None:
     text = printed(looked(photos)[0])
     assert "cut.jpg" in text
-    assert "2 classes: from dog (10) to cat (30)" in text
+    assert "2 classes from dog (10) to cat (30)" in text
     for name in ("empty.jpg", "cut.jpg"):
         (photos / "cat" / name).unlink()
     (photos / "dog" / "page.jpg").unlink()

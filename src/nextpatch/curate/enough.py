@@ -9,6 +9,9 @@ from nextpatch.data.collection import Collection
 from nextpatch.train.recipe import Recipe
 
 IMAGENET = 1_281_167  # images of ImageNet-1k, to which the paper's smallest model overfitted (Figure 5)
+IMAGENET_PASSES = (
+    1600  # 500,000 steps of 4096 (Table 10): as long as its other runs; the paper does not say it outright
+)
 DFN_PASSES = 2.5  # over 2 billion images: the paper's longest run (section 5.1), without overfitting
 
 
@@ -35,15 +38,23 @@ def verdict(parts: Sequence[Seen], smallest_crop: float) -> str:
         return "No image is seen twice, so there is nothing to overfit to."
     if epochs <= DFN_PASSES:
         return f"Enough, as far as is known: up to about {DFN_PASSES} passes over 2 billion images did not overfit."
-    watch = "watch the validation loss: where it rises while the training loss falls, more steps do harm"
+    return f"{_known(images, epochs)} Watch the validation loss: where it rises, more steps do harm." + (
+        " Crops of nearly the whole image overfit sooner; a lower data.crop_scale helps." if smallest_crop > 0.4 else ""
+    )
+
+
+def _known(images: int, epochs: float) -> str:
+    """What follows for a run of many passes."""
+    here = f"here each of {images:,} is seen {epochs:,.0f} times"
+    paper = (
+        "the paper's smallest model (600M) overfitted to ImageNet-1k, 1.3 million images, in about "
+        f"{IMAGENET_PASSES:,} passes"
+    )
     if images > IMAGENET:
-        return (
-            "Not known: the paper's smallest model (600M) overfitted to the 1.3 million images of ImageNet-1k, and did "
-            f"not to 2 billion; of collections between, seen {epochs:,.0f} times, it says nothing. So {watch}."
-        )
-    whole = " Crops of nearly the whole image make it worse; lower data.crop_scale." if smallest_crop > 0.4 else ""
+        return f"Not known: {paper}, and did not to 2 billion images; {here}."
+    advice = "A smaller model holds out longer, and more images help, web images of any kind among them."
+    if epochs >= IMAGENET_PASSES:
+        return f"Expect overfitting: {paper}; {here}. {advice}"
     return (
-        f"Expect overfitting: already 1.3 million images (ImageNet-1k) were too few for the paper's smallest model "
-        f"(600M), and here each of {images:,} is seen {epochs:,.0f} times. A smaller model holds out longer, and "
-        f"more images help, web images of any kind among them (the paper mixed such in). In any case {watch}.{whole}"
+        f"Overfitting is possible, the sooner the fewer the images and the larger the model: {paper}; {here}. {advice}"
     )

@@ -74,6 +74,8 @@ def preview(source: Source, recipe: Recipe, images: int = 12, seed: int = 0) -> 
     run with this seed, though it shows other images there. What cannot be used is passed over. DataError when nothing
     can.
     """
+    if images < 1:
+        raise ValueError(f"{images} images show nothing; ask for at least 1")
     rows: dict[int, Row] = {}
     bad: Bad = {}
     for index in _chosen(len(source), seed):

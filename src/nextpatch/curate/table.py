@@ -16,14 +16,13 @@ from nextpatch.curate.tally import Spread
 from nextpatch.train.config import TrainConfig
 
 _BAR = 28  # cells of the longest bar
+_NAMES = 12  # cells of the first column
 _WARN = "yellow"
 
 
 def show(found: Findings, console: Console) -> None:
     """Print the findings."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
+    table = _two_columns()
     for name, text in _rows(found):
         table.add_row(name, text if isinstance(text, Text) else Text(text))
     console.print(table)
@@ -31,9 +30,7 @@ def show(found: Findings, console: Console) -> None:
 
 def show_enough(parts: Sequence[Seen], run: TrainConfig, verdict: str, given: bool, console: Console) -> None:
     """Print how often a run, by a recipe or by the automatic plan, sees each part, and what that means."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column()
+    table = _two_columns()
     whose = "by this recipe" if given else "as chosen for these images"
     table.add_row("a run sees", Text(f"{run.steps:,} steps of {run.global_batch_size:,} images, {whose}"))
     for part in parts:
@@ -43,16 +40,23 @@ def show_enough(parts: Sequence[Seen], run: TrainConfig, verdict: str, given: bo
     console.print(table)
 
 
+def _two_columns() -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold", min_width=_NAMES)
+    table.add_column(overflow="fold")
+    return table
+
+
 def _rows(found: Findings) -> Iterator[tuple[str, str | Text]]:
     part = "" if found.looked_at == found.images else f", {found.looked_at:,} of them looked at"
     yield "images", f"{found.images:,}{part}"
     yield from _classes(found)
-    yield "formats", _counted(found.formats)
-    yield "channels", _counted(found.channels)
+    yield "formats", ", ".join(f"{ending} ({count:,})" for ending, count in found.formats.items()) or "none"
+    yield "channels", ", ".join(f"{channels} ({count:,})" for channels, count in found.channels.items()) or "none"
     if found.unfit_channels:
         yield "", Text(f"{found.unfit_channels:,} cannot be given the model's channels", _WARN)
-    yield "height", _spread(found.height, "px")
-    yield "width", _spread(found.width, "px")
+    yield "height", _spread(found.height)
+    yield "width", _spread(found.width)
     yield "file size", _file_sizes(found.bytes)
     yield "shorter side", _histogram(found.shorter_side)
     if found.smaller:
@@ -70,15 +74,14 @@ def _classes(found: Findings) -> Iterator[tuple[str, str]]:
     ranked = sorted(found.classes.items(), key=lambda item: -item[1])
     unlabeled = f", {found.unlabeled:,} images without" if found.unlabeled else ""
     (largest, most), (smallest, least) = ranked[0], ranked[-1]
-    yield "labels", f"{len(ranked):,} classes: from {smallest} ({least:,}) to {largest} ({most:,}){unlabeled}"
+    sizes = f"from {smallest} ({least:,}) to {largest} ({most:,})" if least < most else f"of {most:,} each"
+    yield "labels", f"{len(ranked):,} classes {sizes}{unlabeled}"
 
 
-def _counted(counts: dict[Any, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
-
-
-def _spread(spread: Spread, unit: str) -> str:
-    return f"{spread.least:,} to {spread.most:,} {unit}, median {spread.median:,}"
+def _spread(spread: Spread) -> str:
+    if spread.least == spread.most:
+        return f"{spread.most:,} px"
+    return f"{spread.least:,} to {spread.most:,} px, median {spread.median:,}"
 
 
 def _file_sizes(spread: Spread) -> str:
@@ -111,17 +114,19 @@ def _duplicates(found: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
     if not found["groups"]:
         yield "duplicates", "none"
         return
-    yield "duplicates", Text(f"{found['extra']:,} copies of {found['groups']:,} images, byte for byte", _WARN)
+    yield "duplicates", Text(f"{found['extra']:,} more than needed, of {found['groups']:,} different images", _WARN)
     yield "", "as " + " = ".join(found["examples"][0])
     if found["contradicting"]:
-        yield "", Text(f"{found['contradicting']:,} of them have different labels", _WARN)
+        yield "", Text(f"{found['contradicting']:,} of these images under different labels", _WARN)
+    if found["contradicting"] and found["examples"][0] != found["contradicting_examples"][0]:
         yield "", "as " + " = ".join(found["contradicting_examples"][0])
 
 
 def _speed(found: Findings) -> str:
     rate = found.looked_at / max(found.elapsed_s, 1e-9)
     what = "decoding all" if found.decoded else "reading all, headers only"
-    return f"{duration(found.images / rate)} at {rate:,.0f} images/s: {what}, {max(1, found.workers)} processes"
+    workers = f"{found.workers} workers" if found.workers > 1 else "one process"
+    return f"{duration(found.images / rate)} at {rate:,.0f} images/s: {what}, {workers}"
 
 
 def in_bytes(size: float) -> str:
