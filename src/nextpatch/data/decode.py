@@ -13,6 +13,7 @@ import torch
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -102,7 +103,7 @@ def _fast_jpeg(data: bytes, channels: int) -> UInt8[Tensor, "channels height wid
 def _pillow_reads(data: bytes) -> bool:
     """Whether Pillow knows this kind of TIFF, and all its bands: of four that are not RGBA it would give three."""
     try:
-        with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+        with TiffImageFile(io.BytesIO(data)) as image:
             return bool(image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) <= len(image.getbands()))
     except Exception:
         return False
