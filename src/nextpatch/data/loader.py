@@ -23,7 +23,7 @@ from nextpatch.data.skipped import Bad, check_budget, none_decodes, skipped
 from nextpatch.data.sources.source import Samples, Source, digest_of
 from nextpatch.data.storage.cache import default_cache
 from nextpatch.data.storage.prefetch import Prefetcher
-from nextpatch.data.views import eval_view, train_view
+from nextpatch.data.views import eval_view, stacked, train_view
 from nextpatch.data.workers import in_order
 
 log = logging.getLogger(__name__)
@@ -109,12 +109,13 @@ class TrainStream:
         first = start + (self.rank - start) % self.ranks
         positions = np.arange(first, start + size, self.ranks)
         planned = self.mixture.at(positions).tolist()
-        found = [self._sample(p, index, bad) for p, index in zip(positions.tolist(), planned, strict=True)]
-        images, indices = zip(*found, strict=True)
-        return _batch(torch.stack(images), positions, self.source, indices, bad)
+        shown: list[int] = []
+        views = (self._view(p, index, shown, bad) for p, index in zip(positions.tolist(), planned, strict=True))
+        images = stacked(views, len(positions))
+        return _batch(images, positions, self.source, shown, bad)
 
-    def _sample(self, position: int, planned: int, bad: Bad) -> tuple[Tensor, int]:
-        """The view at a position and the index of its image; what is passed over goes into `bad`."""
+    def _view(self, position: int, planned: int, shown: list[int], bad: Bad) -> Tensor:
+        """The view at a position; the index of its image is added to `shown`, what is passed over goes into `bad`."""
         passed: Bad = {}
         for index in chain((planned,), islice(self.mixture.others(position), _ATTEMPTS)):
             try:
@@ -123,7 +124,8 @@ class TrainStream:
                 passed[self.source.key(index)] = skipped(error, self.source.name)
                 continue
             bad |= passed
-            return train_view(image, self.img_size, self.cfg, rng_at(self.seed, VIEW, position)), index
+            shown.append(index)
+            return train_view(image, self.img_size, self.cfg, rng_at(self.seed, VIEW, position))
         raise none_decodes(self.source.name, passed)
 
 
@@ -199,7 +201,7 @@ class _Chunks:
             except (BadImage, OSError) as error:
                 bad[source.key(index)] = skipped(error, source.name)
         none = torch.empty(0, self.images.channels, *self.img_size, dtype=torch.uint8)
-        return _batch(torch.stack(views) if views else none, kept, source, kept, bad)
+        return _batch(stacked(views, len(views)) if views else none, kept, source, kept, bad)
 
 
 def _batch(
