@@ -1,11 +1,12 @@
 """Reading images: ours beside PIL + torchvision and beside webdataset, interleaved, one core.
 
-    python benchmarks/data.py [--rounds 5] [--count 150] [--part decode|tar|seek|all]
+    python benchmarks/data.py [--rounds 5] [--count 150] [--part decode|tar|bad|seek|all]
 
 Photos come from benchmarks/photos.py. `decode`: bytes in memory to a training view (random crop 0.4-1.0 to 224,
 bicubic with antialiasing, flip) by PIL + torchvision and by ours, on the same crop boxes. `tar`: the same from tar
 shards to batches of 50, by a webdataset pipeline with either decoder and by our stream; what ours costs beside the
-decoding is its time less that of decoding the same bytes from memory. `seek`: the order of 1e9 samples in 1e5 shards.
+decoding is its time less that of decoding the same bytes from memory. `bad`: good images to batches with bad ones
+among them. `seek`: the order of 1e9 samples in 1e5 shards.
 Reported: medians over rounds of CPU time per image, and of ratios within a round.
 """
 
@@ -13,12 +14,14 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import resource
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -149,6 +152,48 @@ def bench_tar(photos: dict[str, list[Path]], rounds: int) -> None:
     print(f"  ours beside its decoding: {1000 * own:.3f} ms per image")
 
 
+class Held:
+    """Encoded images in memory; every so many is cut in half."""
+
+    name, classes, digest, scattered, remote = "held", (), "", True, False
+
+    def __init__(self, data: list[bytes], share_bad: float) -> None:
+        bad = np.random.default_rng(0).random(len(data)) < share_bad
+        self._data = [d[: len(d) // 2] if cut else d for d, cut in zip(data, bad, strict=True)]
+        self.shard_sizes = np.array([len(data)])
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def read(self, index: int) -> bytes:
+        """The image."""
+        return self._data[index]
+
+    def key(self, index: int) -> str:
+        """Its number."""
+        return str(index)
+
+    def label(self, index: int) -> None:
+        """None."""
+
+    def prefetch(self, shard: int) -> None:
+        """Nothing to do."""
+
+
+def bench_bad(photos: dict[str, list[Path]], rounds: int) -> None:
+    """What bad images cost: each takes a failed decoding and a replacement."""
+    data = [path.read_bytes() for path in photos["dfn"]] * 10
+    loader.KEEP_BYTES = 0
+    logging.disable(logging.WARNING)
+    ways = {}
+    for share in (0.0, 0.001, 0.01, 0.1, 0.5):
+        source = Held(data, share)
+        order = Mixture([Part(source.shard_sizes, np.empty(0, np.int64))], 0)
+        stream = TrainStream(source, order, replace(CFG, max_bad=1.0), SIZE, 3, 0)
+        ways[f"{share:.1%} bad"] = lambda stream=stream: sum(len(b.keys) for b in islice(stream.batches(0, BATCH), 12))
+    show("good images to batches, with bad ones among them", interleaved(ways, rounds), "0.0% bad")
+
+
 def bench_seek(rounds: int) -> None:
     """The order of a billion samples."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -175,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=150, help="photos of each make")
-    parser.add_argument("--part", choices=["decode", "tar", "seek", "all"], default="all")
+    parser.add_argument("--part", choices=["decode", "tar", "bad", "seek", "all"], default="all")
     parser.add_argument("--photos", type=Path, default=Path(tempfile.gettempdir()) / "nextpatch-photos")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -188,6 +233,8 @@ def main() -> None:
     photos = make_photos(args.photos, args.count)
     if args.part in ("decode", "all"):
         bench_decode(photos, args.rounds)
+    if args.part in ("bad", "all"):
+        bench_bad(photos, args.rounds)
     if args.part in ("tar", "all"):
         bench_tar(photos, args.rounds)
 
