@@ -196,7 +196,8 @@ def verify(args: Verify) -> int:
             f" (images {', '.join(problem.keys[:3])}{', ...' if len(problem.keys) > 3 else ''})" if problem.keys else ""
         )
         print(f"{problem.place} {problem.what}{keys}")
-    print("every byte is as it was" if not problems else f"{len(problems):,} problems")
+    count = len(problems)
+    print("every byte is as it was" if not count else f"{count:,} problem{'s' if count > 1 else ''}")
     return 1 if problems else 0
 
 

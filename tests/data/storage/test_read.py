@@ -73,3 +73,18 @@ def test_near_files_are_read_the_same_way(tmp_path):
 def test_an_empty_file_is_an_empty_stream():
     with FileServer({"/none": b""}) as server, open_stream(f"{server.url}/none") as stream:
         assert stream.read() == b""
+
+
+def test_nobody_known_is_said_at_once():
+    class NoCredentialsError(Exception):
+        """As the libraries of clouds raise it."""
+
+    tried = []
+
+    def action():
+        tried.append(1)
+        raise NoCredentialsError("Unable to locate credentials")
+
+    with pytest.raises(OSError, match=r"s3://b/x cannot be read: NoCredentialsError: Unable .* \(tried once\)"):
+        read.retried("s3://b/x", action)
+    assert len(tried) == 1

@@ -43,17 +43,18 @@ def retried(place: str, action: Callable[[], T]) -> T:
             if _is_final(error) or attempt == ATTEMPTS or waited_s > patience_s():
                 times = "once" if attempt == 1 else f"{attempt} times in {waited_s:.0f} s"
                 raise OSError(f"{place} cannot be read: {_said(error)} (tried {times})") from error
-            log.info("%s: %s; trying again", place, _said(error))
+            log.log(logging.INFO if attempt == 1 else logging.WARNING, "%s: %s; trying again", place, _said(error))
             time.sleep(pause_s * random.uniform(0.5, 1))
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
     raise AssertionError("unreachable")
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether trying again cannot help: not allowed, or a request that the server does not understand."""
+    """Whether trying again cannot help: not allowed, nobody known, or a request that the server does not understand."""
     status = getattr(error, "status", None)
     final = isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429)
-    return final or isinstance(error, (PermissionError, NotImplementedError, ImportError))
+    nobody = "Credentials" in type(error).__name__  # each cloud's library has an error of its own for that
+    return final or nobody or isinstance(error, (PermissionError, NotImplementedError, ImportError))
 
 
 def _said(error: Exception) -> str:
