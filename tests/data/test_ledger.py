@@ -18,7 +18,7 @@ from nextpatch.data.loader import TrainStream
 from nextpatch.data.mixture import Mixture, Part
 
 WORKERS, RANKS = (0, 1, 2, 4), (1, 2, 4)
-BATCH, STEPS = 8, 60
+BATCH, STEPS, FARTHEST = 8, 60, 15  # a checkpoint at the latest so many steps after the last: four sessions fit
 SHARDS = np.array([5, 0, 17, 1, 0, 0, 23, 9])  # 55 samples: an epoch ends in the middle of a batch
 NONE = np.empty(0, np.int64)
 
@@ -53,7 +53,8 @@ def session(source, folder, first_step, workers, ranks, kill):
         if kill and process.is_alive():  # one far ahead of the others may be done
             os.killpg(process.pid, signal.SIGKILL)
         process.join()
-    return min(reached(folder, first_step, rank) for rank in range(ranks)) - 1 if kill else STEPS
+    saved = min(reached(folder, first_step, rank) for rank in range(ranks)) - 1
+    return min(saved, first_step + FARTHEST) if kill else STEPS
 
 
 def reached(folder, first_step, rank):
