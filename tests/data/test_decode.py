@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -233,3 +236,21 @@ def test_damaged_bytes_give_pixels_or_a_bad_image(kind, data):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(BadImage):
         assert decode(bytes(damaged), 3).shape[0] == 3
+
+
+def test_without_torchvision_pillow_gives_the_same_pixels(png, noise, monkeypatch):
+    jpegs = [png(noise(30, 40, 3), "JPEG"), png(noise(30, 40), "JPEG")]
+    fast = [decode(data, 3) for data in jpegs]
+    monkeypatch.setattr("nextpatch.data.decode.decode_jpeg", None)
+    assert all(np.array_equal(decode(data, 3), pixels) for data, pixels in zip(jpegs, fast, strict=True))
+
+
+def test_a_broken_torchvision_is_done_without(tmp_path):
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
+    script = "import nextpatch.data.decode as d; assert d.decode_jpeg is None; print('fine')"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    assert done.stdout == "fine\n", done.stderr[-1000:]

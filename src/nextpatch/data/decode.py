@@ -15,13 +15,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from nextpatch.data.jpeg import jpeg_header
 from nextpatch.data.pixels import MAX_PIXELS as MAX_PIXELS
 from nextpatch.data.pixels import BadImage as BadImage
 from nextpatch.data.pixels import check_size, scaled_to_8_bits
 from nextpatch.data.tiff import is_tiff, tiff_pixels, tiff_shape
+
+try:
+    from torchvision.io import ImageReadMode, decode_jpeg
+except (ImportError, RuntimeError):  # absent, without its decoders, or built for another torch: Pillow does it all
+    decode_jpeg = None
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _NPY = b"\x93NUMPY"
@@ -86,7 +90,7 @@ def header(data: bytes) -> Header:
 def _fast_jpeg(data: bytes, channels: int) -> UInt8[Tensor, "channels height width"] | None:
     """An ordinary JPEG by libjpeg-turbo: the pixels that Pillow gives, sooner. None for any other, and for damage."""
     found = jpeg_header(data)
-    if found is None or found.coding not in _HUFFMAN or found.precision != 8:
+    if decode_jpeg is None or found is None or found.coding not in _HUFFMAN or found.precision != 8:
         return None
     if found.components not in (1, 3) or channels not in (found.components, 3):
         return None
