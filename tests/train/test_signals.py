@@ -17,6 +17,15 @@ def test_the_first_signal_is_noted_and_interrupts_nothing(number):
         assert stop.received == number
 
 
+@pytest.fixture
+def foreground():
+    """Ctrl-C as a person at a terminal has it; what is started in the background may be told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("foreground")
 def test_the_second_ctrl_c_stops_at_once():
     with StopSignals():
         os.kill(os.getpid(), signal.SIGINT)
