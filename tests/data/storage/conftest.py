@@ -19,7 +19,7 @@ def server():
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch):
     """Small chunks, short pauses and short patience; no connection is left from another test."""
-    monkeypatch.setattr(read, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(read, "FIRST_PAUSE_S", 0.001)
     monkeypatch.setattr(read, "CHUNK", 100_000)
     monkeypatch.setattr(cache, "CHUNK", 100_000)
     monkeypatch.setattr(url, "STALL_S", 0.5)

@@ -4,10 +4,13 @@ import errno
 import multiprocessing
 import os
 import signal
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from nextpatch.data.error import DataError
 from nextpatch.data.storage import cache as module
 from nextpatch.data.storage.cache import Cache, default_cache
 
@@ -134,8 +137,43 @@ def test_a_full_disk_is_emptied_of_what_is_old_or_named(server, cache, monkeypat
         cache.local(f"{server.url}/b.tar")
 
 
+def test_a_torn_line_costs_the_figures_of_one_fetch(server, cache, tmp_path):
+    cache.local(f"{server.url}/a.tar")
+    with (tmp_path / "fetched.jsonl").open("a") as file:
+        file.write('{"at": 17\n')
+    cache.local(f"{server.url}/b.tar")
+    assert cache.fetched().bytes == 1_300_001
+
+
+def test_a_file_whose_length_nobody_says(tmp_path):
+    data = os.urandom(500_000)
+
+    class Chunked(BaseHTTPRequestHandler):
+        def log_message(self, *_): ...
+
+        def do_GET(self):  # as HTTP 1.0 has it: the end of the connection is the end of the file
+            self.send_response(200)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(data)
+
+        do_HEAD = do_GET
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Chunked)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    place = f"http://127.0.0.1:{server.server_address[1]}/a.tar"
+    assert Cache(tmp_path, 10**6).local(place).read_bytes() == data
+    with pytest.raises(OSError, match=r"500,000 bytes, more than the cache may hold \(400,000\)"):
+        Cache(tmp_path / "small", 400_000).local(place)
+    server.shutdown()
+    server.server_close()
+
+
 def test_the_default_is_told_by_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("NEXTPATCH_CACHE", str(tmp_path))
     monkeypatch.setenv("NEXTPATCH_CACHE_GIB", "1.5")
     assert (default_cache().root, default_cache().cap_bytes) == (tmp_path, 1.5 * 2**30)
     assert module.DEFAULT_GIB == 50
+    monkeypatch.setenv("NEXTPATCH_CACHE_GIB", "lots")
+    with pytest.raises(DataError, match="CACHE_GIB is 'lots', not a number"):
+        default_cache()

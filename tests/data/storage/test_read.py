@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
 import pytest
 
 from nextpatch.data.storage import read
@@ -21,6 +26,14 @@ def test_a_stream_is_the_file_whatever_the_network_does(server):
         pieces = iter(lambda: stream.read(77_777), b"")
         assert b"".join(pieces) == server.files["/a.tar"]
     assert not server.faults
+
+
+@pytest.mark.parametrize("sizes", [[-1], [1, 99_999, 5, 250_000, -1], [70_000] * 15])
+def test_a_stream_asks_for_chunks_however_it_is_read(server, sizes):
+    with open_stream(f"{server.url}/a.tar") as stream:
+        assert b"".join(map(stream.read, sizes)) == server.files["/a.tar"]
+        assert stream.read() == b""
+    assert [kind for kind, _ in server.requests].count("GET") == 10
 
 
 def test_a_file_that_changes_on_the_way_is_an_error(server):
@@ -49,7 +62,7 @@ def test_patience_ends_after_so_many_attempts(server):
 def test_patience_ends_after_so_long(server, monkeypatch):
     monkeypatch.setenv("NEXTPATCH_TIMEOUT", "0.02")
     server.faults = ["500"] * 100
-    with pytest.raises(OSError, match=r"tried [2-5] times"):
+    with pytest.raises(OSError, match=r"tried [2-7] times"):
         read_range(f"{server.url}/b.tar", 0, 10)
 
 
@@ -88,3 +101,40 @@ def test_nobody_known_is_said_at_once():
     with pytest.raises(OSError, match=r"s3://b/x cannot be read: NoCredentialsError: Unable .* \(tried once\)"):
         read.retried("s3://b/x", action)
     assert len(tried) == 1
+
+
+def test_a_server_without_ranges_is_said_so_at_once(tmp_path, monkeypatch):
+    (tmp_path / "a.tar").write_bytes(bytes(1000))
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with pytest.raises(OSError, match=r"whole files only, no ranges .* \(tried once\)"):
+        read_range(f"http://127.0.0.1:{server.server_address[1]}/a.tar", 10, 100)
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("kept", "attempts"),
+    [
+        ({"status": 401}, 1),
+        ({"code": 403}, 1),
+        ({"response": SimpleNamespace(status_code=403)}, 1),
+        ({"code": "NoSuchKey"}, read.ATTEMPTS),
+        ({"response": SimpleNamespace(status_code=503)}, read.ATTEMPTS),
+        ({"status": 429}, read.ATTEMPTS),
+    ],
+)
+def test_what_is_refused_is_known_by_each_librarys_errors(kept, attempts):
+    tried = []
+
+    def action():
+        tried.append(1)
+        error = Exception("no")
+        vars(error).update(kept)
+        raise error
+
+    with pytest.raises(OSError, match="there cannot be read: Exception: no"):
+        read.retried("there", action)
+    assert len(tried) == attempts

@@ -5,11 +5,13 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.read import retried
+from nextpatch.data.storage.sizes import sizes
 from nextpatch.data.storage.url import filesystem as filesystem
 from nextpatch.data.storage.url import is_remote as is_remote
 from nextpatch.data.storage.url import local_path
@@ -30,12 +32,14 @@ def expand(pattern: str) -> list[Entry]:
 
     A file that braces name and that is not there is a DataError, and so is a pattern that nothing matches.
     """
-    found: list[Entry] = []
-    for count, name in enumerate(braced(pattern)):
-        if count >= MAX_PLACES:
-            raise DataError(f"{pattern} names more than {MAX_PLACES:,} files; is it meant so?")
-        found += _matching(name) if re.search(r"[*?\[]", _unscreened(name)) else [_entry(name)]
-    return found
+    names = list(islice(braced(pattern), MAX_PLACES + 1))
+    if len(names) > MAX_PLACES:
+        raise DataError(f"{pattern} names more than {MAX_PLACES:,} files; is it meant so?")
+    if re.search(r"[*?\[]", _unscreened(pattern)):
+        return [entry for name in names for entry in _matching(name)]
+    if is_remote(names[0]):
+        return [Entry(name, size) for name, size in zip(names, sizes(names), strict=True)]
+    return [_entry(name) for name in names]
 
 
 def braced(pattern: str) -> Iterator[str]:
@@ -80,24 +84,13 @@ def _unscreened(name: str) -> str:
 
 
 def _entry(place: str) -> Entry:
-    """The file at a place; DataError when there is none."""
-    if is_remote(place):
-        return Entry(place, _remote_size(place))
+    """The file at a local place; DataError when there is none."""
     path = local_path(place)
     try:
         return Entry(str(path), path.stat().st_size)
     except OSError as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise DataError(f"{path} {reason}; check the name, or leave it out of the pattern") from None
-
-
-def _remote_size(place: str) -> int | None:
-    fs, path = filesystem(place)
-    try:
-        size = retried(place, lambda: fs.info(path)).get("size")
-    except FileNotFoundError:
-        raise DataError(f"{place} does not exist; check the name, or leave it out of the pattern") from None
-    return None if size is None else int(size)
 
 
 def _matching(pattern: str) -> list[Entry]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -15,6 +17,7 @@ from typing import IO, Protocol, runtime_checkable
 
 log = logging.getLogger(__name__)
 THREADS = 4
+_POLL_S = 1.0
 _CHILD = "from nextpatch.data.storage.prefetch import serve; serve()"
 
 
@@ -38,11 +41,15 @@ class Prefetcher:
         )
         self._listener = threading.Thread(target=_log_lines, args=(self._child.stderr,), daemon=True)
         self._listener.start()
-        self._send(pickle.dumps((source, plan)))
+        with contextlib.suppress(OSError):
+            self._input.write(pickle.dumps((source, plan)))
+            self._input.flush()
+        os.set_blocking(self._input.fileno(), False)
 
     def advance(self, position: int) -> None:
-        """Tell how far the run is; cheap."""
-        self._send(b"%d\n" % position)
+        """Tell how far the run is. Returns at once, even if nobody listens: the next position says it again."""
+        with contextlib.suppress(OSError, ValueError):  # it is busy, dead, or closed
+            os.write(self._input.fileno(), b"%d\n" % position)
 
     def close(self) -> None:
         """End the process, whatever it is fetching."""
@@ -62,22 +69,27 @@ class Prefetcher:
     ) -> None:
         self.close()
 
-    def _send(self, data: bytes) -> None:
-        try:
-            assert self._child.stdin
-            self._child.stdin.write(data)
-            self._child.stdin.flush()
-        except (OSError, ValueError):
-            """It is gone; shards are fetched when they are needed."""
+    @property
+    def _input(self) -> IO[bytes]:
+        assert self._child.stdin
+        return self._child.stdin
 
 
 def serve() -> None:
-    """What the process does: read source and plan, then positions, until the other end is closed."""
+    """What the process does: read source and plan, then positions, until its parent is gone."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     source, plan = pickle.load(sys.stdin.buffer)  # written by our own parent, never a file
     state = _State(source, plan)
     for line in sys.stdin.buffer:
         state.at(int(line))
-    state.stop()
+    os._exit(0)  # without waiting for what is on its way
+
+
+def _end_with(parent: int) -> None:
+    """End when the parent has ended, although workers that it started may hold the other end of our pipe."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_S)
+    os._exit(0)
 
 
 class _State:
@@ -106,10 +118,6 @@ class _State:
             self._source.prefetch(shard)
         except Exception as error:  # the reader will meet it again, and say so
             print(f"shard {shard} was not fetched ahead: {error}", file=sys.stderr, flush=True)
-
-    def stop(self) -> None:
-        """Leave at once."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _log_lines(stream: IO[bytes] | None) -> None:

@@ -21,6 +21,10 @@ CHUNK = 16 * 2**20
 _VERSION_KEYS = ("ETag", "etag", "LastModified", "last_modified", "updated", "generation", "mtime", "size")
 
 
+class NoRangesError(OSError):
+    """The server sent more than it was asked for: it does not know ranges."""
+
+
 def patience_s() -> float:
     """Seconds without a success after which reading is given up: $NEXTPATCH_TIMEOUT, or 300."""
     return float(os.environ.get("NEXTPATCH_TIMEOUT") or 300)
@@ -51,10 +55,19 @@ def retried(place: str, action: Callable[[], T]) -> T:
 
 def _is_final(error: Exception) -> bool:
     """Whether trying again cannot help: not allowed, nobody known, or a request that the server does not understand."""
-    status = getattr(error, "status", None)
-    final = isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429)
+    status = _status(error)
+    final = status is not None and 400 <= status < 500 and status not in (408, 425, 429)
     nobody = "Credentials" in type(error).__name__  # each cloud's library has an error of its own for that
-    return final or nobody or isinstance(error, (PermissionError, NotImplementedError, ImportError))
+    return final or nobody or isinstance(error, (NoRangesError, PermissionError, NotImplementedError, ImportError))
+
+
+def _status(error: Exception) -> int | None:
+    """What the server answered, where a library keeps it: aiohttp's status, Google's code, the Hub's response."""
+    response = getattr(error, "response", None)
+    for holder, name in ((error, "status"), (error, "code"), (response, "status_code")):
+        if isinstance(status := getattr(holder, name, None), int):
+            return status
+    return None
 
 
 def _said(error: Exception) -> str:
@@ -78,6 +91,10 @@ def read_range(place: str, start: int, length: int) -> bytes:
 
 
 def _exactly(length: int, data: bytes) -> bytes:
+    if len(data) > length:
+        raise NoRangesError(
+            "its server gives whole files only, no ranges of bytes; serve it by another, or copy it to this machine"
+        )
     if len(data) != length:
         raise OSError(f"{len(data):,} bytes came where {length:,} were asked for")
     return data
@@ -108,7 +125,7 @@ def open_stream(place: str) -> io.BufferedReader:
     """The file from its first byte on, to be read in order."""
     if not is_remote(place):
         return local_path(place).open("rb")
-    return io.BufferedReader(_Remote(place), CHUNK)
+    return io.BufferedReader(_Remote(place))
 
 
 class _Remote(io.RawIOBase):
@@ -121,22 +138,28 @@ class _Remote(io.RawIOBase):
         self._place = place
         self._version = version_of(place)
         self._size = int(self._version["size"]) if "size" in self._version else None
-        self._at = 0
-        self._rest = b""
+        self._next = 0
+        self._chunk = memoryview(b"")  # what came and was not yet read
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer, except at the end."""
+        """Fill the buffer, except at the end of a chunk."""
+        if not self._chunk:
+            self._chunk = memoryview(self._come())
+        count = min(len(buffer), len(self._chunk))
+        buffer[:count], self._chunk = self._chunk[:count], self._chunk[count:]
+        return count
+
+    def _come(self) -> bytes:
+        """The next chunk; empty at the end."""
         if self._size is None:  # a server that does not say how long the file is gives it as a whole
-            self._rest, self._size = read_all(self._place), 0
-        if self._rest:
-            taken, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+            data = read_all(self._place)
+            self._size = len(data)
         else:
-            taken = read_range(self._place, self._at, min(len(buffer), self._size - self._at)) if self._size else b""
-        buffer[: len(taken)] = taken
-        self._at += len(taken)
-        if not taken and version_of(self._place) != self._version:
+            data = read_range(self._place, self._next, min(CHUNK, self._size - self._next))
+        self._next += len(data)
+        if not data and version_of(self._place) != self._version:
             raise OSError(f"{self._place} changed while it was read; read it again")
-        return len(taken)
+        return data

@@ -1,0 +1,64 @@
+"""How large remote files are: many asked for at once, by a listing of their folder where the server has one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from nextpatch.data.error import DataError
+from nextpatch.data.storage.read import retried
+from nextpatch.data.storage.url import filesystem
+
+MANY = 100  # of a folder: from here on its listing is sooner here than an answer for each
+THREADS = 32
+_LISTED = ("s3://", "gs://", "gcs://", "hf://", "memory://")  # what a web server shows of a folder is no listing
+
+
+def sizes(places: Sequence[str]) -> list[int | None]:
+    """Bytes of each file, None where the server does not say; DataError for one that is not there."""
+    known: dict[str, int | None] = {}
+    for folder, members in _by_folder(places).items():
+        if len(members) >= MANY and folder.startswith(_LISTED):
+            known |= _listed(folder, members)
+    left = [place for place in places if place not in known]
+    known |= zip(left, _asked_at_once(left), strict=True)
+    return [known[place] for place in places]
+
+
+def _asked_at_once(places: Sequence[str]) -> list[int | None]:
+    """The answers for each; the first that fails ends it."""
+    located = [(place, *filesystem(place)) for place in places]  # in this thread: each has connections of its own
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        return list(pool.map(_asked, located))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _by_folder(places: Sequence[str]) -> dict[str, list[str]]:
+    folders: dict[str, list[str]] = {}
+    for place in places:
+        folders.setdefault(place.rpartition("/")[0], []).append(place)
+    return folders
+
+
+def _listed(folder: str, members: Sequence[str]) -> dict[str, int | None]:
+    """The sizes that a listing of the folder shows; nothing where listing is not allowed."""
+    fs, path = filesystem(folder)
+    try:
+        found = {info["name"]: info.get("size") for info in retried(folder, lambda: fs.ls(path, detail=True))}
+    except OSError:
+        return {}
+    names = {member: f"{path.rstrip('/')}/{member.rpartition('/')[2]}" for member in members}
+    return {member: found[name] for member, name in names.items() if name in found}
+
+
+def _asked(located: tuple[str, Any, str]) -> int | None:
+    """The size that the server says when asked for one file."""
+    place, fs, path = located
+    try:
+        size = retried(place, lambda: fs.info(path)).get("size")
+    except FileNotFoundError:
+        raise DataError(f"{place} does not exist; check the name, or leave it out of the pattern") from None
+    return None if size is None else int(size)
