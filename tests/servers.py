@@ -86,8 +86,8 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
         def give(self, path: str, part: bytes, fault: str) -> None:
             sent = part[: len(part) // 2] if fault in ("drop", "stall") else part
             for at in range(0, len(sent), 65536):
-                self.wfile.write(sent[at : at + 65536])
                 server.count(path, len(sent[at : at + 65536]))
+                self.wfile.write(sent[at : at + 65536])
                 time.sleep(server.pause_s)
             if fault == "stall":
                 self.wfile.flush()

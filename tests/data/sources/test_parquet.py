@@ -110,6 +110,18 @@ def test_labels_that_are_no_classes_are_refused(tmp_path):
         ParquetSource([write(tmp_path / "a.parquet", {"image": rows(1), "label": [10**12]})])
 
 
+@pytest.mark.parametrize("kind", [pa.int8(), pa.int64(), pa.uint16(), pa.uint64()])
+def test_labels_are_the_same_of_any_integers(tmp_path, kind):
+    source = ParquetSource([write(tmp_path / "a.parquet", {"image": rows(3), "label": pa.array([3, None, 0], kind)})])
+    assert labels(source) == [3, None, 0]
+    assert source._labels.dtype.itemsize == 4
+
+
+def test_numbers_below_zero_are_no_labels(tmp_path):
+    columns = {"image": rows(3), "label": pa.array([-(10**12), 1, -2], pa.int64())}
+    assert labels(ParquetSource([write(tmp_path / "a.parquet", columns)])) == [None, 1, None]
+
+
 def test_row_groups_are_read_only_when_asked_for(tmp_path):
     path = write(
         tmp_path / "a.parquet", {"image": rows(40)}, row_group_size=20, compression="none", use_dictionary=False

@@ -50,7 +50,7 @@ def packed(images, first):
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch, tmp_path):
     monkeypatch.setenv("NEXTPATCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(read, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(read, "FIRST_PAUSE_S", 0.001)
     monkeypatch.setattr(read, "CHUNK", 4000)
     monkeypatch.setattr(cache, "CHUNK", 4000)
     monkeypatch.setattr(url, "STALL_S", 0.5)
@@ -157,6 +157,43 @@ def test_parquet_in_a_bucket(bucket, images, tmp_path):
     assert [source.read(i) for i in range(60)] == images[0] + images[1]
     assert [source.label(i) for i in range(3)] == [1, 0, 1]
     assert len({key for batch in islice(stream(source).batches(0, 10), 6) for key in batch.keys}) == 60
+
+
+def table(images, **options):
+    out = io.BytesIO()
+    rows = [{"bytes": data, "path": None} for data in images]
+    pq.write_table(pa.table({"image": rows, "label": list(range(len(images)))}), out, row_group_size=10, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("fault", ["drop", "stall", "short", "500"])
+@pytest.mark.parametrize("ranged", [False, True])
+def test_parquet_is_right_whatever_the_network_does(images, fault, ranged):
+    with FileServer({"/a.parquet": table(images[0])}) as server:
+        server.faults = [fault, "", fault, "", fault, fault]
+        source = ParquetSource([f"{server.url}/a.parquet"])
+        source.ranged = ranged
+        assert [source.read(i) for i in range(EACH)] == images[0]
+        assert [source.label(i) for i in range(EACH)] == list(range(EACH))
+        assert not server.faults
+
+
+def test_a_parquet_file_that_was_replaced_is_fetched_anew(images):
+    with FileServer({"/a.parquet": table(images[0])}) as server:
+        place = f"{server.url}/a.parquet"
+        assert ParquetSource([place]).read(0) == images[0][0]
+        server.files["/a.parquet"] = table([*images[1], *images[2]])
+        assert ParquetSource([place]).read(59) == images[2][29]
+
+
+def test_many_parquet_files_keep_their_order(images):
+    files = {f"/{n:02d}.parquet": table(images[0][n : n + 1]) for n in range(EACH)}
+    with FileServer(files) as server:
+        source = ParquetSource([server.url + path for path in files])
+        assert [source.read(i) for i in range(EACH)] == images[0]
+        del files["/17.parquet"]
+        with pytest.raises(DataError, match=r"17\.parquet is not a readable Parquet file"):
+            ParquetSource([f"{server.url}/{n:02d}.parquet" for n in range(EACH)])
 
 
 def test_an_empty_bucket_is_an_error(bucket):

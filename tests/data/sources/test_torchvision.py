@@ -4,13 +4,17 @@ import gzip
 import hashlib
 import pickle
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 import torchvision.datasets
 
 from nextpatch.data.decode import decode
 from nextpatch.data.error import DataError
+from nextpatch.data.sources import torchvision as module
 from nextpatch.data.sources.open import open_source
 
 
@@ -51,6 +55,50 @@ def test_a_worker_opens_it_anew(fashion):
     copy = pickle.loads(pickle.dumps(source))
     assert len(pickle.dumps(source)) < 2000
     assert (copy.read(2), copy.label(2), copy.digest) == (source.read(2), source.label(2), source.digest)
+
+
+class Named:
+    def __init__(self, **kept):
+        vars(self).update(kept)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "classes"),
+    [
+        (Named(classes=["a", "b"], targets=torch.tensor([1, 0])), ("a", "b")),  # MNIST
+        (Named(labels=np.array([1, 2, 0])), ("0", "1", "2")),  # SVHN
+        (Named(_samples=[("x.png", 1), ("y.png", 0)]), ("0", "1")),  # GTSRB
+        (Named(classes=["a", "b"], labels=np.array([-1, -1])), ()),  # STL10's unlabeled split
+        (Named(classes=["a", "b"]), ("a", "b")),
+        (Named(), ()),
+    ],
+)
+def test_classes_are_names_or_numbers(dataset, classes):
+    assert module._classes_of(dataset, module._labels_of(dataset)) == classes
+
+
+def test_a_label_costs_no_image(fashion, monkeypatch):
+    source = open_source("torchvision:FashionMNIST")
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "__getitem__", lambda *_: pytest.fail("decoded"))
+    assert [source.label(i) for i in range(12)] == [i % 10 for i in range(12)]
+
+
+def test_of_several_processes_one_downloads(fashion, monkeypatch):
+    inside, most = [], []
+
+    class Slow(torchvision.datasets.FashionMNIST):
+        def __init__(self, *args, **kwargs):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.1)
+            super().__init__(*args, **kwargs)
+            inside.pop()
+
+    Slow.__name__ = "FashionMNIST"  # its folder
+    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", Slow)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(open_source, ["torchvision:FashionMNIST"] * 3))
+    assert ([len(source) for source in found], most) == ([12] * 3, [1] * 3)
 
 
 def test_a_pickled_set_that_is_not_the_published_one_is_not_opened(monkeypatch, tmp_path):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import bisect
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +17,15 @@ import pyarrow.parquet as pq
 from jaxtyping import Int32
 
 from nextpatch.data.error import DataError
+from nextpatch.data.sources.labels import MAX_CLASSES, NO_LABEL, named, numbered
 from nextpatch.data.sources.source import digest_of
 from nextpatch.data.storage.cache import default_cache
-from nextpatch.data.storage.url import filesystem, is_remote
+from nextpatch.data.storage.ranges import open_ranges
+from nextpatch.data.storage.url import is_remote
 
 CACHE_BYTES = 128 * 2**20
-_MAX_CLASSES = 1_000_000
-_NO_LABEL = -1  # the Hub's own sign for "not labeled"
+_THREADS = 16
+T = TypeVar("T")
 
 
 class _RowGroup(NamedTuple):
@@ -44,7 +48,8 @@ class ParquetSource:
     def __init__(self, files: Sequence[str | Path]) -> None:
         self._files = [str(file) for file in files]
         self.name = self._files[0] if len(files) == 1 else self._files[0].rpartition("/")[0]
-        metadata = [_metadata(file) for file in self._files]
+        self.remote = any(map(is_remote, self._files))
+        metadata, self._sizes = zip(*self._of_each(_footer), strict=True)
         schemas = [entry.schema.to_arrow_schema() for entry in metadata]
         self._columns = [_image_column(schema, file) for schema, file in zip(schemas, self._files, strict=True)]
         self._groups = [group for i, entry in enumerate(metadata) for group in _row_groups(i, entry)]
@@ -54,7 +59,6 @@ class ParquetSource:
         self._shards = [group for group in self._groups if group.rows]
         self.shard_sizes = np.array([group.rows for group in self._shards])
         sizes = [entry.row_group(i).total_byte_size for entry in metadata for i in range(entry.num_row_groups)]
-        self.remote = any(map(is_remote, self._files))
         self.scattered = sum(sizes) <= CACHE_BYTES and not self.remote
         self.ranged = False
         self.digest = digest_of(f"{Path(self._files[g.file]).name} {g.number} {g.rows}" for g in self._groups)
@@ -83,13 +87,13 @@ class ParquetSource:
 
     def label(self, index: int) -> int | None:
         """The row's class; None when it has none."""
-        if self._labels is None or self._labels[index] == _NO_LABEL:
+        if self._labels is None or self._labels[index] == NO_LABEL:
             return None
         return int(self._labels[index])
 
     def prefetch(self, shard: int) -> None:
         """Bring the file of a row group into the cache, when it is remote."""
-        default_cache().local(self._files[self._shards[shard].file])
+        self._near(self._shards[shard].file)
 
     def _locate(self, index: int) -> tuple[int, int]:
         """(row group, row within it)."""
@@ -100,16 +104,28 @@ class ParquetSource:
         """The image column of a row group, from memory when it was used lately."""
         if number not in self._kept:
             group = self._groups[number]
-            self._kept[number] = _read(self._near(group.file), self._columns[group.file], [group.number])
+            place = self._files[group.file]
+            near = place if self.ranged and not default_cache().holds(place) else self._near(group.file)
+            self._kept[number] = _read(near, self._columns[group.file], [group.number])
             while len(self._kept) > 1 and sum(column.nbytes for column in self._kept.values()) > CACHE_BYTES:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(number)
         return self._kept[number]
 
     def _near(self, file: int) -> str:
-        """Where to read rows of a file: from its copy in the cache, which is made unless only a few are wanted."""
-        place, cache = self._files[file], default_cache()
-        return place if self.ranged and not cache.holds(place) else str(cache.local(place))
+        """The copy of a file in the cache, made if it is not there or has another length; local files as they are."""
+        return str(default_cache().local(self._files[file], self._sizes[file]))
+
+    def _of_each(self, ask: Callable[[str], T]) -> Iterator[T]:
+        """What `ask` returns for every file; remote ones are asked side by side."""
+        if not self.remote:
+            yield from map(ask, self._files)
+            return
+        pool = ThreadPoolExecutor(_THREADS)
+        try:
+            yield from pool.map(ask, self._files)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _read_labels(self, schemas: list[Any]) -> tuple[Int32[np.ndarray, " rows"] | None, tuple[str, ...]]:
         """The class of every row and the names of the classes; none unless every file has a column `label` in use."""
@@ -118,29 +134,21 @@ class ParquetSource:
         kinds = {_kind(schema.field("label").type) for schema in schemas}
         if len(kinds) > 1 or not kinds <= {"number", "name"}:
             return None, ()
-        column = pa.chunked_array([_read(file, "label") for file in self._files])
+        columns = self._of_each(partial(_read, column="label"))
         if kinds == {"name"}:
-            names = sorted(column.unique().drop_null().to_pylist())
-            column = pa.compute.index_in(column, pa.array(names, column.type))
-        labels = column.fill_null(_NO_LABEL).to_numpy()
-        if labels.max() < 0:  # a test split published without its labels
+            labels, names = named(columns)
+            return (labels, names) if names else (None, ())
+        labels, highest = numbered(columns)
+        if highest < 0:  # a test split published without its labels
             return None, ()
-        classes = tuple(names) if kinds == {"name"} else _class_names(schemas[0], int(labels.max()) + 1, self.name)
-        return labels.astype(np.int32), classes
+        return labels, _class_names(schemas[0], highest + 1, self.name)
 
 
-def _opened(file: str) -> Any:
-    """The file, to be read at any place; of a remote one only what is asked for travels."""
-    if not is_remote(file):
-        return Path(file).open("rb")
-    fs, path = filesystem(file)
-    return fs.open(path, "rb")
-
-
-def _metadata(file: str) -> Any:
+def _footer(file: str) -> tuple[Any, int | None]:
+    """(what the end of a file says of it, the length of a remote file)."""
     try:
-        with _opened(file) as opened:
-            return pq.read_metadata(opened)
+        with open_ranges(file) as opened:
+            return pq.read_metadata(opened), getattr(opened, "size", None)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
@@ -178,16 +186,16 @@ def _row_groups(file: int, metadata: Any) -> list[_RowGroup]:
 def _read(file: str, column: str, groups: list[int] | None = None) -> Any:
     """One column of the row groups (all by default) as one array, without threads: they do not survive a fork."""
     try:
-        with _opened(file) as stream, pq.ParquetFile(stream) as opened:
+        with open_ranges(file) as stream, pq.ParquetFile(stream) as opened:
             wanted = range(opened.metadata.num_row_groups) if groups is None else groups
             return opened.read_row_groups(wanted, columns=[column], use_threads=False)[column].combine_chunks()
     except pa.ArrowException as error:
-        raise OSError(f"damaged Parquet data: {str(error).splitlines()[0]}") from None
+        raise OSError(f"damaged or unusual Parquet data: {str(error).splitlines()[0]}") from None
 
 
 def _class_names(schema: Any, count: int, name: str) -> tuple[str, ...]:
     """Names from the Hub's metadata when there are enough, else the numbers."""
-    if count > _MAX_CLASSES:
+    if count > MAX_CLASSES:
         raise DataError(f"{name}: column 'label' holds numbers up to {count - 1}, not classes; rename or drop it")
     try:
         names = json.loads(schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"]

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
+from jaxtyping import Int32
 
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.source import digest_of
 
 PREFIX = "torchvision:"
+_LABELS = ("targets", "labels", "_labels")  # where torchvision keeps those of a whole data set
 _TRAIN = {"train": {"train": True}, "test": {"train": False}}
 SPLITS: dict[str, dict[str, dict[str, Any]]] = {
     **dict.fromkeys(("MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"), _TRAIN),
@@ -56,7 +59,8 @@ class TorchvisionSource:
         self._dataset: Any = None
         self._what = (name, split)
         dataset = self._opened()
-        self.classes = tuple(map(str, getattr(dataset, "classes", ())))
+        self._labels = _labels_of(dataset)
+        self.classes = _classes_of(dataset, self._labels)
         self._count = len(dataset)
         self.digest = digest_of([self.name, str(self._count)])
         self.shard_sizes = np.array([self._count])
@@ -81,8 +85,8 @@ class TorchvisionSource:
 
     def label(self, index: int) -> int | None:
         """The class that torchvision gives; None where it gives none."""
-        label = self._opened()[index][1]
-        return int(label) if self.classes and int(label) >= 0 else None
+        label = int(self._opened()[index][1] if self._labels is None else self._labels[index])
+        return label if self.classes and label >= 0 else None
 
     def prefetch(self, shard: int) -> None:
         """Nothing to do: the files are here."""
@@ -94,8 +98,26 @@ class TorchvisionSource:
             root = Path(os.environ.get("NEXTPATCH_CACHE") or "~/.cache/nextpatch").expanduser() / "torchvision"
             name, split = self._what
             try:
-                self._dataset = getattr(torchvision.datasets, name)(root, download=True, **SPLITS[name][split])
+                root.mkdir(parents=True, exist_ok=True)
+                with FileLock(root / f"{name}.lock"):  # of several processes one downloads
+                    self._dataset = getattr(torchvision.datasets, name)(root, download=True, **SPLITS[name][split])
             except (RuntimeError, OSError, ImportError) as error:
-                reason = str(error).splitlines()[0]
+                reason = " ".join(str(error).split())
                 raise DataError(f"{self.name}: {reason}; put its files into {root}, or try again") from None
         return self._dataset
+
+
+def _labels_of(dataset: Any) -> Int32[np.ndarray, " samples"] | None:
+    """The classes of all samples without decoding any, where this data set of torchvision keeps them; -1 is none."""
+    for name in _LABELS:
+        if hasattr(dataset, name):
+            return np.asarray(getattr(dataset, name)).astype(np.int32)
+    samples = getattr(dataset, "_samples", None)
+    return None if samples is None else np.array([label for _, label in samples], np.int32)
+
+
+def _classes_of(dataset: Any, labels: Int32[np.ndarray, " samples"] | None) -> tuple[str, ...]:
+    """Names, or the numbers where torchvision has no names; none for a split without labels."""
+    names = tuple(map(str, getattr(dataset, "classes", ())))
+    highest = len(names) - 1 if labels is None else int(labels.max())
+    return names if highest < len(names) and highest >= 0 else tuple(map(str, range(highest + 1)))
