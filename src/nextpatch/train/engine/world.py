@@ -1,0 +1,137 @@
+"""The processes of one run and what they tell each other: numbers, plain values, and that one of them failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+_LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # what torchrun sets
+_PATIENCE = timedelta(minutes=30)  # the longest that one rank may make the others wait (building an index, say)
+
+
+class PeerError(RuntimeError):
+    """Another rank failed; the message names it and says what it said."""
+
+
+@dataclass(frozen=True)
+class World:
+    """`size` processes (ranks) that train one model, this one being number `rank`; without torchrun there is one.
+
+    Every method but the properties is collective: all ranks must call it, in the same order. Values travel as JSON or
+    as float64 through the CPU; gradients and weights do not travel here.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    group: Any = None  # of gloo, for CPU values; None is the default one
+
+    @classmethod
+    @contextmanager
+    def opened(cls) -> Iterator[World]:
+        """The world that torchrun describes in the environment, connected; one process alone where it does not.
+
+        On a machine with GPUs, rank k of the machine computes on GPU k from here on.
+        """
+        if not all(name in os.environ for name in _LAUNCHED):
+            yield cls()
+            return
+        rank, size, local_rank, local_size = (int(os.environ[name]) for name in _LAUNCHED)
+        if local_size == size and sys.platform == "linux":
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: nothing listens beyond it
+        if torch.cuda.is_available():
+            torch.cuda.set_device(local_rank)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+        try:
+            yield cls(rank, size, local_rank, local_size)
+        finally:
+            dist.destroy_process_group()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the rank that writes files and talks."""
+        return self.rank == 0
+
+    @property
+    def spread(self) -> bool:
+        """Whether torchrun started this run, be it with one process."""
+        return dist.is_initialized()
+
+    def beside(self) -> World:
+        """The same processes on a line of their own, for a thread beside the training."""
+        return World(
+            self.rank, self.size, self.local_rank, self.local_size,
+            dist.new_group(backend="gloo", timeout=_PATIENCE) if self.spread else None,
+        )  # fmt: skip
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """The sums over all ranks, the same on each; float64."""
+        if not self.spread:
+            return [float(value) for value in values]
+        total = torch.tensor(list(values), dtype=torch.float64)
+        dist.all_reduce(total, dist.ReduceOp.SUM, group=self.group)
+        found: list[float] = total.tolist()
+        return found
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's plain value, in the order of ranks, on every rank."""
+        if not self.spread:
+            return [value]
+        mine = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        dist.all_gather(sizes, torch.tensor([len(mine)]), group=self.group)
+        longest = max(int(size) for size in sizes)
+        texts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.size)]
+        padded = torch.zeros(longest, dtype=torch.uint8)
+        padded[: len(mine)] = mine
+        dist.all_gather(texts, padded, group=self.group)
+        return [_read(text[: int(size)]) for text, size in zip(texts, sizes, strict=True)]
+
+    def first(self, value: Any) -> Any:
+        """Rank 0's plain value, on every rank."""
+        return self.gather(value if self.leads else None)[0]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What fails inside on one rank fails on all when they meet at its end; nothing inside may be collective.
+
+        The rank that failed raises its own error, the others PeerError.
+        """
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as caught:
+            error = caught
+        said = self.gather(None if error is None else f"{type(error).__name__}: {error}")
+        if error is not None:
+            raise error
+        if failed := [f"rank {rank}: {text}" for rank, text in enumerate(said) if text is not None]:
+            raise PeerError("; ".join(failed))
+
+    @contextmanager
+    def leader_first(self) -> Iterator[None]:
+        """Rank 0 does what is inside, then the others: what it leaves on the disk they find. Fails on all as one."""
+        for turn in (True, False):
+            with self.together():
+                if self.leads == turn:
+                    yield
+                    break
+        # the leader meets the others once more, at the end of their turn
+        if self.leads:
+            with self.together():
+                pass
+
+
+def _read(text: Tensor) -> Any:
+    return json.loads(bytes(text.tolist()))
