@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +11,14 @@ from torch import Tensor, nn
 from nextpatch.model.aim import AIM
 from nextpatch.patches import sincos_positions
 
+Put = Callable[[Tensor, Tensor], object]
+
 
 @torch.no_grad()
-def init_weights(model: AIM, seed: int) -> None:
+def init_weights(model: AIM, seed: int, put: Put = Tensor.copy_) -> None:
     """Fill every parameter and position table of `model` in place, the same for the same seed on any device.
+
+    `put(parameter, values)` copies a matrix of values into its place, which may hold a part of them only.
 
     | what                                                  | start                                       |
     |-------------------------------------------------------|---------------------------------------------|
@@ -29,7 +34,7 @@ def init_weights(model: AIM, seed: int) -> None:
     for module in model.modules():
         own = dict(module.named_parameters(recurse=False))
         if isinstance(module, nn.Linear):
-            _xavier_uniform(module.weight, generator)
+            _xavier_uniform(module.weight, generator, put)
             if module.bias is not None:
                 module.bias.zero_()
         elif isinstance(module, nn.LayerNorm):
@@ -42,7 +47,7 @@ def init_weights(model: AIM, seed: int) -> None:
     model.head.positions.copy_(sincos_positions(grid, s.head_width))
 
 
-def _xavier_uniform(weight: Tensor, generator: torch.Generator) -> None:
+def _xavier_uniform(weight: Tensor, generator: torch.Generator, put: Put) -> None:
     fan_out, fan_in = weight.shape
     bound = math.sqrt(6.0 / (fan_in + fan_out))
-    weight.copy_(torch.empty(fan_out, fan_in).uniform_(-bound, bound, generator=generator))
+    put(weight, torch.empty(fan_out, fan_in).uniform_(-bound, bound, generator=generator))
