@@ -7,7 +7,7 @@ from PIL import Image
 
 from nextpatch.cli import main, pretrain
 from nextpatch.config import ConfigError, dumps_toml, read_toml
-from nextpatch.train.step import NonFiniteError
+from nextpatch.train.step import BadStepError
 
 SMALL = ["--model.depth", "1", "--model.head-depth", "1", "--model.embed-dim", "16", "--model.num-heads", "2",
          "--model.head-width", "16", "--train.global-batch-size", "4", "--train.device", "cpu"]  # fmt: skip
@@ -95,8 +95,8 @@ def test_resuming_what_is_no_run_is_one_line(tmp_path, capsys):
 
 
 def test_a_loss_that_exploded_is_one_line(monkeypatch, photos, tmp_path, capsys):
-    def explode(*_):
-        raise NonFiniteError("step 7: loss nan")
+    def explode(*_, **__):
+        raise BadStepError("step 7: loss nan")
 
     monkeypatch.setattr("nextpatch.pretrain.run.pretrain", explode)
     assert main(["pretrain", "--data", str(photos), "--model", "nano", "--out", str(tmp_path / "run")]) == 2

@@ -19,7 +19,7 @@ from nextpatch.train.checkpoint import newest_checkpoint
 from nextpatch.train.config import OptimConfig, TrainConfig
 from nextpatch.train.recipe import Recipe
 from nextpatch.train.run import RunDir, RunError
-from nextpatch.train.step import NonFiniteError
+from nextpatch.train.step import BadStepError
 
 MODEL = ModelConfig(
     size="nano", img_size=(8, 12), patch_size=4, in_chans=3, embed_dim=16, depth=2, num_heads=2, head_width=16,
@@ -107,7 +107,7 @@ def test_the_validation_loss_is_bit_equal_for_any_number_of_workers(recipe):
 def test_a_loss_that_explodes_is_told_once_and_written_down(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(AIM, "loss_sum", lambda self, *_: self.head.pred.bias.sum() * float("nan"))
     console = Console(file=io.StringIO(), width=200)
-    with pytest.raises(NonFiniteError, match="step 1: loss nan"):
+    with pytest.raises(BadStepError, match="step 1: loss nan"):
         pretrain(recipe, tmp_path / "run", console=console)
     assert "ERROR step 1: loss nan" in (tmp_path / "run" / "log.txt").read_text()
     assert "loss nan" not in console.file.getvalue()  # the command prints it at its end

@@ -12,7 +12,18 @@ import pytest
 import torch
 
 from nextpatch.train import checkpoint
-from nextpatch.train.checkpoint import CheckpointError, checkpoint_at, newest_checkpoint, prune, save_checkpoint, verify
+from nextpatch.train.checkpoint import (
+    CheckpointError,
+    checkpoint_at,
+    newest_checkpoint,
+    prune,
+    save_checkpoint,
+    verification,
+    verify,
+)
+from nextpatch.train.checkpoint import save as saving
+from nextpatch.train.checkpoint.files import fingerprint
+from nextpatch.train.engine.world import World
 from saved import is_whole, save, tensors
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
@@ -51,7 +62,7 @@ def test_it_is_on_the_disk_before_it_has_its_name_and_its_name_is_too(
 ) -> None:
     done: list[str] = []
     sync, rename = checkpoint.sync, Path.rename
-    monkeypatch.setattr(checkpoint, "sync", lambda path: (done.append(path.name), sync(path)))
+    monkeypatch.setattr(saving, "sync", lambda path: (done.append(path.name), sync(path)))
     monkeypatch.setattr(Path, "rename", lambda path, to: (done.append("rename"), rename(path, to))[1])
     save(tmp_path, 1)
     assert set(done[:-3]) == {*FILES, "manifest.json"}
@@ -67,7 +78,7 @@ def test_what_does_not_read_back_as_written_is_not_published(tmp_path: Path, mon
         if path.name == "model.safetensors":
             flipped(path)
 
-    monkeypatch.setattr(checkpoint, "sync", lying)
+    monkeypatch.setattr(saving, "sync", lying)
     with pytest.raises(OSError, match=r"step_00000002 did not read back as written: model\.safetensors"):
         save(tmp_path, 2)
     assert [p.name for p in tmp_path.iterdir()] == ["step_00000001"]
@@ -168,7 +179,7 @@ def test_pickles_are_never_read(tmp_path: Path) -> None:
     newer = save(tmp_path, 2)
     torch.save(tensors(2)["model"], newer / "model.safetensors")
     entries = json.loads((newer / "manifest.json").read_text())
-    entries["model.safetensors"] = checkpoint._fingerprint(newer / "model.safetensors")  # even with a fitting manifest
+    entries["model.safetensors"] = fingerprint(newer / "model.safetensors")  # even with a fitting manifest
     (newer / "manifest.json").write_text(json.dumps(entries))
     with pytest.raises(Exception, match=r"(?i)header|safetensor"):
         checkpoint_at(tmp_path, 2).tensors("model")
@@ -219,11 +230,11 @@ def test_a_step_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
 def test_reading_while_the_run_prunes_finds_the_newer_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path, 1)
 
-    def verified_too_late(path: Path) -> list[str]:
-        monkeypatch.setattr(checkpoint, "verify", verify)
+    def verified_too_late(path: Path, world: World) -> list[str]:
+        monkeypatch.setattr(verification, "verify", verify)
         save(tmp_path, 2)
         shutil.rmtree(path)
-        return verify(path)
+        return verify(path, world)
 
-    monkeypatch.setattr(checkpoint, "verify", verified_too_late)
+    monkeypatch.setattr(verification, "verify", verified_too_late)
     assert is_whole(tmp_path, 2)

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
-from nextpatch.train import checkpoint
-from nextpatch.train.checkpoint import newest_checkpoint, verify
+from nextpatch.train.checkpoint import files, newest_checkpoint, verification, verify
+from nextpatch.train.checkpoint import save as saving
 from saved import is_whole, save
 
 
@@ -39,7 +39,7 @@ def failing_at(number: int, error: BaseException, monkeypatch: pytest.MonkeyPatc
 
     with monkeypatch.context() as patch:
         for owner, name in (
-            (checkpoint, "save_file"), (checkpoint, "sync"), (Path, "write_text"), (Path, "mkdir"), (Path, "rename"),
+            (files, "save_file"), (saving, "sync"), (Path, "write_text"), (Path, "mkdir"), (Path, "rename"),
             (Path, "chmod"), (shutil, "rmtree"), (os, "fsync"),
         ):  # fmt: skip
             patch.setattr(owner, name, spied(name, getattr(owner, name)))
@@ -108,7 +108,7 @@ def test_a_write_that_the_library_reports_is_an_os_error(tmp_path: Path, monkeyp
     def full(*_: Any) -> None:
         raise SafetensorError("No space left on device (os error 28)")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(files, "save_file", full)
     with pytest.raises(OSError, match="cannot be written: No space left"):
         save(tmp_path, 1)
     assert list(tmp_path.iterdir()) == []
@@ -126,11 +126,11 @@ def test_a_checkpoint_pruned_while_it_is_read_is_passed_over(tmp_path: Path, mon
     save(tmp_path, 1)
 
     def removed(path: Path) -> dict[str, Any]:
-        monkeypatch.setattr(checkpoint, "_fingerprint", fingerprint)
+        monkeypatch.setattr(verification, "fingerprint", fingerprint)
         save(tmp_path, 2)
         shutil.rmtree(tmp_path / "step_00000001")
         return fingerprint(path)
 
-    fingerprint = checkpoint._fingerprint
-    monkeypatch.setattr(checkpoint, "_fingerprint", removed)
+    fingerprint = files.fingerprint
+    monkeypatch.setattr(verification, "fingerprint", removed)
     assert is_whole(tmp_path, 2)

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,12 +19,12 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
 from nextpatch.train.checkpoint import newest_checkpoint
-from nextpatch.train.config import OptimConfig, TrainConfig
+from nextpatch.train.config import GuardConfig, OptimConfig, TrainConfig
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.loop import fit
 from nextpatch.train.recipe import Recipe
 from nextpatch.train.run import RunDir
-from nextpatch.train.step import NonFiniteError
+from nextpatch.train.step import BadStepError
 
 MODEL = ModelConfig(
     size="nano", img_size=(8, 8), patch_size=4, in_chans=1, embed_dim=16, depth=2, num_heads=2, head_width=16,
@@ -132,7 +133,7 @@ def test_a_run_learns(whole):
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_and_the_resumed_run_equals_the_whole_one(tmp_path, whole, number):
     run = RunDir.create(tmp_path / "run", RECIPE)
     outcome = train(run, lambda step: step == 4 and os.kill(os.getpid(), number))
@@ -168,19 +169,58 @@ def test_a_finished_run_resumed_changes_nothing(tmp_path, whole):
     assert timeless(whole) == before
 
 
-def test_a_non_finite_loss_stops_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
-    run = RunDir.create(tmp_path / "run", RECIPE)
-    real = AIM.loss_sum
-    calls = []
+def exploding(monkeypatch, when, factor=float("nan")):
+    """The loss is multiplied at these (step, micro-batch)es, counted from 0, of which there are two a step."""
+    real, calls = AIM.loss_sum, []
 
     def explode(self, images, prefix_len):
-        calls.append(None)
-        return real(self, images, prefix_len) * (float("nan") if len(calls) > 11 else 1)  # two calls a step
+        now = divmod(len(calls), 2)
+        calls.append(now)
+        return real(self, images, prefix_len) * (factor if now in when else 1)
 
     monkeypatch.setattr(AIM, "loss_sum", explode)
-    with pytest.raises(NonFiniteError, match=r"step 6: loss nan.*image \d"):
+
+
+def test_a_non_finite_loss_stops_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    run = RunDir.create(tmp_path / "run", RECIPE)
+    exploding(monkeypatch, {(5, 1)})
+    with pytest.raises(BadStepError, match=r"step 6: loss nan.*not finite for: image \d\. Stopped.*lower optim\.lr"):
         train(run)
     assert newest_checkpoint(run.checkpoints).step == 4
+
+
+@pytest.mark.parametrize("cut", [None, 7])
+def test_a_step_to_be_skipped_changes_no_weight_and_the_run_goes_on_also_when_resumed(tmp_path, monkeypatch, cut):
+    recipe = replace(RECIPE, guard=GuardConfig(non_finite="skip"))
+    run = RunDir.create(tmp_path / "run", recipe)
+    exploding(monkeypatch, {(5, 0), (6, 1)})
+    if cut:
+        train(run, lambda step: step == cut and os.kill(os.getpid(), signal.SIGTERM))
+    assert train(run).exit_code == 0
+    entries = run.read_metrics()
+    assert [(e["step"], e["action"]) for e in entries if e["kind"] == "guard"] == [(6, "skip"), (7, "skip")]
+    assert "loss is not finite for: image" in next(e["trouble"] for e in entries if e["kind"] == "guard")
+    assert all(np.isfinite(e["loss"]) for e in entries if e["kind"] in ("train", "val"))
+    assert float(final(run)["optimizer"]["head.pred.weight/step"]) == TRAIN.steps - 2
+    assert newest_checkpoint(run.checkpoints).state["position"] == TRAIN.steps * TRAIN.global_batch_size
+
+
+def test_too_many_skipped_steps_in_a_row_stop_the_run(tmp_path, monkeypatch):
+    run = RunDir.create(tmp_path / "run", replace(RECIPE, guard=GuardConfig(non_finite="skip", max_skips=2)))
+    exploding(monkeypatch, {(step, 0) for step in range(5, 12)})
+    with pytest.raises(BadStepError, match=r"step 8: .*after 2 skipped steps in a row"):
+        train(run)
+
+
+def test_a_spike_is_named_and_applied_unless_configured_otherwise(tmp_path, monkeypatch, caplog):
+    run = RunDir.create(tmp_path / "run", replace(RECIPE, guard=GuardConfig(window=4)))
+    exploding(monkeypatch, {(9, 0)}, 1e3)
+    assert train(run).exit_code == 0
+    (entry,) = (e for e in run.read_metrics() if e["kind"] == "guard")
+    assert entry["action"] == "apply"
+    assert "step 10: loss" in entry["trouble"]
+    assert "standard deviations above" in entry["trouble"]
+    assert float(final(run)["optimizer"]["head.pred.weight/step"]) == TRAIN.steps
 
 
 def test_a_data_set_of_another_size_is_refused(tmp_path):

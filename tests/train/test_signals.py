@@ -9,7 +9,7 @@ import pytest
 from nextpatch.train.signals import StopSignals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_the_first_signal_is_noted_and_interrupts_nothing(number):
     with StopSignals() as stop:
         assert stop.received is None
@@ -31,6 +31,15 @@ def test_the_second_ctrl_c_stops_at_once():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_patient_one_takes_every_further_signal_for_the_same_wish():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignals(patient=True) as stop:
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert stop.received == signal.SIGUSR1
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_handlers_are_put_back():

@@ -39,9 +39,8 @@ def batches(size: int, count: int = COUNT, start: int = 0) -> list[Batch]:
     ]
 
 
-@pytest.mark.parametrize("size", [1, 7, GROUP_SIZE, COUNT])
-def test_the_number_is_bit_equal_for_every_batch_size(model, size):
-    assert validation_loss(model, batches(size), COMPUTE) == validation_loss(model, batches(10), COMPUTE)
+def test_the_number_is_bit_equal_in_whatever_order_the_batches_come(model):
+    assert validation_loss(model, batches(7)[::-1], COMPUTE) == validation_loss(model, batches(7), COMPUTE)
 
 
 def test_parts_add_up_to_the_whole(model):

@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Failure, ValueError, OSError) as error:
         if debug:
             raise
-        print(f"nextpatch: error: {error}", file=sys.stderr)
+        if str(error):
+            print(f"nextpatch: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         if debug:

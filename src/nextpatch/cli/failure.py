@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class Failure(Exception):
-    """Printed as one line, exit code 2."""
+    """Printed as one line, exit code 2; without a text, one rank of many leaves in silence."""

@@ -50,6 +50,17 @@ HELP: dict[str, str] = {
     "train.keep_checkpoints": "checkpoints that stay on the disk",
     "train.log_every": "steps between entries in metrics.jsonl",
     "train.threads": "CPU threads (chosen from the machine)",
+    "train.keep_every": "checkpoints of steps that are multiples of this are kept for ever (default: none)",
+    "guard.non_finite": "a step whose loss or gradients are not finite: stop the run, or skip the step",
+    "guard.spike": "a step whose loss or gradient norm is far above those before it",
+    "guard.sigmas": "how far: in standard deviations of the window",
+    "guard.window": "how many steps the guard remembers",
+    "guard.max_skips": "skipped steps in a row after which the run stops",
+    "engine.replicate": "copies of the model that are kept equal (chosen from the model and the ranks)",
+    "engine.shard": "ranks that hold one copy of the model together (chosen from the model and the ranks)",
+    "engine.activation_checkpointing": "what backward computes again instead of keeping it in memory",
+    "engine.compile": "compile each block: minutes at the start, faster from then on",
+    "engine.background_save": "write checkpoints while the training goes on",
 }
 
 

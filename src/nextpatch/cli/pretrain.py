@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
@@ -12,8 +13,12 @@ from nextpatch.cli.failure import Failure
 from nextpatch.cli.flags import flag_table, optional, typed
 from nextpatch.cli.report import try_report
 from nextpatch.cli.values import Values, overlay, override, recipe_path
-from nextpatch.config import ConfigError, read_toml
+from nextpatch.config import ConfigError, read_toml, to_dict
 from nextpatch.train.recipe import Recipe, recipe_from_dict
+
+if TYPE_CHECKING:
+    from nextpatch.train.engine.world import World
+    from nextpatch.train.loop import Outcome
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Pretrain:
       nextpatch pretrain --data 'dfn/{00000..19999}.tar=0.8' --data imagenet/train=0.2 --model 1b --out runs/mixture
       nextpatch pretrain demo --out runs/demo --train.steps 500
       nextpatch pretrain --out runs/demo --resume
+      torchrun --standalone --nproc-per-node gpu -m nextpatch pretrain --data ./photos --model base --out runs/photos
     """
 
     out: Annotated[Path, arg(metavar="DIR", help="directory of the run: a new one, or with --resume an existing one")]
@@ -39,7 +45,10 @@ class Pretrain:
         ),
     ] = ()  # fmt: skip
     model_size: Annotated[str, optional("SIZE", "the same as --model.size", "model")] = ""
-    resume: Annotated[FlagCreatePairsOff[bool], optional("", "go on with the run at --out, by its own recipe")] = False
+    resume: Annotated[
+        FlagCreatePairsOff[bool],
+        optional("", "go on with the run at --out, by its own recipe; where there is none yet, begin it"),
+    ] = False
 
 
 def arguments() -> Any:
@@ -51,24 +60,45 @@ def arguments() -> Any:
 
 def run(args: Pretrain) -> int:
     """Start or resume, then write the report; returns the exit code."""
-    from nextpatch.pretrain.plan import resolve
-    from nextpatch.pretrain.run import pretrain
-    from nextpatch.train.step import NonFiniteError
+    from nextpatch.train.engine.world import World
 
-    if args.resume:
-        recipe = _unchanged(args)
-    else:
-        recipe, choices = resolve(given(args))
-        print("\n".join(choices))
-    try:
-        outcome = pretrain(recipe, args.out, args.resume)
-    except NonFiniteError as error:
-        raise Failure(str(error)) from error
-    if outcome.signal is None:
+    with World.opened() as world:
+        outcome, leads = _run(args, world), world.leads
+    if outcome.signal is None and leads:
         try_report(args.out)
         print(f"measure it:  nextpatch probe {args.out} --data TRAIN --test TEST")
         print(f"look again:  nextpatch report {args.out}")
     return outcome.exit_code
+
+
+def _run(args: Pretrain, world: World) -> Outcome:
+    from nextpatch.pretrain.run import pretrain
+    from nextpatch.train.engine.world import PeerError
+    from nextpatch.train.run import RunDir
+    from nextpatch.train.step import BadStepError
+
+    try:
+        resume = args.resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+        going_on = world.first(resume and (RunDir.exists(args.out) or not (args.recipe or _flags(args))))
+        recipe = _unchanged(args) if going_on else _chosen(args, world)
+        return pretrain(recipe, args.out, going_on, world=world)
+    except BadStepError as error:
+        raise Failure(str(error) if world.leads else "") from error
+    except PeerError as error:
+        raise Failure(f"stopped with the others: {error}" if world.leads else "") from error
+
+
+def _chosen(args: Pretrain, world: World) -> Recipe:
+    """The recipe with what was left open chosen by rank 0, and said by it."""
+    from nextpatch.pretrain.plan import resolve
+
+    values = None
+    with world.together():
+        if world.leads:
+            plan = resolve(given(args), world)
+            print("\n".join(plan.choices))
+            values = to_dict(plan.recipe)
+    return recipe_from_dict(world.first(values))
 
 
 def given(args: Pretrain) -> Values:

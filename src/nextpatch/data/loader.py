@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -75,7 +75,7 @@ class TrainStream:
         """SHA-256 of what decides which sample stands where, beside seed and settings: the samples and the rule."""
         return digest_of([VERSION, self.source.digest])
 
-    def batches(self, start_position: int, batch_size: int) -> Iterator[Batch]:
+    def batches(self, start_position: int, batch_size: int) -> Generator[Batch, None, None]:
         """This rank's share of batches of `batch_size` consecutive positions, from `start_position` on, without end.
 
         DataError when no sample can be used, when more than `max_bad` of them cannot, or when workers keep dying.

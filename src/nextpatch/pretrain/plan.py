@@ -19,6 +19,7 @@ from nextpatch.data.survey import Survey, survey
 from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes
 from nextpatch.train.config import OptimConfig
+from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.recipe import Recipe, recipe_from_dict
 from nextpatch.train.schedule import warmup_steps
 
@@ -39,12 +40,14 @@ class Plan(NamedTuple):
     choices: list[str]
 
 
-def resolve(given: dict[str, Any]) -> Plan:
+def resolve(given: dict[str, Any], world: World = ALONE) -> Plan:
     """Fill in what `given`, the nested values of recipe and flags, leaves out or leaves open (0, -1 or "auto").
+
+    The images are shared by as many ranks as `world` has.
 
     Reads the headers of a few images. Raises ConfigError for a wrong value, DataError for data that cannot be used.
     """
-    draft = _Draft(given)
+    draft = _Draft(given, world)
     given_recipe = recipe_from_dict(draft.checkable())  # a wrong value is named before it is used below
     train = open_collection(given_recipe.data.train)
     images = survey(train.source)
@@ -63,8 +66,9 @@ def resolve(given: dict[str, Any]) -> Plan:
 class _Draft:
     """Values on their way to a recipe."""
 
-    def __init__(self, given: dict[str, Any]) -> None:
-        tables = ("model", "data", "optim", "train")
+    def __init__(self, given: dict[str, Any], world: World) -> None:
+        self.world = world
+        tables = ("model", "data", "optim", "train", "guard", "engine")
         self.values: dict[str, Any] = {**{table: {} for table in tables}, **given}
         self.values |= {table: dict(v) for table, v in self.values.items() if isinstance(v, dict)}
         self.choices: list[str] = []
@@ -155,6 +159,9 @@ def _choose_machine(draft: _Draft) -> None:
     precision = resolve_precision(draft.value("train", "precision", "auto"), device)
     native = "multiplies" if precision == "bf16" else "does not multiply"
     draft.choose("train", "precision", precision, f"this {device.type} {native} bfloat16 natively")
+    ranks = draft.world.local_size
+    if ranks > 1:
+        draft.choose("train", "threads", max(1, _cores() // ranks), f"{_cores()} cores among {ranks} ranks")
     draft.choose("train", "threads", torch.get_num_threads(), "torch's own choice here")
 
 
@@ -175,15 +182,18 @@ def _choose_held_out(draft: _Draft, count: int) -> int:
 
 def _choose_batch(draft: _Draft, train_images: int) -> None:
     """Images per step, and how many of them at a time."""
-    batch = largest_power_of_two(min(BATCH, max(8, train_images // 16)))
-    batch = draft.choose(
-        "train", "global_batch_size", min(batch, train_images), f"at least 16 steps per epoch, {BATCH} images at most"
-    )
+    ranks = draft.world.size
+    batch = min(largest_power_of_two(min(BATCH, max(8, train_images // 16))), train_images)
+    why = f"at least 16 steps per epoch, {BATCH} images at most"
+    if ranks > 1:
+        batch, why = max(1, batch // ranks) * ranks, f"{why}; the same share for each of {ranks} ranks"
+    batch = draft.choose("train", "global_batch_size", batch, why)
     cfg = recipe_from_dict(draft.values).model
     draft.values["model"] |= to_dict(cfg.resolved())
     device = torch.device(draft.value("train", "device", "cpu"))
-    available = memory_bytes(device)
-    most = min(batch, largest_power_of_two(CPU_MICRO_TOKENS // cfg.num_patches)) if device.type == "cpu" else batch
+    available = memory_bytes(device) // (draft.world.local_size if device.type == "cpu" else 1)
+    share = max(1, batch // ranks)
+    most = min(share, largest_power_of_two(CPU_MICRO_TOKENS // cfg.num_patches)) if device.type == "cpu" else share
     fit = min(most, images_that_fit(cfg, available))
     draft.choose("train", "micro_batch_size", fit, f"fits into {available / 2**30:.1f} GiB; no effect on results")
 
@@ -218,7 +228,11 @@ def _choose_workers(draft: _Draft, images: Survey) -> None:
     if pixels <= KEEP_BYTES:
         draft.choose("data", "workers", 0, f"decoded once, all images take {pixels / 2**20:.0f} MiB of memory")
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = max(1, _cores() // draft.world.local_size)
     busy = draft.value("train", "device", "cpu") == "cpu"
     workers = max(1, min(16, cores // 4 if busy else cores - 1))
     draft.choose("data", "workers", workers, f"{cores} cores, " + ("which also compute" if busy else "one for the GPU"))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,72 +3,111 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from nextpatch.config import ConfigError, to_dict
+from nextpatch.config import ConfigError
 from nextpatch.data.collection import open_collection
 from nextpatch.data.loader import TrainStream
 from nextpatch.model.aim import AIM
-from nextpatch.model.init import init_weights
-from nextpatch.model.precision import resolve_device
+from nextpatch.model.count import count_params
+from nextpatch.model.precision import resolve_device, resolve_precision
+from nextpatch.pretrain.memory import memory_bytes
+from nextpatch.train.engine.canary import check_engine
+from nextpatch.train.engine.materialize import materialize
+from nextpatch.train.engine.mesh import mesh_shape, open_mesh
+from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.heldout import HeldOut, held_out, training_order
 from nextpatch.train.logs import log_to
 from nextpatch.train.loop import Outcome, fit
-from nextpatch.train.recipe import Recipe
+from nextpatch.train.recipe import Recipe, binding
 from nextpatch.train.run import RunDir
-from nextpatch.train.step import NonFiniteError
+from nextpatch.train.step import BadStepError
 
 log = logging.getLogger(__name__)
 
 
-def pretrain(recipe: Recipe | None, out: Path, resume: bool = False, console: Console | None = None) -> Outcome:
+def pretrain(
+    recipe: Recipe | None, out: Path, resume: bool = False, console: Console | None = None, world: World = ALONE
+) -> Outcome:
     """Pre-train as a resolved `recipe` (no value left to choose) says, in a new run directory at `out`.
 
-    With `resume` the run at `out` goes on from its newest checkpoint, by its own recipe; one given as well must be
-    equal. Raises ConfigError, DataError or RunError for what cannot be used, NonFiniteError for a loss that exploded.
+    With `resume` the run at `out` goes on from its newest checkpoint, by its own recipe, or is begun where there is
+    none; a recipe given as well must agree with its own in everything that decides what is learned, and its other
+    values hold for this session. Called by every rank of `world` alike. Raises ConfigError, DataError or RunError for
+    what cannot be used, BadStepError where the guard stops the run.
     """
-    console = console or Console()
-    run = _resumed(recipe, out) if resume else None
-    recipe = run.recipe if run else recipe
-    if recipe is None:
-        raise ConfigError("a new run needs a recipe")
-    stream, held = open_data(recipe)
-    run = run or RunDir.create(out, recipe)
-    run.write_environment()
+    console = console or Console(quiet=not world.leads)
+    with world.together():
+        run = _resumed(recipe, out) if resume and (recipe is None or RunDir.exists(out)) else None
+        recipe = run.recipe if run else recipe
+        if recipe is None:
+            raise ConfigError("a new run needs a recipe")
+        _check_share(recipe, world)
+    with world.leader_first():
+        stream, held = open_data(recipe, world)
+    with world.leader_first():
+        run = run or (RunDir.create(out, recipe) if world.leads else RunDir(out, recipe))
+        if world.leads:
+            run.write_environment(world.size)
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    model = AIM(recipe.model)
-    init_weights(model, recipe.train.seed)
-    with log_to(run.path / "log.txt", console):
+    with log_to(run.path / "log.txt", console) if world.leads else nullcontext():
         try:
-            return fit(model.to(resolve_device(recipe.train.device)), stream, held, run, console)
-        except NonFiniteError as error:
+            return fit(_model(recipe, world), stream, held, run, console, world)
+        except BadStepError as error:
             log.error("%s", error)
             raise
 
 
-def open_data(recipe: Recipe) -> tuple[TrainStream, HeldOut]:
-    """The training stream, and the held-out images."""
+def open_data(recipe: Recipe, world: World = ALONE) -> tuple[TrainStream, HeldOut]:
+    """This rank's share of the training stream, and of the held-out images."""
     cfg, data = recipe.model, recipe.data
     train = open_collection(data.train)
     order = training_order(recipe, train)
-    stream = TrainStream(train.source, order, data, cfg.img_size, cfg.in_chans, recipe.train.seed, data.workers)
-    return stream, held_out(recipe, train, data.workers)
+    stream = TrainStream(
+        train.source, order, data, cfg.img_size, cfg.in_chans, recipe.train.seed, data.workers, world.rank, world.size
+    )
+    return stream, held_out(recipe, train, data.workers, world.rank, world.size)
+
+
+def _model(recipe: Recipe, world: World) -> AIM:
+    """The model at its start, on this rank's device, spread as the recipe's engine says."""
+    device = resolve_device(recipe.train.device)
+    precision = resolve_precision(recipe.train.precision, device)
+    mesh = None
+    if world.spread:
+        memory = memory_bytes(device) // (world.local_size if device.type == "cpu" else 1)
+        shape = mesh_shape(recipe.engine, world, count_params(recipe.model).total, memory)
+        mesh = open_mesh(shape, device)
+        check_engine(mesh, device, world)
+        log.info("%d ranks; copies of the model: %d, each spread over %d of them", world.size, *shape)
+    return materialize(recipe.model, recipe.train.seed, mesh, recipe.engine, precision, device)
+
+
+def _check_share(recipe: Recipe, world: World) -> None:
+    batch = recipe.train.global_batch_size
+    if batch % world.size:
+        fitting = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0 and n <= 2 * world.size)
+        raise ConfigError(
+            f"train.global_batch_size {batch} does not divide among {world.size} ranks; start {fitting} of them"
+        )
 
 
 def _resumed(recipe: Recipe | None, out: Path) -> RunDir:
     run = RunDir.open(out)
-    changed = _differences(to_dict(run.recipe), to_dict(recipe)) if recipe else []
-    if changed:
+    if recipe is None:
+        return run
+    if changed := _differences(binding(run.recipe), binding(recipe)):
         raise ConfigError(
             f"{out} was begun with other values of {', '.join(changed)}; "
             "resume without them, or start a new run with another --out"
         )
-    return run
+    return RunDir(out, recipe)
 
 
 def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Literal
 
 Precision = Literal["auto", "fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+OnNonFinite = Literal["stop", "skip"]
+OnSpike = Literal["ignore", "warn", "skip", "stop"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,10 @@ class OptimConfig:
 class TrainConfig:
     """Length, batch, precision and upkeep of a run. A 0 (or `auto`) is chosen from the data and machine, and printed.
 
-    A step is one optimizer step; a sample is one image. `micro_batch_size` cuts the global batch for memory only: loss
-    and gradients do not depend on it. `threads`: CPU threads of torch (0: torch's own choice).
+    A step is one optimizer step; a sample is one image. `micro_batch_size` cuts each rank's share of the global batch,
+    for memory only: loss and gradients do not depend on it. Of the checkpoints the newest `keep_checkpoints` are kept,
+    and for ever those whose step is a multiple of `keep_every` (0: none). `threads`: CPU threads of torch (0: torch's
+    own choice).
     """
 
     steps: int = 0
@@ -45,15 +49,37 @@ class TrainConfig:
     val_every: int = 0
     checkpoint_every: int = 0
     keep_checkpoints: int = 2
+    keep_every: int = 0
     log_every: int = 10
     threads: int = 0
 
     def __post_init__(self) -> None:
         if self.keep_checkpoints < 2:
             raise ValueError("keep_checkpoints must be at least 2: the crash that needs the newest may damage it")
-        counts = ("steps", "global_batch_size", "micro_batch_size", "val_every", "checkpoint_every", "threads", "seed")
+        counts: tuple[str, ...] = ("steps", "global_batch_size", "micro_batch_size", "val_every", "checkpoint_every")
+        counts += ("keep_every", "threads", "seed")
         for name in counts:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} {getattr(self, name)} must not be negative")
         if self.log_every < 1:
             raise ValueError("log_every must be at least 1")
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    """What to do about a step whose loss or gradients are not finite, or far above those of the steps before it.
+
+    A spike: a loss or gradient norm more than `sigmas` standard deviations above the mean of the last `window` steps,
+    once half of them are there. "skip" leaves weights and optimizer as they are and goes on with the next batch, but
+    stops after `max_skips` skipped steps in a row.
+    """
+
+    non_finite: OnNonFinite = "stop"
+    spike: OnSpike = "warn"
+    sigmas: float = 6.0
+    window: int = 128
+    max_skips: int = 3
+
+    def __post_init__(self) -> None:
+        if self.window < 4 or self.sigmas <= 0 or self.max_skips < 1:
+            raise ValueError("guard needs a window of at least 4 steps, sigmas above 0 and max_skips of at least 1")

@@ -26,14 +26,25 @@ _KEPT_BYTES = 256 * 2**20
 
 @dataclass
 class HeldOut:
-    """The held-out images, to be read again and again; small ones are decoded once and stay in memory."""
+    """The held-out images, to be read again and again; small ones are decoded once and stay in memory.
+
+    They come in batches of `GROUP_SIZE` consecutive ones, of which those that cannot be decoded are left out. Of these
+    batches rank r of `ranks` reads every one whose number is r modulo `ranks`: together each image once.
+    """
 
     source: Source
     indices: Int64[np.ndarray, " samples"]
     cfg: ModelConfig
     workers: int = 0
+    rank: int = 0
+    ranks: int = 1
     bad: Bad = field(default_factory=dict)  # once read
     _kept: list[Batch] = field(default_factory=list)
+
+    @property
+    def rounds(self) -> int:
+        """The largest number of batches that any rank reads."""
+        return -(-len(self.indices) // (GROUP_SIZE * self.ranks))
 
     def __iter__(self) -> Iterator[Batch]:
         if self._kept:
@@ -45,13 +56,18 @@ class HeldOut:
         return iter(self._kept)
 
     def _read(self) -> Iterator[Batch]:
-        cfg = self.cfg
-        for batch in eval_batches(self.source, self.indices, cfg.img_size, cfg.in_chans, GROUP_SIZE, self.workers):
+        cfg, groups = self.cfg, np.arange(len(self.indices)) // GROUP_SIZE
+        own = self.indices[groups % self.ranks == self.rank]
+        if not len(own):
+            return
+        for batch in eval_batches(self.source, own, cfg.img_size, cfg.in_chans, GROUP_SIZE, self.workers):
             self.bad |= batch.bad
             yield batch
 
 
-def held_out(recipe: Recipe, train: Collection | None = None, workers: int = 0) -> HeldOut:
+def held_out(
+    recipe: Recipe, train: Collection | None = None, workers: int = 0, rank: int = 0, ranks: int = 1
+) -> HeldOut:
     """`val_images` of `data.val` where given, else those kept back from `data.train` (`train`, if it is open already).
 
     The same for the same recipe. Raises DataError when the data is no longer where the recipe says.
@@ -62,11 +78,11 @@ def held_out(recipe: Recipe, train: Collection | None = None, workers: int = 0) 
         parts = kept_back(recipe, train)
         firsts = np.cumsum([0, *map(len, train.parts)])
         indices = np.concatenate([first + part for first, part in zip(firsts, parts, strict=False)])
-        return HeldOut(sparse(train.source), indices, recipe.model, workers)
+        return HeldOut(sparse(train.source), indices, recipe.model, workers, rank, ranks)
     source = open_source(data.val)
     whole = data.val_images >= len(source)
     indices = np.arange(len(source)) if whole else held_out_indices(len(source), data.val_images, seed)
-    return HeldOut(sparse(source), indices, recipe.model, workers)
+    return HeldOut(sparse(source), indices, recipe.model, workers, rank, ranks)
 
 
 def kept_back(recipe: Recipe, train: Collection) -> list[Int64[np.ndarray, " samples"]]:

@@ -22,10 +22,13 @@ class Logs:
     """Entries of one run, appended after `step`; every line reaches the file at once, so a killed run loses none.
 
     `watched` are the bad samples that others find while the run goes on; leaving writes down what is new among them.
+    Of several ranks only the leading one writes: `silent` turns all this into nothing.
     """
 
-    def __init__(self, path: Path, step: int = 0, watched: Sequence[Bad] = ()) -> None:
-        self._watched = watched
+    def __init__(self, path: Path, step: int = 0, watched: Sequence[Bad] = (), silent: bool = False) -> None:
+        self._watched, self._silent = watched, silent
+        if silent:
+            return
         self._metrics = (path / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
         self._bad_path = path / "bad_samples.jsonl"
         self._bad_known = _keys(self._bad_path)
@@ -37,6 +40,8 @@ class Logs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._silent:
+            return
         self.bad_samples()
         self._metrics.close()
         if self._board is not None:
@@ -44,6 +49,8 @@ class Logs:
 
     def metric(self, kind: str, step: int, **values: Any) -> None:
         """One line of metrics.jsonl; the single numbers of it also go to TensorBoard as "kind/name"."""
+        if self._silent:
+            return
         self._metrics.write(json.dumps({"kind": kind, "step": step, **values}, allow_nan=False) + "\n")
         for name, value in values.items():
             if self._board is not None and isinstance(value, int | float):
@@ -51,6 +58,8 @@ class Logs:
 
     def bad_samples(self) -> None:
         """Name the samples that could not be used, each once in the life of the run."""
+        if self._silent:
+            return
         fresh = {key: entry for bad in self._watched for key, entry in bad.items() if key not in self._bad_known}
         if fresh:
             with self._bad_path.open("a", encoding="utf-8") as file:
@@ -59,7 +68,8 @@ class Logs:
 
     def sync(self) -> None:
         """Metrics are on the disk: called before a checkpoint, which must not outlive them."""
-        os.fsync(self._metrics.fileno())
+        if not self._silent:
+            os.fsync(self._metrics.fileno())
 
 
 def _keys(path: Path) -> set[str]:

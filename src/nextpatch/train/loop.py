@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
-import time
-from dataclasses import asdict, dataclass
-from itertools import islice
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
 
 import torch
+from jaxtyping import Int
 from rich.console import Console
+from torch import Tensor
 
-from nextpatch.data.loader import TrainStream
+from nextpatch.data.loader import Batch, TrainStream
 from nextpatch.model.aim import AIM
-from nextpatch.model.count import train_step_flops
+from nextpatch.model.objective import scored_count
+from nextpatch.train.agreement import agree
+from nextpatch.train.bad import BadOfAll
+from nextpatch.train.book import Book
 from nextpatch.train.compute import Compute
+from nextpatch.train.engine.world import ALONE, World
+from nextpatch.train.guard import judge
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.logs import Logs
 from nextpatch.train.optimizer import build_optimizer, set_lr
-from nextpatch.train.progress import Display, Throughput
+from nextpatch.train.progress import Display
+from nextpatch.train.recipe import Recipe
 from nextpatch.train.run import RunDir
 from nextpatch.train.schedule import lr_at
 from nextpatch.train.signals import StopSignals
-from nextpatch.train.state import TrainState, load_state, save_state
-from nextpatch.train.step import StepResult, accumulate_gradients, prefix_lengths, update
-from nextpatch.train.validation import validation_loss
+from nextpatch.train.state import Saver, TrainState, load_state
+from nextpatch.train.step import (
+    accumulate_gradients,
+    describe_trouble,
+    gradient_norm,
+    prefix_lengths,
+    update,
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -44,107 +56,94 @@ class Outcome:
         return 0 if self.signal is None else 128 + self.signal
 
 
-def fit(model: AIM, stream: TrainStream, held_out: HeldOut, run: RunDir, console: Console) -> Outcome:
+def fit(
+    model: AIM, stream: TrainStream, held_out: HeldOut, run: RunDir, console: Console, world: World = ALONE
+) -> Outcome:
     """Train `model` as the run's recipe says, from the run's newest checkpoint or, without one, from its weights as
-    they are; returns after the last step, or after the step in which SIGINT or SIGTERM came.
+    they are; returns after the last step, or after the step in which SIGINT, SIGTERM or SIGUSR1 came to any rank.
 
     A resumed run equals an uninterrupted one bit for bit: sample order, views and prefixes are pure functions of (seed,
-    position), and the rest is in the checkpoint. Raises NonFiniteError before an update with a loss or gradient that is
-    not finite. Source: section 4.1, Table 10.
+    position), and the rest is in the checkpoint. Any number of ranks sees the same global batches. Raises BadStepError
+    where the guard stops the run, before that update. Source: section 4.1, Table 10.
     """
     recipe, compute = run.recipe, Compute.of(run.recipe)
     train, batch_size = recipe.train, recipe.train.global_batch_size
+    micro_batch_size = min(train.micro_batch_size, batch_size // world.size)
     optimizer = build_optimizer(model, recipe.optim)
     begun = TrainState(train_images=len(stream.mixture), data_digest=stream.digest)
-    state = load_state(run, model, optimizer, begun)
-    run.truncate_metrics(state.step if state.step else -1)  # what a killed session wrote after its last checkpoint
+    state = load_state(run, model, optimizer, begun, world)
+    if world.leads:
+        run.truncate_metrics(state.step if state.step else -1)  # what a killed session wrote after its last checkpoint
+    received: signal.Signals | None = None
+    bad = BadOfAll(world, (stream.bad, held_out.bad))
     with (
-        StopSignals() as stop,
-        Logs(run.path, state.step, (stream.bad, held_out.bad)) as logs,
+        StopSignals(patient=world.spread) as stop,
+        Saver(run, world) as saver,
+        Logs(run.path, state.step, bad.watched, silent=not world.leads) as logs,
         Display(console, train.steps, batch_size, state.step) as display,
+        closing(_batches(model, stream, state, recipe, world)) as batches,
     ):
-        book = _Book(model, stream, held_out, compute, logs, display, state)
+        book = Book(model, stream, held_out, compute, logs, display, state, world)
         if state.step == 0:
             book.validate()
-        for batch in islice(stream.batches(state.position, batch_size), train.steps - state.step):
+        for batch, prefix_len, scored in batches:
             lr = lr_at(state.step, recipe.optim, train.steps)
             set_lr(optimizer, lr)
-            prefix_len = prefix_lengths(model.cfg, train.seed, batch.positions)
-            loss = accumulate_gradients(model, batch, prefix_len, train.micro_batch_size, compute)
-            result = update(model, optimizer, loss, recipe.optim.clip_norm, batch, state.step + 1)
-            book.stepped(result, len(batch.keys))
+            share = accumulate_gradients(model, batch, prefix_len, scored, micro_batch_size, compute)
+            loss, norm = torch.stack((share.total(), gradient_norm(model))).tolist()  # the only wait for the device
+            agreed = agree(world, loss, norm, stop.received, saver.failed, bad.news)
+            verdict = judge(recipe.guard, state.guard, agreed.loss, agreed.grad_norm)
+            if verdict.trouble:
+                trouble = describe_trouble(verdict.trouble, state.step + 1, share, batch, micro_batch_size, world)
+                book.trouble(verdict, trouble)
+            if verdict.action == "apply":
+                update(model, optimizer, agreed.grad_norm, recipe.optim.clip_norm)
+            optimizer.zero_grad(set_to_none=True)
+            book.stepped(agreed, verdict, batch_size)
 
-            last = state.step == train.steps
+            received, last = agreed.signal, state.step == train.steps
             if last or state.step % train.log_every == 0:
-                book.log_training(lr, result.grad_norm)
+                book.log_training(lr)
             if last or state.step % train.val_every == 0:
                 book.validate()
-            if last or stop.received or state.step % train.checkpoint_every == 0:
-                book.save(run, optimizer)
+            if agreed.failed_saves:
+                saver.wait()
+            if last or received or state.step % train.checkpoint_every == 0:
+                book.save(saver, optimizer)
+            if agreed.bad_samples:
+                bad.share()
             logs.bad_samples()
-            if stop.received:
+            if received:
                 break
-    return _ended(run, state.step, stop.received)
+        bad.share()
+        saver.wait()
+    return _ended(run, state.step, received)
 
 
-class _Book:
-    """The loop's bookkeeping: what is measured, shown and saved between steps, and the clocks for it."""
+def _batches(
+    model: AIM, stream: TrainStream, state: TrainState, recipe: Recipe, world: World
+) -> Generator[tuple[Batch, Int[Tensor, " batch"], int], None, None]:
+    """This rank's share of each batch to come with its prefixes, and the number of scored patches on all ranks.
 
-    def __init__(
-        self, model: AIM, stream: TrainStream, held_out: HeldOut, compute: Compute, logs: Logs, display: Display,
-        state: TrainState,
-    ) -> None:  # fmt: skip
-        self.model, self.stream, self.held_out, self.compute = model, stream, held_out, compute
-        self.logs, self.display, self.state = logs, display, state
-        self._began_s = time.monotonic() - state.elapsed_s
-        self._throughput = Throughput()
-        self._fetched_until = time.time()
-
-    def stepped(self, result: StepResult, images: int) -> None:
-        """Count a step."""
-        self.state.step += 1
-        self.state.position += images
-        self.state.losses.append(result.loss)
-        self._throughput.add(images)
-        self.display.step(self.state.step)
-
-    def log_training(self, lr: float, grad_norm: float) -> None:
-        """A "train" entry: mean loss and speed since the last one; rate and gradient norm of the last step."""
-        state, images_per_s = self.state, self._throughput.take()
-        loss = math.fsum(state.losses) / len(state.losses)
-        state.losses.clear()
-        tflops = images_per_s * train_step_flops(self.model.cfg) / 1e12
-        self.logs.metric(
-            "train", state.step, loss=loss, lr=lr, grad_norm=grad_norm, images=state.position,
-            images_per_s=images_per_s, tflops=tflops, **self._fetched(), elapsed_s=self._elapsed_s(),
-        )  # fmt: skip
-        self.display.figures(state.step, loss, images_per_s, tflops)
-
-    def _fetched(self) -> dict[str, float]:
-        """What came from other machines since the last entry, in MiB per second; nothing where no data is far."""
-        since, self._fetched_until = self._fetched_until, time.time()
-        fetched = self.stream.fetched_bytes(since)
-        if fetched is None:
-            return {}
-        return {"fetched_mib_per_s": fetched / 2**20 / max(1e-9, self._fetched_until - since)}
-
-    def validate(self) -> None:
-        """A "val" entry."""
-        with self._throughput.paused():
-            result = validation_loss(self.model, self.held_out, self.compute)
-        self.state.validated(result.loss)
-        self.logs.metric("val", self.state.step, **asdict(result), elapsed_s=self._elapsed_s())
-        self.display.validated(result.loss)
-
-    def save(self, run: RunDir, optimizer: torch.optim.Optimizer) -> None:
-        """A checkpoint, after the metrics that lead up to it are on the disk."""
-        with self._throughput.paused():
-            self.logs.sync()
-            self.state.elapsed_s = self._elapsed_s()
-            save_state(run, self.model, optimizer, self.state)
-
-    def _elapsed_s(self) -> float:
-        return time.monotonic() - self._began_s
+    Where one rank's data fails, all stop, at the same step.
+    """
+    train = recipe.train
+    with closing(stream.batches(state.position, train.global_batch_size)) as batches:
+        for _ in range(train.steps - state.step):
+            failure: Exception | None = None
+            scored = 0
+            try:
+                batch = next(batches)
+                prefix_len = prefix_lengths(model.cfg, train.seed, batch.positions)
+                scored = scored_count(prefix_len, model.cfg.num_patches)
+            except Exception as error:
+                failure = error
+            everywhere, failures = world.sum([scored, failure is not None])
+            if failures:
+                with world.together():
+                    if failure is not None:
+                        raise failure
+            yield batch, prefix_len, int(everywhere)
 
 
 def _ended(run: RunDir, step: int, received: signal.Signals | None) -> Outcome:

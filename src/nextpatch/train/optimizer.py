@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -32,39 +30,23 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
+def prepare_state(optimizer: torch.optim.Optimizer) -> None:
+    """Give AdamW the state that it would make at its first update: what does not fit into memory shows at once."""
+    for group in optimizer.param_groups:
+        for param in group["params"]:
+            step = torch.zeros((), dtype=torch.float32, device=param.device if group["fused"] else "cpu")
+            optimizer.state[param] = {
+                "step": step, "exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)
+            }  # fmt: skip
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
     """The optimizer's whole state as tensors "parameter/entry" (entries: step, exp_avg, exp_avg_sq).
 
-    Names do not depend on the order or grouping of parameters. Empty before the first update.
+    Names do not depend on the order or grouping of parameters. Empty before the first update or `prepare_state`.
     """
     return {
         f"{name}/{entry}": value
         for name, param in model.named_parameters()
         for entry, value in optimizer.state.get(param, {}).items()
     }
-
-
-def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave, bit for bit; a ValueError names what does not fit the model."""
-    params = dict(model.named_parameters())
-    found: dict[str, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        name, _, entry = key.rpartition("/")
-        found.setdefault(name, {})[entry] = value
-    if found.keys() != params.keys():
-        odd = ", ".join(sorted(found.keys() ^ params.keys())[:4])
-        raise ValueError(
-            f"the optimizer's state is not of this model: {odd} only on one side; use the run's own recipe"
-        )
-    for name, entries in found.items():
-        param = params[name]
-        if any(value.ndim and value.shape != param.shape for value in entries.values()):
-            raise ValueError(
-                f"the optimizer's state of {name} has another shape than the model's; use the run's recipe"
-            )
-        optimizer.state[param] = {entry: _placed(value, param) for entry, value in entries.items()}
-
-
-def _placed(value: Tensor, param: Tensor) -> Tensor:
-    """Moments and step counts alike live where the fused kernels want them: on the parameter's device."""
-    return value.to(param.device, copy=True)

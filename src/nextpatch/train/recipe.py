@@ -6,20 +6,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nextpatch.config import from_dict, read_toml
+from nextpatch.config import from_dict, read_toml, to_dict
 from nextpatch.data.config import DataConfig
 from nextpatch.model.config import ModelConfig
-from nextpatch.train.config import OptimConfig, TrainConfig
+from nextpatch.train.config import GuardConfig, OptimConfig, TrainConfig
+from nextpatch.train.engine.config import EngineConfig
+
+_OF_THE_MACHINE = {
+    "data": ("workers", "stall_s"),
+    "train": ("micro_batch_size", "device", "threads", "keep_checkpoints", "keep_every", "log_every"),
+}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to learn (`model`), from what (`data`), how (`optim`, `train`)."""
+    """What to learn (`model`), from what (`data`), how (`optim`, `train`, `guard`), by which machines (`engine`)."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -30,3 +38,12 @@ def load_recipe(path: Path) -> Recipe:
 def recipe_from_dict(values: dict[str, Any], where: str = "recipe") -> Recipe:
     """The recipe in nested plain values."""
     return from_dict(Recipe, values, where)
+
+
+def binding(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """The values by which a run was begun and must go on; the others may be changed when it is resumed."""
+    values = to_dict(recipe)
+    del values["engine"], values["guard"]
+    for table, names in _OF_THE_MACHINE.items():
+        values[table] = {name: value for name, value in values[table].items() if name not in names}
+    return values

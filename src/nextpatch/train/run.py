@@ -49,10 +49,15 @@ class RunDir:
     @classmethod
     def open(cls, path: Path) -> RunDir:
         """An existing run directory; RunError when `path` is none."""
-        if not (path / "recipe.toml").is_file():
+        if not cls.exists(path):
             what = "has no recipe.toml" if path.is_dir() else "does not exist"
             raise RunError(f"{path} is not a run ({what}); give the --out of a pretrain command")
         return cls(path, load_recipe(path / "recipe.toml"))
+
+    @classmethod
+    def exists(cls, path: Path) -> bool:
+        """Whether a run was begun at `path`."""
+        return (path / "recipe.toml").is_file()
 
     @property
     def checkpoints(self) -> Path:
@@ -64,7 +69,7 @@ class RunDir:
         """One JSON object a line: "train" and "val" entries by step."""
         return self.path / "metrics.jsonl"
 
-    def write_environment(self) -> None:
+    def write_environment(self, ranks: int = 1) -> None:
         """env.json: what made these figures (versions, hardware, git revision, command); never a user's variables."""
         facts = {
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -72,6 +77,7 @@ class RunDir:
             "platform": platform.platform(),
             "packages": {name: version(name) for name in _PACKAGES},
             "git_revision": _git_revision(),
+            "ranks": ranks,
             "cpu_count": os.cpu_count(),
             "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
             "torch_threads": torch.get_num_threads(),

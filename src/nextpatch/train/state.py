@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field
+from types import TracebackType
 
 import torch
 
-from nextpatch.config import ConfigError, dumps_toml, to_dict
+from nextpatch.config import ConfigError, dumps_toml
 from nextpatch.model.aim import AIM
-from nextpatch.train.checkpoint import newest_checkpoint, prune, save_checkpoint
-from nextpatch.train.optimizer import load_optimizer_tensors, optimizer_tensors
-from nextpatch.train.recipe import Recipe
+from nextpatch.train.checkpoint import BackgroundSaver, newest_checkpoint, prune, save_checkpoint
+from nextpatch.train.engine.world import ALONE, World
+from nextpatch.train.guard import GuardState
+from nextpatch.train.optimizer import optimizer_tensors, prepare_state
+from nextpatch.train.recipe import Recipe, binding
 from nextpatch.train.run import RunDir
 
 
@@ -28,6 +31,7 @@ class TrainState:
     data_digest: str = ""  # of what the order of samples depends on
     elapsed_s: float = 0.0
     losses: list[float] = field(default_factory=list)  # per step, since the last entry in metrics.jsonl
+    guard: GuardState = field(default_factory=GuardState)
     best_val_loss: float | None = None
     best_val_step: int | None = None
 
@@ -37,38 +41,72 @@ class TrainState:
             self.best_val_loss, self.best_val_step = loss, self.step
 
 
+class Saver:
+    """Writes the run's checkpoints, at once or beside the training, and removes the old ones."""
+
+    def __init__(self, run: RunDir, world: World) -> None:
+        self._run, self._world = run, world
+        self._beside = BackgroundSaver(world) if run.recipe.engine.background_save else None
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is waited for: on the way out of an error the other ranks may never come."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether a save beside the training has failed on this rank."""
+        return self._beside is not None and self._beside.failure() is not None
+
+    def save(self, model: AIM, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
+        """A checkpoint of this step (collective)."""
+        train, folder = self._run.recipe.train, self._run.checkpoints
+        tensors = {"model": model.state_dict(), "optimizer": optimizer_tensors(optimizer, model)}
+        beside = {**asdict(state), "seed": train.seed, "recipe_sha256": recipe_digest(self._run.recipe)}
+        if self._beside is not None:
+            self._beside.start(folder, state.step, tensors, beside, train.keep_checkpoints, train.keep_every)
+        else:
+            save_checkpoint(folder, state.step, tensors, beside, self._world)
+            prune(folder, train.keep_checkpoints, train.keep_every, self._world)
+
+    def wait(self) -> None:
+        """Return when the last save is done; raise on all ranks if it failed on any."""
+        if self._beside is not None:
+            with self._world.together():
+                self._beside.wait()
+
+
 def recipe_digest(recipe: Recipe) -> str:
-    """SHA-256 of the recipe's TOML text."""
-    return hashlib.sha256(dumps_toml(to_dict(recipe)).encode()).hexdigest()
+    """SHA-256 of the values that a run must go on with."""
+    return hashlib.sha256(dumps_toml(binding(recipe)).encode()).hexdigest()
 
 
-def save_state(run: RunDir, model: AIM, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
-    """Write a checkpoint of this step, then remove the oldest beyond `keep_checkpoints`."""
-    tensors = {"model": model.state_dict(), "optimizer": optimizer_tensors(optimizer, model)}
-    beside = {**asdict(state), "seed": run.recipe.train.seed, "recipe_sha256": recipe_digest(run.recipe)}
-    save_checkpoint(run.checkpoints, state.step, tensors, beside)
-    prune(run.checkpoints, run.recipe.train.keep_checkpoints)
-
-
-def load_state(run: RunDir, model: AIM, optimizer: torch.optim.Optimizer, begun: TrainState) -> TrainState:
+def load_state(
+    run: RunDir, model: AIM, optimizer: torch.optim.Optimizer, begun: TrainState, world: World = ALONE
+) -> TrainState:
     """Put the newest checkpoint that verifies into model and optimizer; `begun`, the start, when there is none.
 
-    Raises ConfigError when the checkpoint is of another recipe or of other data than `begun` says.
+    Saved by any number of ranks, read by any other. Raises ConfigError when the checkpoint is of another recipe or of
+    other data than `begun` says.
     """
-    checkpoint = newest_checkpoint(run.checkpoints, mend=True)
+    prepare_state(optimizer)
+    checkpoint = newest_checkpoint(run.checkpoints, mend=True, world=world)
     if checkpoint is None:
         return begun
     beside = dict(checkpoint.state)
     beside.pop("seed")
     if beside.pop("recipe_sha256") != recipe_digest(run.recipe):
         raise ConfigError(f"{run.path}: recipe.toml is not the one that this run was started with; put it back")
-    state = TrainState(**beside)
+    state = TrainState(**{**beside, "guard": GuardState(**beside["guard"])})
     if (state.train_images, state.data_digest) != (begun.train_images, begun.data_digest):
         raise ConfigError(
             f"{', '.join(run.recipe.data.train)} gives {begun.train_images:,} training images, but gave "
             f"{state.train_images:,} when this run began, or they are other images; bring the data back to what it "
             "was, or start a new run with another --out"
         )
-    model.load_state_dict(checkpoint.tensors("model"))
-    load_optimizer_tensors(optimizer, model, checkpoint.tensors("optimizer"))
+    checkpoint.load_into("model", model.state_dict(), world)
+    checkpoint.load_into("optimizer", optimizer_tensors(optimizer, model), world)
     return state

@@ -1,4 +1,4 @@
-"""One optimizer step: gradients of the global batch's loss, the finiteness check, clipping, the update."""
+"""One optimizer step: gradients of the global batch's loss, its norm over all ranks, the update."""
 
 from __future__ import annotations
 
@@ -12,21 +12,26 @@ from torch import Tensor, nn
 from nextpatch.data.loader import Batch
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.objective import draw_prefix, scored_count
+from nextpatch.model.objective import draw_prefix
 from nextpatch.train.compute import Compute
+from nextpatch.train.engine.parallelize import all_reduce_at_the_end, full
+from nextpatch.train.engine.world import World
 
 _KEYS_SHOWN = 8
 
 
-class NonFiniteError(RuntimeError):
-    """The loss or the gradients are not finite; weights and optimizer are as they were before the step."""
+class BadStepError(RuntimeError):
+    """The guard stopped the run before an update; weights and optimizer are as they were before the step."""
 
 
-class StepResult(NamedTuple):
-    """Loss of the global batch (mean over its scored patches) and global gradient norm before clipping."""
+class Share(NamedTuple):
+    """A rank's part of the global batch's loss: the sum of these, one for each micro-batch."""
 
-    loss: float
-    grad_norm: float
+    losses: list[Float[Tensor, ""]]
+
+    def total(self) -> Float[Tensor, ""]:
+        """The part as a whole."""
+        return torch.stack(self.losses).sum()
 
 
 def prefix_lengths(cfg: ModelConfig, seed: int, positions: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
@@ -37,46 +42,60 @@ def prefix_lengths(cfg: ModelConfig, seed: int, positions: Int[Tensor, " batch"]
 
 
 def accumulate_gradients(
-    model: AIM, batch: Batch, prefix_len: Int[Tensor, " batch"], micro_batch_size: int, compute: Compute
-) -> Float[Tensor, ""]:
-    """Add the gradients of the batch's loss to `.grad`, micro-batch by micro-batch; returns that loss.
+    model: AIM, batch: Batch, prefix_len: Int[Tensor, " batch"], scored: int, micro_batch_size: int, compute: Compute
+) -> Share:
+    """Add the gradients of this rank's part of the loss to `.grad`, micro-batch by micro-batch; returns that part.
 
-    ONE denominator, the scored patches of the whole global batch, so that how the batch is cut changes nothing but
-    rounding. Source: section 4.1; a mean of per-micro-batch means would weigh patches by their neighbors' prefixes.
+    ONE denominator, `scored`: the scored patches of the whole global batch on all ranks, so that how the batch is cut
+    changes nothing but rounding. Source: section 4.1; a mean of means would weigh patches by their neighbors' prefixes.
     """
-    scored = scored_count(prefix_len, model.cfg.num_patches)
-    total = torch.zeros((), device=compute.device)
-    for start in range(0, len(prefix_len), micro_batch_size):
+    losses = []
+    starts = range(0, len(prefix_len), micro_batch_size)
+    for start in starts:
+        all_reduce_at_the_end(model, last=start == starts[-1])
         inputs = compute.inputs(batch.images[start : start + micro_batch_size])
         prefix = prefix_len[start : start + micro_batch_size]
         with compute.autocast():
             loss = model.loss_sum(inputs, prefix) / scored
         loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
-    return total
+        losses.append(loss.detach())
+    return Share(losses)
 
 
-def update(
-    model: AIM, optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], clip_norm: float, batch: Batch, step: int
-) -> StepResult:
-    """Clip by global norm and step; `NonFiniteError` before anything changes when loss or norm is not finite."""
-    params = [p for p in model.parameters() if p.grad is not None]
-    norm = nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
-    result = StepResult(*torch.stack((loss, norm.to(loss.dtype))).tolist())  # the step's only wait for the device
-    if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
-        raise NonFiniteError(_non_finite_message(result, batch, step))
-    if result.grad_norm > clip_norm:
-        nn.utils.clip_grads_with_norm_(params, clip_norm, norm)
+def gradient_norm(model: nn.Module) -> Float[Tensor, ""]:
+    """The Euclidean norm of all gradients, of all ranks (collective)."""
+    return full(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
+
+
+def update(model: nn.Module, optimizer: torch.optim.Optimizer, grad_norm: float, clip_norm: float) -> None:
+    """Scale the gradients down to `clip_norm` if their norm over all ranks is larger, then step."""
+    if grad_norm > clip_norm:
+        params = list(model.parameters())
+        nn.utils.clip_grads_with_norm_(params, clip_norm, torch.tensor(grad_norm, device=params[0].device))
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return result
 
 
-def _non_finite_message(result: StepResult, batch: Batch, step: int) -> str:
-    shown = batch.keys[:_KEYS_SHOWN]
-    rest = f" and {len(batch.keys) - len(shown)} more" if len(batch.keys) > len(shown) else ""
-    return (
-        f"step {step}: loss {result.loss}, gradient norm {result.grad_norm}; stopped before the update. "
-        f"The batch: {', '.join(shown)}{rest}. Look at these images; then try a lower optim.lr, a lower "
-        "optim.clip_norm, or train.precision fp32, in a new run."
+def describe_trouble(trouble: str, step: int, share: Share, batch: Batch, micro_batch_size: int, world: World) -> str:
+    """What is wrong with a step and with which images (collective): those of micro-batches whose loss is not finite.
+
+    Of all images of the batch, where no loss is to blame.
+    """
+    odd = [number for number, loss in enumerate(share.losses) if not math.isfinite(float(loss))]
+    keys = [key for n in odd for key in batch.keys[n * micro_batch_size : (n + 1) * micro_batch_size]]
+    found = world.gather([keys, batch.keys[:_KEYS_SHOWN], len(batch.keys)])
+    suspects = [key for own, _, _ in found for key in own]
+    what, count = (
+        ("the loss is not finite for", len(suspects)) if suspects else ("the batch", sum(n for *_, n in found))
+    )
+    shown = (suspects or [key for _, some, _ in found for key in some])[:_KEYS_SHOWN]
+    rest = f" and {count - len(shown)} more" if count > len(shown) else ""
+    return f"step {step}: {trouble}; {what}: {', '.join(shown)}{rest}"
+
+
+def stopped(trouble: str) -> BadStepError:
+    """The error that ends a run at a bad step, with advice."""
+    return BadStepError(
+        f"{trouble}. Stopped before the update. Look at these images; then go on with --resume and "
+        "--guard.non_finite skip or --guard.spike skip, or try a lower optim.lr, a lower optim.clip_norm, or "
+        "train.precision fp32, in a new run."
     )

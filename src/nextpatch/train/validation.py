@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from nextpatch.data.loader import Batch
 from nextpatch.model.aim import AIM
 from nextpatch.model.objective import scored_mask
 from nextpatch.train.compute import Compute
-from nextpatch.train.heldout import GROUP_SIZE
+from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.step import prefix_lengths
 
 PREFIX_SEED = 0x56414C  # not the run's seed: runs with different seeds are measured with the same prefixes
@@ -41,40 +40,39 @@ def chunk_size(num_patches: int) -> int:
 
 
 @torch.no_grad()
-def validation_loss(model: AIM, batches: Iterable[Batch], compute: Compute) -> ValidationLoss:
+def validation_loss(
+    model: AIM, batches: Iterable[Batch], compute: Compute, world: World = ALONE, rounds: int = 0
+) -> ValidationLoss:
     """The loss of `model` on every image of `batches`, each with a prefix fixed by its position in the source.
 
-    Images are regrouped to `GROUP_SIZE` before the forward pass and summed in float64 in their order, so the number
-    does not depend on how `batches` is cut. ValueError when there is no image.
+    Sums are made in float64, batch by batch in the order of their positions, so that the number is the same for any
+    number of ranks that share the batches. `rounds`: as many forward passes as every rank has to make, because a
+    sharded model is gathered by all together; those without images count nothing. ValueError when there is no image.
     """
-    outputs = model.cfg.num_patches - 1
-    sums, counts, images = torch.zeros(outputs, dtype=torch.float64), torch.zeros(outputs, dtype=torch.int64), 0
-    for group, positions in _groups(batches):
-        prefix_len = prefix_lengths(model.cfg, PREFIX_SEED, positions)
-        with compute.autocast():
-            losses = model.patch_losses(compute.inputs(group), prefix_len.to(compute.device), model.cfg.attention)
-        sums += losses.cpu().double().sum(dim=0)
-        counts += scored_mask(prefix_len, model.cfg.num_patches).sum(dim=0)
-        images += len(group)
-    if not images:
+    found = [_sums(model, batch, compute) for batch in batches]
+    for _ in range(len(found), rounds):
+        _sums(model, _blank(model), compute)
+    parts = sorted((part for own in world.gather(found) for part in own), key=lambda part: part[0])
+    if not parts:
         raise ValueError("no held-out image could be decoded; the log names the files and reasons")
-    return _summary(sums, counts, images, chunk_size(model.cfg.num_patches))
+    sums = sum((torch.tensor(part[1], dtype=torch.float64) for part in parts), torch.zeros((), dtype=torch.float64))
+    counts = sum((torch.tensor(part[2]) for part in parts), torch.zeros((), dtype=torch.int64))
+    return _summary(sums, counts, sum(part[3] for part in parts), chunk_size(model.cfg.num_patches))
 
 
-def _groups(
-    batches: Iterable[Batch],
-) -> Iterator[tuple[UInt8[Tensor, "batch channels height width"], Int[Tensor, " batch"]]]:
-    """The same images and positions in groups of `GROUP_SIZE`, the last one shorter."""
-    images: list[Tensor] = []
-    positions: list[Tensor] = []
-    for batch in batches:
-        images += batch.images
-        positions += batch.positions
-        while len(images) >= GROUP_SIZE:
-            yield torch.stack(images[:GROUP_SIZE]), torch.stack(positions[:GROUP_SIZE])
-            images, positions = images[GROUP_SIZE:], positions[GROUP_SIZE:]
-    if images:
-        yield torch.stack(images), torch.stack(positions)
+def _sums(model: AIM, batch: Batch, compute: Compute) -> tuple[int, list[float], list[int], int]:
+    """First position, sums of losses and numbers of scored patches by output, number of images."""
+    prefix_len = prefix_lengths(model.cfg, PREFIX_SEED, batch.positions)
+    with compute.autocast():
+        losses = model.patch_losses(compute.inputs(batch.images), prefix_len.to(compute.device), model.cfg.attention)
+    counts = scored_mask(prefix_len, model.cfg.num_patches).sum(dim=0)
+    return int(batch.positions[0]), losses.cpu().double().sum(dim=0).tolist(), counts.tolist(), len(batch.images)
+
+
+def _blank(model: AIM) -> Batch:
+    """One image of nothing."""
+    images = torch.zeros(1, model.cfg.in_chans, *model.cfg.img_size, dtype=torch.uint8)
+    return Batch(images, torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), [""])
 
 
 def _summary(sums: Tensor, counts: Tensor, images: int, chunk: int) -> ValidationLoss:

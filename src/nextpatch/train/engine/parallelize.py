@@ -70,8 +70,11 @@ def _recompute(block: nn.Module, how: Recompute) -> None:
 
 
 def _checkpointed(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
-    # nothing in a block is drawn by chance, so no generator's state is kept
-    return partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False, **options)
+    def recomputed(*args: Any) -> Any:
+        # nothing in a block is drawn by chance, so no generator's state is kept
+        return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False, **options)
+
+    return recomputed
 
 
 def _policy(ctx: Any, op: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:

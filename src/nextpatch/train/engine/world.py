@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -35,6 +35,7 @@ class World:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
+    spread: bool = False  # whether torchrun started this run, be it with one process
     group: Any = None  # of gloo, for CPU values; None is the default one
 
     @classmethod
@@ -54,7 +55,7 @@ class World:
             torch.cuda.set_device(local_rank)
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
         try:
-            yield cls(rank, size, local_rank, local_size)
+            yield cls(rank, size, local_rank, local_size, spread=True)
         finally:
             dist.destroy_process_group()
 
@@ -63,17 +64,9 @@ class World:
         """Whether this is the rank that writes files and talks."""
         return self.rank == 0
 
-    @property
-    def spread(self) -> bool:
-        """Whether torchrun started this run, be it with one process."""
-        return dist.is_initialized()
-
     def beside(self) -> World:
         """The same processes on a line of their own, for a thread beside the training."""
-        return World(
-            self.rank, self.size, self.local_rank, self.local_size,
-            dist.new_group(backend="gloo", timeout=_PATIENCE) if self.spread else None,
-        )  # fmt: skip
+        return replace(self, group=dist.new_group(backend="gloo", timeout=_PATIENCE) if self.spread else None)
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """The sums over all ranks, the same on each; float64."""
@@ -135,3 +128,6 @@ class World:
 
 def _read(text: Tensor) -> Any:
     return json.loads(bytes(text.tolist()))
+
+
+ALONE = World()

@@ -1,0 +1,100 @@
+"""The loop's bookkeeping: what is measured, shown and saved between steps, and the clocks for it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import asdict
+
+import torch
+
+from nextpatch.data.loader import TrainStream
+from nextpatch.model.aim import AIM
+from nextpatch.model.count import train_step_flops
+from nextpatch.train.agreement import Agreed
+from nextpatch.train.compute import Compute
+from nextpatch.train.engine.world import World
+from nextpatch.train.guard import Verdict
+from nextpatch.train.heldout import HeldOut
+from nextpatch.train.logs import Logs
+from nextpatch.train.progress import Display, Throughput
+from nextpatch.train.state import Saver, TrainState
+from nextpatch.train.step import stopped
+from nextpatch.train.validation import validation_loss
+
+log = logging.getLogger(__name__)
+
+
+class Book:
+    """Entries, figures and checkpoints of one session of a run."""
+
+    def __init__(
+        self, model: AIM, stream: TrainStream, held_out: HeldOut, compute: Compute, logs: Logs, display: Display,
+        state: TrainState, world: World,
+    ) -> None:  # fmt: skip
+        self.model, self.stream, self.held_out, self.compute = model, stream, held_out, compute
+        self.logs, self.display, self.state, self.world = logs, display, state, world
+        self._grad_norm = 0.0
+        self._began_s = time.monotonic() - state.elapsed_s
+        self._throughput = Throughput()
+        self._fetched_until = time.time()
+
+    def trouble(self, verdict: Verdict, text: str) -> None:
+        """Write down a bad step; BadStepError when it is the run's last."""
+        if verdict.action == "stop":
+            raise stopped(text)
+        if self.world.leads:
+            log.warning("%s%s", text, "; the step was skipped" if verdict.action == "skip" else "")
+        self.logs.metric("guard", self.state.step + 1, action=verdict.action, trouble=text)
+
+    def stepped(self, agreed: Agreed, verdict: Verdict, images: int) -> None:
+        """Count a step."""
+        self.state.step += 1
+        self.state.position += images
+        if verdict.action == "apply":
+            self.state.losses.append(agreed.loss)
+            self._grad_norm = agreed.grad_norm
+        self._throughput.add(images)
+        self.display.step(self.state.step)
+
+    def log_training(self, lr: float) -> None:
+        """A "train" entry: mean loss and speed since the last one; rate of the last step, gradient norm of the last
+        one taken; nothing when every step since was skipped."""
+        if not self.state.losses:
+            return
+        state, images_per_s = self.state, self._throughput.take()
+        loss = math.fsum(state.losses) / len(state.losses)
+        state.losses.clear()
+        tflops = images_per_s * train_step_flops(self.model.cfg) / 1e12
+        self.logs.metric(
+            "train", state.step, loss=loss, lr=lr, grad_norm=self._grad_norm, images=state.position,
+            images_per_s=images_per_s, tflops=tflops, **self._fetched(), elapsed_s=self._elapsed_s(),
+        )  # fmt: skip
+        self.display.figures(state.step, loss, images_per_s, tflops)
+
+    def _fetched(self) -> dict[str, float]:
+        """What came from other machines since the last entry, in MiB per second; nothing where no data is far."""
+        since, self._fetched_until = self._fetched_until, time.time()
+        fetched = self.stream.fetched_bytes(since)
+        if fetched is None:
+            return {}
+        return {"fetched_mib_per_s": fetched / 2**20 / max(1e-9, self._fetched_until - since)}
+
+    def validate(self) -> None:
+        """A "val" entry."""
+        with self._throughput.paused():
+            result = validation_loss(self.model, self.held_out, self.compute, self.world, self.held_out.rounds)
+        self.state.validated(result.loss)
+        self.logs.metric("val", self.state.step, **asdict(result), elapsed_s=self._elapsed_s())
+        self.display.validated(result.loss)
+
+    def save(self, saver: Saver, optimizer: torch.optim.Optimizer) -> None:
+        """A checkpoint, after the metrics that lead up to it are on the disk."""
+        with self._throughput.paused():
+            self.logs.sync()
+            self.state.elapsed_s = self._elapsed_s()
+            saver.save(self.model, optimizer, self.state)
+
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._began_s

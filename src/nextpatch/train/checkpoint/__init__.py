@@ -1,0 +1,21 @@
+"""Checkpoints that survive: written aside, synced, verified and renamed; read back only when every digest fits.
+
+A checkpoint is a folder `step_00000123` of tensors, state.json and manifest.json (size and SHA-256 of each of the other
+files). It appears under its name in one rename, after everything in it is on the disk, so that a crash at any moment
+leaves either the old set of checkpoints or the new one. The tensors of one process are safetensors files. Those of a
+sharded model are written by PyTorch's distributed checkpointing, each rank its own part, and can be read by any number
+of ranks. Python values are JSON, and nothing that is read can run code.
+"""
+
+from nextpatch.train.checkpoint.background import BackgroundSaver as BackgroundSaver
+from nextpatch.train.checkpoint.files import CheckpointError as CheckpointError
+from nextpatch.train.checkpoint.files import save_tensors as save_tensors
+from nextpatch.train.checkpoint.files import sync as sync
+from nextpatch.train.checkpoint.folder import Checkpoint as Checkpoint
+from nextpatch.train.checkpoint.folder import checkpoint_at as checkpoint_at
+from nextpatch.train.checkpoint.folder import newest_checkpoint as newest_checkpoint
+from nextpatch.train.checkpoint.retention import check_room as check_room
+from nextpatch.train.checkpoint.retention import prune as prune
+from nextpatch.train.checkpoint.save import POINTS as POINTS
+from nextpatch.train.checkpoint.save import save_checkpoint as save_checkpoint
+from nextpatch.train.checkpoint.verification import verify as verify

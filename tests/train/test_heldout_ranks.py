@@ -1,0 +1,106 @@
+"""Held-out images shared among ranks: each read once, whatever their number, and one exact result."""
+
+import numpy as np
+import pytest
+import torch
+
+from corpus import gradient, saved
+from nextpatch.model.aim import AIM
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.init import init_weights
+from nextpatch.train.compute import Compute
+from nextpatch.train.engine.world import World
+from nextpatch.train.heldout import GROUP_SIZE, HeldOut
+from nextpatch.train.validation import validation_loss
+
+CFG = ModelConfig(
+    size="nano", img_size=(8, 8), patch_size=4, in_chans=3, embed_dim=16, depth=2, num_heads=2, head_width=16,
+    head_depth=1,
+)  # fmt: skip
+COMPUTE = Compute(torch.device("cpu"), "fp32", (0.5,) * 3, (0.25,) * 3)
+BAD = {3, GROUP_SIZE, GROUP_SIZE + 1, 4 * GROUP_SIZE - 1}
+
+
+class Source:
+    """Small images, some of them broken."""
+
+    name, classes, digest, scattered, remote = "memory", (), "memory", True, False
+
+    def __init__(self, count):
+        self.count = count
+        self.shard_sizes = np.array([count])
+        self.read_of = []
+
+    def __len__(self):
+        return self.count
+
+    def read(self, index):
+        self.read_of.append(index)
+        return b"broken" if index in BAD else saved(np.roll(gradient(8, 8), index, 0), "PNG")
+
+    def key(self, index):
+        return f"image {index}"
+
+    def label(self, index):
+        return None
+
+    def prefetch(self, shard): ...
+
+
+class Overheard(World):
+    """A rank of several that are played one after the other: what all have said is given to the last."""
+
+    said = ()
+
+    def gather(self, value):
+        return list(self.said) or [value]
+
+
+def shares(count, ranks):
+    source = Source(count + 7)
+    indices = np.arange(7, count + 7)
+    return source, [HeldOut(source, indices, CFG, 0, rank, ranks) for rank in range(ranks)]
+
+
+@pytest.mark.parametrize("count", [1, GROUP_SIZE - 1, GROUP_SIZE, 5 * GROUP_SIZE + 3])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_every_image_is_read_once_by_one_rank(count, ranks):
+    source, parts = shares(count, ranks)
+    batches = [list(part) for part in parts]
+    assert sorted(source.read_of) == list(range(7, count + 7))
+    positions = torch.cat([batch.positions for own in batches for batch in own]).tolist()
+    assert sorted(positions) == [i for i in range(7, count + 7) if i not in BAD]
+    assert max(len(own) for own in batches) <= parts[0].rounds
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_the_loss_is_the_same_to_the_last_bit(ranks):
+    count = 5 * GROUP_SIZE + 3
+    model = AIM(CFG)
+    init_weights(model, 0)
+    (whole,) = shares(count, 1)[1]
+    expected = validation_loss(model, whole, COMPUTE)
+    parts = shares(count, ranks)[1]
+    told = []
+    for part in parts:
+        alone = Overheard()
+        object.__setattr__(alone, "gather", lambda value: told.append(value) or [value])
+        if len(list(part)):
+            validation_loss(model, part, COMPUTE, alone, part.rounds)
+    last = Overheard()
+    object.__setattr__(last, "said", told)
+    found = validation_loss(model, parts[0], COMPUTE, last, parts[0].rounds)
+    assert found == expected
+    assert found.images == count - len([i for i in BAD if 7 <= i < count + 7])
+
+
+def test_a_rank_without_images_takes_part():
+    model = AIM(CFG)
+    init_weights(model, 0)
+    empty = shares(3, 2)[1][1]
+    assert list(empty) == []
+    passes = []
+    model.patch_losses = lambda *args, real=model.patch_losses: passes.append(1) or real(*args)
+    with pytest.raises(ValueError, match="no held-out image"):
+        validation_loss(model, empty, COMPUTE, World(), empty.rounds)
+    assert len(passes) == empty.rounds == 1
