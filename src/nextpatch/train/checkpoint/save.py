@@ -53,6 +53,7 @@ def save_checkpoint(
             raise OSError(f"{final.name} did not read back as written: {'; '.join(problems)}")
         with world.together():
             fault_point("save.agreed")
+        with world.together():
             if world.leads:
                 _publish(aside, final)
     except BaseException:
@@ -60,11 +61,10 @@ def save_checkpoint(
             shutil.rmtree(aside, ignore_errors=True)
             restore(folder)
         raise
-    if world.leads:
-        fault_point("save.renamed")
-        shutil.rmtree(moved(final, REPLACED), ignore_errors=True)
     with world.together():
         if world.leads:
+            fault_point("save.renamed")
+            shutil.rmtree(moved(final, REPLACED), ignore_errors=True)
             sync(folder)
             fault_point("save.done")
     return final

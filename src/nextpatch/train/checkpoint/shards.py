@@ -141,7 +141,10 @@ def read_into(path: Path, group: str, tensors: Mapping[str, Tensor], world: Worl
 def _load(flat: dict[str, Tensor], path: Path, world: World | None) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is no mistake
-        load(flat, storage_reader=_Reader(path), process_group=world.group if world else None, no_dist=world is None)
+        try:
+            load(flat, storage_reader=_Reader(path), process_group=world and world.group, no_dist=world is None)
+        except CheckpointException as error:  # no Exception, as PyTorch has it
+            raise CheckpointError(f"{path} cannot be read: {_causes(error)}; use another step") from error
 
 
 def _causes(error: CheckpointException) -> str:
