@@ -83,7 +83,8 @@ def is_sharded(path: Path) -> bool:
 
 def write_shards(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], world: World) -> None:
     """Write groups of tensors, spread or not, into `path` (collective); any rank's failure is raised on all."""
-    flat = {f"{group}/{name}": tensor.detach() for group, own in tensors.items() for name, tensor in own.items()}
+    # nothing is computed on DTensors here: in a thread beside the training that crashes PyTorch 2.11
+    flat = {f"{group}/{name}": tensor for group, own in tensors.items() for name, tensor in own.items()}
     try:
         save(flat, storage_writer=_Writer(path), process_group=world.group)
     except CheckpointException as error:
