@@ -16,11 +16,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
-from nextpatch.data.jpeg import jpeg_header
+from nextpatch.data.jpeg import JpegHeader, jpeg_header, missing_part
 from nextpatch.data.pixels import MAX_PIXELS as MAX_PIXELS
 from nextpatch.data.pixels import BadImage as BadImage
 from nextpatch.data.pixels import check_size, scaled_to_8_bits
-from nextpatch.data.tiff import is_tiff, tiff_pixels, tiff_shape
+from nextpatch.data.tiff import check_tile, is_tiff, tiff_pixels, tiff_shape
 
 try:
     from torchvision.io import ImageReadMode, decode_jpeg
@@ -31,8 +31,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _NPY = b"\x93NUMPY"
 _JPEG = b"\xff\xd8"
 _HUFFMAN = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: what libjpeg decodes the same way everywhere
-_SAMPLES_PER_PIXEL = 277  # the TIFF tag
-_ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width are exchanged
+_SAMPLES_PER_PIXEL, _TILE_WIDTH, _TILE_LENGTH = 277, 322, 323  # TIFF tags
+_ORIENTATION = 0x0112  # the EXIF tag
+_EXCHANGED = (5, 6, 7, 8)  # the orientations that turn height into width
+_MIRRORED = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}  # along which axes, after the exchange
 
 
 class Header(NamedTuple):
@@ -54,13 +56,17 @@ def decode(data: bytes, channels: int) -> UInt8[Tensor, "channels height width"]
     - 16 bits and floats in [0, 1] are scaled, not clipped. CMYK, YCCK and palettes become RGB, 1 bit black and white.
     - Grey becomes RGB by repeating, RGB grey by the luma weights. Other numbers of channels must be the model's.
     - More than MAX_PIXELS are refused by the header, before anything is decoded.
-    - What is cut short, or damaged so that the decoder notices, is refused. A hole that the decoder reads over shows
-      in a shard's checksums alone.
+    - What is cut short, or damaged so that the decoder notices, is refused; so is a JPEG of which a part was zeroed.
+      Other changed bytes that the decoder reads over show in a shard's checksums alone.
 
     Raises BadImage.
     """
-    if data.startswith(_JPEG) and (found := _fast_jpeg(data, channels)) is not None:
-        return found
+    if (
+        data.startswith(_JPEG)
+        and (found := jpeg_header(data))
+        and (fast := _fast_jpeg(data, found, channels)) is not None
+    ):
+        return fast
     if data.startswith(_NPY):
         pixels = _from_npy(data)
     elif is_tiff(data) and (channels not in (1, 3) or not _pillow_reads(data)):
@@ -82,26 +88,30 @@ def header(data: bytes) -> Header:
         return Header(*tiff_shape(data))
     with _opened(data) as image:
         height, width = image.height, image.width
-        if image.getexif().get(_ORIENTATION, 1) >= 5:
+        if image.getexif().get(_ORIENTATION, 1) in _EXCHANGED:
             height, width = width, height
         return Header(1 if image.mode in ("1", "L", "LA") or image.mode[0] in "IF" else 3, height, width)
 
 
-def _fast_jpeg(data: bytes, channels: int) -> UInt8[Tensor, "channels height width"] | None:
-    """An ordinary JPEG by libjpeg-turbo: the pixels that Pillow gives, sooner. None for any other, and for damage."""
-    found = jpeg_header(data)
-    if decode_jpeg is None or found is None or found.coding not in _HUFFMAN or found.precision != 8:
+def _fast_jpeg(data: bytes, found: JpegHeader, channels: int) -> UInt8[Tensor, "channels height width"] | None:
+    """An ordinary JPEG by libjpeg-turbo: the pixels that Pillow gives, sooner. None for any other, and for damage.
+
+    Of any JPEG the size and the ends of its data are checked, because Pillow would not say what is missing.
+    """
+    check_size(found.height, found.width)
+    if missing := missing_part(data, found):
+        raise BadImage(missing)
+    if decode_jpeg is None or found.coding not in _HUFFMAN or found.precision != 8 or found.orientation is None:
         return None
     if found.components not in (1, 3) or channels not in (found.components, 3):
         return None
-    check_size(found.height, found.width)
     mode = ImageReadMode.GRAY if channels == 1 else ImageReadMode.RGB
     try:
-        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        pixels: Tensor = decode_jpeg(encoded, mode, apply_exif_orientation=True)
-        return pixels
+        pixels: Tensor = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode)
     except RuntimeError:
         return None  # Pillow says better what is wrong
+    pixels = pixels.transpose(1, 2) if found.orientation in _EXCHANGED else pixels
+    return pixels.flip(_MIRRORED[found.orientation]) if found.orientation in _MIRRORED else pixels
 
 
 def _pillow_reads(data: bytes) -> bool:
@@ -123,6 +133,9 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 check_size(image.height, image.width)
+                if isinstance(image, TiffImageFile):
+                    tile = image.tag_v2.get(_TILE_LENGTH, 0), image.tag_v2.get(_TILE_WIDTH, 0)
+                    check_tile(image.height, image.width, *tile)
                 yield image
         except BadImage:
             raise

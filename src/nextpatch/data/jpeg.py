@@ -3,38 +3,126 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+_START_OF_SCAN, _HUFFMAN_TABLES, _ABOUT = 0xDA, 0xC4, 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
+_HARMLESS = frozenset({0xC4, 0xCC, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})  # tables, comments, what programs add
+_SEQUENTIAL = (0xC0, 0xC1)
+_END = b"\xff\xd9"
+_HOLE = bytes(64)
+_ORIENTATION, _SHORT = 0x0112, 3  # of EXIF
 
 
 class JpegHeader(NamedTuple):
-    """Of the first frame: how it is coded (0xC0 baseline, 0xC2 progressive ...), and what it holds."""
+    """How it is coded (0xC0 baseline, 0xC2 progressive ...), what it holds, and how it is turned.
+
+    `orientation` is EXIF's, 1 to 8; None where that takes a closer look. `scan`: where compressed pixels begin.
+    `no_zeros`: 64 bytes of zeros among them mean nothing that an encoder writes.
+    """
 
     coding: int
     precision: int
     height: int
     width: int
     components: int
+    orientation: int | None
+    scan: int
+    no_zeros: bool
 
 
 def jpeg_header(data: bytes) -> JpegHeader | None:
-    """The header; None where the markers lead nowhere."""
-    at = 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
+    """The header; None unless everything before the pixels is by the book.
+
+    Decoders differ in what they make of bytes between markers. Guessing as one of them does, we could check the size
+    of another frame than the one that it decodes.
+    """
+    frame: tuple[int, int, int, int, int] | None = None
+    about: list[bytes] = []
+    tables: dict[int, int] = {}
+    for kind, start, end in _segments(data):
+        if kind in _FRAMES and frame is None and end - start >= 6:
+            precision, height, width, components = struct.unpack_from(">BHHB", data, start)
+            frame = kind, precision, height, width, components
+        elif kind == _START_OF_SCAN and frame is not None:
+            no_zeros = frame[0] in _SEQUENTIAL and _zeros_mean_nothing(data[start:end], frame[-1], tables)
+            return JpegHeader(*frame, _orientation(about), end, no_zeros)
+        elif kind not in _HARMLESS:
             return None
-        kind = data[at + 1]
-        if kind == 0xFF:
+        elif kind == _HUFFMAN_TABLES:
+            tables.update(_first_symbols(data[start:end]))
+        elif kind == _ABOUT:
+            about.append(data[start:end])
+    return None
+
+
+def missing_part(data: bytes, header: JpegHeader) -> str:
+    """Why the compressed pixels are not whole, as far as that shows without decoding; empty when nothing shows.
+
+    libjpeg reads zeros as small grey ripples and says nothing: a file that was zeroed from some byte on, or lost a
+    block of the disk, would be a picture with a flat part.
+    """
+    if data.rfind(_END, header.scan) < 0:
+        return "has no end marker: cut short, or its rest was overwritten"
+    hole = data.find(_HOLE, header.scan) if header.no_zeros else -1
+    if 0 <= hole < data.find(_END, header.scan):
+        return f"holds zeros from byte {hole} on, where compressed pixels should be"
+    return ""
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, where its contents start, where they end), one behind the other, while they are there."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] == 0xFF:  # a marker may be preceded by any number of these
             at += 1
             continue
-        if kind in _BARE:
-            at += 2
-            continue
-        if kind in _FRAMES:
-            if at + 10 > len(data):
-                return None
-            return JpegHeader(kind, *struct.unpack_from(">BHHB", data, at + 4))
-        at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    return None
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4])
+        if not at + 4 <= end <= len(data):
+            return
+        yield data[at + 1], at + 4, end
+        at = end
+
+
+def _first_symbols(body: bytes) -> Iterator[tuple[int, int]]:
+    """(class and number, the symbol whose code is all zeros) of each Huffman table."""
+    at = 0
+    while at + 17 < len(body):
+        yield body[at], body[at + 17]
+        at += 17 + sum(body[at + 1 : at + 17])
+
+
+def _zeros_mean_nothing(scan: bytes, components: int, tables: Mapping[int, int]) -> bool:
+    """Whether zeros would be block after block of equal coefficients, rather than blocks that just end.
+
+    One table that says so is enough when the scan holds all components, because then they take turns.
+    """
+    if not scan or scan[0] != components or len(scan) < 1 + 2 * components:
+        return False
+    used = {0x10 | scan[2 + 2 * i] & 0x0F for i in range(components)}
+    return any(tables.get(number, 0) & 0x0F for number in used)
+
+
+def _orientation(about: Sequence[bytes]) -> int | None:
+    """EXIF's, or 1; None where Pillow has to look: several EXIF parts, odd ones, or one told by XMP."""
+    exif = [part for part in about if part.startswith(b"Exif\0\0")]
+    told = _told(exif[0][6:]) if len(exif) == 1 else [] if not exif else None
+    if told == []:
+        return None if any(b"Orientation" in part for part in about if part not in exif) else 1
+    return told[0] if told and len(told) == 1 and 1 <= told[0] <= 8 else None
+
+
+def _told(exif: bytes) -> list[int] | None:
+    """The orientations in its first directory; None where that cannot be read, or they are no short numbers."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if order is None:
+        return None
+    try:
+        (at,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, at)
+        entries = [struct.unpack_from(f"{order}HHIHH", exif, at + 2 + 12 * i) for i in range(count)]
+    except struct.error:
+        return None
+    found = [entry for entry in entries if entry[0] == _ORIENTATION]
+    return [value for *_, value, _ in found] if all(entry[1:3] == (_SHORT, 1) for entry in found) else None
