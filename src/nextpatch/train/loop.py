@@ -21,6 +21,7 @@ from nextpatch.train.bad import BadOfAll
 from nextpatch.train.book import Book
 from nextpatch.train.compute import Compute
 from nextpatch.train.engine.world import ALONE, World
+from nextpatch.train.export import export_model
 from nextpatch.train.guard import judge
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.logs import Logs
@@ -83,6 +84,7 @@ def fit(
         Display(console, train.steps, batch_size, state.step) as display,
         closing(_batches(model, stream, state, recipe, world)) as batches,
     ):
+        saver.check_room(model, optimizer)
         book = Book(model, stream, held_out, compute, logs, display, state, world)
         if state.step == 0:
             book.validate()
@@ -117,6 +119,10 @@ def fit(
                 break
         bad.share()
         saver.wait()
+    if state.step == train.steps:
+        with world.together():
+            if world.leads:
+                export_model(run)
     return _ended(run, state.step, received)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
 
 import torch
+from torch import Tensor
 
 from nextpatch.config import ConfigError, dumps_toml
 from nextpatch.model.aim import AIM
-from nextpatch.train.checkpoint import BackgroundSaver, newest_checkpoint, prune, save_checkpoint
+from nextpatch.train.checkpoint import BackgroundSaver, check_room, newest_checkpoint, prune, save_checkpoint
+from nextpatch.train.checkpoint.files import published
 from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.guard import GuardState
 from nextpatch.train.optimizer import optimizer_tensors, prepare_state
@@ -64,7 +67,8 @@ class Saver:
     def save(self, model: AIM, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
         """A checkpoint of this step (collective)."""
         train, folder = self._run.recipe.train, self._run.checkpoints
-        tensors = {"model": model.state_dict(), "optimizer": optimizer_tensors(optimizer, model)}
+        tensors = _tensors(model, optimizer)
+        self._check_room(tensors, 1)
         beside = {**asdict(state), "seed": train.seed, "recipe_sha256": recipe_digest(self._run.recipe)}
         if self._beside is not None:
             self._beside.start(folder, state.step, tensors, beside, train.keep_checkpoints, train.keep_every)
@@ -72,11 +76,27 @@ class Saver:
             save_checkpoint(folder, state.step, tensors, beside, self._world)
             prune(folder, train.keep_checkpoints, train.keep_every, self._world)
 
+    def check_room(self, model: AIM, optimizer: torch.optim.Optimizer) -> None:
+        """OSError on all ranks when the disk has no room for the checkpoints that this run will keep (collective)."""
+        kept = self._run.recipe.train.keep_checkpoints + 1
+        there = len(published(self._run.checkpoints))
+        self._check_room(_tensors(model, optimizer), max(1, kept - there))
+
+    def _check_room(self, tensors: Mapping[str, Mapping[str, Tensor]], checkpoints: int) -> None:
+        needed = sum(t.numel() * t.element_size() for group in tensors.values() for t in group.values())
+        with self._world.together():
+            if self._world.leads:
+                check_room(self._run.checkpoints, needed, checkpoints)
+
     def wait(self) -> None:
         """Return when the last save is done; raise on all ranks if it failed on any."""
         if self._beside is not None:
             with self._world.together():
                 self._beside.wait()
+
+
+def _tensors(model: AIM, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
+    return {"model": model.state_dict(), "optimizer": optimizer_tensors(optimizer, model)}
 
 
 def recipe_digest(recipe: Recipe) -> str:
