@@ -6,7 +6,7 @@
 For each model, with and without compile and for each activation checkpointing: the largest power of two of images a
 rank that fits (on a GPU; --batches names them instead), then the median of so many steps of the real training code:
 FSDP2, bfloat16, packed loss, clipping, AdamW, prefixes drawn as in a run, images already on the device. The peak is
-measured here, by the fastest of several large bfloat16 matrix products; FLOPs are counted by `model.count`, which counts
+measured here, by the fastest of several large bfloat16 matrix products; FLOPs are those of `model.count`, which counts
 what the packed loss computes, so MFU is the share of useful work, and what is computed twice does not count.
 """
 
