@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from nextpatch.cli import check, data, export, pretrain, probe, report
+from nextpatch.cli import check, data, export, plan, pretrain, probe, report
 from nextpatch.cli.failure import Failure
 from nextpatch.cli.verb import Group, Verb, listed, start
 
@@ -16,6 +16,7 @@ VERBS: dict[str, Verb | Group] = {
     "probe": Verb("measure a run's frozen features with labels", lambda: probe.Probe, probe.run),
     "report": Verb("write the page about a run", lambda: report.Report, report.run),
     "data": Group("look at images before training on them, and prepare them", data.VERBS),
+    "plan": Verb("say what a run will need and cost", lambda: plan.Plan, plan.run),
     "export": Verb("write a run's weights as one file", lambda: export.Export, export.run),
     "check": Verb("prove that a model learns what it should", lambda: check.Check, check.run),
 }

@@ -1,4 +1,4 @@
-"""How many images fit into memory in one training step, by an upper bound."""
+"""How many images fit into memory in one training step."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 import torch
 
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.count import count_params
+from nextpatch.train.memory import Setting, largest_micro_batch
 
-_PER_WEIGHT = 4 * 4  # bytes: weight, gradient and AdamW's two moments, in float32
+_USABLE = 0.8  # of the memory: the rest is for PyTorch itself, fragments, data workers
 
 
 def memory_bytes(device: torch.device) -> int:
@@ -19,23 +19,9 @@ def memory_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def activation_bytes(cfg: ModelConfig) -> int:
-    """Upper bound of what backward keeps of one image: every value in float32, every patch scored (S = 1).
-
-    With d = trunk width, per token and block: residual, two norms' outputs, qkv 3, attention's output and projection,
-    fc1 and GELU 4 each, which is 16 d, and twice the scores of every head; per token and head block 10 widths.
-    """
-    s, n = cfg.shape, cfg.num_patches
-    block = 16 * n * s.embed_dim + 2 * s.num_heads * n * n
-    head_block = 10 * n * s.head_width
-    pixels = 4 * n * cfg.patch_dim  # images, patches, targets, prediction
-    return 4 * (s.depth * block + s.head_depth * head_block + pixels)
-
-
-def images_that_fit(cfg: ModelConfig, available_bytes: int) -> int:
+def images_that_fit(cfg: ModelConfig, available_bytes: int, setting: Setting) -> int:
     """The largest power of two of images that fit beside weights and optimizer; at least one."""
-    room = available_bytes - _PER_WEIGHT * count_params(cfg).total
-    return largest_power_of_two(room // activation_bytes(cfg))
+    return max(1, largest_micro_batch(cfg, setting, _USABLE * available_bytes))
 
 
 def largest_power_of_two(most: int) -> int:

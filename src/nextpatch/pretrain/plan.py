@@ -16,10 +16,15 @@ from nextpatch.data.error import DataError
 from nextpatch.data.loader import KEEP_BYTES
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.survey import Survey, survey
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes
 from nextpatch.train.config import OptimConfig
+from nextpatch.train.engine.config import EngineConfig
+from nextpatch.train.engine.mesh import mesh_shape
 from nextpatch.train.engine.world import ALONE, World
+from nextpatch.train.memory import Kernel, Setting
 from nextpatch.train.recipe import Recipe, recipe_from_dict
 from nextpatch.train.schedule import warmup_steps
 
@@ -194,8 +199,16 @@ def _choose_batch(draft: _Draft, train_images: int) -> None:
     available = memory_bytes(device) // (draft.world.local_size if device.type == "cpu" else 1)
     share = max(1, batch // ranks)
     most = min(share, largest_power_of_two(CPU_MICRO_TOKENS // cfg.num_patches)) if device.type == "cpu" else share
-    fit = min(most, images_that_fit(cfg, available))
+    fit = min(most, images_that_fit(cfg, available, _setting(draft, cfg, device, available)))
     draft.choose("train", "micro_batch_size", fit, f"fits into {available / 2**30:.1f} GiB; no effect on results")
+
+
+def _setting(draft: _Draft, cfg: ModelConfig, device: torch.device, available: int) -> Setting:
+    """What decides on memory, as the run will be laid out."""
+    engine, low = from_dict(EngineConfig, draft.values["engine"]), draft.value("train", "precision", "fp32") == "bf16"
+    shard = mesh_shape(engine, draft.world, count_params(cfg).total, available)[1]
+    kernel: Kernel = "written out" if low and device.type == "cpu" else "fused"
+    return Setting(2 if low else 4, shard, draft.world.spread, engine.activation_checkpointing, kernel)
 
 
 def _choose_length(draft: _Draft, train_images: int) -> None:

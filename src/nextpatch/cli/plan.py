@@ -1,0 +1,82 @@
+"""`nextpatch plan`: what a run will need and cost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from nextpatch.cli.flags import optional
+from nextpatch.cli.values import recipe_path
+from nextpatch.config import ConfigError, read_toml
+from nextpatch.plan.gpus import GPUS
+from nextpatch.train.recipe import Recipe, recipe_from_dict
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Say what a run will need and cost: parameters, operations, memory by part, communication, days.
+
+    Nothing is computed on a GPU and none is needed. The speed follows from the share of the GPU's peak that you state;
+    what was measured is in docs/log.md.
+
+    examples:
+      nextpatch plan --model 7b --gpus 256 --gpu h200
+      nextpatch plan aim-1b --gpus 8 --gpu a100-80 --mfu 0.5
+      nextpatch plan --model base --gpus 1 --gpu rtx4090 --batch 256 --steps 100000 --json
+    """
+
+    recipe: Annotated[Positional[str], optional("[RECIPE]", "a .toml file, or the name of a shipped recipe")] = ""
+    model: Annotated[str, optional("SIZE", "nano, tiny, small, base, large, 600m, 1b, 3b or 7b (default: small)")] = ""
+    img_size: Annotated[int, optional("PX", "side of the images (default: the recipe's, or 224)")] = 0
+    patch_size: Annotated[int, optional("PX", "side of a patch (default: the recipe's, or 14)")] = 0
+    batch: Annotated[int, optional("N", "images a step (default: the recipe's, or 4096)")] = 0
+    steps: Annotated[int, optional("N", "steps of the run (default: the recipe's, or 1250000)")] = 0
+    gpus: Annotated[int, arg(metavar="N", help="GPUs in all")] = 8
+    gpus_per_node: Annotated[int, arg(metavar="N", help="GPUs in a machine")] = 8
+    gpu: Annotated[str, arg(metavar="NAME", help=f"one of {', '.join(GPUS)}")] = "h100"
+    mfu: Annotated[float, arg(metavar="SHARE", help="share of the GPU's peak that is expected")] = 0.4
+    memory_gib: Annotated[float, optional("GIB", "memory of a GPU (default: the GPU's)")] = 0.0
+    tflops: Annotated[float, optional("N", "peak of dense bfloat16 products (default: the GPU's)")] = 0.0
+    intra_gbs: Annotated[float, optional("GB/S", "link within a machine, one direction (default: the GPU's)")] = 0.0
+    inter_gbs: Annotated[float, optional("GB/S", "network a GPU, one direction (default: the GPU's)")] = 0.0
+    json: Annotated[FlagCreatePairsOff[bool], optional("", "print JSON instead of tables")] = False
+
+
+def run(args: Plan) -> int:
+    """Print the plan; exit code 1 when nothing fits."""
+    from rich.console import Console
+
+    from nextpatch.plan.budget import budget
+    from nextpatch.plan.config import PlanConfig
+    from nextpatch.plan.table import show
+
+    if args.gpu not in GPUS:
+        raise ConfigError(f"unknown gpu '{args.gpu}'; choose one of {', '.join(GPUS)}, and override its values")
+    given = {name: getattr(args, name) for name in ("memory_gib", "tflops", "intra_gbs", "inter_gbs")}
+    gpu = replace(GPUS[args.gpu], **{name: value for name, value in given.items() if value})
+    recipe = _recipe(args)
+    cfg = PlanConfig(
+        recipe.model, gpu, args.gpus, min(args.gpus_per_node, args.gpus),
+        args.batch or recipe.train.global_batch_size or 4096, args.steps or recipe.train.steps or 1_250_000, args.mfu,
+    )  # fmt: skip
+    found = budget(cfg)
+    if args.json:
+        print(json.dumps(found.to_dict(), indent=1))
+    else:
+        show(cfg, found, Console())
+    return 0 if found.choice else 1
+
+
+def _recipe(args: Plan) -> Recipe:
+    values = read_toml(recipe_path(args.recipe)) if args.recipe else {}
+    model = dict(values.get("model", {}))
+    if args.model:
+        model = {"size": args.model, **{k: v for k, v in model.items() if k in ("img_size", "patch_size", "in_chans")}}
+    if args.img_size:
+        model["img_size"] = [args.img_size, args.img_size]
+    if args.patch_size:
+        model["patch_size"] = args.patch_size
+    return recipe_from_dict({**values, "model": model})

@@ -1,0 +1,38 @@
+"""What is asked of a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nextpatch.config import ConfigError
+from nextpatch.model.config import ModelConfig
+from nextpatch.plan.gpus import Gpu
+from nextpatch.train.engine.config import Recompute
+
+MODES: tuple[Recompute, ...] = ("none", "selective", "full")
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """A run of `steps` steps of `global_batch_size` images on so many GPUs, and what share of their peak is expected.
+
+    `usable` is the share of a GPU's memory that training may take: the rest is for CUDA, NCCL and fragments.
+    """
+
+    model: ModelConfig
+    gpu: Gpu
+    gpus: int = 8
+    gpus_per_node: int = 8
+    global_batch_size: int = 4096
+    steps: int = 1_250_000
+    mfu: float = 0.4
+    usable: float = 0.9
+    modes: tuple[Recompute, ...] = field(default=MODES)
+
+    def __post_init__(self) -> None:
+        if min(self.gpus, self.gpus_per_node, self.global_batch_size, self.steps) < 1:
+            raise ConfigError("gpus, gpus per node, batch and steps must be at least 1")
+        if not (0 < self.mfu <= 1 and 0 < self.usable <= 1):
+            raise ConfigError(f"mfu {self.mfu} and usable {self.usable} are shares: above 0, at most 1")
+        if self.global_batch_size % self.gpus:
+            raise ConfigError(f"a batch of {self.global_batch_size} does not divide among {self.gpus} GPUs")

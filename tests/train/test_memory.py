@@ -1,0 +1,163 @@
+"""The memory formula against what really happens: a thousand simulated ranks, and a real run on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nextpatch.model.aim import AIM
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.init import init_weights
+from nextpatch.model.precision import autocast
+from nextpatch.train.engine.config import EngineConfig
+from nextpatch.train.engine.parallelize import parallelize
+from nextpatch.train.memory import Setting, kept_bytes, largest_micro_batch, step_memory
+
+TESTS = Path(__file__).parents[1]
+SIMULATED = [  # size, replicate, shard, images, checkpointing: 1,024 ranks each
+    ("600m", 1024, 1, 8, "none"),
+    ("600m", 1024, 1, 32, "full"),
+    ("1b", 128, 8, 4, "full"),
+    ("1b", 1024, 1, 16, "selective"),
+    ("3b", 128, 8, 4, "none"),
+    ("3b", 1, 1024, 8, "full"),
+    ("7b", 16, 64, 4, "none"),
+    ("7b", 16, 64, 4, "full"),
+    ("7b", 128, 8, 2, "selective"),
+    ("7b", 1, 1024, 1, "none"),
+]
+QUICK = [SIMULATED[1], SIMULATED[6]]
+
+
+def run(*words):
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS), "MALLOC_TRIM_THRESHOLD_": "0",
+           "MALLOC_MMAP_THRESHOLD_": "65536"}  # fmt: skip
+    done = subprocess.run([sys.executable, *map(str, words)], env=env, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case in QUICK else pytest.mark.slow) for case in SIMULATED], ids=str
+)
+def test_a_simulated_rank_of_a_thousand_holds_what_the_formula_says(case):
+    size, _, shard, images, recompute = case
+    cfg = ModelConfig(size=size)
+    found = run(TESTS / "simulation.py", *case)
+    memory = step_memory(cfg, Setting(2, shard, True, recompute), images, found["scored"])
+    kept = images * kept_bytes(cfg, 2, recompute, "fused", found["scored"])
+    assert memory.weights == pytest.approx(found["weights"], rel=0.01)
+    assert memory.weights + memory.optimizer == pytest.approx(found["state"], rel=0.01)
+    assert kept == pytest.approx(found["kept"], rel=0.05)
+    assert memory.total == pytest.approx(found["peak"], rel=0.05)
+
+
+REAL = """
+import ctypes, json, sys, torch
+torch.set_num_threads(1)
+from nextpatch.data.loader import Batch
+from nextpatch.model.config import ModelConfig
+from nextpatch.train.compute import Compute
+from nextpatch.train.config import OptimConfig
+from nextpatch.train.engine.config import EngineConfig
+from nextpatch.train.engine.materialize import materialize
+from nextpatch.train.optimizer import build_optimizer, prepare_state
+from nextpatch.train.step import accumulate_gradients, gradient_norm, update
+
+def memory(line):
+    return next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith(line))
+
+def steps(size, depth, images, precision, how, count):
+    cfg, cpu = ModelConfig(size=size, depth=depth), torch.device("cpu")
+    model = materialize(cfg, 0, None, EngineConfig(activation_checkpointing=how), precision, cpu)
+    optimizer = build_optimizer(model, OptimConfig())
+    prepare_state(optimizer)
+    pixels = torch.randint(0, 256, (images, 3, *cfg.img_size), dtype=torch.uint8)
+    prefix = torch.linspace(1, cfg.num_patches - 1, images).long()
+    scored = int((cfg.num_patches - prefix).sum())
+    batch = Batch(pixels, prefix, prefix, [])
+    for _ in range(count):
+        accumulate_gradients(model, batch, prefix, scored, images, Compute(cpu, precision, (0.5,) * 3, (0.25,) * 3))
+        update(model, optimizer, float(gradient_norm(model)), 1.0)
+        optimizer.zero_grad(set_to_none=True)
+    return scored / images
+
+size, depth, images, precision, how = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5]
+steps("nano", 1, 2, precision, how, 1)  # what is loaded at first use
+ctypes.CDLL("libc.so.6").malloc_trim(0)
+open("/proc/self/clear_refs", "w").write("5")  # forget the highest mark so far
+before = memory("VmRSS")
+scored = steps(size, depth, images, precision, how, 2)
+print(json.dumps([memory("VmHWM") - before, scored]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc to measure the peak")
+@pytest.mark.parametrize(
+    ("size", "depth", "images", "precision", "how"),
+    [("small", 4, 12, "fp32", "none"), ("small", 4, 12, "bf16", "none"), ("small", 6, 12, "bf16", "full")],
+)
+def test_a_real_run_peaks_where_the_formula_says(size, depth, images, precision, how):
+    measured, scored = run("-c", REAL, size, depth, images, precision, how)
+    low = precision == "bf16"
+    setting = Setting(2 if low else 4, 1, False, how, "written out" if low else "fused")
+    assert step_memory(ModelConfig(size=size, depth=depth), setting, images, scored).total == pytest.approx(
+        measured, rel=0.10
+    )
+
+
+CFG = ModelConfig("nano", (32, 32), 4, 3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("how", ["none", "full"])
+def test_what_autograd_keeps_is_what_the_formula_says(precision, how):
+    model = AIM(CFG)
+    init_weights(model, 0)
+    parallelize(model, None, EngineConfig(activation_checkpointing=how), precision)
+    constants = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+
+    def saved(images):
+        storages, alive = {}, []
+
+        def keep(tensor):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in constants:
+                storages[storage.data_ptr()] = storage.nbytes()
+                alive.append(tensor)
+            return tensor
+
+        prefix = torch.linspace(1, CFG.num_patches - 1, images).long()
+        cpu = torch.device("cpu")
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast(cpu, precision):
+            model.loss_sum(torch.randn(images, 3, 32, 32), prefix)
+        return sum(storages.values()), float((CFG.num_patches - prefix).float().mean())
+
+    (most, scored), (least, _) = saved(16), saved(8)  # the difference leaves out copies of the weights
+    width, kernel = (2, "written out") if precision == "bf16" else (4, "fused")
+    assert 8 * kept_bytes(CFG, width, how, kernel, scored) == pytest.approx(most - least, rel=0.05)
+
+
+def test_what_is_recomputed_and_what_is_sharded_takes_less():
+    cfg = ModelConfig(size="1b")
+    totals = [step_memory(cfg, Setting(2, 8, True, how), 16).total for how in ("none", "selective", "full")]
+    assert totals == sorted(totals, reverse=True)
+    sharded = [step_memory(cfg, Setting(2, shard), 16).total for shard in (1, 2, 8, 64)]
+    assert sharded == sorted(sharded, reverse=True)
+
+
+def test_the_largest_micro_batch_fits_and_twice_as_many_do_not():
+    cfg, setting = ModelConfig(size="600m"), Setting(2, 8)
+    for room in (4 * 2**30, 40 * 2**30, 80 * 2**30):
+        images = largest_micro_batch(cfg, setting, room)
+        assert images & (images - 1) == 0
+        assert images == 0 or step_memory(cfg, setting, images).total <= room
+        assert step_memory(cfg, setting, 2 * images or 1).total > room
+    assert largest_micro_batch(cfg, setting, 80 * 2**30, most=4) == 4
+    assert largest_micro_batch(cfg, setting, 2**30) == 0
