@@ -141,7 +141,7 @@ def damages(file: Path, other: Path):
     yield "deleted", None
 
 
-def test_every_damage_of_every_file_is_found_and_the_older_one_is_used(copied):
+def test_every_damage_of_every_file_is_found_and_the_older_one_is_used(copied, capsys):
     newer, older = copied / "step_00000002", copied / "step_00000001"
     tried = 0
     for file in sorted(newer.iterdir()):
@@ -156,6 +156,8 @@ def test_every_damage_of_every_file_is_found_and_the_older_one_is_used(copied):
             assert found.step == 1, (file.name, what)
             file.write_bytes(kept)
     assert tried >= 5 * 5
+    with capsys.disabled():
+        print(f"[{tried} of {tried} damages of a sharded checkpoint found] ", end="")
     (newer / "__2_0.distcp").write_bytes(b"more")
     assert verify(newer) == ["__2_0.distcp is not in the manifest"]
     (newer / "__2_0.distcp").unlink()
@@ -281,8 +283,10 @@ def test_a_write_that_fails_on_any_rank_is_heard_by_all_and_publishes_nothing(tm
 
 
 @pytest.mark.slow
-def test_every_failing_write_on_every_rank(tmp_path):
-    check_faults(tmp_path, CASES)
+def test_every_failing_write_on_every_rank(tmp_path, capsys):
+    failed = check_faults(tmp_path, CASES)
+    with capsys.disabled():
+        print(f"[{len(failed)} failing writes on 2 ranks: the last good one loads {len(failed)} times] ", end="")
 
 
 def beside(out):
