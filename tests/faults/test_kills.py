@@ -33,5 +33,6 @@ def test_a_run_killed_anywhere_ends_with_the_same_bits(capsys: pytest.CaptureFix
         print(f"[{found['figure']}] ", end="")
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits() -> None:
     assert one("P18")["met"]

@@ -16,6 +16,7 @@ from nextpatch.data.loader import TrainStream
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.pretrain.run import pretrain
+from nextpatch.train import faults
 from nextpatch.train.config import GuardConfig, OptimConfig, TrainConfig
 from nextpatch.train.engine.config import EngineConfig
 from nextpatch.train.engine.world import PeerError, World
@@ -66,7 +67,7 @@ def session(out, recipe, world, before_batch=lambda step: None, resume=False):
     TrainStream.batches = watched
     try:
         ended = pretrain(recipe, Path(out), resume, Console(quiet=True), world).exit_code
-    except (DataError, PeerError, BadStepError) as error:
+    except (DataError, PeerError, BadStepError, OSError) as error:
         ended = f"{type(error).__name__}: {error}"
     finally:
         TrainStream.batches = batches
@@ -91,6 +92,11 @@ def by_two(photos, out):
                 raise DataError("the disk is gone")
 
         found["failing"] = session(f"{out}/failing", recipe_on(photos), world, fail)
+
+        os.environ[faults.VARIABLE] = "enospc:save.tensors:2:1"
+        beside = EngineConfig(replicate=2, shard=1, background_save=True)
+        found["disk"] = session(f"{out}/disk", recipe_on(photos, engine=beside), world)
+        del os.environ[faults.VARIABLE]
 
         real, calls = AIM.loss_sum, []
 
@@ -157,6 +163,14 @@ def test_a_loss_that_is_no_number_on_one_rank_stops_both_and_names_its_images(tw
     culprits = {key for _, key in two[1]["nan"][0][5]}
     assert all(key in first for key in sorted(culprits)[:1])
     assert not any(key in first for _, key in two[0]["nan"][0][5] if key not in culprits)
+
+
+def test_a_disk_that_is_full_for_one_rank_in_the_background_stops_both_and_the_last_good_checkpoint_stays(two, out):
+    first, second = (rank["disk"][1] for rank in two)
+    assert "No space left on device" in first
+    assert "No space left on device" in second
+    assert load_run(out / "disk").step == 3
+    assert not list((out / "disk" / "checkpoints").glob("unfinished*"))
 
 
 def test_a_skipped_step_is_skipped_by_both(two, out):

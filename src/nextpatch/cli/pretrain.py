@@ -79,7 +79,8 @@ def _run(args: Pretrain, world: World) -> Outcome:
 
     try:
         resume = args.resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
-        going_on = world.first(resume and (RunDir.exists(args.out) or not (args.recipe or _flags(args))))
+        begin = args.recipe or "train" in _flags(args).get("data", {})
+        going_on = world.first(resume and (RunDir.exists(args.out) or not begin))
         recipe = _unchanged(args) if going_on else _chosen(args, world)
         return pretrain(recipe, args.out, going_on, world=world)
     except BadStepError as error:

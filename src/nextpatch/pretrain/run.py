@@ -47,7 +47,8 @@ def pretrain(
         recipe = run.recipe if run else recipe
         if recipe is None:
             raise ConfigError("a new run needs a recipe")
-        _check_share(recipe, world)
+        if world.leads:  # which says it for all
+            _check_share(recipe, world)
     with world.leader_first():
         stream, held = open_data(recipe, world)
     with world.leader_first():

@@ -52,15 +52,15 @@ def batch_at(step, rank=0, ranks=1):
 PLAIN = EngineConfig()
 
 
-def train(world, mesh, precision, engine=PLAIN):
-    """Losses, gradient norms, a validation loss and the weights of 20 steps of 12 images, 4 at a time."""
+def train(world, mesh, precision, engine=PLAIN, steps=STEPS):
+    """Losses, gradient norms, a validation loss and the weights after 20 steps of 12 images, 4 at a time."""
     compute = Wide(CPU, precision, (0.5,), (0.25,))
     model = materialize(CFG, 7, mesh, engine, precision, CPU)
     start = weights_of(model)
     optimizer = build_optimizer(model, OPTIM)
     prepare_state(optimizer)
     losses, norms = [], []
-    for step in range(STEPS):
+    for step in range(steps):
         batch = batch_at(step, world.rank, world.size)
         prefix_len = prefix_lengths(CFG, 0, batch.positions)
         scored = int(world.sum([scored_count(prefix_len, CFG.num_patches)])[0])
@@ -91,10 +91,12 @@ def all_of_them():
             canary.check_engine(mesh, CPU, world)
             for precision in ("fp32", "bf16"):
                 found[f"{shape} {precision}"] = train(world, mesh, precision)
-        full_ac = train(world, open_mesh((1, 2), CPU), "fp32", EngineConfig(activation_checkpointing="full"))
-        assert full_ac == found["(1, 2) fp32"]  # to the last bit: the same operations, done twice
-        selective = train(world, open_mesh((1, 2), CPU), "fp32", EngineConfig(activation_checkpointing="selective"))
-        assert selective == found["(1, 2) fp32"]
+        sharded = open_mesh((1, 2), CPU)
+        plain, *recomputed = (
+            train(world, sharded, "fp32", EngineConfig(activation_checkpointing=how), steps=3)
+            for how in ("none", "full", "selective")
+        )
+        assert recomputed == [plain, plain]  # to the last bit: the same operations, done twice
         torch.set_default_dtype(torch.float64)
         for shape in MESHES:
             found[f"{shape} fp64"] = train(world, open_mesh(shape, CPU), "fp32")
@@ -120,6 +122,17 @@ def one():
     return found
 
 
+def by_four():
+    """Copies and parts at once: two copies, each on two ranks, in float64."""
+    torch.set_num_threads(1)
+    with World.opened() as world:
+        mesh = open_mesh((2, 2), CPU)
+        canary.check_engine(mesh, CPU, world)
+        torch.set_default_dtype(torch.float64)
+        found = train(world, mesh, "fp32")
+        return found if world.leads else None
+
+
 def largest_difference(ours, theirs):
     return max(abs(a - b) for name in theirs for a, b in zip(ours[name], theirs[name], strict=True))
 
@@ -138,6 +151,16 @@ def test_in_float64_twenty_steps_end_with_the_weights_of_one_process(one, two, s
         print(f"[{shape}: weights within {far:.1e} in float64] ", end="")
     assert ours["losses"] == pytest.approx(theirs["losses"], rel=1e-12)
     assert ours["norms"] == pytest.approx(theirs["norms"], rel=1e-11)
+
+
+@pytest.mark.slow
+def test_four_ranks_in_copies_and_parts_end_with_the_weights_of_one_process(one, capsys):
+    ours = run_ranks(by_four, 4)[0]
+    far = largest_difference(ours["weights"], one["fp64"]["weights"])
+    assert far < 1e-10
+    assert ours["losses"] == pytest.approx(one["fp64"]["losses"], rel=1e-12)
+    with capsys.disabled():
+        print(f"[(2, 2): weights within {far:.1e} in float64] ", end="")
 
 
 @pytest.mark.parametrize("shape", MESHES)
