@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -162,3 +165,18 @@ def test_what_is_not_parquet_is_an_error_with_a_remedy(tmp_path, data):
 def test_no_rows_is_an_error(tmp_path):
     with pytest.raises(DataError, match="has no rows"):
         ParquetSource([write(tmp_path / "a.parquet", {"image": pa.array([], IMAGE)})])
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in Linux's /proc")
+def test_reading_starts_no_thread(tmp_path):
+    """One that outlives a fork hangs the child, and one that outlives the interpreter aborts the process."""
+    images = [{"bytes": bytes(100), "path": None} for _ in range(8)]
+    pq.write_table(pa.table({"image": images, "label": list(range(8))}), tmp_path / "x.parquet", row_group_size=2)
+    script = (
+        "import os, sys; from nextpatch.data.sources.open import open_source\n"
+        "before = len(os.listdir('/proc/self/task')); source = open_source(sys.argv[1])\n"
+        "read = [source.read(i) for i in range(len(source))]; print(len(os.listdir('/proc/self/task')) - before)"
+    )
+    words = [sys.executable, "-c", script, str(tmp_path / "x.parquet")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"

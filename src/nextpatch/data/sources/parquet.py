@@ -184,9 +184,13 @@ def _row_groups(file: int, metadata: Any) -> list[_RowGroup]:
 
 
 def _read(file: str, column: str, groups: list[int] | None = None) -> Any:
-    """One column of the row groups (all by default) as one array, without threads: they do not survive a fork."""
+    """One column of the row groups (all by default) as one array, without threads.
+
+    They do not survive a fork; and those that Arrow reads ahead with abort a process that ends while they still hold
+    what they have read.
+    """
     try:
-        with open_ranges(file) as stream, pq.ParquetFile(stream) as opened:
+        with open_ranges(file) as stream, pq.ParquetFile(stream, pre_buffer=False) as opened:
             wanted = range(opened.metadata.num_row_groups) if groups is None else groups
             return opened.read_row_groups(wanted, columns=[column], use_threads=False)[column].combine_chunks()
     except pa.ArrowException as error:
