@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from nextpatch.data import workers as module
+from nextpatch.data import workers as workers_module
 from nextpatch.data.error import DataError
 from nextpatch.data.workers import in_order
 
@@ -157,3 +158,13 @@ def test_leaving_early_leaves_no_process():
     next(items)
     items.close()
     assert not multiprocessing.active_children()
+
+
+def test_a_worker_killed_with_a_lock_in_its_hands_hangs_nobody():
+    crew = workers_module._Crew(range(100), 0, 2)
+    assert next(crew.outcomes(60)) == 0
+    crew._loader._workers_done_event._cond.acquire()  # as a worker does when it looks whether to end
+    ending = threading.Thread(target=crew.dismiss, daemon=True)
+    ending.start()
+    ending.join(30)
+    assert not ending.is_alive()

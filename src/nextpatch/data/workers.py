@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -127,9 +128,14 @@ class _Crew:
             yield outcome
 
     def dismiss(self) -> None:
-        """End the processes, stopped ones too, before the loader would wait for them."""
+        """End the processes, stopped ones too, before the loader would wait for them.
+
+        The loader then tells them to end by an event whose lock one of them may have held when it was killed, and would
+        wait for it for ever: it is given another event, that nobody listens to.
+        """
         for process in self._processes:
             process.kill()
+        cast(Any, self._loader)._workers_done_event = threading.Event()
         del self._loader
 
 
