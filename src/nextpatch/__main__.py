@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import traceback
 
 from nextpatch.cli import main
 
@@ -11,15 +12,21 @@ def command() -> None:
     """Run the command line and leave with its exit code.
 
     A rank that torchrun started leaves without tearing down the interpreter: threads of gloo may still hold tensors
-    then, and would abort the process when they let go of them (PyTorch 2.14), which torchrun takes for a failure.
+    then, and would abort the process when they let go of them (PyTorch 2.14), or wait for a peer that is dead.
     """
-    code = main()
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        sys.exit(main())
+    try:
+        code = main()
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

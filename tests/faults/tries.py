@@ -151,9 +151,8 @@ def restarts() -> Figure:
         alone = _torchrun(place, "alone")
         for number in range(tried):
             start = time.monotonic()
-            done = _torchrun(
-                place, f"killed {number}", ["die:save.rename:3:1", "die:save.done:2:0"][number % 2 : number % 2 + 1]
-            )
+            fault = ("die:save.written:3:1", "die:save.done:2:0")[number % 2]
+            done = _torchrun(place, f"killed {number}", fault)
             seconds.append(time.monotonic() - start)
             right += done == alone
     median = statistics.median(seconds)

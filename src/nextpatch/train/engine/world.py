@@ -54,10 +54,8 @@ class World:
         if torch.cuda.is_available():
             torch.cuda.set_device(local_rank)
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
-        try:
-            yield cls(rank, size, local_rank, local_size, spread=True)
-        finally:
-            dist.destroy_process_group()
+        yield cls(rank, size, local_rank, local_size, spread=True)
+        dist.destroy_process_group()  # not after an error: with a dead peer it may wait for ever
 
     @property
     def leads(self) -> bool:
