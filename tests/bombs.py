@@ -6,6 +6,8 @@ import struct
 import time
 import zlib
 
+import numpy as np
+import tifffile
 from PIL import Image
 
 from corpus import chunk, png
@@ -33,6 +35,38 @@ def grown(data, old, new):
     return data.replace(old, new, 1)
 
 
+def hidden_frame():
+    """A progressive frame of 60,000 x 60,000 where some readers see no marker, before the small one."""
+    plain = small("JPEG")
+    frame = plain[plain.index(b"\xff\xc0") :][:19]
+    large = b"\xff\xc2" + frame[2:5] + b"\xea\x60\xea\x60" + frame[9:]
+    return plain[:2] + b"\xff\x00" + large + plain[2:]
+
+
+def large_tile():
+    """16 x 16 pixels in a deflated tile of 20,000 x 20,000."""
+    out = io.BytesIO()
+    tifffile.imwrite(out, np.zeros((16, 16, 3), np.uint8), tile=(16, 16), photometric="rgb", compression="zlib")
+    data = out.getvalue()
+    for tag in (322, 323):  # its width and its length
+        at = min(at for kind in (3, 4) if (at := data.find(struct.pack("<HHI", tag, kind, 1))) >= 0)
+        data = data[:at] + struct.pack("<HHII", tag, 4, 1, 20_000) + data[at + 12 :]
+    return data
+
+
+def large_part(*shape, **options):
+    """Of 16 x 16 pixels, in tiles that are JPEGs of 9,000 x 9,000 each."""
+    coded = io.BytesIO()
+    Image.new("L", (16, 16)).save(coded, "JPEG", progressive=True)
+    part = grown(coded.getvalue(), struct.pack(">HH", 16, 16), struct.pack(">HH", 9000, 9000))
+    parts = iter([part] * (shape[0] if len(shape) == 3 else 1))
+    out = io.BytesIO()
+    tifffile.imwrite(
+        out, parts, shape=shape, dtype=np.uint8, photometric="minisblack", tile=(16, 16), compression="jpeg", **options
+    )
+    return out.getvalue()
+
+
 def bombs():
     head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     lie = b"{'descr': '|u1', 'fortran_order': False, 'shape': (60000, 60000, 3), }".ljust(117) + b"\n"
@@ -45,6 +79,10 @@ def bombs():
         "gif": grown(small("GIF"), struct.pack("<HH", 40, 24), b"\xff\xff\xff\xff"),
         "bmp": grown(small("BMP"), struct.pack("<ii", 40, 24), struct.pack("<ii", 60_000, 60_000)),
         "tiff": grown(small("TIFF"), struct.pack("<HHII", 256, 4, 1, 40), struct.pack("<HHII", 256, 4, 1, 10**7)),
+        "jpeg, hidden frame": hidden_frame(),
+        "tiff, large tile": large_tile(),
+        "tiff, large part": large_part(16, 16),
+        "tiff, large parts of 7 bands": large_part(7, 16, 16, planarconfig="separate"),
         "npy": b"\x93NUMPY\x01\x00v\x00" + lie + bytes(1000),
     }
 

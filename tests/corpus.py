@@ -138,6 +138,10 @@ def jpegs() -> dict[str, Case]:
     for orientation, stored in UPRIGHT.items():
         data = saved(np.ascontiguousarray(stored(picture)), "JPEG", quality=95, exif=exif(orientation))
         cases[f"orientation {orientation}"] = Case(data, picture, LOSSY)
+    noisy = saved(np.random.default_rng(2).integers(0, 256, (80, 80), dtype=np.uint8), "JPEG")
+    shown = np.asarray(Image.open(io.BytesIO(noisy)))[:, :, None]
+    cases["padded with zeros before its end"] = Case(noisy[:-2] + bytes(500) + noisy[-2:], shown, 0, 1)
+    cases["zeros among its pixels"] = Case(noisy[:2000] + bytes(500) + noisy[2500:], "damaged", channels=1)
     return {f"jpeg: {name}": case for name, case in cases.items()}
 
 
@@ -218,7 +222,14 @@ def others() -> dict[str, Case]:
     unit = noise.random((HEIGHT, WIDTH, 6)).astype(np.float32)
     indexed = Image.fromarray(picture).quantize(64)
     lossless = saved(picture, "WEBP", lossless=True)
-    return {
+    turned = {
+        f"{kind.lower()}: orientation {orientation}": Case(
+            saved(np.ascontiguousarray(stored(picture)), kind, exif=exif(orientation), **options), picture
+        )
+        for kind, options in {"TIFF": {}, "WEBP": {"lossless": True}}.items()
+        for orientation, stored in UPRIGHT.items()
+    }
+    return turned | {
         "webp: lossless": Case(lossless, picture),
         "webp: lossy": Case(saved(picture, "WEBP", quality=95), picture, 3 * LOSSY),
         "webp: color hidden by alpha": Case(

@@ -12,7 +12,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from corpus import gradient, saved
 from nextpatch.data.decode import BadImage, decode, header
-from nextpatch.data.jpeg import jpeg_header, missing_part
+from nextpatch.data.jpeg import has_end, hole, jpeg_header
 
 RGB = gradient(120, 160)
 
@@ -66,7 +66,8 @@ def test_no_good_jpeg_is_refused():
                     for tail in (b"", bytes(100), b"a trailer"):
                         found = jpeg_header(data + tail)
                         assert found is not None
-                        assert missing_part(data + tail, found) == ""
+                        assert has_end(data + tail, found)
+                        assert hole(data + tail, found) is None
                         tried += 1
     finally:
         ImageFile.MAXBLOCK = before

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
-from nextpatch.data.jpeg import JpegHeader, jpeg_header, missing_part
+from nextpatch.data.jpeg import JpegHeader, has_end, hole, jpeg_header, refilled
 from nextpatch.data.pixels import MAX_PIXELS as MAX_PIXELS
 from nextpatch.data.pixels import BadImage as BadImage
 from nextpatch.data.pixels import check_size, scaled_to_8_bits
@@ -56,7 +56,8 @@ def decode(data: bytes, channels: int) -> UInt8[Tensor, "channels height width"]
     - 16 bits and floats in [0, 1] are scaled, not clipped. CMYK, YCCK and palettes become RGB, 1 bit black and white.
     - Grey becomes RGB by repeating, RGB grey by the luma weights. Other numbers of channels must be the model's.
     - More than MAX_PIXELS are refused by the header, before anything is decoded.
-    - What is cut short, or damaged so that the decoder notices, is refused; so is a JPEG of which a part was zeroed.
+    - What is cut short, or damaged so that the decoder notices, is refused; so is a JPEG with 64 zeros or more in place
+      of pixels, if its Huffman tables tell them from pixels (not of progressive ones, and of most others).
       Other changed bytes that the decoder reads over show in a shard's checksums alone.
 
     Raises BadImage.
@@ -88,7 +89,8 @@ def header(data: bytes) -> Header:
         return Header(*tiff_shape(data))
     with _opened(data) as image:
         height, width = image.height, image.width
-        if image.getexif().get(_ORIENTATION, 1) in _EXCHANGED:
+        turned = isinstance(image, TiffImageFile)  # Pillow gives the upright size of these, and of no other
+        if not turned and image.getexif().get(_ORIENTATION, 1) in _EXCHANGED:
             height, width = width, height
         return Header(1 if image.mode in ("1", "L", "LA") or image.mode[0] in "IF" else 3, height, width)
 
@@ -99,8 +101,10 @@ def _fast_jpeg(data: bytes, found: JpegHeader, channels: int) -> UInt8[Tensor, "
     Of any JPEG the size and the ends of its data are checked, because Pillow would not say what is missing.
     """
     check_size(found.height, found.width)
-    if missing := missing_part(data, found):
-        raise BadImage(missing)
+    if not has_end(data, found):
+        raise BadImage("has no end marker: cut short, or its rest was overwritten")
+    if (at := hole(data, found)) is not None and not _same_picture(data, refilled(data, found, at)):
+        raise BadImage(f"holds zeros from byte {at} on, where compressed pixels should be")
     if decode_jpeg is None or found.coding not in _HUFFMAN or found.precision != 8 or found.orientation is None:
         return None
     if found.components not in (1, 3) or channels not in (found.components, 3):
@@ -112,6 +116,14 @@ def _fast_jpeg(data: bytes, found: JpegHeader, channels: int) -> UInt8[Tensor, "
         return None  # Pillow says better what is wrong
     pixels = pixels.transpose(1, 2) if found.orientation in _EXCHANGED else pixels
     return pixels.flip(_MIRRORED[found.orientation]) if found.orientation in _MIRRORED else pixels
+
+
+def _same_picture(data: bytes, other: bytes | None) -> bool:
+    """Whether there is another and both show the same to the last pixel. Raises BadImage when one cannot be decoded."""
+    if other is None:
+        return False
+    with _opened(data) as image, _opened(other) as twin:
+        return np.array_equal(np.asarray(image), np.asarray(twin))
 
 
 def _pillow_reads(data: bytes) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-_START_OF_SCAN, _HUFFMAN_TABLES, _ABOUT = 0xDA, 0xC4, 0xE1
+_START_OF_SCAN, _HUFFMAN_TABLES, _RESTARTS, _ABOUT = 0xDA, 0xC4, 0xDD, 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HARMLESS = frozenset({0xC4, 0xCC, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})  # tables, comments, what programs add
 _SEQUENTIAL = (0xC0, 0xC1)
@@ -19,7 +19,6 @@ class JpegHeader(NamedTuple):
     """How it is coded (0xC0 baseline, 0xC2 progressive ...), what it holds, and how it is turned.
 
     `orientation` is EXIF's, 1 to 8; None where that takes a closer look. `scan`: where compressed pixels begin.
-    `no_zeros`: 64 bytes of zeros among them mean nothing that an encoder writes.
     """
 
     coding: int
@@ -29,7 +28,6 @@ class JpegHeader(NamedTuple):
     components: int
     orientation: int | None
     scan: int
-    no_zeros: bool
 
 
 def jpeg_header(data: bytes) -> JpegHeader | None:
@@ -40,35 +38,46 @@ def jpeg_header(data: bytes) -> JpegHeader | None:
     """
     frame: tuple[int, int, int, int, int] | None = None
     about: list[bytes] = []
-    tables: dict[int, int] = {}
     for kind, start, end in _segments(data):
         if kind in _FRAMES and frame is None and end - start >= 6:
             precision, height, width, components = struct.unpack_from(">BHHB", data, start)
             frame = kind, precision, height, width, components
         elif kind == _START_OF_SCAN and frame is not None:
-            no_zeros = frame[0] in _SEQUENTIAL and _zeros_mean_nothing(data[start:end], frame[-1], tables)
-            return JpegHeader(*frame, _orientation(about), end, no_zeros)
+            return JpegHeader(*frame, _orientation(about), end)
         elif kind not in _HARMLESS:
             return None
-        elif kind == _HUFFMAN_TABLES:
-            tables.update(_first_symbols(data[start:end]))
         elif kind == _ABOUT:
             about.append(data[start:end])
     return None
 
 
-def missing_part(data: bytes, header: JpegHeader) -> str:
-    """Why the compressed pixels are not whole, as far as that shows without decoding; empty when nothing shows.
+def has_end(data: bytes, header: JpegHeader) -> bool:
+    """Whether an end marker comes anywhere behind the header; cameras put more pictures, or notes, after it."""
+    return data.rfind(_END, header.scan) >= 0
+
+
+def hole(data: bytes, header: JpegHeader) -> int | None:
+    """At which byte 64 or more zeros begin among the compressed pixels; None without, or where an encoder writes such.
 
     libjpeg reads zeros as small grey ripples and says nothing: a file that was zeroed from some byte on, or lost a
     block of the disk, would be a picture with a flat part.
     """
-    if data.rfind(_END, header.scan) < 0:
-        return "has no end marker: cut short, or its rest was overwritten"
-    hole = data.find(_HOLE, header.scan) if header.no_zeros else -1
-    if 0 <= hole < data.find(_END, header.scan):
-        return f"holds zeros from byte {hole} on, where compressed pixels should be"
-    return ""
+    at = data.find(_HOLE, header.scan)
+    if at < 0 or at > data.find(_END, header.scan) or header.coding not in _SEQUENTIAL:
+        return None
+    return at if _zeros_mean_nothing(data, header) else None
+
+
+def refilled(data: bytes, header: JpegHeader, at: int) -> bytes | None:
+    """The same JPEG with other bits in the hole at byte `at`: the same picture if only padding lies there.
+
+    The first zeros stay, since they may still belong to the pixels, or to the byte before. None where pixels start
+    anew every so often: there they could fill up what is left until the next start, and all behind would be passed by.
+    """
+    if any(kind == _RESTARTS and any(data[start:end]) for kind, start, end in _segments(data[: header.scan])):
+        return None
+    middle = slice(at + 8, at + len(_HOLE) - 8)
+    return data[: middle.start] + b"\x55" * (middle.stop - middle.start) + data[middle.stop :]
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -93,14 +102,20 @@ def _first_symbols(body: bytes) -> Iterator[tuple[int, int]]:
         at += 17 + sum(body[at + 1 : at + 17])
 
 
-def _zeros_mean_nothing(scan: bytes, components: int, tables: Mapping[int, int]) -> bool:
+def _zeros_mean_nothing(data: bytes, header: JpegHeader) -> bool:
     """Whether zeros would be block after block of equal coefficients, rather than blocks that just end.
 
     One table that says so is enough when the scan holds all components, because then they take turns.
     """
-    if not scan or scan[0] != components or len(scan) < 1 + 2 * components:
+    tables: dict[int, int] = {}
+    scan = b""
+    for kind, start, end in _segments(data[: header.scan]):
+        if kind == _HUFFMAN_TABLES:
+            tables.update(_first_symbols(data[start:end]))
+        scan = data[start:end]
+    if not scan or scan[0] != header.components or len(scan) < 1 + 2 * header.components:
         return False
-    used = {0x10 | scan[2 + 2 * i] & 0x0F for i in range(components)}
+    used = {0x10 | scan[2 + 2 * i] & 0x0F for i in range(header.components)}
     return any(tables.get(number, 0) & 0x0F for number in used)
 
 
