@@ -30,7 +30,7 @@ from nextpatch.model.objective import scored_mask
 from nextpatch.train.config import OptimConfig
 from nextpatch.train.engine.config import EngineConfig
 from nextpatch.train.engine.mesh import open_mesh
-from nextpatch.train.engine.parallelize import parallelize
+from nextpatch.train.engine.parallelize import all_reduce_at_the_end, parallelize
 from nextpatch.train.optimizer import build_optimizer, prepare_state
 
 
@@ -88,7 +88,8 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def simulate(cfg: ModelConfig, replicate: int, shard: int, images: int, recompute: str) -> dict[str, float]:
-    """Bytes of rank 0: weights, weights and optimizer, what forward leaves for backward, the peak; and scored patches.
+    """Bytes of rank 0: weights, weights and optimizer, what forward leaves for backward, and scored patches; the peak
+    of a step of one micro-batch, and of one of several.
 
     Attention is PyTorch's fused one, as on a GPU. Prefixes are spread evenly.
     """
@@ -118,16 +119,19 @@ def simulate(cfg: ModelConfig, replicate: int, shard: int, images: int, recomput
                     storages.count(values)
             found["state"] = storages.now
             pixels = torch.randn(images, cfg.in_chans, *cfg.img_size)
-            for _ in range(2):  # the second step is as all that follow
+            for name, micro_batches in (("first", 1), ("peak", 1), ("several", 2)):  # the first step has more to do
                 storages.peak = storages.now
-                with torch.autocast("cpu", dtype=torch.bfloat16):
-                    loss = model.loss_sum(pixels, prefix) / 100
-                found["kept"] = storages.now - found["state"]
-                loss.backward()
-                del loss
+                for left in reversed(range(micro_batches)):
+                    all_reduce_at_the_end(model, last=left == 0)
+                    with torch.autocast("cpu", dtype=torch.bfloat16):
+                        loss = model.loss_sum(pixels, prefix) / 100
+                    if micro_batches == 1:
+                        found["kept"] = storages.now - found["state"]
+                    loss.backward()
+                    del loss
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-                found["peak"] = storages.peak
+                found[name] = storages.peak
     dist.destroy_process_group()
     return found
 

@@ -8,7 +8,7 @@ import pytest
 from nextpatch.cli import main
 from nextpatch.config import ConfigError
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.count import train_step_flops
+from nextpatch.model.count import count_params, train_step_flops
 from nextpatch.plan.budget import GIB, budget
 from nextpatch.plan.config import PlanConfig
 from nextpatch.plan.gpus import GPUS
@@ -82,3 +82,21 @@ def test_what_does_not_fit_is_said_with_the_remedy(capsys):
     assert "take more GPUs to shard over, or larger ones" in capsys.readouterr().out
     assert main(["plan", "--gpu", "h999"]) == 2
     assert "choose one of b200" in capsys.readouterr().err
+
+
+def test_every_value_of_a_model_is_a_flag_and_a_size_outdoes_the_recipes(capsys):
+    def params(*words):
+        assert main(["plan", *words, "--gpus", "1", "--batch", "8", "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["params"]
+
+    cut = ModelConfig(size="small", depth=4, img_size=(112, 112))
+    assert params("--model", "small", "--model.depth", "4", "--img-size", "112")["total"] == count_params(cut).total
+    assert params("--model.size", "base") == params("--model", "base") == params("aim-7b", "--model", "base")
+
+
+def test_the_table_needs_no_more_than_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["plan", "--model", "7b", "--gpus", "1024"])
+    text = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    assert "checkpointing   images" in text

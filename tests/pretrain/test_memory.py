@@ -9,7 +9,7 @@ from nextpatch.train.memory import Setting
 
 
 def test_larger_models_fit_fewer_images():
-    fits = [images_that_fit(ModelConfig(size), 2**34, Setting()) for size in SIZES]
+    fits = [images_that_fit(ModelConfig(size), 2**34, Setting(), 4096) for size in SIZES]
     assert fits == sorted(fits, reverse=True)
     assert fits[0] > fits[3] > 0
     assert fits[-1] == 1

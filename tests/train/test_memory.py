@@ -13,6 +13,7 @@ import torch
 
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.count import count_params
 from nextpatch.model.init import init_weights
 from nextpatch.model.precision import autocast
 from nextpatch.train.engine.config import EngineConfig
@@ -56,6 +57,8 @@ def test_a_simulated_rank_of_a_thousand_holds_what_the_formula_says(case):
     assert memory.weights + memory.optimizer == pytest.approx(found["state"], rel=0.01)
     assert kept == pytest.approx(found["kept"], rel=0.05)
     assert memory.total == pytest.approx(found["peak"], rel=0.05)
+    several = step_memory(cfg, Setting(2, shard, True, recompute, several=True), images, found["scored"])
+    assert several.total == pytest.approx(found["several"], rel=0.05)
 
 
 REAL = """
@@ -73,44 +76,47 @@ from nextpatch.train.step import accumulate_gradients, gradient_norm, update
 def memory(line):
     return next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith(line))
 
-def steps(size, depth, images, precision, how, count):
+def steps(size, depth, images, precision, how, micro_batches, count):
     cfg, cpu = ModelConfig(size=size, depth=depth), torch.device("cpu")
     model = materialize(cfg, 0, None, EngineConfig(activation_checkpointing=how), precision, cpu)
     optimizer = build_optimizer(model, OptimConfig())
     prepare_state(optimizer)
-    pixels = torch.randint(0, 256, (images, 3, *cfg.img_size), dtype=torch.uint8)
-    prefix = torch.linspace(1, cfg.num_patches - 1, images).long()
+    pixels = torch.randint(0, 256, (images * micro_batches, 3, *cfg.img_size), dtype=torch.uint8)
+    prefix = torch.linspace(1, cfg.num_patches - 1, images).long().repeat(micro_batches)
     scored = int((cfg.num_patches - prefix).sum())
     batch = Batch(pixels, prefix, prefix, [])
     for _ in range(count):
         accumulate_gradients(model, batch, prefix, scored, images, Compute(cpu, precision, (0.5,) * 3, (0.25,) * 3))
         update(model, optimizer, float(gradient_norm(model)), 1.0)
         optimizer.zero_grad(set_to_none=True)
-    return scored / images
+    return scored / len(prefix)
 
-size, depth, images, precision, how = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5]
-steps("nano", 1, 2, precision, how, 1)  # what is loaded at first use
+size, precision, how = sys.argv[1], sys.argv[4], sys.argv[5]
+depth, images, several = int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[6])
+steps("nano", 1, 2, precision, how, several, 1)  # what is loaded at first use
 ctypes.CDLL("libc.so.6").malloc_trim(0)
 open("/proc/self/clear_refs", "w").write("5")  # forget the highest mark so far
 before = memory("VmRSS")
-scored = steps(size, depth, images, precision, how, 2)
+scored = steps(size, depth, images, precision, how, several, 2)
 print(json.dumps([memory("VmHWM") - before, scored]))
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc to measure the peak")
 @pytest.mark.parametrize(
-    ("size", "depth", "images", "precision", "how"),
+    ("size", "depth", "images", "precision", "how", "several"),
     [
-        ("small", 3, 8, "bf16", "none"),
-        pytest.param("small", 4, 12, "fp32", "none", marks=pytest.mark.slow),
-        pytest.param("small", 6, 12, "bf16", "full", marks=pytest.mark.slow),
+        ("small", 3, 8, "bf16", "none", 1),
+        pytest.param("small", 6, 4, "fp32", "none", 2, marks=pytest.mark.slow),
+        pytest.param("small", 6, 4, "bf16", "none", 2, marks=pytest.mark.slow),
+        pytest.param("small", 4, 12, "fp32", "none", 1, marks=pytest.mark.slow),
+        pytest.param("small", 6, 12, "bf16", "full", 1, marks=pytest.mark.slow),
     ],
 )
-def test_a_real_run_peaks_where_the_formula_says(size, depth, images, precision, how):
-    measured, scored = run("-c", REAL, size, depth, images, precision, how)
+def test_a_real_run_peaks_where_the_formula_says(size, depth, images, precision, how, several):
+    measured, scored = run("-c", REAL, size, depth, images, precision, how, several)
     low = precision == "bf16"
-    setting = Setting(2 if low else 4, 1, False, how, "written out" if low else "fused")
+    setting = Setting(2 if low else 4, 1, False, how, "written out" if low else "fused", several > 1)
     assert step_memory(ModelConfig(size=size, depth=depth), setting, images, scored).total == pytest.approx(
         measured, rel=0.10
     )
@@ -156,12 +162,24 @@ def test_what_is_recomputed_and_what_is_sharded_takes_less():
     assert sharded == sorted(sharded, reverse=True)
 
 
-def test_the_largest_micro_batch_fits_and_twice_as_many_do_not():
-    cfg, setting = ModelConfig(size="600m"), Setting(2, 8)
+@pytest.mark.parametrize("share", [None, 1, 8, 24])
+def test_the_largest_micro_batch_fits_and_twice_as_many_do_not(share):
+    cfg = ModelConfig(size="600m")
+
+    def total(images):
+        several = share is None or images < share
+        return step_memory(cfg, Setting(2, 8, several=several), images).total
+
     for room in (4 * 2**30, 40 * 2**30, 80 * 2**30):
-        images = largest_micro_batch(cfg, setting, room)
+        images = largest_micro_batch(cfg, Setting(2, 8), room, share=share)
         assert images & (images - 1) == 0
-        assert images == 0 or step_memory(cfg, setting, images).total <= room
-        assert step_memory(cfg, setting, 2 * images or 1).total > room
-    assert largest_micro_batch(cfg, setting, 80 * 2**30, most=4) == 4
-    assert largest_micro_batch(cfg, setting, 2**30) == 0
+        assert images == 0 or total(images) <= room
+        assert total(2 * images or 1) > room
+    assert largest_micro_batch(cfg, Setting(2, 8), 80 * 2**30, most=4) == 4
+    assert largest_micro_batch(cfg, Setting(2, 8), 2**30) == 0
+
+
+def test_gradients_of_earlier_micro_batches_take_room_beside_what_is_kept():
+    cfg = ModelConfig(size="600m")
+    once, several = (step_memory(cfg, Setting(2, 1, several=more), 8).total for more in (False, True))
+    assert once < several <= once + 4 * count_params(cfg).total

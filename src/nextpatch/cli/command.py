@@ -16,7 +16,7 @@ VERBS: dict[str, Verb | Group] = {
     "probe": Verb("measure a run's frozen features with labels", lambda: probe.Probe, probe.run),
     "report": Verb("write the page about a run", lambda: report.Report, report.run),
     "data": Group("look at images before training on them, and prepare them", data.VERBS),
-    "plan": Verb("say what a run will need and cost", lambda: plan.Plan, plan.run),
+    "plan": Verb("say what a run will need and cost", plan.arguments, plan.run),
     "export": Verb("write a run's weights as one file", lambda: export.Export, export.run),
     "check": Verb("prove that a model learns what it should", lambda: check.Check, check.run),
 }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from typing import Annotated
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from nextpatch.cli.flags import optional
-from nextpatch.cli.values import recipe_path
+from nextpatch.cli.flags import flag_table, optional, typed
+from nextpatch.cli.values import overlay, override, recipe_path
 from nextpatch.config import ConfigError, read_toml
 from nextpatch.plan.gpus import GPUS
 from nextpatch.train.recipe import Recipe, recipe_from_dict
@@ -29,7 +29,7 @@ class Plan:
     """
 
     recipe: Annotated[Positional[str], optional("[RECIPE]", "a .toml file, or the name of a shipped recipe")] = ""
-    model: Annotated[str, optional("SIZE", "nano, tiny, small, base, large, 600m, 1b, 3b or 7b (default: small)")] = ""
+    model_size: Annotated[str, optional("SIZE", "the same as --model.size", "model")] = ""
     img_size: Annotated[int, optional("PX", "side of the images (default: the recipe's, or 224)")] = 0
     patch_size: Annotated[int, optional("PX", "side of a patch (default: the recipe's, or 14)")] = 0
     batch: Annotated[int, optional("N", "images a step (default: the recipe's, or 4096)")] = 0
@@ -43,6 +43,13 @@ class Plan:
     intra_gbs: Annotated[float, optional("GB/S", "link within a machine, one direction (default: the GPU's)")] = 0.0
     inter_gbs: Annotated[float, optional("GB/S", "network a GPU, one direction (default: the GPU's)")] = 0.0
     json: Annotated[FlagCreatePairsOff[bool], optional("", "print JSON instead of tables")] = False
+
+
+def arguments() -> Any:
+    """`Plan` with a flag for every value of a model."""
+    model: Any = next(f.type for f in fields(flag_table(Recipe)) if f.name == "model")
+    table = ("model", model, field(default_factory=model))
+    return make_dataclass("Plan", [table], bases=(Plan,), namespace={"__doc__": Plan.__doc__}, frozen=True)
 
 
 def run(args: Plan) -> int:
@@ -71,12 +78,14 @@ def run(args: Plan) -> int:
 
 
 def _recipe(args: Plan) -> Recipe:
-    values = read_toml(recipe_path(args.recipe)) if args.recipe else {}
-    model = dict(values.get("model", {}))
-    if args.model:
-        model = {"size": args.model, **{k: v for k, v in model.items() if k in ("img_size", "patch_size", "in_chans")}}
-    if args.img_size:
-        model["img_size"] = [args.img_size, args.img_size]
-    if args.patch_size:
-        model["patch_size"] = args.patch_size
-    return recipe_from_dict({**values, "model": model})
+    """What the recipe file says, and over it what the flags say, the short ones first."""
+    short = {
+        "size": args.model_size, "img_size": [args.img_size, args.img_size] if args.img_size else "",
+        "patch_size": args.patch_size,
+    }  # fmt: skip
+    flags = overlay({"model": {name: value for name, value in short.items() if value}}, _table(args))
+    return recipe_from_dict(override(read_toml(recipe_path(args.recipe)) if args.recipe else {}, flags))
+
+
+def _table(args: Plan) -> dict[str, Any]:
+    return {name: values for name, values in typed(args).items() if name == "model"}

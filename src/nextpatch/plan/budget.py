@@ -2,16 +2,18 @@
 
 Communication of a step, bytes that a rank sends, with P parameters, s ranks to a copy, r copies, a micro-batches:
 all-gather of bfloat16 weights in forward and again in backward, 4 P (s - 1) / s, and reduce-scatter of float32
-gradients, 4 P (s - 1) / s, both a times; all-reduce among copies, 8 P / s (r - 1) / r, once.
+gradients, 4 P (s - 1) / s, both a times; all-reduce among copies, 8 P / s (r - 1) / r, once. Each is made
+for every block by itself, and for what is left. Seconds: communication.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nextpatch.model.count import count_params, forward_flops, train_step_flops
-from nextpatch.plan.config import PlanConfig
+from nextpatch.plan.communication import all_reduce_s, replica_group, ring_s, shard_group
+from nextpatch.plan.config import MODES, PlanConfig
 from nextpatch.train.engine.config import Recompute
 from nextpatch.train.memory import Memory, Setting, largest_micro_batch, step_memory
 
@@ -44,7 +46,10 @@ class Option:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run needs and costs; `choice` is the quickest option that fits, None when nothing does."""
+    """What a run needs and costs; `choice` is the quickest option that fits, None when nothing does.
+
+    Of equally quick ones it computes the least again, and then is the farthest from the limits of memory and links.
+    """
 
     params: dict[str, int]
     flops_per_image: float
@@ -67,7 +72,7 @@ def budget(cfg: PlanConfig) -> Budget:
     images = cfg.steps * cfg.global_batch_size
     options = [_option(cfg, shard, mode) for shard in _shards(cfg) for mode in cfg.modes]
     fitting = [option for option in options if option.micro_batch_size]
-    choice = min(fitting, key=lambda option: (option.step_s, option.communication_s), default=None)
+    choice = min(fitting, key=lambda option: _rank(cfg, option), default=None)
     found = Budget(
         {"patch_embed": params.patch_embed, "trunk": params.trunk, "head": params.head, "total": params.total},
         flops, images, images * flops, options, choice,
@@ -77,6 +82,12 @@ def budget(cfg: PlanConfig) -> Budget:
     seconds = cfg.steps * choice.step_s
     rates = {"images_per_s": cfg.global_batch_size / choice.step_s, "days": seconds / 86400}
     return Budget(**{**found.__dict__, **rates, "gpu_hours": seconds / 3600 * cfg.gpus})
+
+
+def _rank(cfg: PlanConfig, option: Option) -> tuple[float, int, float]:
+    """Smaller is better. The last: how near a limit is, 1 being there, of communication or of memory."""
+    memory = option.memory.total / (cfg.usable * cfg.gpu.memory_gib * GIB)
+    return option.step_s, MODES.index(option.recompute), max(option.communication_s / option.step_s, memory)
 
 
 def _shards(cfg: PlanConfig) -> list[int]:
@@ -89,20 +100,20 @@ def _option(cfg: PlanConfig, shard: int, recompute: Recompute) -> Option:
     model, gpu, replicate = cfg.model, cfg.gpu, cfg.gpus // shard
     share = cfg.global_batch_size // cfg.gpus
     setting = Setting(width=2, shard=shard, recompute=recompute)
-    micro = largest_micro_batch(model, setting, cfg.usable * gpu.memory_gib * GIB, most=share)
+    micro = largest_micro_batch(model, setting, cfg.usable * gpu.memory_gib * GIB, most=share, share=share)
     micro_batches = -(-share // max(1, micro))
     params = count_params(model).total
-    gathered = micro_batches * 4 * params * (shard - 1) / shard
-    scattered = micro_batches * 4 * params * (shard - 1) / shard
-    reduced = 8 * params / shard * (replicate - 1) / replicate
-    within = gpu.intra_gbs if shard <= cfg.gpus_per_node else gpu.inter_gbs
-    between = gpu.intra_gbs if cfg.gpus <= cfg.gpus_per_node else gpu.inter_gbs
+    parts, copies = shard_group(shard, cfg.gpus_per_node), replica_group(replicate, shard, cfg.gpus_per_node)
+    gathered = scattered = micro_batches * 4 * params * parts.sent_share
+    reduced = 8 * params / shard * copies.sent_share
+    units = model.shape.depth + model.shape.head_depth + 1  # what FSDP2 gathers and reduces at a time
     again = {"none": 0.0, "selective": 0.0, "full": forward_flops(model)}[recompute]  # norms and GELU count for nothing
     flops = train_step_flops(model) + again
     return Option(
         replicate, shard, recompute, micro,
-        memory=step_memory(model, setting, max(1, micro)),
+        memory=step_memory(model, replace(setting, several=max(1, micro) < share), max(1, micro)),
         gathered_bytes=gathered, scattered_bytes=scattered, reduced_bytes=reduced,
-        communication_s=((gathered + scattered) / within + reduced / between) / 1e9,
+        communication_s=ring_s(gpu, parts, gathered + scattered, 3 * units * micro_batches)
+        + all_reduce_s(gpu, copies, reduced, units),
         compute_s=share * flops / (gpu.tflops * 1e12 * cfg.mfu),
     )  # fmt: skip

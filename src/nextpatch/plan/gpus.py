@@ -10,23 +10,25 @@ class Gpu:
     """One GPU and its links, each in one direction.
 
     `tflops` is the peak of dense bfloat16 products; `intra_gbs` the link to the other GPUs of its machine (NVLink, or
-    PCIe where there is none), `inter_gbs` its share of the network between machines, both in 10^9 bytes a second.
+    PCIe where there is none), `inter_gbs` its share of the network between machines, both in 10^9 bytes a second;
+    `round_us` how long a message takes within a machine (see communication.py).
     """
 
     memory_gib: float
     tflops: float
     intra_gbs: float
     inter_gbs: float
+    round_us: float = 3.4
 
 
 # NVIDIA's data sheets: half of the NVLink figure, which counts both directions; networks of 200 (A100) or 400 Gbit/s
-# (H100 and later) a GPU, as in NVIDIA's own DGX machines, 100 Gbit/s for cards without NVLink
+# (H100 and later) a GPU, as in NVIDIA's own DGX machines; for cards without NVLink PCIe 4.0 x16 and 100 Gbit/s
 GPUS = {
-    "b200": Gpu(180, 2250, 900, 50),
+    "b200": Gpu(180e9 / 2**30, 2250, 900, 50),
     "h200": Gpu(141e9 / 2**30, 989, 450, 50),
     "h100": Gpu(80e9 / 2**30, 989, 450, 50),
     "a100-80": Gpu(80e9 / 2**30, 312, 300, 25),
     "a100-40": Gpu(40e9 / 2**30, 312, 300, 25),
-    "l40s": Gpu(48e9 / 2**30, 362, 32, 12.5),
-    "rtx4090": Gpu(24e9 / 2**30, 165, 32, 12.5),
+    "l40s": Gpu(48e9 / 2**30, 362, 32, 12.5, 5.7),
+    "rtx4090": Gpu(24e9 / 2**30, 165, 32, 12.5, 5.7),
 }

@@ -41,9 +41,11 @@ def _needs(cfg: PlanConfig, found: Budget) -> str:
 
 
 def _options(cfg: PlanConfig, found: Budget) -> Table:
-    table = Table(title=f"{cfg.gpus} GPUs, {cfg.gpus_per_node} to a machine", title_justify="left", box=SIMPLE_HEAD)
-    for name in ("mesh", "checkpointing", "images", "GiB", "sending s", "computing s", ""):
-        table.add_column(name, justify="left" if name in ("mesh", "checkpointing", "") else "right")
+    gpus = f"{cfg.gpus} GPUs" if cfg.gpus > 1 else "1 GPU"
+    table = Table(title=f"{gpus}, {cfg.gpus_per_node} to a machine", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("mesh", "checkpointing", "images", "GiB", "send s", "compute s", ""):
+        number = name not in ("mesh", "checkpointing", "")
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
     for option in found.options:
         fits = option.micro_batch_size > 0
         table.add_row(

@@ -19,9 +19,9 @@ def memory_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def images_that_fit(cfg: ModelConfig, available_bytes: int, setting: Setting) -> int:
-    """The largest power of two of images that fit beside weights and optimizer; at least one."""
-    return max(1, largest_micro_batch(cfg, setting, _USABLE * available_bytes))
+def images_that_fit(cfg: ModelConfig, available_bytes: int, setting: Setting, share: int) -> int:
+    """The largest power of two of images that fit beside weights and optimizer; at least one. `share`: of a step."""
+    return max(1, largest_micro_batch(cfg, setting, _USABLE * available_bytes, share=share))
 
 
 def largest_power_of_two(most: int) -> int:

@@ -199,7 +199,7 @@ def _choose_batch(draft: _Draft, train_images: int) -> None:
     available = memory_bytes(device) // (draft.world.local_size if device.type == "cpu" else 1)
     share = max(1, batch // ranks)
     most = min(share, largest_power_of_two(CPU_MICRO_TOKENS // cfg.num_patches)) if device.type == "cpu" else share
-    fit = min(most, images_that_fit(cfg, available, _setting(draft, cfg, device, available)))
+    fit = min(most, images_that_fit(cfg, available, _setting(draft, cfg, device, available), share))
     draft.choose("train", "micro_batch_size", fit, f"fits into {available / 2**30:.1f} GiB; no effect on results")
 
 

@@ -14,13 +14,14 @@ residual stream, norms and the loss are float32, 4 bytes. What autograd keeps, i
 - the patches, per token: c D, and the norm's input 4 d + 8
 
 With activation checkpointing a block keeps its input, 4 d a token, and "selective" also the outputs of its products and
-attention, 10 c d; what it computes again in backward is there for one block at a time.
+attention, 10 c d; what it computes again in backward is there for one block at a time. With several micro-batches to a
+step, the gradients of those before are there from the start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from nextpatch.model.config import ModelConfig
@@ -64,7 +65,7 @@ class Setting:
     """What decides on memory beside the model: bytes of a number in products, how a rank keeps and computes things.
 
     `shard` ranks hold one copy of the model; `spread`: under the engine, which gathers weights block by block, rather
-    than in one plain process, where autocast keeps a copy of them in bfloat16.
+    than in one plain process, where autocast keeps a copy of them in bfloat16. `several`: micro-batches to a step.
     """
 
     width: int = 2
@@ -72,6 +73,7 @@ class Setting:
     spread: bool = True
     recompute: Recompute = "none"
     kernel: Kernel = "fused"
+    several: bool = False
 
 
 def step_memory(
@@ -87,7 +89,8 @@ def step_memory(
     pixels = images * 4 * cfg.num_patches * cfg.patch_dim
     kept = images * kept_bytes(cfg, setting.width, setting.recompute, setting.kernel, scored, longest) + pixels
     copies = 2 * params if not setting.spread and setting.width == 2 else 0
-    moments = [Moment(0.0, kept + copies, 0.0), Moment(4 * params / shard, 0.0, 0.0)]
+    before = 4 * params / shard if setting.several else 0.0
+    moments = [Moment(before, kept + copies, 0.0), Moment(4 * params / shard, 0.0, 0.0)]
     moments += _moments(cfg, setting, images, scored, longest, kept + copies)
     worst = max(moments, key=sum)
     return Memory(4 * params // shard + tables, 8 * params // shard, *map(round, worst))
@@ -110,7 +113,8 @@ def _moments(
     extra = images * 4 * s.num_heads * n * n * 2 if setting.kernel == "written out" else 0
     blocks = [(8 * w * w, head_block, 0.0, images * m * _TRANSIENT * c * w)] * s.head_depth
     blocks += [(12 * d * d, per_block, again, images * n * _TRANSIENT * c * d + extra)] * s.depth
-    gradients = flying = 0.0  # the gradient of the block before, in float32, on its way to the other ranks
+    gradients = 4 * count_params(cfg).total / setting.shard if setting.several else 0.0
+    flying = 0.0  # the gradient of the block before, in float32, on its way to the other ranks
     for number, (params, own, recomputed, transient) in enumerate(blocks):
         gathered = min(2, len(blocks) - number) * c * params if setting.spread else 0
         yield Moment(gradients, kept, recomputed + transient + gathered + flying)
@@ -118,7 +122,7 @@ def _moments(
         if not setting.spread and c == 2:
             kept -= 2 * params
         yield Moment(gradients, kept, gathered + ((c + 4) * params if setting.spread else 4 * params))
-        gradients += 4 * params / setting.shard
+        gradients += 0.0 if setting.several else 4 * params / setting.shard
         flying = 4 * params if setting.spread else 0
 
 
@@ -166,11 +170,16 @@ def _attention(d: int, heads: int, queries: int, keys: int, c: int, kernel: Kern
     return queries * (4 * heads + (c * keys if c == 2 else 0))
 
 
-def largest_micro_batch(cfg: ModelConfig, setting: Setting, available_bytes: float, most: int = 4096) -> int:
-    """The largest power of two of images, up to `most`, that fits into `available_bytes`; 0 when not even one does."""
-    images = 0
-    while (following := 2 * images or 1) <= most:
-        if step_memory(cfg, setting, following).total > available_bytes:
-            break
-        images = following
-    return images
+def largest_micro_batch(
+    cfg: ModelConfig, setting: Setting, available_bytes: float, most: int = 4096, share: int | None = None
+) -> int:
+    """The largest power of two of images, up to `most`, that fits into `available_bytes`; 0 when none does.
+
+    `share` is how many images a step has for this rank (default: more than `most`): fewer at a time make `several`.
+    """
+    sizes = [1 << n for n in range(most.bit_length())]
+    for images in reversed(sizes):
+        here = replace(setting, several=share is None or images < share)
+        if step_memory(cfg, here, images).total <= available_bytes:
+            return images
+    return 0
