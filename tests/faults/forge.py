@@ -36,6 +36,7 @@ from nextpatch.train.run import RunDir
 
 STEPS, BATCH, IMAGES = 12, 4, 22
 TIMES = {"elapsed_s", "images_per_s", "tflops"}
+HUNG = -999  # instead of an exit code
 
 
 def photos(folder: Path) -> Path:
@@ -66,19 +67,31 @@ def recipe_on(folder: Path, workers: int = 0, **engine: object) -> Recipe:
 
 @dataclass(frozen=True)
 class Kill:
-    """How a session ends: at a fault point ("die:save.rename:2"), by SIGKILL after so many seconds, or in peace."""
+    """How a session ends: at a fault point ("die:save.rename:2"), by a signal, or in peace.
+
+    The signal comes when the session has taken so many batches, and so many seconds later. Seconds alone would not do:
+    on a busy machine a session has not begun by then, on an idle one it is over.
+    """
 
     fault: str = ""
+    batches: int = 0
     after_s: float = 0.0
     number: signal.Signals = signal.SIGKILL
     everybody: bool = False
 
+    def landed(self, codes: Sequence[int]) -> bool:
+        """Whether a session that was to be killed was, and did not end before."""
+        return 137 in codes if self.fault else -self.number in codes
+
 
 def session(recipe: Recipe, out: Path, kill: Kill, ranks: int = 1) -> list[int]:
     """One session of all ranks, begun or resumed; their exit codes (negative: the signal that ended them)."""
-    port = _free_port()
+    port, counted = _free_port(), out / f"ledger-{ranks - 1}.jsonl"
+    had = _lines(counted)
     children = [_fork(lambda rank=rank: _train(recipe, out, kill, rank, ranks, port)) for rank in range(ranks)]
-    if kill.after_s:
+    if kill.batches or kill.after_s:
+        while _lines(counted) < had + kill.batches and not any(_is_over(child) for child in children):
+            time.sleep(0.002)
         time.sleep(kill.after_s)
         for child in children if kill.everybody else children[-1:]:
             os.kill(child, kill.number)
@@ -100,6 +113,15 @@ def _fork(work: Callable[[], int]) -> int:
         os._exit(code)
 
 
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def _is_over(child: int) -> bool:
+    """Whether it ended; its exit code is left for `_ended`."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def _ended(child: int, patience_s: float = 90) -> int:
     until = time.monotonic() + patience_s
     while time.monotonic() < until:
@@ -109,7 +131,7 @@ def _ended(child: int, patience_s: float = 90) -> int:
         time.sleep(0.005)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    return -999  # hung
+    return HUNG
 
 
 def _train(recipe: Recipe, out: Path, kill: Kill, rank: int, ranks: int, port: int) -> int:

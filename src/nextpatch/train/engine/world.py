@@ -14,6 +14,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+from nextpatch.train.engine.meeting import meet
 
 _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # what torchrun sets
 _PATIENCE = timedelta(minutes=30)  # the longest that one rank may make the others wait (building an index, say)
@@ -53,7 +56,14 @@ class World:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: nothing listens beyond it
         if torch.cuda.is_available():
             torch.cuda.set_device(local_rank)
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+        store, _, _ = next(rendezvous("env://", rank, size, timeout=_PATIENCE))
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+            store=meet(store, rank, size, _PATIENCE),
+            rank=rank,
+            world_size=size,
+            timeout=_PATIENCE,
+        )
         yield cls(rank, size, local_rank, local_size, spread=True)
         dist.destroy_process_group()  # not after an error: with a dead peer it may wait for ever
 
