@@ -25,6 +25,7 @@ from nextpatch.probe.splits import Splits
 from nextpatch.probe.write import Scored
 from nextpatch.train.compute import Compute
 from nextpatch.train.run import load_run
+from nextpatch.weights.classifier import read_readout
 
 
 def config(run: Path, train: Path, test: Path | str, **values: Any) -> ProbeConfig:
@@ -106,15 +107,14 @@ def test_the_saved_probe_gives_the_reported_accuracy(run: Path, train: Path, tes
     probe(config(run, train, test), quiet())
     results = json.loads((run / "probe.json").read_text())["results"]
     row = next(r for r in results if (r["labels"], r["features"], r["probe"]) == (60, "pre-trained", "attentive"))
-    saved, loaded = load_file(run / "probe.safetensors"), load_run(run)
+    readout, loaded = read_readout(run / "probe.safetensors"), load_run(run)
     source = open_source(str(test))
     extract = TrunkFeatures(loaded.model, {"": row["layers"]}, Compute.of(loaded.recipe))
     [found] = extract(source, np.arange(30))
-    p = (found.features[0] - saved["bn.mean"]) / (saved["bn.var"] + 1e-6).sqrt()
-    weights = torch.einsum("hd,bnd->bhn", saved["query_key"], p).softmax(dim=-1)
-    pooled = torch.einsum("bhn,bnd->bhd", weights, p)
-    values = torch.einsum("bhd,hed->bhe", pooled, saved["value.weight"].view(2, -1, 16)).flatten(1)
-    right = (values @ saved["linear.weight"].T + saved["linear.bias"]).argmax(1) == torch.arange(30) // 10
+    assert readout.layers == tuple(row["layers"])
+    assert readout.classes == ("cat", "dog", "elk")
+    with torch.no_grad():
+        right = readout.classifier(found.features[0]).argmax(1) == torch.arange(30) // 10
     assert 100 * float(right.float().mean()) == pytest.approx(row["test_top1"], abs=0.01)
 
 

@@ -11,7 +11,7 @@ import pytest
 from labeled import write_labeled
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.open import open_source
-from nextpatch.probe.layers import layer_sets
+from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.splits import open_splits
 
 

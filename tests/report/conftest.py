@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from nextpatch.config import dumps_toml, to_dict
 from nextpatch.data.config import DataConfig
 from nextpatch.model.aim import AIM
+from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
 from nextpatch.train.checkpoint import save_checkpoint
 from nextpatch.train.config import TrainConfig
 from nextpatch.train.recipe import Recipe
+from nextpatch.weights.classifier import Readout, save_readout
 
 MODEL = ModelConfig("nano", (16, 24), 8, 3, embed_dim=32, depth=3, num_heads=2, head_width=16, head_depth=1)
 TRAIN = TrainConfig(20, 4, 4, "fp32", "cpu", val_every=10, checkpoint_every=10)
@@ -38,14 +39,18 @@ def run(tmp_path: Path) -> Path:
     (path / "env.json").write_text(json.dumps({"versions": {"torch": torch.__version__}}))
     (path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in metrics()))
     (path / "probe.json").write_text(json.dumps(probe()))
-    save_file(
-        {"query_key": torch.randn(2, 32), "bn.mean": torch.zeros(32), "bn.var": torch.ones(32)},
-        path / "probe.safetensors", {"layers": '["block_1", "block_2"]', "classes": '["a", "b"]'},
-    )  # fmt: skip
+    save_readout(path / "probe.safetensors", readout())
     model = AIM(MODEL)
     init_weights(model, 0)
     save_checkpoint(path / "checkpoints", 20, {"model": model.state_dict(), "optimizer": {}}, {"step": 20})
     return path
+
+
+def readout() -> Readout:
+    torch.manual_seed(0)
+    classifier = AttentiveClassifier(32, 2, 2)
+    torch.nn.init.normal_(classifier.cls_token)
+    return Readout(classifier.eval(), ("block_1", "block_2"), ("a", "b"))
 
 
 def write_images(folder: Path, count: int) -> None:

@@ -122,19 +122,35 @@ class PixelHead(nn.Module):
         return out
 
 
+class NoPixelHead(nn.Module):
+    """In the place of the pixel head of a model that has none, as the released ones: asked to predict, it refuses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList()
+
+    def forward(self, x: Tensor, position: Tensor | None = None) -> Tensor:
+        """ValueError, always."""
+        raise ValueError("these weights have no pixel head and can predict nothing; fit one with: nextpatch fit-head")
+
+
 class AIM(nn.Module):
     """Trunk and pixel head of AIM (sections 4.1 and 4.2) for images of any channel count and any grid.
 
     Images are float, "batch channels height width", already normalized by the data's mean and std. Parameters are
-    undefined until `init_weights` or a checkpoint fills them.
+    undefined until `init_weights` or a checkpoint fills them. Without `pixel_head` the model gives features only.
     """
 
-    def __init__(self, cfg: ModelConfig) -> None:
+    def __init__(self, cfg: ModelConfig, pixel_head: bool = True) -> None:
         super().__init__()
         self.cfg = cfg
         self.patch_embed = PatchEmbed(cfg)
         self.trunk = Trunk(cfg)
-        self.head = PixelHead(cfg)
+        self.head = PixelHead(cfg) if pixel_head else NoPixelHead()
+
+    def layer_names(self) -> list[str]:
+        """Every name that `features` knows, in order of depth."""
+        return self.trunk.layer_names()
 
     def forward(
         self,
@@ -144,7 +160,7 @@ class AIM(nn.Module):
         layers: Sequence[str] = ("post_trunk_norm",),
     ) -> dict[str, Float[Tensor, "batch patches dim"]]:
         """Named features; downstream use is bidirectional (section 4.2). Raises ValueError for an unknown layer."""
-        known = self.trunk.layer_names()
+        known = self.layer_names()
         if unknown := [name for name in layers if name not in known]:
             raise ValueError(f"no layer {', '.join(unknown)}; this model has {', '.join(known)}")
         tokens = self.patch_embed(self._patches(images))

@@ -27,10 +27,15 @@ class AttentiveClassifier(nn.Module):
 
     def forward(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch classes"]:
         """Class logits from patch features (raw block outputs, averaged over the probed layers)."""
+        out: Tensor = self.linear(self.pooled(features))
+        return out
+
+    def pooled(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch dim"]:
+        """The values that each head's attention pools, side by side: what the linear classifier sees."""
         p = self.bn(features.flatten(0, 1)).view_as(features)
         pooled = torch.einsum("bhn,bnd->bhd", self.attention(p), p)
         values = self.v.weight.view(self.num_heads, -1, self.v.in_features)
-        out: Tensor = self.linear(torch.einsum("bhd,hed->bhe", pooled, values).flatten(1))
+        out: Tensor = torch.einsum("bhd,hed->bhe", pooled, values).flatten(1)
         return out
 
     def attention(self, p: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch heads patches"]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from nextpatch.model.aim import AIM
+from nextpatch.model.aim import AIM, PixelHead
 from nextpatch.patches import sincos_positions
 
 Put = Callable[[Tensor, Tensor], object]
@@ -44,7 +44,8 @@ def init_weights(model: AIM, seed: int, put: Put = Tensor.copy_) -> None:
             raise TypeError(f"no start is defined for {', '.join(own)} of {type(module).__name__}")
     s, grid = model.cfg.shape, model.cfg.grid
     model.patch_embed.positions.copy_(sincos_positions(grid, s.embed_dim))
-    model.head.positions.copy_(sincos_positions(grid, s.head_width))
+    if isinstance(model.head, PixelHead):
+        model.head.positions.copy_(sincos_positions(grid, s.head_width))
 
 
 def _xavier_uniform(weight: Tensor, generator: torch.Generator, put: Put) -> None:

@@ -17,7 +17,7 @@ from nextpatch.data.loader import eval_batches
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Samples
 from nextpatch.model.aim import AIM
-from nextpatch.probe.layers import LayerSets
+from nextpatch.model.layer_sets import LayerSets
 from nextpatch.train.compute import Compute
 
 _GROUP = 256  # images in one forward pass

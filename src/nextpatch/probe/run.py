@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nextpatch.data.skipped import Bad
+from nextpatch.model.layer_sets import layer_sets
 from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.probe.choose import Choice, Setting, SweepEntry, choose, num_steps
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.features import Labeled, RawPixels, TrunkFeatures, memory_for_features
-from nextpatch.probe.layers import layer_sets
 from nextpatch.probe.splits import Splits, Unlabeled, open_splits
 from nextpatch.probe.write import Scored, print_table, write_results
 from nextpatch.train.compute import Compute

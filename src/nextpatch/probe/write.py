@@ -14,8 +14,8 @@ from rich.table import Table
 
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.probe.choose import Choice, SweepEntry
-from nextpatch.train.checkpoint import save_tensors, sync
 from nextpatch.train.run import write_atomically
+from nextpatch.weights.classifier import Readout, save_readout
 
 _Z95 = 1.959964
 
@@ -65,24 +65,9 @@ def _row(one: Scored) -> dict[str, Any]:
 
 
 def _save_probe(path: Path, choice: Choice, classes: list[str]) -> None:
-    """Written aside and renamed: a reader sees the old probe or the new one."""
     probe = choice.classifier
     assert isinstance(probe, AttentiveClassifier)
-    mean, var = probe.bn.running_mean, probe.bn.running_var
-    assert mean is not None
-    assert var is not None
-    tensors = {
-        "query_key": probe.folded_query(),
-        "value.weight": probe.v.weight,
-        "linear.weight": probe.linear.weight,
-        "linear.bias": probe.linear.bias,
-        "bn.mean": mean,
-        "bn.var": var,
-    }
-    aside = path.with_name(f".{path.name}.unfinished")
-    save_tensors(aside, tensors, {"layers": json.dumps(choice.layers), "classes": json.dumps(classes)})
-    sync(aside)
-    aside.replace(path)
+    save_readout(path, Readout(probe, tuple(choice.layers), tuple(classes)))
 
 
 def print_table(console: Console, scored: list[Scored], classes: tuple[str, ...]) -> None:

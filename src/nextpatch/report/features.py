@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
 from torch import Tensor
 
 from nextpatch.model.aim import AIM
 from nextpatch.report.images import heat_image
-
-_BN_EPS = 1e-6  # of the probe's batch norm
+from nextpatch.weights.backbone import mean_of
+from nextpatch.weights.classifier import read_readout
 
 
 def principal_colors(
@@ -40,12 +38,10 @@ def attention_maps(
 ) -> tuple[Float[Tensor, "batch rows columns"], list[str]]:
     """Where the attentive probe looks, mean over its heads (equation 4 with keys folded into the queries), and the
     layers it reads."""
-    with safe_open(probe, framework="pt") as file:
-        query, mean, var = (file.get_tensor(name) for name in ("query_key", "bn.mean", "bn.var"))
-        layers = list(json.loads(file.metadata()["layers"]))
-    features = torch.stack(list(model.features(inputs, layers).values())).mean(dim=0)
-    p = (features - mean) / (var + _BN_EPS).sqrt()
-    weights = torch.einsum("hd,bnd->bhn", query, p).softmax(dim=-1).mean(dim=1)
+    readout = read_readout(probe)
+    classifier, layers = readout.classifier, list(readout.layers)
+    features = mean_of(model.features(inputs, layers), layers)
+    weights = classifier.attention(classifier.bn(features.flatten(0, 1)).view_as(features)).mean(dim=1)
     return weights.view(len(inputs), *model.cfg.grid), layers
 
 

@@ -35,12 +35,15 @@ def export_model(run: RunDir, out: Path | None = None, step: int | None = None, 
         raise RunError(f"{run.path} has no checkpoint yet; go on with it: nextpatch pretrain --out {run.path} --resume")
     cfg, out = run.recipe.model, out or run.path / EXPORTED
     weights: Mapping[str, Tensor] = checkpoint.tensors("model")
+    statistics = run.recipe.data.statistics(cfg.in_chans)
     facts = {
         "format": FORMAT,
         "layout": layout,
         "step": str(checkpoint.step),
         "model": json.dumps(to_dict(cfg)),
         "run": run.path.resolve().name,
+        "mean": json.dumps(list(statistics[0])),
+        "std": json.dumps(list(statistics[1])),
     }
     aside = out.with_name(f".{out.name}.unfinished")
     out.parent.mkdir(parents=True, exist_ok=True)

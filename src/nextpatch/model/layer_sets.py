@@ -32,3 +32,13 @@ def _blocks(spec: str, depth: int) -> list[int]:
             raise ValueError(f"layers '{spec}': this model has blocks 0 to {depth - 1}")
         found += range(first, last + 1)
     return sorted(set(found))
+
+
+def blocks_named(spec: str, depth: int) -> list[str]:
+    """The block outputs of one set, as "3", "2,3" or "0-3"; ValueError for what does not exist."""
+    return [f"block_{block}" for block in _blocks(spec, depth)]
+
+
+def last_blocks(depth: int, count: int = _LAST) -> list[str]:
+    """The last six blocks, or all of fewer: what the paper averages unless it says otherwise."""
+    return [f"block_{block}" for block in range(max(0, depth - count), depth)]

@@ -1,0 +1,1 @@
+"""Weights from anywhere behind one function: released ones, files, runs. Never imports a task."""

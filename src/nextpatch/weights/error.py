@@ -1,0 +1,7 @@
+"""The one error for weights that cannot be used."""
+
+from __future__ import annotations
+
+
+class WeightsError(ValueError):
+    """The weights cannot be used; the message names the place, the reason and the remedy."""

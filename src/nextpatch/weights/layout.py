@@ -1,0 +1,80 @@
+"""What model a state in the released layout is of: read off its shapes, its config and its file's name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from nextpatch.model.config import SIZES, ModelConfig
+from nextpatch.weights.error import WeightsError
+from nextpatch.weights.released import LAST
+
+KERNEL = "preprocessor.patchifier.proj.weight"
+_PIXEL_HEAD = "pixel_head."
+_GRID = 16  # patches per side of the released models, where nothing says otherwise
+
+
+def model_config(state: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -> ModelConfig:
+    """The model that these tensors are of. Image size and heads cannot be read off them: `config` (the config.json of a
+    snapshot) says them, or else the grid is 16 x 16 and the heads are those of our size of this width.
+    """
+    kernel = state.get(KERNEL)
+    if kernel is None or kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3]:
+        shown = ", ".join(sorted(state)[:3])
+        raise WeightsError(f"{where} is no AIM v1 model: it has no {KERNEL} (it has {shown}, ...)")
+    dim, chans, patch, _ = kernel.shape
+    depth = depth_of(state)
+    if not depth:
+        raise WeightsError(f"{where} has no trunk; give the backbone too: BACKBONE.pth+HEAD.pth")
+    size = _size_of(dim, depth)
+    side = config.get("img_size", _GRID * patch)
+    sides = (side, side) if isinstance(side, int) else (int(side[0]), int(side[1]))
+    heads = int(config.get("num_heads", 0)) or _heads_of(dim, where)
+    width, head_depth = pixel_head_shape(state)
+    return ModelConfig(
+        size, sides, patch, chans, dim, depth, heads, width or SIZES[size].head_width,
+        head_depth or SIZES[size].head_depth,
+    )  # fmt: skip
+
+
+def depth_of(state: Mapping[str, Tensor]) -> int:
+    """The number of blocks, by the highest that there is."""
+    blocks = (int(found[1]) for name in state if (found := re.match(r"trunk\.blocks\.(\d+)\.", name)))
+    return max(blocks, default=-1) + 1
+
+
+def probed_blocks(config: Mapping[str, Any], depth: int) -> list[int]:
+    """Which blocks the classifier reads: a list of them, or how many of the last; the last six unless it is said."""
+    said = config.get("probe_layers", LAST)
+    return list(range(max(0, depth - said), depth)) if isinstance(said, int) else [int(block) for block in said]
+
+
+def has_pixel_head(state: Mapping[str, Tensor]) -> bool:
+    """Whether the state can predict."""
+    return any(name.startswith(_PIXEL_HEAD) for name in state)
+
+
+def _size_of(dim: int, depth: int) -> str:
+    same = [name for name, s in SIZES.items() if (s.embed_dim, s.depth) == (dim, depth)]
+    return same[0] if same else "small"
+
+
+def _heads_of(dim: int, where: str) -> int:
+    heads = {s.num_heads for s in SIZES.values() if s.embed_dim == dim}
+    if len(heads) != 1:
+        raise WeightsError(
+            f"{where} does not say how many attention heads it has, and width {dim} is none of ours; put a config.json "
+            'with {"num_heads": N} beside it and give the folder'
+        )
+    return heads.pop()
+
+
+def pixel_head_shape(state: Mapping[str, Tensor]) -> tuple[int, int]:
+    """(width, blocks) of the pixel head; zeros where there is none."""
+    if not has_pixel_head(state):
+        return 0, 0
+    blocks = {int(found[1]) for name in state if (found := re.match(r"pixel_head\.blocks\.(\d+)\.", name))}
+    return int(state["pixel_head.proj.weight"].shape[0]), len(blocks)

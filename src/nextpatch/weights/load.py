@@ -1,0 +1,151 @@
+"""`load`: weights by one name, whatever they are: released models, files, snapshots of the Hub, runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from nextpatch.train.export import FORMAT
+from nextpatch.train.run import RunDir, load_run
+from nextpatch.weights import foreign
+from nextpatch.weights.assemble import Asked, of_export, of_model, of_released_names, with_pixel_head
+from nextpatch.weights.backbone import Backbone
+from nextpatch.weights.classifier import read_readout
+from nextpatch.weights.download import fetched, first_fetched
+from nextpatch.weights.error import WeightsError
+from nextpatch.weights.layout import depth_of, probed_blocks
+from nextpatch.weights.released import BEST_BY_WIDTH, LAST, PAIRS, Released, released
+from nextpatch.weights.tensors import joined, read_tensors
+
+KINDS = (
+    "apple/aim-600M (-1B, -3B, -7B), OWNER/NAME of the Hub, a run, a folder with config.json, a .safetensors or .pth "
+    "file, BACKBONE.pth+HEAD.pth, timm:NAME, hf:NAME or torchhub:REPOSITORY:ENTRY"
+)
+_ON_THE_HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_FILES = (".pth", ".pt", ".bin", ".safetensors")
+_SNAPSHOT = ("model.safetensors", "pytorch_model.bin")
+PIXEL_HEAD_FILE = "pixel_head.safetensors"
+PROBE = "probe.safetensors"  # of a run: the classifier that its probe chose
+
+
+def load(
+    weights: str | Path,
+    *,
+    layers: str = "",
+    img_size: tuple[int, int] | None = None,
+    device: torch.device | str = "cpu",
+) -> Backbone:
+    """The model that `weights` names, in evaluation mode, its tensors mapped from the file, not read, on a CPU.
+
+    `weights` is one of: "apple/aim-600M", -1B, -3B or -7B; "OWNER/NAME" or "OWNER/NAME@REVISION" of the Hub; the folder
+    of such a snapshot; "BACKBONE.pth+HEAD.pth" as released, or the backbone alone; a .safetensors file; the directory
+    of a run; "timm:NAME", "hf:NAME" or "torchhub:REPOSITORY:ENTRY" for models of other libraries. Any of ours may be
+    followed by "+FILE", a pixel head that was fitted to it.
+
+    `layers` are the blocks that a feature averages: "14-19", "3", "2,3"; "last" (six); "best", for the released models
+    those that were best on ImageNet, for a run those that its probe chose. Left out: those of the classifier that
+    comes with the weights, else the last six. `img_size` is (height, width) in pixels where it shall be another than
+    the weights were trained at; positions are computed for it. Raises WeightsError for what cannot be used.
+    """
+    asked, spec = Asked(layers, img_size), str(weights)
+    if not spec:
+        raise WeightsError(f"no weights given; name {KINDS}")
+    return _found(spec, asked).to(device)
+
+
+def _found(spec: str, asked: Asked) -> Backbone:
+    model, path = released(spec), Path(spec)
+    if foreign.knows(spec):
+        return foreign.open_foreign(spec, asked.layers, asked.img_size)
+    if model is not None:
+        return _of_release(model, asked)
+    if path.is_dir():
+        return _of_run(path, asked) if RunDir.exists(path) else _of_snapshot(path, asked)
+    parts = [spec] if path.exists() else spec.split("+")
+    if len(parts) > 1 and Path(parts[0]).suffix not in _FILES:
+        return with_pixel_head(_found(parts[0], asked), Path("+".join(parts[1:])))
+    if path.exists() or path.suffix in _FILES:
+        return _of_files([Path(part) for part in parts], asked)
+    if _ON_THE_HUB.fullmatch(spec):
+        return _of_hub(spec, asked)
+    raise WeightsError(f"{spec} does not exist; give {KINDS}")
+
+
+def _of_release(model: Released, asked: Asked) -> Backbone:
+    """Of the Hub; "last" and "best" take the attention head of these layers when the snapshot has another."""
+    config = _config(fetched(model.hub, "config.json"))
+    state, _ = read_tensors(first_fetched(model.hub, _SNAPSHOT))
+    depth = depth_of(state)
+    wanted = {"best": model.best, "last": tuple(range(depth - LAST, depth))}.get(asked.layers)
+    if wanted is not None and tuple(probed_blocks(config, depth)) != wanted:
+        head, _ = read_tensors(fetched(PAIRS, model.head_file(asked.layers)))
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")} | head
+        config["probe_layers"] = list(wanted)
+    return of_released_names(state, config, model.hub, asked)
+
+
+def _of_hub(spec: str, asked: Asked) -> Backbone:
+    repo, _, revision = spec.partition("@")
+    config = _config(fetched(repo, "config.json", revision or None))
+    state, _ = read_tensors(first_fetched(repo, _SNAPSHOT, revision or None))
+    return of_released_names(state, config, spec, asked)
+
+
+def _of_snapshot(folder: Path, asked: Asked) -> Backbone:
+    file = next((folder / name for name in _SNAPSHOT if (folder / name).is_file()), None)
+    if file is None or not (folder / "config.json").is_file():
+        raise WeightsError(f"{folder} is neither a run (recipe.toml) nor a snapshot (config.json and {_SNAPSHOT[0]})")
+    state, facts = read_tensors(file)
+    if facts.get("format") == FORMAT:
+        found = of_export([file], facts, asked)
+    else:
+        found = of_released_names(state, _config(folder / "config.json"), str(folder), asked)
+    head = folder / PIXEL_HEAD_FILE
+    return with_pixel_head(found, head) if head.exists() else found
+
+
+def _of_files(paths: list[Path], asked: Asked) -> Backbone:
+    """A file of ours, or the released pair; the name of a head's file says which layers it reads."""
+    name = "+".join(map(str, paths))
+    if paths[0].suffix == ".safetensors" and paths[0].is_file():
+        with safe_open(paths[0], framework="pt") as file:
+            facts = file.metadata() or {}
+        if facts.get("format") == FORMAT:
+            return of_export(paths, facts, asked)
+    state = joined([(path, read_tensors(path)[0]) for path in paths])
+    config: dict[str, Any] = {}
+    if any("best_layers" in path.name for path in paths):
+        norm = state.get("trunk.post_trunk_norm.weight")
+        best = BEST_BY_WIDTH.get(0 if norm is None else len(norm))
+        if best is None:
+            raise WeightsError(
+                f"{name}: which layers the head reads is not known for this width; rename it, and name them"
+            )
+        config["probe_layers"] = list(best)
+    return of_released_names(state, config, name, asked)
+
+
+def _of_run(path: Path, asked: Asked) -> Backbone:
+    """With the probe's classifier and layers, when it was probed."""
+    loaded = load_run(path)
+    readout = read_readout(path / PROBE) if (path / PROBE).exists() else None
+    statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
+    return of_model(loaded.model, str(path), asked, readout, statistics)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """config.json of a snapshot: plain values, some of them wrapped once more by older libraries."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{path} is no JSON ({error}); get it again") from None
+    inner = values.get("config") if isinstance(values, dict) else None
+    found = inner if isinstance(inner, dict) else values
+    if not isinstance(found, dict):
+        raise WeightsError(f"{path} holds no values by name; get it again")
+    return dict(found)

@@ -1,0 +1,59 @@
+"""Weights as a folder in the released layout: what other AIM code, and the Hub, can take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from nextpatch.config import to_dict
+from nextpatch.model.aim import PixelHead
+from nextpatch.model.weights import to_released
+from nextpatch.train.checkpoint import save_tensors, sync
+from nextpatch.train.export import FORMAT
+from nextpatch.train.run import write_atomically
+from nextpatch.weights.assemble import save_pixel_head
+from nextpatch.weights.backbone import Backbone
+from nextpatch.weights.classifier import numbered
+from nextpatch.weights.load import PIXEL_HEAD_FILE
+
+
+def save_snapshot(backbone: Backbone, folder: Path) -> None:
+    """config.json and model.safetensors with the released names, the classifier among them where there is one.
+
+    config.json has the released keys only, so that the authors' own class takes it; what they have no word for (names
+    of classes, mean and std) is in the tensors' metadata. A pixel head, which no released model has, is a file of its
+    own. Files are replaced one by one, each in one step. Raises WeightsError for a model of another library.
+    """
+    model, about = backbone.aim, backbone.about
+    cfg, classifier = model.cfg, backbone.classifier
+    state = {name: t for name, t in model.state_dict().items() if not name.startswith("head.")}
+    if classifier is not None:
+        state |= {f"attentive.{name}": tensor for name, tensor in classifier.state_dict().items()}
+    facts = {
+        "format": FORMAT,
+        "layout": "released",
+        "model": json.dumps(to_dict(cfg)),
+        "layers": json.dumps(list(about.layers)),
+        "classes": json.dumps(list(backbone.classes)),
+        "mean": json.dumps(list(about.mean)),
+        "std": json.dumps(list(about.std)),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / ".model.safetensors.unfinished"
+    save_tensors(aside, to_released(state, cfg), facts)
+    sync(aside)
+    aside.replace(folder / "model.safetensors")
+    square = cfg.img_size[0] == cfg.img_size[1]
+    config = {
+        "img_size": cfg.img_size[0] if square else list(cfg.img_size),
+        "patch_size": cfg.patch_size,
+        "num_channels": cfg.in_chans,
+        "embed_dim": cfg.shape.embed_dim,
+        "num_blocks": cfg.shape.depth,
+        "num_heads": cfg.shape.num_heads,
+        "probe_layers": numbered(about.layers),
+        "num_classes": 1000 if classifier is None else classifier.linear.out_features,
+    }
+    write_atomically(folder / "config.json", json.dumps(config, indent=1) + "\n")
+    if isinstance(model.head, PixelHead):
+        save_pixel_head(folder / PIXEL_HEAD_FILE, model)
