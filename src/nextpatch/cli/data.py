@@ -168,10 +168,10 @@ def pack(args: Pack) -> int:
 
 def index(args: Index) -> int:
     """Index, and say what there is."""
-    from nextpatch.curate.progress import Meter
     from nextpatch.curate.shards import shards_of
     from nextpatch.curate.table import in_bytes
     from nextpatch.data.tar.build import index_shards
+    from nextpatch.train.meter import Meter
 
     entries = shards_of(args.shards)
     with Meter("index", len(entries), "shards") as meter:
@@ -184,9 +184,9 @@ def index(args: Index) -> int:
 
 def verify(args: Verify) -> int:
     """Compare, and name what differs."""
-    from nextpatch.curate.progress import Meter
     from nextpatch.curate.shards import shards_of
     from nextpatch.data.tar.verify import verify
+    from nextpatch.train.meter import Meter
 
     entries = shards_of(args.shards)
     with Meter("verify", len(entries), "shards") as meter:

@@ -9,12 +9,12 @@ import numpy as np
 from rich.console import Console
 
 from nextpatch.curate.look import Looks
-from nextpatch.curate.progress import Meter
 from nextpatch.curate.tally import Spread, Tally
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Source
 from nextpatch.data.workers import in_order
 from nextpatch.model.config import ModelConfig
+from nextpatch.train.meter import Meter
 
 EXAMPLES = 3
 

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from nextpatch.curate.config import Packing
 from nextpatch.curate.journal import Journal, Step
-from nextpatch.curate.progress import Meter
 from nextpatch.curate.samples import Chunks, Packable
 from nextpatch.curate.shard import END, ShardWriter, Written, stored_bytes
 from nextpatch.data.error import DataError
@@ -22,6 +21,7 @@ from nextpatch.data.storage.place import Entry
 from nextpatch.data.tar.build import index_shards
 from nextpatch.data.tar.whole import one_writer
 from nextpatch.data.workers import in_order
+from nextpatch.train.meter import Meter
 
 BAD = "bad_samples.jsonl"
 MOST_SHARDS = 100_000  # their names have five digits

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from nextpatch.curate.enough import Seen
 from nextpatch.curate.inspection import Findings
-from nextpatch.curate.progress import duration
 from nextpatch.curate.tally import Spread
 from nextpatch.train.config import TrainConfig
+from nextpatch.train.meter import duration
 
 _BAR = 28  # cells of the longest bar
 _NAMES = 12  # cells of the first column

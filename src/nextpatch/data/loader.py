@@ -40,10 +40,11 @@ class Batch:
     labels: Int64[Tensor, " batch"]  # -1 where there is none
     keys: list[str]
     bad: Bad = field(default_factory=dict)  # left out on the way
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # height, width as decoded; of evaluation views only
 
     def pin_memory(self) -> Batch:
         """The same with the images in page-locked memory, from where they travel to a GPU in the background."""
-        return Batch(self.images.pin_memory(), self.positions, self.labels, self.keys, self.bad)
+        return Batch(self.images.pin_memory(), self.positions, self.labels, self.keys, self.bad, self.sizes)
 
 
 @dataclass
@@ -192,16 +193,20 @@ class _Chunks:
 
     def __getitem__(self, number: int) -> Batch:
         source = self.images.source
-        views, kept = [], []
+        views, kept, sizes = [], [], []
         bad: Bad = {}
         for index in self.indices[number * self.size : (number + 1) * self.size].tolist():
             try:
-                views.append(eval_view(self.images[index], self.img_size))
+                image = self.images[index]
+                views.append(eval_view(image, self.img_size))
                 kept.append(index)
+                sizes.append((image.shape[1], image.shape[2]))
             except (BadImage, OSError) as error:
                 bad[source.key(index)] = skipped(error, source.name)
         none = torch.empty(0, self.images.channels, *self.img_size, dtype=torch.uint8)
-        return _batch(stacked(views, len(views)) if views else none, kept, source, kept, bad)
+        batch = _batch(stacked(views, len(views)) if views else none, kept, source, kept, bad)
+        batch.sizes = sizes
+        return batch
 
 
 def _batch(

@@ -83,20 +83,23 @@ class Backbone(nn.Module):
         """The mean of the layers that are read by default: what a probe sees."""
         return mean_of(self.features(images, self.about.layers), self.about.layers)
 
-    def pooled(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch dim"]:
+    def pool(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch dim"]:
         """One vector an image: the values that the classifier's attention pools, or without one the mean of patches."""
-        features = self.read(images)
         return features.mean(dim=1) if self.classifier is None else self.classifier.pooled(features)
 
-    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Class logits; WeightsError when the weights bring no classifier."""
+    def classify(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch classes"]:
+        """Class logits of what `read` gives; WeightsError when the weights bring no classifier."""
         if self.classifier is None:
             raise WeightsError(
                 f"{self.about.name} brings no classifier for these layers; train one: nextpatch probe, or nextpatch "
                 "finetune"
             )
-        logits: Tensor = self.classifier(self.read(images))
+        logits: Tensor = self.classifier(features)
         return logits
+
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        """Class logits of normalized images."""
+        return self.classify(self.read(images))
 
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of names, shapes and values of all tensors: equal however they are stored."""

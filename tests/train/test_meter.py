@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from nextpatch.curate.progress import Meter
+from nextpatch.train.meter import Meter
 
 
 def test_speed_and_time_left_count_this_session_alone() -> None:

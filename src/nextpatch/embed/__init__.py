@@ -1,0 +1,1 @@
+"""Features for everyone: classes, vectors and neighbors of images, from any weights."""

@@ -1,0 +1,157 @@
+"""Features of a whole collection: shard by shard, going on after a kill where it was, then one file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from nextpatch.config import ConfigError
+from nextpatch.data.error import DataError
+from nextpatch.data.loader import eval_batches
+from nextpatch.data.skipped import Bad
+from nextpatch.data.sources.open import open_source
+from nextpatch.data.sources.source import Source
+from nextpatch.embed.config import EmbedConfig
+from nextpatch.embed.output import combine
+from nextpatch.embed.shard import Columns, skipped_in, write_shard, write_table
+from nextpatch.train.meter import Meter
+from nextpatch.train.run import write_atomically
+from nextpatch.weights.load import load
+from nextpatch.weights.running import Running
+
+log = logging.getLogger(__name__)
+PLAN = "plan.json"
+SKIPPED = "skipped.jsonl"
+
+
+class Embedded:
+    """What came out: where, how many images, and how many were left out."""
+
+    def __init__(self, out: Path, images: int, skipped: int) -> None:
+        self.out, self.images, self.skipped = out, images, skipped
+
+
+def embed(config: EmbedConfig, console: Console | None = None) -> Embedded:
+    """Write the features of every image of `config.data` that can be decoded; each exactly once, however often stopped.
+
+    What is there already of the same work is kept. Images that are left out are in `skipped.jsonl` beside the output,
+    with the reason. Raises ConfigError when other work lies at `out`, DataError or WeightsError for what is not usable.
+    """
+    console = console or Console(stderr=True)
+    source = open_source(config.data)
+    opened = Opened(config)
+    facts = opened.facts(source)
+    parts = config.parts
+    _begin(config, parts, facts)
+    shards = -(-len(source) // config.shard_images)
+    todo = [number for number in range(shards) if not part(parts, number).exists()]
+    done = len(source) - sum(len(indices_of(config, source, number)) for number in todo)
+    with Meter("features of", len(source), done=done, console=console) as meter:
+        _work(config, opened, source, todo, facts, meter.add)
+    return _finish(config, parts, [part(parts, number) for number in range(shards)], len(source))
+
+
+class Opened:
+    """The weights, loaded when they are first needed, and what is computed with them."""
+
+    def __init__(self, config: EmbedConfig) -> None:
+        self.config = config
+        backbone = load(config.weights, layers=config.layers)
+        self.digest = backbone.digest()  # before any conversion: of the weights as they are
+        self.running = Running.of(backbone, config.device, config.precision)
+        self.columns = Columns.of(config, self.running)
+
+    def facts(self, source: Source) -> dict[str, Any]:
+        """What decides the features, beside the images: two works with equal facts may be put together."""
+        config, about = self.config, self.running.backbone.about
+        patches = "patches" if self.columns.pool == "patches" else "vector"
+        return {
+            "weights": config.weights, "weights_sha256": self.digest, "layers": list(self.columns.layers),
+            "each_layer": config.each_layer, "pool": self.columns.pool, "precision": self.running.precision,
+            "img_size": list(about.img_size), "dim": about.dim, "kind": patches,
+            "data": config.data, "data_sha256": source.digest, "images": len(source),
+            "shard_images": config.shard_images,
+        }  # fmt: skip
+
+    def work(self, source: Source, number: int, facts: dict[str, Any], advance: Callable[[int], None]) -> None:
+        """One shard."""
+        config, about = self.config, self.running.backbone.about
+        indices = np.asarray(indices_of(config, source, number))
+        path, bad = part(config.parts, number), Bad()
+        batches = eval_batches(source, indices, about.img_size, about.in_chans, config.batch_size, config.workers, bad)
+        try:
+            write_shard(path, facts, batches, partial(self.columns, self.running), advance)
+        except DataError:
+            if len(bad) < len(indices):
+                raise
+            write_table(path, [], facts, bad)  # not one image of this shard decodes: others may
+
+
+def indices_of(config: EmbedConfig, source: Source, number: int) -> range:
+    """Which images belong to a shard."""
+    start = number * config.shard_images
+    return range(start, min(len(source), start + config.shard_images))
+
+
+def part(parts: Path, number: int) -> Path:
+    """The file of a shard."""
+    return parts / f"part-{number:06d}.parquet"
+
+
+def _begin(config: EmbedConfig, parts: Path, facts: dict[str, Any]) -> None:
+    """The folder of shards with its plan; ConfigError when it is of other work."""
+    plan = parts / PLAN
+    if config.out.suffix and config.out.exists() and not parts.exists():
+        raise ConfigError(f"{config.out} exists; remove it, or choose another --out")
+    if not plan.exists():
+        if parts.exists() and any(parts.iterdir()):
+            raise ConfigError(f"{parts} is not empty and no features were begun in it; choose another --out")
+        parts.mkdir(parents=True, exist_ok=True)
+        write_atomically(plan, json.dumps(facts, indent=1))
+        return
+    begun = json.loads(plan.read_text(encoding="utf-8"))
+    if other := sorted(name for name in facts if begun.get(name) != facts[name]):
+        raise ConfigError(
+            f"{config.out} was begun with other {', '.join(other)}; give the same again, or remove {parts} first"
+        )
+
+
+def _work(
+    config: EmbedConfig,
+    opened: Opened,
+    source: Source,
+    todo: list[int],
+    facts: dict[str, Any],
+    advance: Callable[[int], None],
+) -> None:
+    if not config.ray:
+        for number in todo:
+            opened.work(source, number, facts, advance)
+        return
+    from nextpatch.embed.distributed import worked_by_ray
+
+    for number in worked_by_ray(config, todo, facts):
+        advance(len(indices_of(config, source, number)))
+
+
+def _finish(config: EmbedConfig, parts: Path, files: list[Path], images: int) -> Embedded:
+    lost = {key: entry for file in files for key, entry in skipped_in(file).items()}
+    if len(lost) >= images:
+        shutil.rmtree(parts)
+        raise ConfigError(f"no image of {config.data} can be used: {next(iter(lost.values()))[1]}")
+    beside = config.out.with_suffix(".skipped.jsonl") if config.out.suffix else parts / SKIPPED
+    lines = [json.dumps({"path": k, "kind": e[0], "reason": e[1]}) + "\n" for k, e in lost.items()]
+    if lines:
+        write_atomically(beside, "".join(lines))
+    if config.out.suffix:
+        combine(files, config.out)
+        shutil.rmtree(parts)
+    return Embedded(config.out, images - len(lost), len(lost))

@@ -1,0 +1,128 @@
+"""The nearest images of an index of features, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from nextpatch.config import ConfigError
+from nextpatch.data.decode import BadImage, decode
+from nextpatch.data.loader import eval_batches
+from nextpatch.data.sources.listed import ListedSource
+from nextpatch.embed.output import arrays, facts_of, feature_columns
+from nextpatch.embed.shard import Columns
+from nextpatch.weights.load import load
+from nextpatch.weights.running import Running
+
+_CELL, _GAP, _MARGIN, _CAPTION, _ACROSS = 224, 16, 32, 46, 4
+_GROUND, _INK, _MUTE, _QUERY = (251, 251, 249), (27, 29, 33), (98, 103, 111), (20, 102, 176)
+_TEXT, _SMALL = (ImageFont.load_default(size) for size in (17, 14))
+
+
+class Near(NamedTuple):
+    """An image of the index and the cosine between its features and the query's."""
+
+    path: str
+    similarity: float
+
+
+def similar(query: Path, index: Path, out: Path, top: int, weights: str = "", device: str = "auto") -> list[Near]:
+    """The `top` images of the index nearest to the query, nearest first; `out` becomes their picture.
+
+    Features are standardized by the index, as for nearest-neighbor probes, and compared by their cosine. ConfigError
+    when `index` holds no vectors, or when the weights are not those that it was made with.
+    """
+    files = sorted(index.glob("part-*.parquet")) if index.is_dir() else [index]
+    if not files or not files[0].exists():
+        raise ConfigError(
+            f"{index} does not exist or holds no features; write them: nextpatch embed DATA --out {index}"
+        )
+    filled = [file for file in files if pq.read_metadata(file).num_rows]
+    facts = facts_of(filled[0]) if filled and index.suffix in ("", ".parquet") else {}
+    columns = feature_columns(filled[0]) if facts else []
+    if len(columns) != 1 or facts["kind"] != "vector":
+        raise ConfigError(
+            f"{index} does not hold one vector for each image; embed without --pool patches, --each-layer"
+        )
+    features = torch.from_numpy(np.concatenate(list(arrays(filled, columns[0])))).float()
+    paths = [path for file in filled for path in pq.read_table(file, columns=["path"]).column(0).to_pylist()]
+    near = nearest(_query(query, facts, weights, device), features, top)
+    found = [Near(paths[i], value) for i, value in near]
+    draw(query, found).save(out)
+    return found
+
+
+def nearest(query: Float[Tensor, " dim"], features: Float[Tensor, "images dim"], top: int) -> list[tuple[int, float]]:
+    """(row, cosine) of the nearest rows, after both are standardized by the rows."""
+    mean, scale = features.mean(dim=0), features.std(dim=0, correction=0).clamp_min(1e-6)
+    bank = torch.nn.functional.normalize((features - mean) / scale, dim=1)
+    wanted = torch.nn.functional.normalize((query - mean) / scale, dim=0)
+    values, rows = (bank @ wanted).topk(min(top, len(bank)))
+    return list(zip(rows.tolist(), values.tolist(), strict=True))
+
+
+def _query(query: Path, facts: dict[str, object], weights: str, device: str) -> Float[Tensor, " dim"]:
+    layers = ",".join(str(layer).removeprefix("block_") for layer in facts["layers"])  # type: ignore[attr-defined]
+    backbone = load(weights or str(facts["weights"]))
+    if list(backbone.about.layers) != facts["layers"]:
+        backbone = load(weights or str(facts["weights"]), layers=layers)
+    if backbone.digest() != facts["weights_sha256"]:
+        raise ConfigError(
+            f"{backbone.about.name} are not the weights of the index any more (SHA-256 differs); give those as "
+            "--weights, or embed again"
+        )
+    columns = Columns(str(facts["pool"]), backbone.about.layers, False)
+    about = backbone.about
+    [batch] = eval_batches(ListedSource([str(query)]), np.arange(1), about.img_size, about.in_chans, 1)
+    found = columns(Running.of(backbone, device), batch.images)
+    return torch.from_numpy(next(iter(found.values()))[0]).float()
+
+
+def draw(query: Path, found: Sequence[Near]) -> Image.Image:
+    """The query and what is nearest, in rows, each with its similarity and name."""
+    cells = [("query", str(query), _QUERY), *((f"{near.similarity:.3f}", near.path, _INK) for near in found)]
+    rows = -(-len(cells) // _ACROSS)
+    width = 2 * _MARGIN + _ACROSS * (_CELL + _GAP) - _GAP
+    sheet = Image.new("RGB", (width, 2 * _MARGIN + rows * (_CELL + _CAPTION + _GAP) - _GAP), _GROUND)
+    pen = ImageDraw.Draw(sheet)
+    for number, (text, path, ink) in enumerate(cells):
+        left = _MARGIN + number % _ACROSS * (_CELL + _GAP)
+        top = _MARGIN + number // _ACROSS * (_CELL + _CAPTION + _GAP)
+        picture = _opened(path)
+        if picture is None:
+            pen.rectangle((left, top, left + _CELL, top + _CELL), outline=_MUTE)
+            pen.text((left + 10, top + 10), "not here any more", _MUTE, _SMALL)
+        else:
+            sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
+        if number == 0:
+            pen.rectangle((left - 5, top - 5, left + _CELL + 4, top + _CELL + 4), outline=_QUERY, width=3)
+        pen.text((left, top + _CELL + 4), text, ink, _TEXT)
+        pen.text((left, top + _CELL + 25), _cut(pen, path), _MUTE, _SMALL)
+    return sheet
+
+
+def _opened(path: str) -> Image.Image | None:
+    try:
+        pixels = decode(Path(path).read_bytes(), 3)
+    except (OSError, BadImage):
+        return None
+    shown = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    scale = _CELL / max(shown.size)
+    return shown.resize(
+        (max(1, round(shown.width * scale)), max(1, round(shown.height * scale))), Image.Resampling.BICUBIC
+    )
+
+
+def _cut(pen: ImageDraw.ImageDraw, text: str) -> str:
+    """The end of a path says more than its beginning."""
+    while len(text) > 4 and pen.textlength(text, _SMALL) > _CELL:
+        text = "..." + text[4:]
+    return text

@@ -1,0 +1,199 @@
+"""Features of a folder: the right numbers, exactly once, through kills, in every format."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+import nextpatch
+from embed_fixtures import COUNT
+from nextpatch.cli import main
+from nextpatch.config import ConfigError
+from nextpatch.data.decode import decode
+from nextpatch.data.views import eval_view
+from nextpatch.embed import run as runs
+from nextpatch.embed.config import EmbedConfig
+from nextpatch.embed.output import facts_of
+from nextpatch.embed.run import embed
+
+FAST: dict[str, Any] = {"device": "cpu", "precision": "fp32", "batch_size": 4, "shard_images": 6}
+
+
+def config(photos: Path, weights: Path, out: Path, **changes: Any) -> EmbedConfig:
+    return EmbedConfig(str(photos), str(weights), out, **{**FAST, **changes})
+
+
+def view(path: str) -> torch.Tensor:
+    return eval_view(decode(Path(path).read_bytes(), 3), (28, 28))[None]
+
+
+def vectors(path: Path, column: str = "features") -> dict[str, np.ndarray]:
+    table = pq.read_table(path)
+    return dict(zip(table["path"].to_pylist(), (np.array(v) for v in table[column].to_pylist()), strict=True))
+
+
+def test_the_features_are_the_models(photos: Path, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "f.parquet"
+    done = embed(config(photos, weights, out))
+    assert (done.images, done.skipped) == (COUNT, 2)
+    model = nextpatch.load(weights)
+    found = vectors(out)
+    assert len(found) == COUNT
+    for path, values in list(found.items())[::5]:
+        with torch.no_grad():
+            wanted = model.pool(model.read(model.inputs(view(path))))[0]
+        np.testing.assert_allclose(values, wanted.numpy(), rtol=2e-3, atol=2e-3)
+    table = pq.read_table(out)
+    heights = dict(zip(table["path"].to_pylist(), table["height"].to_pylist(), strict=True))
+    assert heights[str(photos / "deep/01.png")] == 31
+    facts = facts_of(out)
+    assert facts["weights_sha256"] == model.digest()
+    assert (facts["pool"], facts["layers"]) == ("attention", ["block_3", "block_4"])
+    lost = [json.loads(line) for line in (tmp_path / "f.skipped.jsonl").read_text().splitlines()]
+    assert {Path(entry["path"]).name: entry["kind"] for entry in lost} == {
+        "bad.jpg": "not an image", "empty.png": "empty",
+    }  # fmt: skip
+    assert not (tmp_path / ".f.parquet.parts").exists()
+
+
+def test_every_pool_and_every_format(photos: Path, weights: Path, tmp_path: Path) -> None:
+    model = nextpatch.load(weights)
+    embed(config(photos, weights, tmp_path / "p.npy", pool="patches"))
+    embed(config(photos, weights, tmp_path / "m.parquet", pool="mean"))
+    embed(config(photos, weights, tmp_path / "l.safetensors", layers="1,7", each_layer=True))
+    patches, rows = np.load(tmp_path / "p.npy"), pq.read_table(tmp_path / "p.rows.parquet")
+    assert (patches.shape, patches.dtype) == ((COUNT, 4, 32), np.float16)
+    mean = vectors(tmp_path / "m.parquet")
+    path = rows["path"].to_pylist()[7]
+    np.testing.assert_allclose(patches[7].astype(float).mean(axis=0), mean[path], rtol=5e-3, atol=5e-3)
+    layers = load_file(tmp_path / "l.safetensors")
+    assert set(layers) == {"block_1", "block_7"}
+    with torch.no_grad():
+        wanted = model.features(model.inputs(view(path)), ["block_7"])["block_7"].mean(dim=1)[0]
+    at = pq.read_table(tmp_path / "l.rows.parquet")["path"].to_pylist().index(path)
+    np.testing.assert_allclose(layers["block_7"][at].astype(float), wanted.numpy(), rtol=2e-3, atol=2e-3)
+    with pytest.raises(ValueError, match="nothing says what to attend to"):
+        embed(config(photos, weights, tmp_path / "x.npy", layers="1", pool="attention"))
+
+
+def test_stopped_work_goes_on_and_no_image_comes_twice(
+    photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = tmp_path / "whole.parquet", tmp_path / "f.parquet"
+    embed(config(photos, weights, whole))
+    real, made = runs.Opened.work, []
+
+    def failing(self: runs.Opened, source: Any, number: int, *rest: Any) -> None:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        real(self, source, number, *rest)
+        made.append(number)
+
+    monkeypatch.setattr(runs.Opened, "work", failing)
+    with pytest.raises(KeyboardInterrupt):
+        embed(config(photos, weights, out))
+    assert made == [0, 1]
+    with pytest.raises(ConfigError, match="begun with other pool"):
+        embed(config(photos, weights, out, pool="mean"))
+    made.clear()
+    monkeypatch.setattr(runs.Opened, "work", lambda *args: (made.append(args[2]), real(*args))[1])
+    embed(config(photos, weights, out))
+    assert made == [2, 3, 4]
+    assert pq.read_table(out).equals(pq.read_table(whole))
+    with pytest.raises(ConfigError, match="exists; remove it"):
+        embed(config(photos, weights, out))
+
+
+def test_a_kill_at_any_moment_loses_only_time(photos: Path, weights: Path, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole.parquet", tmp_path / "f.parquet"
+    embed(config(photos, weights, whole, shard_images=2))
+    words = [sys.executable, "-m", "nextpatch", "embed", str(photos), "--weights", str(weights), "--out", str(out),
+             "--shard-images", "2", "--precision", "fp32", "--device", "cpu"]  # fmt: skip
+    for pause in (0.05, 0.15):
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        parts = tmp_path / ".f.parquet.parts"
+        while process.poll() is None and not list(parts.glob("part-*")):
+            time.sleep(0.01)
+        time.sleep(pause)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(words, stdout=subprocess.DEVNULL, env=os.environ).returncode in (0, 2)  # 2: it was done
+    assert pq.read_table(out)["path"].equals(pq.read_table(whole)["path"])
+    assert pq.read_table(out)["features"].equals(pq.read_table(whole)["features"])
+
+
+def test_a_folder_keeps_its_shards(photos: Path, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features"
+    embed(config(photos, weights, out))
+    assert len(list(out.glob("part-*.parquet"))) == 5
+    assert len((out / "skipped.jsonl").read_text().splitlines()) == 2
+    done = embed(config(photos, weights, out))  # all is there: nothing to do
+    assert done.images == COUNT
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("x")
+    with pytest.raises(ConfigError, match="not empty"):
+        embed(config(photos, weights, tmp_path / "other"))
+
+
+def test_bfloat16_is_close(photos: Path, weights: Path, tmp_path: Path) -> None:
+    for precision in ("fp32", "bf16"):
+        embed(config(photos, weights, tmp_path / f"{precision}.npy", precision=precision, pool="mean"))
+    exact, fast = (np.load(tmp_path / f"{name}.npy").astype(float) for name in ("fp32", "bf16"))
+    assert np.linalg.norm(fast - exact) / np.linalg.norm(exact) < 1e-2
+    cosine = (fast * exact).sum(1) / np.linalg.norm(fast, axis=1) / np.linalg.norm(exact, axis=1)
+    assert cosine.min() > 0.999
+
+
+def test_no_usable_image_is_an_error(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.png").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"no image of .*none can be used"):
+        embed(config(tmp_path / "none", weights, tmp_path / "f.parquet"))
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same(photos: Path, weights: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    embed(config(photos, weights, tmp_path / "one.parquet"))
+    script = (
+        "import sys; from pathlib import Path; from nextpatch.embed.config import EmbedConfig\n"
+        "from nextpatch.embed.run import embed\n"
+        "embed(EmbedConfig(sys.argv[1], sys.argv[2], Path(sys.argv[3]), device='cpu', precision='fp32', batch_size=4,"
+        " shard_images=6, ray=True))"
+    )
+    words = [sys.executable, "-c", script, str(photos), str(weights), str(tmp_path / "ray.parquet")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, ray = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("one", "ray"))
+    assert one.equals(ray)
+
+
+def test_similar_finds_the_image_itself(
+    photos: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index, picture = tmp_path / "f.parquet", tmp_path / "similar.png"
+    words = ["embed", str(photos), "--weights", str(weights), "--out", str(index), "--device", "cpu"]
+    assert main(words) == 0
+    assert f"features of {COUNT} images, 2 left out" in capsys.readouterr().out
+    query = photos / "deep" / "05.png"
+    assert main(["similar", str(query), "--index", str(index), "--out", str(picture), "--device", "cpu"]) == 0
+    first = capsys.readouterr().out.splitlines()[0].split()
+    assert first[1] == str(query)
+    assert float(first[0]) > 0.99
+    assert picture.stat().st_size > 1000
+    weights.rename(tmp_path / "moved")
+    assert main(["similar", str(query), "--index", str(index), "--out", str(picture)]) == 2
+    assert main(["similar", str(query), "--index", str(index), "--out", str(picture), "--weights",
+                 str(tmp_path / "moved"), "--device", "cpu"]) == 0  # fmt: skip
