@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from nextpatch.cli import check, classify, data, embed, export, plan, pretrain, probe, report
+from nextpatch.cli import check, classify, data, embed, export, fit_head, plan, pretrain, probe, report
 from nextpatch.cli.failure import Failure
 from nextpatch.cli.verb import Group, Verb, listed, start
 
@@ -17,6 +17,7 @@ VERBS: dict[str, Verb | Group] = {
     "classify": Verb("name the classes of images", lambda: classify.Classify, classify.run),
     "embed": Verb("write features of images into a file", lambda: embed.Embed, embed.run_embed),
     "similar": Verb("show the nearest images of such a file", lambda: embed.Similar, embed.run_similar),
+    "fit-head": Verb("fit a pixel head to weights that have none", lambda: fit_head.FitHead, fit_head.run),
     "report": Verb("write the page about a run", lambda: report.Report, report.run),
     "data": Group("look at images before training on them, and prepare them", data.VERBS),
     "plan": Verb("say what a run will need and cost", plan.arguments, plan.run),

@@ -51,6 +51,8 @@ HELP: dict[str, str] = {
     "train.log_every": "steps between entries in metrics.jsonl",
     "train.threads": "CPU threads (chosen from the machine)",
     "train.keep_every": "checkpoints of steps that are multiples of this are kept for ever (default: none)",
+    "train.init": "weights to begin with, as nextpatch.load takes them (default: random ones; the same as --init)",
+    "train.freeze_trunk": "learn the pixel head alone, as nextpatch fit-head does",
     "guard.non_finite": "a step whose loss or gradients are not finite: stop the run, or skip the step",
     "guard.spike": "a step whose loss or gradient norm is far above those before it",
     "guard.sigmas": "how far: in standard deviations of the window",

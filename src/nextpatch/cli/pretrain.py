@@ -31,6 +31,7 @@ class Pretrain:
       nextpatch pretrain --data ./photos --model small --out runs/photos
       nextpatch pretrain --data 'dfn/{00000..19999}.tar=0.8' --data imagenet/train=0.2 --model 1b --out runs/mixture
       nextpatch pretrain demo --out runs/demo --train.steps 500
+      nextpatch pretrain --data ./photos --init apple/aim-600M --out runs/further
       nextpatch pretrain --out runs/demo --resume
       torchrun --standalone --nproc-per-node gpu -m nextpatch pretrain --data ./photos --model base --out runs/photos
     """
@@ -45,6 +46,9 @@ class Pretrain:
         ),
     ] = ()  # fmt: skip
     model_size: Annotated[str, optional("SIZE", "the same as --model.size", "model")] = ""
+    init: Annotated[
+        str, optional("WEIGHTS", "begin with these weights: apple/aim-600M, a run, a file (default: random ones)")
+    ] = ""
     resume: Annotated[
         FlagCreatePairsOff[bool],
         optional("", "go on with the run at --out, by its own recipe; where there is none yet, begin it"),
@@ -110,7 +114,11 @@ def given(args: Pretrain) -> Values:
 def _flags(args: Pretrain) -> Values:
     tables = {field.name for field in fields(Recipe)}
     flags = {name: values for name, values in typed(args).items() if name in tables}
-    for table, name, value in (("data", "train", args.data_path), ("model", "size", args.model_size)):
+    for table, name, value in (
+        ("data", "train", args.data_path),
+        ("model", "size", args.model_size),
+        ("train", "init", args.init),
+    ):
         if value and name in flags.get(table, {}):
             raise ConfigError(f"--{table} and --{table}.{name} say the same thing; give one of them")
         if value:

@@ -55,7 +55,7 @@ def expected_scored(cfg: ModelConfig) -> float:
     return cfg.num_patches / 2 if cfg.attention == "prefix" else cfg.num_patches - 1
 
 
-def train_step_flops(cfg: ModelConfig, scored: float | None = None) -> float:
+def train_step_flops(cfg: ModelConfig, scored: float | None = None, frozen_trunk: bool = False) -> float:
     """Operations of forward and backward for one image with `scored` scored patches (default: expected).
 
     Counts what the packed loss needs and no more: K-1 tokens; in the last block keys and values everywhere but queries,
@@ -68,4 +68,7 @@ def train_step_flops(cfg: ModelConfig, scored: float | None = None) -> float:
     last_block = 2 * (n * 2 + m * 10) * d * d + 4 * m * n * d
     head = 2 * m * (d * h + s.head_depth * 8 * h * h + h * cfg.patch_dim)
     embed = 2 * n * cfg.patch_dim * d
-    return 3 * ((s.depth - 1) * full_block + last_block + head) + 2 * embed
+    trunk = (s.depth - 1) * full_block + last_block
+    if frozen_trunk:  # no backward through it, and none into the head's input
+        return trunk + embed + 3 * head - 2 * m * d * h
+    return 3 * (trunk + head) + 2 * embed

@@ -19,6 +19,7 @@ from nextpatch.data.survey import Survey, survey
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
+from nextpatch.pretrain.beginning import shaped_by_weights
 from nextpatch.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes
 from nextpatch.train.config import OptimConfig
 from nextpatch.train.engine.config import EngineConfig
@@ -52,7 +53,9 @@ def resolve(given: dict[str, Any], world: World = ALONE) -> Plan:
 
     Reads the headers of a few images. Raises ConfigError for a wrong value, DataError for data that cannot be used.
     """
+    given, said = shaped_by_weights(given)
     draft = _Draft(given, world)
+    draft.choices += said
     given_recipe = recipe_from_dict(draft.checkable())  # a wrong value is named before it is used below
     train = open_collection(given_recipe.data.train)
     images = survey(train.source)

@@ -16,6 +16,7 @@ from nextpatch.data.loader import TrainStream
 from nextpatch.model.aim import AIM
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
+from nextpatch.pretrain.beginning import begin_from, freeze_trunk
 from nextpatch.pretrain.memory import memory_bytes
 from nextpatch.train.engine.canary import check_engine
 from nextpatch.train.engine.materialize import materialize
@@ -25,8 +26,10 @@ from nextpatch.train.heldout import HeldOut, held_out, training_order
 from nextpatch.train.logs import log_to
 from nextpatch.train.loop import Outcome, fit
 from nextpatch.train.recipe import Recipe, binding
-from nextpatch.train.run import RunDir
+from nextpatch.train.run import RunDir, load_run
 from nextpatch.train.step import BadStepError
+from nextpatch.weights.assemble import save_pixel_head
+from nextpatch.weights.load import PIXEL_HEAD_FILE
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +62,12 @@ def pretrain(
         torch.set_num_threads(recipe.train.threads)
     with log_to(run.path / "log.txt", console) if world.leads else nullcontext():
         try:
-            return fit(_model(recipe, world), stream, held, run, console, world)
+            outcome = fit(_model(recipe, run, world), stream, held, run, console, world)
+            if recipe.train.freeze_trunk and outcome.step == recipe.train.steps:
+                with world.together():
+                    if world.leads:
+                        _save_head(run)
+            return outcome
         except BadStepError as error:
             log.error("%s", error)
             raise
@@ -76,7 +84,7 @@ def open_data(recipe: Recipe, world: World = ALONE) -> tuple[TrainStream, HeldOu
     return stream, held_out(recipe, train, data.workers, world.rank, world.size)
 
 
-def _model(recipe: Recipe, world: World) -> AIM:
+def _model(recipe: Recipe, run: RunDir, world: World) -> AIM:
     """The model at its start, on this rank's device, spread as the recipe's engine says."""
     device = resolve_device(recipe.train.device)
     precision = resolve_precision(recipe.train.precision, device)
@@ -87,7 +95,21 @@ def _model(recipe: Recipe, world: World) -> AIM:
         mesh = open_mesh(shape, device)
         check_engine(mesh, device, world)
         log.info("%d ranks; copies of the model: %d, each spread over %d of them", world.size, *shape)
-    return materialize(recipe.model, recipe.train.seed, mesh, recipe.engine, precision, device)
+    model = materialize(recipe.model, recipe.train.seed, mesh, recipe.engine, precision, device)
+    if recipe.train.freeze_trunk:
+        freeze_trunk(model)
+    if recipe.train.init and not world.first(any(run.checkpoints.glob("step_*"))):
+        with world.together():
+            begin_from(model, recipe.train.init)
+        log.info("began with the weights of %s", recipe.train.init)
+    return model
+
+
+def _save_head(run: RunDir) -> None:
+    """The fitted pixel head alone, small, for use with the weights that it was fitted to."""
+    path = run.path / PIXEL_HEAD_FILE
+    save_pixel_head(path, load_run(run.path).model)
+    log.info("%s: use it as --weights %s+%s", path, run.recipe.train.init, path)
 
 
 def _check_share(recipe: Recipe, world: World) -> None:
@@ -114,5 +136,8 @@ def _resumed(recipe: Recipe | None, out: Path) -> RunDir:
 def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """Dotted names of the values that differ."""
     return [
-        f"{table}.{name}" for table, values in ours.items() for name in values if values[name] != theirs[table][name]
+        f"{table}.{name}"
+        for table, values in ours.items()
+        for name in (values | theirs[table])
+        if values.get(name) != theirs[table].get(name)
     ]

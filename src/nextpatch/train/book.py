@@ -35,7 +35,7 @@ class Book:
     ) -> None:  # fmt: skip
         self.model, self.stream, self.held_out, self.compute = model, stream, held_out, compute
         self.logs, self.display, self.state, self.world = logs, display, state, world
-        self._grad_norm = 0.0
+        self._grad_norm, self._frozen = 0.0, not any(p.requires_grad for p in model.trunk.parameters())
         self._began_s = time.monotonic() - state.elapsed_s
         self._throughput = Throughput()
         self._fetched_until = time.time()
@@ -66,7 +66,7 @@ class Book:
         state, images_per_s = self.state, self._throughput.take()
         loss = math.fsum(state.losses) / len(state.losses)
         state.losses.clear()
-        tflops = images_per_s * train_step_flops(self.model.cfg) / 1e12
+        tflops = images_per_s * train_step_flops(self.model.cfg, frozen_trunk=self._frozen) / 1e12
         self.logs.metric(
             "train", state.step, loss=loss, lr=lr, grad_norm=self._grad_norm, images=state.position,
             images_per_s=images_per_s, tflops=tflops, **self._fetched(), elapsed_s=self._elapsed_s(),

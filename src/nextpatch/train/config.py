@@ -37,7 +37,8 @@ class TrainConfig:
     A step is one optimizer step; a sample is one image. `micro_batch_size` cuts each rank's share of the global batch,
     for memory only: loss and gradients do not depend on it. Of the checkpoints the newest `keep_checkpoints` are kept,
     and for ever those whose step is a multiple of `keep_every` (0: none). `threads`: CPU threads of torch (0: torch's
-    own choice).
+    own choice). `init`: weights to begin with (empty: random), as `nextpatch.load` takes them; `freeze_trunk`: only the
+    pixel head learns.
     """
 
     steps: int = 0
@@ -52,6 +53,8 @@ class TrainConfig:
     keep_every: int = 0
     log_every: int = 10
     threads: int = 0
+    init: str = ""
+    freeze_trunk: bool = False
 
     def __post_init__(self) -> None:
         if self.keep_checkpoints < 2:
@@ -61,6 +64,8 @@ class TrainConfig:
         for name in counts:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} {getattr(self, name)} must not be negative")
+        if self.freeze_trunk and not self.init:
+            raise ValueError("freeze_trunk needs init: a trunk of random weights is not worth a head")
         if self.log_every < 1:
             raise ValueError("log_every must be at least 1")
 

@@ -46,4 +46,6 @@ def binding(recipe: Recipe) -> dict[str, dict[str, Any]]:
     del values["engine"], values["guard"]
     for table, names in _OF_THE_MACHINE.items():
         values[table] = {name: value for name, value in values[table].items() if name not in names}
+    for name in ("init", "freeze_trunk"):  # absent where they say nothing, as in runs from before there were any
+        values["train"] = {k: v for k, v in values["train"].items() if k != name or v}
     return values

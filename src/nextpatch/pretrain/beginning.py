@@ -1,0 +1,63 @@
+"""Where a run begins: at random weights, or at given ones, whose shape it then has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nextpatch.config import ConfigError, to_dict
+from nextpatch.model.aim import AIM, PixelHead
+from nextpatch.train.engine.materialize import put
+from nextpatch.weights.load import load
+
+_TRUNK = ("patch_size", "in_chans", "embed_dim", "depth", "num_heads")
+_HEAD = ("head_width", "head_depth", "target")
+
+
+def shaped_by_weights(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """(`given` with the shape of the weights that `train.init` names, a line for each choice); ConfigError where they
+    disagree. The image size may be another, since positions are computed; so may mean and std.
+    """
+    init = given.get("train", {}).get("init", "")
+    if not init:
+        return given, []
+    backbone = load(init)
+    cfg, about = backbone.aim.cfg, backbone.about
+    model = dict(given.get("model", {}))
+    fixed = _TRUNK + (_HEAD if isinstance(backbone.aim.head, PixelHead) else ())
+    values = to_dict(cfg.resolved())
+    for name in fixed:
+        if model.get(name) not in (None, 0, values[name]):
+            raise ConfigError(f"model.{name} {model[name]} is not that of {init}, {values[name]}; leave it out")
+        model[name] = values[name]
+    model["size"] = values["size"]
+    model.setdefault("img_size", values["img_size"])
+    data = {"mean": list(about.mean), "std": list(about.std), **given.get("data", {})}
+    said = f"model: width {cfg.shape.embed_dim}, {cfg.shape.depth} blocks (of {init})"
+    head = "" if isinstance(backbone.aim.head, PixelHead) else "; its pixel head begins at random: it has none"
+    return {**given, "model": model, "data": data}, [said + head]
+
+
+@torch.no_grad()
+def begin_from(model: AIM, init: str) -> None:
+    """Put the weights that `init` names into `model`, which may be spread over ranks; what they lack stays as it is.
+
+    Every rank maps the file and takes its part; nothing travels.
+    """
+    source = load(init, img_size=model.cfg.img_size).aim
+    given: dict[str, Tensor] = dict(source.named_parameters())
+    for name, parameter in model.named_parameters():
+        if name in given:
+            if given[name].shape != parameter.shape:
+                raise ConfigError(
+                    f"{init}: {name} is {tuple(given[name].shape)}, the recipe's {tuple(parameter.shape)}"
+                )
+            put(parameter, given[name])
+
+
+def freeze_trunk(model: AIM) -> None:
+    """Let the pixel head alone learn."""
+    for part in (model.patch_embed, model.trunk):
+        part.requires_grad_(False)
