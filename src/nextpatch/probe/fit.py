@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.grid import Grid, grid_loss
 from nextpatch.train.config import OptimConfig
+from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.schedule import lr_at
 
 _BETAS = (0.9, 0.999)
@@ -22,31 +24,48 @@ class Fit:
     torch's AdamW has one learning rate per group of tensors: each gets views of the grid's parameters and gradients.
     """
 
-    def __init__(self, grid: Grid, cfg: ProbeConfig, steps: int) -> None:
-        self.grid, self.steps, self._step, self._clip_norm = grid, steps, 0, cfg.clip_norm
+    def __init__(self, grid: Grid, cfg: ProbeConfig, steps: int, world: World = ALONE) -> None:
+        self.grid, self.steps, self._step, self._clip_norm, self._world = grid, steps, 0, cfg.clip_norm, world
         warmup = min(round(cfg.warmup * steps), steps - 1)
         self._optims = [OptimConfig(lr=lr, min_lr=cfg.min_lr, warmup_steps=warmup) for lr in grid.lrs]
         names = sorted(grid.probes)
         self._views = {name: [nn.Parameter(grid.probes[name].data[g]) for g in range(len(grid.lrs))] for name in names}
+        self._gradients = {name: torch.zeros_like(grid.probes[name].data) for name in names}
+        for name, views in self._views.items():
+            for view, gradient in zip(views, self._gradients[name], strict=True):
+                view.grad = gradient
         decays = [[views[g] for name, views in self._views.items() if name != "bias"] for g in range(len(grid.lrs))]
         groups: list[dict[str, Any]] = []
         for decaying, bias in zip(decays, self._views["bias"], strict=True):
             groups += [{"params": decaying}, {"params": [bias], "weight_decay": 0.0}]
         self._optimizer = torch.optim.AdamW(groups, betas=_BETAS, weight_decay=cfg.weight_decay, fused=True)
 
-    def step(self, features: Float[Tensor, "sets batch patches dim"], labels: Int[Tensor, " batch"]) -> None:
-        """One update of every probe."""
-        self.grid.probes.zero_grad()
-        grid_loss(self.grid(features), labels).sum().backward()  # type: ignore[no-untyped-call]
-        clip_each([p.grad for p in self.grid.probes.values()], self._clip_norm)
-        for name, views in self._views.items():
-            for view, gradient in zip(views, self.grid.probes[name].grad, strict=True):
-                view.grad = gradient
+    def step(
+        self, features: Sequence[Tensor] | Float[Tensor, "sets batch patches dim"], labels: Int[Tensor, " batch"]
+    ) -> None:
+        """One update of every probe, from the features of each layer set; with several ranks, from those of all.
+
+        Set by set, so that what the gradients need is in memory for one set at a time.
+        """
+        for s, one in enumerate(features):
+            self._differentiate(s, one, labels)
+        gradients = list(self._gradients.values())
+        if self._world.size > 1:
+            for gradient in gradients:
+                gradient.copy_(self._world.averaged(gradient))
+        clip_each(gradients, self._clip_norm)
         for g, optim in enumerate(self._optims):
             for group in self._optimizer.param_groups[2 * g : 2 * g + 2]:
                 group["lr"] = lr_at(self._step, optim, self.steps)
         self._optimizer.step()
         self._step += 1
+
+    def _differentiate(self, s: int, features: Float[Tensor, "batch patches dim"], labels: Tensor) -> None:
+        own = {name: value.detach().requires_grad_() for name, value in self.grid.parameters_of(s).items()}
+        loss = grid_loss(self.grid.of_set(s, features, own, self._world), labels)
+        found = torch.autograd.grad(loss.mean(dim=1).sum(), list(own.values()))
+        for name, gradient in zip(own, found, strict=True):
+            self._gradients[name][:, s] = gradient
 
 
 @torch.no_grad()

@@ -6,7 +6,8 @@ Keys and values are never computed per patch, and the batch norm has no paramete
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.model.attentive import AttentiveClassifier
+from nextpatch.train.engine.world import ALONE, World
 
 
 class Grid(nn.Module):
@@ -30,8 +32,9 @@ class Grid(nn.Module):
         """Of one probe; the same for all, so that a probe does not depend on the grid it is in."""
         raise NotImplementedError
 
-    def logits(self, x: Tensor) -> Float[Tensor, "lrs sets batch classes"]:
-        """[lr, set, batch, class] of every probe from normalized features."""
+    def set_logits(self, x: Tensor, moments: Moments, own: Mapping[str, Tensor]) -> Float[Tensor, "lrs batch classes"]:
+        """Logits of every learning rate's probe of one set: from what `pooled` gives, its moments, and the set's
+        parameters [lr, ...]."""
         raise NotImplementedError
 
     def classifier(self, s: int, g: int) -> nn.Module:
@@ -40,9 +43,19 @@ class Grid(nn.Module):
 
     def forward(self, features: Float[Tensor, "sets batch patches dim"]) -> Float[Tensor, "sets lrs batch classes"]:
         """Class logits of every probe; in training the batch norms take in the batch."""
+        return torch.stack([self.of_set(s, f, self.parameters_of(s)) for s, f in enumerate(features)])
+
+    def of_set(
+        self, s: int, features: Float[Tensor, "batch patches dim"], own: Mapping[str, Tensor], world: World = ALONE
+    ) -> Float[Tensor, "lrs batch classes"]:
+        """Class logits of the probes of one set, with the given parameters; in training its batch norm takes in the
+        batch, of all ranks."""
         x = self.pooled(features)
-        normed = [norm(f.flatten(0, -2)).view_as(f) for norm, f in zip(self.norms, x, strict=True)]
-        return self.logits(torch.stack(normed)).transpose(0, 1)
+        return self.set_logits(x, self._moments(self.norms[s], x, world), own)
+
+    def parameters_of(self, s: int) -> dict[str, Tensor]:
+        """The parameters of one set's probes, [lr, ...]."""
+        return {name: value[:, s] for name, value in self.probes.items()}
 
     def pooled(self, features: Tensor) -> Tensor:
         """What the batch norm sees."""
@@ -51,6 +64,40 @@ class Grid(nn.Module):
     def own(self, name: str, s: int, g: int) -> Tensor:
         """One parameter of one probe."""
         return self.probes.get_parameter(name).detach()[g, s].clone()
+
+    def _moments(self, norm: nn.Module, x: Tensor, world: World) -> Moments:
+        """What the batch norm would normalize by; its running statistics take in the batch, as its own code does."""
+        assert isinstance(norm, nn.BatchNorm1d)
+        mean, var, count = norm.running_mean, norm.running_var, norm.num_batches_tracked
+        assert mean is not None
+        assert var is not None
+        assert count is not None
+        if not self.training:
+            return Moments(mean, var + norm.eps)
+        with torch.no_grad():
+            rows = x.flatten(0, -2)
+            found, size = batch_moments(rows, world), len(rows) * world.size
+            count += 1
+            share = 1.0 / int(count)
+            mean += share * (found.mean - mean)
+            var += share * (found.var * (size / max(1, size - 1)) - var)
+        return Moments(found.mean, found.var + norm.eps)
+
+
+class Moments(NamedTuple):
+    """Mean and variance of every channel."""
+
+    mean: Float[Tensor, " dim"]
+    var: Float[Tensor, " dim"]
+
+
+def batch_moments(rows: Float[Tensor, "rows dim"], world: World) -> Moments:
+    """Mean and biased variance of every channel over the rows of all ranks, each of which has as many."""
+    var, mean = torch.var_mean(rows, dim=0, correction=0)
+    if world.size == 1:
+        return Moments(mean, var)
+    both = world.averaged(torch.stack([mean, var + mean * mean]).double())
+    return Moments(both[0].to(mean.dtype), (both[1] - both[0] * both[0]).clamp_min(0).to(var.dtype))
 
 
 class AttentiveGrid(Grid):
@@ -67,25 +114,30 @@ class AttentiveGrid(Grid):
             "bias": torch.zeros(self.num_classes),
         }
 
-    def logits(self, x: Float[Tensor, "sets batch patches dim"]) -> Float[Tensor, "lrs sets batch classes"]:
-        """Softmax over patches of q_h W_h^k . p, then W_h^v of the weighted sum of p, then linear."""
-        sets, batch, patches, dim = x.shape
+    def set_logits(
+        self, x: Float[Tensor, "batch patches dim"], moments: Moments, own: Mapping[str, Tensor]
+    ) -> Float[Tensor, "lrs batch classes"]:
+        """Softmax over patches of q_h W_h^k . p, then W_h^v of the weighted sum of p, then linear.
+
+        p = (x - mean) / std is never made: the mean adds the same to all scores of a head, which a softmax does not
+        see, and weights that add up to one let it be taken off the weighted sum instead.
+        """
+        batch, patches, dim = x.shape
         lrs, heads = len(self.lrs), self.num_heads
-        query = self.probes["query"].view(lrs, sets, heads, 1, -1)
-        key, value = (self.probes[name].view(lrs, sets, heads, -1, dim) for name in ("key", "value"))
-        folded = (query @ key).transpose(0, 1).reshape(sets, lrs * heads, dim) / query.shape[-1] ** 0.5
-        scores = x.view(sets, batch * patches, dim) @ folded.transpose(1, 2)
-        attention = scores.view(sets, batch, patches, -1).softmax(dim=2).transpose(2, 3)
-        pooled = (attention @ x).view(sets, batch, lrs, heads * dim)
-        linear, bias = self.probes["linear"], self.probes["bias"][:, :, None]
+        query = own["query"].reshape(lrs, heads, 1, -1)
+        key, value = (own[name].reshape(lrs, heads, -1, dim) for name in ("key", "value"))
+        std = moments.var.sqrt()
+        folded = (query @ key).reshape(lrs * heads, dim) / (query.shape[-1] ** 0.5 * std)
+        scores = x.reshape(batch * patches, dim) @ folded.T
+        attention = scores.view(batch, patches, -1).softmax(dim=1).transpose(1, 2)
+        pooled = ((attention @ x - moments.mean) / std).view(batch, lrs, heads, dim)
+        linear, bias = own["linear"], own["bias"][:, None]
         if _folding_is_cheaper(batch, dim, heads, self.num_classes):
-            by_head = linear.view(lrs, sets, -1, heads, dim // heads).transpose(2, 3) @ value
-            whole = by_head.transpose(3, 4).reshape(lrs, sets, heads * dim, -1)
-            by_set = [p.transpose(0, 1) @ whole[:, s] for s, p in enumerate(pooled)]
-            joined: Tensor = torch.stack(by_set, dim=1) + bias
+            by_head = linear.reshape(lrs, -1, heads, dim // heads).transpose(1, 2) @ value
+            whole = by_head.transpose(2, 3).reshape(lrs, heads * dim, -1)
+            joined: Tensor = pooled.transpose(0, 1).flatten(2) @ whole + bias
             return joined
-        per_head = pooled.view(sets, batch, lrs, heads, dim).permute(2, 0, 3, 1, 4)
-        values = (per_head @ value.transpose(-1, -2)).transpose(2, 3).flatten(3)
+        values = (pooled.permute(1, 2, 0, 3) @ value.transpose(-1, -2)).transpose(1, 2).flatten(2)
         out: Tensor = values @ linear.transpose(-1, -2) + bias
         return out
 
@@ -121,13 +173,16 @@ class LinearGrid(Grid):
         weight = torch.randn(self.num_classes, self.dim, generator=generator) * 0.01
         return {"linear": weight, "bias": torch.zeros(self.num_classes)}
 
-    def pooled(self, features: Float[Tensor, "sets batch patches dim"]) -> Float[Tensor, "sets batch dim"]:
+    def pooled(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch dim"]:
         """Mean over patches."""
-        return features.mean(dim=2)
+        return features.mean(dim=1)
 
-    def logits(self, x: Float[Tensor, "sets batch dim"]) -> Float[Tensor, "lrs sets batch classes"]:
+    def set_logits(
+        self, x: Float[Tensor, "batch dim"], moments: Moments, own: Mapping[str, Tensor]
+    ) -> Float[Tensor, "lrs batch classes"]:
         """Linear."""
-        out: Tensor = x @ self.probes["linear"].transpose(-1, -2) + self.probes["bias"][:, :, None]
+        p = (x - moments.mean) / moments.var.sqrt()
+        out: Tensor = p @ own["linear"].transpose(-1, -2) + own["bias"][:, None]
         return out
 
     def classifier(self, s: int, g: int) -> LinearClassifier:
@@ -155,9 +210,7 @@ def _copied(norm: nn.Module) -> nn.BatchNorm1d:
     return copy
 
 
-def grid_loss(
-    logits: Float[Tensor, "sets lrs batch classes"], labels: Int[Tensor, " batch"]
-) -> Float[Tensor, "sets lrs"]:
-    """Cross-entropy of every probe, mean over the batch; their sum has each probe's own gradients."""
-    spread = labels.expand(*logits.shape[:2], -1)
-    return F.cross_entropy(logits.flatten(0, 2), spread.flatten(), reduction="none").view_as(spread).mean(dim=-1)
+def grid_loss(logits: Float[Tensor, "lrs batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "lrs batch"]:
+    """Cross-entropy of every probe for every image; their sum has each probe's own gradients."""
+    spread = labels.expand(len(logits), -1)
+    return F.cross_entropy(logits.flatten(0, 1), spread.flatten(), reduction="none").view_as(spread)

@@ -85,6 +85,14 @@ class World:
         found: list[float] = total.tolist()
         return found
 
+    def averaged(self, values: Tensor) -> Tensor:
+        """The mean over all ranks of a tensor of one shape and type, the same on each; on the tensor's device."""
+        if not self.spread or self.size == 1:
+            return values
+        total = values.detach().clone()
+        dist.all_reduce(total, dist.ReduceOp.SUM, group=self.group)
+        return total / self.size
+
     def gather(self, value: Any) -> list[Any]:
         """Every rank's plain value, in the order of ranks, on every rank."""
         if not self.spread:
