@@ -10,10 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.count import probe_flops
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.fit import Fit, clip_each
-from nextpatch.probe.grid import AttentiveGrid, Grid, LinearGrid
+from nextpatch.probe.grid import AttentiveGrid, Grid, LinearGrid, batch_moments
 from nextpatch.train.config import OptimConfig
+from nextpatch.train.engine.world import ALONE
 from nextpatch.train.schedule import lr_at
 
 SETS, BATCH, PATCHES, DIM, CLASSES, HEADS, STEPS = 2, 12, 5, 8, 4, 2, 20
@@ -159,7 +162,7 @@ def test_each_probe_is_clipped_by_its_own_norm() -> None:
 
 
 def test_no_key_or_value_is_computed_per_patch() -> None:
-    """Operations grow with the patches by 2 heads d per probe, far below the 2 d^2 that a key alone would cost."""
+    """Operations grow with the patches by 4 heads d per probe and 4 d for the moments, far below the 2 d^2 of a key."""
     from torch.utils.flop_counter import FlopCounterMode
 
     def flops(patches: int) -> int:
@@ -168,4 +171,22 @@ def test_no_key_or_value_is_computed_per_patch() -> None:
             grid(torch.randn(1, 16, patches, 64))
         return counter.get_total_flops()
 
-    assert flops(40) - flops(20) == 20 * 16 * 2 * (2 * 4 * 64)
+    assert flops(40) - flops(20) == 20 * 16 * (2 * (2 * 4 * 64) + 4 * 64)
+
+
+def test_the_formula_counts_what_a_step_computes() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    cfg, classes, batch = ModelConfig(img_size=(56, 56), embed_dim=64, num_heads=4, depth=1), 300, 16
+    grid = AttentiveGrid(1, (1e-3,), 64, classes, 4, seed=0).eval()
+    own = {name: value.detach().requires_grad_() for name, value in grid.parameters_of(0).items()}
+    with FlopCounterMode(display=False) as counter:
+        grid.of_set(0, torch.randn(batch, 16, 64), own).sum().backward()
+    assert counter.get_total_flops() / batch == pytest.approx(probe_flops(cfg, classes, batch), rel=0.02)
+
+
+def test_moments_lose_no_digits_far_from_zero() -> None:
+    rows = torch.randn(3000, 7, dtype=torch.float64) * 0.3 + 500
+    found = batch_moments(rows.float(), ALONE)
+    torch.testing.assert_close(found.mean.double(), rows.float().double().mean(dim=0), rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.var.double(), rows.float().double().var(dim=0, correction=0), rtol=1e-5, atol=0)

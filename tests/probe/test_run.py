@@ -20,17 +20,21 @@ from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.probe import run as probe_run
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.features import Labeled, TrunkFeatures
+from nextpatch.probe.metrics import Scored
 from nextpatch.probe.run import probe
 from nextpatch.probe.splits import Splits
-from nextpatch.probe.write import Scored
-from nextpatch.train.compute import Compute
-from nextpatch.train.run import load_run
 from nextpatch.weights.classifier import read_readout
+from nextpatch.weights.load import load
+from nextpatch.weights.running import Running
 
 
 def config(run: Path, train: Path, test: Path | str, **values: Any) -> ProbeConfig:
     given = {"labels": (9, 60), "lrs": (1e-3, 1e-2), "epochs": 8, "batch_size": 16, "device": "cpu"} | values
     return ProbeConfig(run, str(train), str(test), **given)
+
+
+def running(run: Path) -> Running:
+    return Running.of(load(run), "cpu", "fp32")
 
 
 def quiet() -> Console:
@@ -76,10 +80,10 @@ def test_test_labels_are_opened_after_every_choice_and_never_before(
         events.append("opened")
         return opened(self, indices)
 
-    def scored(choices: Any, extractors: Any, splits: Splits) -> list[Scored]:
+    def scored(choices: Any, extractors: Any, splits: Splits, world: Any) -> list[Scored]:
         events.append(f"{len(choices)} choices frozen")
         assert isinstance(choices, tuple)
-        return score(choices, extractors, splits)
+        return score(choices, extractors, splits, world)
 
     opened, score = Splits.open_test_labels, probe_run._score
     monkeypatch.setattr(kind, "label", spied)
@@ -107,9 +111,9 @@ def test_the_saved_probe_gives_the_reported_accuracy(run: Path, train: Path, tes
     probe(config(run, train, test), quiet())
     results = json.loads((run / "probe.json").read_text())["results"]
     row = next(r for r in results if (r["labels"], r["features"], r["probe"]) == (60, "pre-trained", "attentive"))
-    readout, loaded = read_readout(run / "probe.safetensors"), load_run(run)
+    readout = read_readout(run / "probe.safetensors")
     source = open_source(str(test))
-    extract = TrunkFeatures(loaded.model, {"": row["layers"]}, Compute.of(loaded.recipe))
+    extract = TrunkFeatures(running(run), {"": row["layers"]})
     [found] = extract(source, np.arange(30))
     assert readout.layers == tuple(row["layers"])
     assert readout.classes == ("cat", "dog", "elk")
@@ -154,10 +158,10 @@ def test_images_that_cannot_be_decoded_are_left_out(run: Path, train: Path, test
 
 def test_labels_and_features_stay_together(run: Path, train: Path) -> None:
     (train / "cat" / "002.png").write_bytes(b"")
-    loaded, source = load_run(run), open_source(str(train))
+    source = open_source(str(train))
     indices = np.arange(90)[::-1].copy()
     labels = np.array([source.label(i) for i in indices.tolist()])
-    extract = TrunkFeatures(loaded.model, {"0": ["block_0"]}, Compute.of(loaded.recipe))
+    extract = TrunkFeatures(running(run), {"0": ["block_0"]})
     held = Labeled.open(extract, source, indices, labels, 2**30)
     streamed = Labeled.open(extract, source, indices, labels, 0)
     assert (len(held), len(held.first(40)), len(streamed.first(40))) == (89, 40, 40)

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from nextpatch.cli.flags import optional
 from nextpatch.cli.report import try_report
-from nextpatch.probe.config import LR_GRID, NEIGHBORS, ProbeConfig
+from nextpatch.probe.config import KINDS, LR_GRID, NEIGHBORS, Kind, ProbeConfig
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Measure a run's frozen features with labels, beside the same network untrained and raw pixels.
+    """Measure frozen features with labels, beside raw pixels and, for a run, beside the same network untrained.
 
     examples:
       nextpatch probe runs/photos --data ./labeled --test ./test
       nextpatch probe runs/photos --data train.parquet --layers each --labels 1000
+      nextpatch probe apple/aim-600M --data ./labeled --out probes/600m --layers each windows --augment paper
+      nextpatch probe timm:vit_base_patch16_224.dino --data ./labeled --out probes/dino --shots 1 5 10
     """
 
-    run: Annotated[Positional[Path], arg(metavar="RUN", help="directory of a run, finished or not")]
+    weights: Annotated[
+        Positional[str], arg(metavar="WEIGHTS", help="directory of a run, finished or not, or any other weights")
+    ]
     data: Annotated[str, arg(metavar="PATH", help="labeled images to learn from: one folder per class, or Parquet")]
     test: Annotated[str, optional("PATH", "labeled images to test on (default: a fifth of --data, set aside)")] = ""
     labels: Annotated[
@@ -30,7 +34,7 @@ class Probe:
     ] = ()
     layers: Annotated[
         tuple[str, ...],
-        optional("SET ...", "blocks to read: 3, 2,3 or 0-3 (averaged), or 'each' (default: some, and the last six)"),
+        optional("SET ...", "blocks to read: 3, 2,3 or 0-3 (averaged), each, windows (default: some, the last six)"),
     ] = ()
     lrs: Annotated[tuple[float, ...], arg(help="learning rates, all tried in one pass")] = LR_GRID
     epochs: Annotated[int, optional("N", "passes over the labels (default: 8 to 16, by their number)")] = 0
@@ -44,13 +48,26 @@ class Probe:
     seed: Annotated[int, arg(help="of the division of the labels and of the start of the probes")] = 0
     workers: Annotated[int, arg(help="processes that decode images; 0: this one")] = 0
     device: Annotated[str, arg(help="auto, cpu, cuda or mps")] = "auto"
+    out: Annotated[Path | None, optional("DIR", "where the results go (default: a run's into the run)")] = None
+    shots: Annotated[tuple[int, ...], optional("N ...", "labels per class, each one more row: 1 5 10")] = ()
+    probes: Annotated[tuple[Kind, ...], arg(help="which classifiers to train")] = KINDS[:3]
+    augment: Annotated[
+        Literal["none", "paper"], arg(help="change images anew in every epoch (Table 11), or compute features once")
+    ] = "none"
+    select_on: Annotated[
+        Literal["held-out", "paper"], arg(help="choose on a held-out slice of DATA, or on the test images (the paper)")
+    ] = "held-out"
+    precision: Annotated[str, arg(help="auto, fp32 or bf16: of the trunk; probes are always float32")] = "auto"
 
 
 def run(args: Probe) -> int:
-    """Probe, write the report; returns the exit code."""
-    from nextpatch.probe.run import probe
+    """Probe, write the page; returns the exit code."""
+    from nextpatch.probe.run import output_of, probe
+    from nextpatch.train.engine.world import World
 
     config = ProbeConfig(**asdict(args))
-    probe(config)
-    try_report(config.run)
+    with World.opened() as world:
+        probe(config, world=world)
+        if world.leads:
+            try_report(output_of(config))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -47,7 +47,8 @@ class Augment:
         picture = Image.fromarray(pixels)
         with _seeded(rng):
             for change in _changes(self.size):
-                picture = change(picture)
+                with suppress(ValueError):  # posterized to 0 bits, a black image, which Pillow refuses: left as it is
+                    picture = change(picture)
         changed = np.array(picture if len(view) == 3 else picture.convert("L"))
         return torch.from_numpy(changed.reshape(*self.size, len(view))).permute(2, 0, 1)
 

@@ -72,3 +72,20 @@ def train_step_flops(cfg: ModelConfig, scored: float | None = None, frozen_trunk
     if frozen_trunk:  # no backward through it, and none into the head's input
         return trunk + embed + 3 * head - 2 * m * d * h
     return 3 * (trunk + head) + 2 * embed
+
+
+def probe_flops(cfg: ModelConfig, classes: int, batch: int) -> float:
+    """Operations of forward and backward of one attentive probe of the grid, per image, in steps of `batch` images.
+
+    With h heads: scores and weighted sums are 2 n d h each, and as much again for their gradients; W^v and the linear
+    layer act on one vector, 2 d^2 and 2 d c, three times with backward; folding the query into the keys, 6 d^2, is
+    shared by the batch. Where the linear layer is folded into the values (few classes), it is at most this.
+    """
+    d, n, h = cfg.shape.embed_dim, cfg.num_patches, cfg.shape.num_heads
+    return 8 * n * d * h + 6 * d * d + 6 * d * classes + 6 * d * d / batch
+
+
+def plain_probe_flops(cfg: ModelConfig, classes: int) -> float:
+    """The same with a key and a value for every patch, as equation 4 is written: 2 n d^2 each, twice with backward."""
+    d, n = cfg.shape.embed_dim, cfg.num_patches
+    return 8 * n * d * d + 12 * n * d + 6 * d * classes

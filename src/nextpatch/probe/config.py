@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 LR_GRID = (1e-4, 3e-4, 5e-4, 1e-3, 1.5e-3, 2e-3, 4e-3)  # Table 11
 NEIGHBORS = (1, 5, 10, 20, 50)
+Kind = Literal["attentive", "linear", "knn", "logistic"]
+KINDS: tuple[Kind, ...] = ("attentive", "linear", "knn", "logistic")
 
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """Frozen features of a run, measured with labels. Defaults are the paper's (Table 11) unless said otherwise.
+    """Frozen features of weights, measured with labels. Defaults are the paper's (Table 11) unless said otherwise.
 
     `data`: labeled images to learn from; `test`: labeled images to score on, or empty to set a fifth of `data` aside.
     `labels`: how many labels to learn from, one table row each; empty: 100, 1,000 and 10,000 as far as they go, or all
     of fewer. `layers`: sets of blocks, whose outputs are averaged, as "3", "2,3" or "0-3"; empty: single blocks over
     the whole depth and the last six together. `epochs` and `batch_size` 0: by the number of labels (ours; the paper
-    takes 50 or 100 epochs of 512 or 1,024). `step`: of the checkpoint; -1: the newest.
+    takes 50 or 100 epochs of 512 or 1,024). `step`: of the checkpoint; -1: the newest. `out`: where the results go;
+    those of a run into the run itself unless said otherwise. `shots`: labels per class, each a further number of labels
+    to learn from. `augment`: "paper" changes images anew in every epoch, so that features are computed in every epoch;
+    with "none" they are computed once. `select_on`: where layers, learning rates and neighbors are chosen: on a
+    held-out slice of `data`, or on the test images themselves, as the paper does.
     """
 
-    run: Path
+    weights: str | Path
     data: str
     test: str = ""
     labels: tuple[int, ...] = ()
@@ -37,10 +44,20 @@ class ProbeConfig:
     seed: int = 0
     workers: int = 0
     device: str = "auto"
+    out: Path | None = None
+    shots: tuple[int, ...] = ()
+    probes: tuple[Kind, ...] = KINDS[:3]
+    augment: Literal["none", "paper"] = "none"
+    select_on: Literal["held-out", "paper"] = "held-out"
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.data:
             raise ValueError("no labeled images given; name a folder with one folder per class, or a .parquet file")
+        if any(count < 1 for count in self.shots) or not self.probes:
+            raise ValueError(f"shots {self.shots} must be at least 1 each, and probes name at least one of {KINDS}")
+        if self.select_on == "paper" and not self.test:
+            raise ValueError("select_on paper chooses on the test images; name them as test")
         if any(count < 2 for count in self.labels):
             raise ValueError(f"labels {self.labels} must be at least 2 each")
         if not self.lrs or any(lr < self.min_lr for lr in self.lrs):

@@ -10,17 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from nextpatch.data.loader import eval_batches
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Samples
-from nextpatch.model.aim import AIM
 from nextpatch.model.layer_sets import LayerSets
-from nextpatch.train.compute import Compute
+from nextpatch.train.engine.world import ALONE, World
+from nextpatch.weights.backbone import mean_of
+from nextpatch.weights.running import Running
 
-_GROUP = 256  # images in one forward pass
+GROUP = 256  # images in one forward pass
 
 
 class Extracted(NamedTuple):
@@ -34,9 +35,8 @@ class Extracted(NamedTuple):
 class TrunkFeatures:
     """Mean of each layer set's block outputs, without the final norm, bidirectional (section 4.2; spec section 7)."""
 
-    model: AIM
+    running: Running
     sets: LayerSets
-    compute: Compute
     workers: int = 0
     bad: Bad = field(default_factory=dict)  # already named in the log
 
@@ -45,19 +45,31 @@ class TrunkFeatures:
         """The blocks of every set."""
         return list(self.sets.values())
 
+    @property
+    def img_size(self) -> tuple[int, int]:
+        """Height and width of what the trunk sees."""
+        return self.running.backbone.about.img_size
+
+    @property
+    def channels(self) -> int:
+        """Channels of what the trunk sees."""
+        return self.running.backbone.about.in_chans
+
     def nbytes(self, images: int) -> int:
         """Memory that the features of so many images take."""
-        return images * len(self.sets) * self.model.cfg.num_patches * self.model.cfg.shape.embed_dim * 4
+        about = self.running.backbone.about
+        return images * len(self.sets) * about.num_patches * about.dim * 4
+
+    def of(self, images: UInt8[Tensor, "batch channels height width"]) -> list[Float[Tensor, "batch patches dim"]]:
+        """Features of each set, float32, on the device; the trunk runs once."""
+        layers = sorted({block for blocks in self.names for block in blocks})
+        found = self.running.features(images, layers)
+        return [mean_of(found, blocks) for blocks in self.names]
 
     def __call__(self, source: Samples, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
         """Features of the evaluation view, float32, on the CPU; what cannot be decoded is left out and logged."""
-        cfg = self.model.cfg
-        layers = sorted({block for blocks in self.names for block in blocks})
-        for batch in eval_batches(source, indices, cfg.img_size, cfg.in_chans, _GROUP, self.workers, self.bad):
-            with torch.no_grad(), self.compute.autocast():
-                found = self.model.features(self.compute.inputs(batch.images), layers)
-            means = [torch.stack([found[block] for block in blocks]).mean(dim=0) for blocks in self.names]
-            yield Extracted(torch.stack(means).float().cpu(), batch.positions.numpy())
+        for batch in eval_batches(source, indices, self.img_size, self.channels, GROUP, self.workers, self.bad):
+            yield Extracted(torch.stack(self.of(batch.images)).cpu(), batch.positions.numpy())
 
 
 @dataclass(frozen=True)
@@ -83,11 +95,14 @@ class RawPixels:
         """Memory that the features of so many images take."""
         return images * self.dim * 4
 
+    def of(self, images: UInt8[Tensor, "batch channels height width"]) -> list[Float[Tensor, "batch patches dim"]]:
+        """Pixels in [0, 1], as one patch."""
+        return [images.flatten(1).float()[:, None] / 255]
+
     def __call__(self, source: Samples, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
         """Pixels in [0, 1]."""
-        for batch in eval_batches(source, indices, self.img_size, self.channels, _GROUP, self.workers, self.bad):
-            pixels = batch.images.flatten(1).float() / 255
-            yield Extracted(pixels[None, :, None], batch.positions.numpy())
+        for batch in eval_batches(source, indices, self.img_size, self.channels, GROUP, self.workers, self.bad):
+            yield Extracted(torch.stack(self.of(batch.images)), batch.positions.numpy())
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,7 @@ class Labeled:
     indices: Int64[np.ndarray, " samples"]
     label_of: dict[int, int]  # by index in the source, in the order in which images are given to learn from
     kept: Float[Tensor, "sets samples patches dim"] | None = None
+    world: World = ALONE
 
     @classmethod
     def open(
@@ -108,23 +124,31 @@ class Labeled:
         indices: Int64[np.ndarray, " samples"],
         labels: Int64[np.ndarray, " samples"],
         keep_bytes: int,
+        world: World = ALONE,
     ) -> Labeled:
-        """With the features in memory when they take at most `keep_bytes`."""
+        """With the features in memory when they take at most `keep_bytes`; of several ranks each has a part of them."""
         label_of = dict(zip(indices.tolist(), labels.tolist(), strict=True))
-        if extract.nbytes(len(indices)) > keep_bytes:
-            return cls(extract, source, indices, label_of)
-        kept, there = _gathered(extract, source, indices)
-        return cls(extract, source, there, label_of, kept)
+        own = indices[world.rank :: world.size]
+        if extract.nbytes(len(own)) > keep_bytes or not len(own):
+            return cls(extract, source, own, label_of, None, world)
+        kept, there = _gathered(extract, source, own)
+        return cls(extract, source, there, label_of, kept, world)
 
     def __len__(self) -> int:
+        """Images here, on this rank."""
         return len(self.indices)
+
+    @property
+    def planned(self) -> Int64[np.ndarray, " samples"]:
+        """All images, of all ranks, decodable or not."""
+        return np.array(list(self.label_of), dtype=np.int64)
 
     def first(self, count: int) -> Labeled:
         """The first `count` images as planned; a few less when some of them could not be decoded."""
         planned = dict(itertools.islice(self.label_of.items(), count))
         inside = np.isin(self.indices, list(planned))
         kept = None if self.kept is None else self.kept[:, : int(inside.sum())]
-        return Labeled(self.extract, self.source, self.indices[inside], planned, kept)
+        return Labeled(self.extract, self.source, self.indices[inside], planned, kept, self.world)
 
     def batches(self, size: int, order: Int64[np.ndarray, " samples"] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """(features "sets batch patches dim", labels "batch"), in the given order of 0 .. len - 1."""
@@ -138,8 +162,9 @@ class Labeled:
             yield found.features, self._labels(found.indices)
 
     def pooled(self) -> tuple[Float[Tensor, "sets images dim"], Int64[Tensor, " images"]]:
-        """Mean over patches of every image, and its label."""
-        parts, labels = zip(*((f.mean(dim=2), y) for f, y in self.batches(_GROUP)), strict=True)
+        """Mean over patches of every image here, and its label."""
+        found = [(f.mean(dim=2), y) for f, y in self.batches(GROUP)]
+        parts, labels = zip(*found, strict=True)
         return torch.cat(parts, dim=1), torch.cat(labels)
 
     def _labels(self, indices: Int64[np.ndarray, " batch"]) -> Int64[Tensor, " batch"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 _TEMPERATURE = 0.07
 _CHUNK = 1024
+_MANY = 1_000_000
 
 
 class Neighbors(nn.Module):
@@ -28,6 +30,7 @@ class Neighbors(nn.Module):
         self.bank = F.normalize((features - self.mean) / self.scale, dim=1)
         self.votes = F.one_hot(labels, num_classes).to(features.dtype)
         self.k = k
+        self._index = _faiss(self.bank)
 
     def forward(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch classes"]:
         """Votes per class."""
@@ -38,7 +41,28 @@ class Neighbors(nn.Module):
         query = F.normalize((pooled - self.mean) / self.scale, dim=1)
         parts = []
         for chunk in torch.split(query, _CHUNK):
-            similarity, nearest = (chunk @ self.bank.T).topk(min(max(ks), len(self.bank)), dim=1)
+            similarity, nearest = self._search(chunk, min(max(ks), len(self.bank)))
             weighted = self.votes[nearest] * ((similarity - 1) / _TEMPERATURE).exp()[:, :, None]
             parts.append(torch.stack([weighted[:, :k].sum(dim=1) for k in ks]))
         return torch.cat(parts, dim=1)
+
+    def _search(self, chunk: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """(cosines, rows) of the nearest rows of the bank, exactly; beyond a million by faiss, where it is here."""
+        if self._index is None:
+            found = (chunk @ self.bank.T).topk(count, dim=1)
+            return found.values, found.indices
+        values, rows = self._index.search(chunk.cpu().numpy(), count)
+        return torch.from_numpy(values), torch.from_numpy(rows)
+
+
+def _faiss(bank: Tensor) -> Any:
+    """An exact index of faiss; None where it is not installed, or the bank is small enough without."""
+    if len(bank) <= _MANY:
+        return None
+    try:
+        import faiss
+    except ImportError:
+        return None
+    index = faiss.IndexFlatIP(bank.shape[1])
+    index.add(bank.cpu().numpy())
+    return index

@@ -1,93 +1,132 @@
-"""A run's frozen features, measured: choose every probe on held-out images, then score each once on the test images."""
+"""Frozen features, measured: choose every probe on held-out images, then score each once on the test images."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from nextpatch.data.skipped import Bad
 from nextpatch.model.layer_sets import layer_sets
-from nextpatch.model.precision import resolve_device, resolve_precision
-from nextpatch.probe.choose import Choice, Setting, SweepEntry, choose, num_steps
+from nextpatch.probe.choose import Choice, SweepEntry, choose
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.features import Labeled, RawPixels, TrunkFeatures, memory_for_features
+from nextpatch.probe.metrics import TOP, Scored
 from nextpatch.probe.splits import Splits, Unlabeled, open_splits
-from nextpatch.probe.write import Scored, print_table, write_results
-from nextpatch.train.compute import Compute
+from nextpatch.probe.train import Setting, num_steps
+from nextpatch.probe.write import print_table, write_results
+from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.logs import log_to
-from nextpatch.train.run import LoadedRun, load_run, random_twin
+from nextpatch.train.run import RunDir, load_run, random_twin
+from nextpatch.weights.backbone import Backbone
+from nextpatch.weights.load import load
+from nextpatch.weights.running import Running
 
 PRETRAINED, RANDOM, PIXELS = "pre-trained", "random init", "raw pixels"
 _Features = dict[str, TrunkFeatures | RawPixels]
 
 
-def probe(config: ProbeConfig, console: Console | None = None) -> list[Scored]:
-    """Measure the run, write probe.json and probe.safetensors into it, and print the table.
+def probe(
+    config: ProbeConfig, console: Console | None = None, world: World = ALONE, backbone: Backbone | None = None
+) -> list[Scored]:
+    """Measure frozen features, write probe.json and probe.safetensors, and print the table.
 
-    The baselines are always measured: the same probes on the same trunk at random initialisation, and a linear and a
-    nearest-neighbor classifier on raw pixels. Raises RunError, DataError or ValueError for what cannot be used.
+    The baselines are always measured: a linear and a nearest-neighbor classifier on raw pixels, and for a run the same
+    probes on the same trunk at random initialisation. `backbone` is measured in place of what `config.weights` names,
+    where it is given. Called by every rank of `world` alike; images are shared among them, each is counted once.
+    Raises RunError, WeightsError, DataError or ValueError for what cannot be used.
     """
-    console = console or Console()
+    console = console or Console(quiet=not world.leads)
     start_s = time.monotonic()
-    loaded = load_run(config.run, step=None if config.step < 0 else config.step)
-    splits = open_splits(config.data, config.test, config.seed)
-    budgets = splits.budgets(config.labels)
-    sets = layer_sets(config.layers, loaded.model.cfg.shape.depth)
-    with log_to(config.run / "log.txt", console):
-        extractors = _extractors(config, loaded, sets)
-        choices, sweep = _choose_all(config, loaded, splits, budgets, extractors, console)
-        scored = _score(tuple(choices), extractors, splits)
-    facts = _facts(config, splits, sets, loaded.step, time.monotonic() - start_s, len(scored[0].right))
-    write_results(config.run, facts, scored, sweep)
-    print_table(console, scored, splits.classes)
+    out = output_of(config)
+    opened = _open(config, backbone)
+    splits = open_splits(config.data, config.test, config.seed, held_out=config.select_on == "held-out")
+    wanted = [*config.labels, *(shots * len(splits.classes) for shots in config.shots)]
+    budgets = splits.budgets(wanted)
+    sets = layer_sets(config.layers, len(opened.running.backbone.blocks))
+    if world.leads:
+        out.mkdir(parents=True, exist_ok=True)
+    with log_to(out / "log.txt", console) if world.leads else nullcontext():
+        extractors = _extractors(config, opened, sets)
+        choices, sweep = _choose_all(config, opened, splits, budgets, extractors, console, world)
+        scored = _score(tuple(choices), extractors, splits, world)
+    if world.leads:
+        facts = _facts(config, splits, sets, opened.step, time.monotonic() - start_s, len(scored[0].right))
+        write_results(out, facts, scored, sweep)
+        print_table(console, scored, splits.classes, config.select_on)
     return scored
 
 
-def _extractors(config: ProbeConfig, loaded: LoadedRun, sets: dict[str, list[str]]) -> _Features:
-    compute, cfg = _compute(config, loaded), loaded.model.cfg
-    models = {PRETRAINED: loaded.model, RANDOM: random_twin(loaded.recipe)}
+def output_of(config: ProbeConfig) -> Path:
+    """The folder of the results; ValueError when they have no natural place and none was named."""
+    if config.out is not None:
+        return config.out
+    path = Path(config.weights)
+    if RunDir.exists(path) or path.is_dir():
+        return RunDir.open(path).path  # which says what is wrong with a folder that is no run
+    raise ValueError(f"{config.weights} is no run; say where the results go: --out DIR")
+
+
+class _Opened(NamedTuple):
+    """What is measured: the weights, the same network untrained (of a run), and the run's step."""
+
+    running: Running
+    untrained: Running | None
+    step: int | None
+
+
+def _open(config: ProbeConfig, backbone: Backbone | None) -> _Opened:
+    path, step = Path(config.weights), None if config.step < 0 else config.step
+    if backbone is not None or not RunDir.exists(path):
+        found = backbone or load(config.weights)
+        return _Opened(Running.of(found, config.device, config.precision), None, None)
+    loaded = load_run(path, step=step)
+    precision = config.precision if config.precision != "auto" else loaded.recipe.train.precision
+    found = load(config.weights, step=loaded.step)
+    twin = Backbone(random_twin(loaded.recipe), found.about)
+    return _Opened(Running.of(found, config.device, precision), Running.of(twin, config.device, precision), loaded.step)
+
+
+def _extractors(config: ProbeConfig, opened: _Opened, sets: dict[str, list[str]]) -> _Features:
     bad: Bad = {}  # shared, so that an image is named once and not for every kind of features
-    trunks = {
-        name: TrunkFeatures(model.to(compute.device), sets, compute, config.workers, bad)
-        for name, model in models.items()
+    trunks = {PRETRAINED: opened.running, RANDOM: opened.untrained}
+    about = opened.running.backbone.about
+    return {
+        **{n: TrunkFeatures(running, sets, config.workers, bad) for n, running in trunks.items() if running},
+        PIXELS: RawPixels(about.img_size, about.in_chans, config.workers, bad),
     }
-    return {**trunks, PIXELS: RawPixels(cfg.img_size, cfg.in_chans, config.workers, bad)}
-
-
-def _compute(config: ProbeConfig, loaded: LoadedRun) -> Compute:
-    device = resolve_device(config.device)
-    mean, std = loaded.recipe.data.statistics(loaded.model.cfg.in_chans)
-    return Compute(device, resolve_precision(loaded.recipe.train.precision, device), mean, std)
 
 
 def _choose_all(
     config: ProbeConfig,
-    loaded: LoadedRun,
+    opened: _Opened,
     splits: Splits,
     budgets: list[int],
     extractors: _Features,
     console: Console,
+    world: World,
 ) -> tuple[list[Choice], list[SweepEntry]]:
     """Every kind of features in turn, so that only one is in memory."""
-    heads = loaded.model.cfg.shape.num_heads
-    setting = Setting(config, len(splits.classes), heads, resolve_device(config.device))
-    steps = sum(num_steps(config, budget) for budget in budgets)
-    pool, select = splits.pool[: budgets[-1]], splits.select
+    running = opened.running
+    setting = Setting(config, len(splits.classes), running.backbone.about.num_heads, running.device, world)
+    steps = sum(num_steps(config, budget, world.size) for budget in budgets)
+    pool = splits.pool[: budgets[-1]]
     found: tuple[list[Choice], list[SweepEntry]] = ([], [])
     with _progress(console, len(extractors) * steps) as advance:
         for name, extract in extractors.items():
-            room = memory_for_features()
-            held = Labeled.open(extract, splits.source, select, splits.labels(select), room)
-            labeled = Labeled.open(extract, splits.source, pool, splits.labels(pool), room)
+            held = _held(config, splits, extract, world)
+            room = 0 if config.augment == "paper" or world.size > 1 else memory_for_features()
+            labeled = Labeled.open(extract, splits.source, pool, splits.labels(pool), room, world)
             for budget in budgets:
                 advance(name, budget, 0)
                 part = labeled.first(budget)
@@ -99,38 +138,52 @@ def _choose_all(
     return found
 
 
-def _score(choices: tuple[Choice, ...], extractors: _Features, splits: Splits) -> list[Scored]:
+def _held(config: ProbeConfig, splits: Splits, extract: TrunkFeatures | RawPixels, world: World) -> Labeled:
+    """The images that probes are chosen by: held out of the training data, or as in the paper those of the test."""
+    room = memory_for_features()
+    if config.select_on == "held-out":
+        return Labeled.open(extract, splits.source, splits.select, splits.labels(splits.select), room, world)
+    labels = splits.open_test_labels(splits.test)
+    known = labels >= 0
+    return Labeled.open(extract, splits.test_source, splits.test[known], labels[known], room, world)
+
+
+def _score(choices: tuple[Choice, ...], extractors: _Features, splits: Splits, world: World) -> list[Scored]:
     """Every frozen choice on the test images; their labels are opened when all predictions are made."""
-    predicted: list[list[torch.Tensor]] = [[] for _ in choices]
+    top = min(TOP, len(splits.classes))
+    ranked: list[list[Tensor]] = [[] for _ in choices]
     indices: dict[str, Int64[np.ndarray, " tested"]] = {}
     unlabeled = Unlabeled(splits.test_source)
     for name, extract in extractors.items():
         found = []
-        for features, which in extract(unlabeled, splits.test):
+        for features, which in extract(unlabeled, splits.test[world.rank :: world.size]):
             found.append(which)
-            for choice, outputs in zip(choices, predicted, strict=True):
+            for choice, outputs in zip(choices, ranked, strict=True):
                 if choice.features == name:
                     with torch.no_grad():
-                        outputs.append(choice.classifier.cpu()(features[choice.set_index]).argmax(dim=-1))
-        indices[name] = np.concatenate(found)
+                        outputs.append(choice.classifier.cpu()(features[choice.set_index]).topk(top, dim=-1).indices)
+        indices[name] = world.gathered(torch.from_numpy(np.concatenate(found))).numpy()
     labels = splits.open_test_labels(indices[PRETRAINED])
     known = labels >= 0
     return [
-        Scored(choice, (torch.cat(outputs).numpy() == labels)[known])
-        for choice, outputs in zip(choices, predicted, strict=True)
+        Scored(choice, world.gathered(torch.cat(outputs)).numpy()[known], labels[known])
+        for choice, outputs in zip(choices, ranked, strict=True)
     ]
 
 
 def _facts(
-    config: ProbeConfig, splits: Splits, sets: dict[str, list[str]], step: int, elapsed_s: float, num_test: int
+    config: ProbeConfig, splits: Splits, sets: dict[str, list[str]], step: int | None, elapsed_s: float, num_test: int
 ) -> dict[str, Any]:
     return {
+        "weights": str(config.weights),
         "data": config.data,
         "test": config.test or f"a part of {config.data}, set aside",
         "classes": list(splits.classes),
         "num_test": num_test,
         "num_select": len(splits.select),
         "num_train_pool": len(splits.pool),
+        "select_on": config.select_on,
+        "augment": config.augment,
         "seed": config.seed,
         "elapsed_s": round(elapsed_s, 1),
         "checkpoint_step": step,

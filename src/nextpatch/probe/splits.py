@@ -78,8 +78,10 @@ class Splits:
         return fitting if fitting and fitting[-1] == BUDGETS[-1] else [*fitting, len(self.pool)]
 
 
-def open_splits(data: str, test: str, seed: int) -> Splits:
+def open_splits(data: str, test: str, seed: int, held_out: bool = True) -> Splits:
     """Open and divide the labeled images; the same for the same seed. Without `test` a fifth of `data` is set aside.
+
+    With `held_out` another slice of `data` is kept to choose by; without it, everything is there to learn from.
 
     Reads no test label, only the names of classes. Raises DataError when labels are absent or classes do not match.
     """
@@ -95,9 +97,11 @@ def open_splits(data: str, test: str, seed: int) -> Splits:
         test_source = source
         test_indices, rest = _apart(rest)
         test_indices = np.sort(test_indices)
-    select, rest = _apart(rest)
+    select = np.empty(0, np.int64)
+    if held_out:
+        select, rest = _apart(rest)
     pool = _interleaved(rest)
-    if not len(pool) or not len(select):
+    if not len(pool) or (held_out and not len(select)):
         raise DataError(f"{source.name} has too few labeled images to divide; give at least two per class")
     return Splits(source.classes, source, pool, np.sort(select), test_source, test_indices)
 

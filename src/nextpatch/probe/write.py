@@ -3,50 +3,31 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool
 from rich.console import Console
 from rich.table import Table
 
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.probe.choose import Choice, SweepEntry
+from nextpatch.probe.config import KINDS
+from nextpatch.probe.metrics import Scored
 from nextpatch.train.run import write_atomically
 from nextpatch.weights.classifier import Readout, save_readout
-
-_Z95 = 1.959964
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A choice, and which test images it got right."""
-
-    choice: Choice
-    right: Bool[np.ndarray, " tested"]
-
-    @property
-    def top1(self) -> float:
-        """Percent right."""
-        return 100 * float(self.right.mean())
-
-    @property
-    def ci95(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of `top1`: the chance of having drawn these test images, nothing else."""
-        n, p, zz = len(self.right), float(self.right.mean()), _Z95**2
-        middle, half = p + zz / (2 * n), _Z95 * (p * (1 - p) / n + zz / (4 * n * n)) ** 0.5
-        return 100 * (middle - half) / (1 + zz / n), 100 * (middle + half) / (1 + zz / n)
 
 
 def write_results(run: Path, facts: dict[str, Any], scored: list[Scored], sweep: list[SweepEntry]) -> None:
     """probe.json with every figure; probe.safetensors with the attentive probe of the most labels."""
-    results = [_row(one) for one in scored]
-    most = max((one.choice for one in scored if _is_main(one.choice)), key=lambda choice: choice.labels)
-    attention = {"labels": most.labels, "layers": most.layers, "select_top1": most.select_top1}
+    results = [_row(one, facts["seed"]) for one in scored]
+    main = [one for one in scored if _is_main(one.choice)]
+    attention = None
+    if main:
+        most = max((one.choice for one in main), key=lambda choice: choice.labels)
+        attention = {"labels": most.labels, "layers": most.layers, "select_top1": most.select_top1}
+        _save_probe(run / "probe.safetensors", most, facts["classes"])
     sweep_rows = [{**asdict(entry), "layers": _span(entry.layers)} for entry in sweep]
-    _save_probe(run / "probe.safetensors", most, facts["classes"])
     values = {**facts, "results": results, "sweep": sweep_rows, "attention": attention}
     write_atomically(run / "probe.json", json.dumps(values, indent=1))
 
@@ -55,12 +36,14 @@ def _is_main(choice: Choice) -> bool:
     return choice.probe == "attentive" and choice.features == "pre-trained"
 
 
-def _row(one: Scored) -> dict[str, Any]:
+def _row(one: Scored, seed: int) -> dict[str, Any]:
     c = one.choice
+    drawn = one.bootstrap(seed)
     return {
         "labels": c.labels, "features": c.features, "probe": c.probe, "layers": c.layers, "lr": c.lr, "k": c.k,
         "select_top1": round(c.select_top1, 3), "test_top1": round(one.top1, 3),
-        "test_ci95": [round(bound, 3) for bound in one.ci95],
+        "test_ci95": [round(bound, 3) for bound in one.ci95], "test_top5": round(one.top5, 3),
+        "test_macro_f1": round(one.macro_f1, 3), "test_bootstrap95": drawn, "test_per_class": one.per_class,
     }  # fmt: skip
 
 
@@ -70,14 +53,17 @@ def _save_probe(path: Path, choice: Choice, classes: list[str]) -> None:
     save_readout(path, Readout(probe, tuple(choice.layers), tuple(classes)))
 
 
-def print_table(console: Console, scored: list[Scored], classes: tuple[str, ...]) -> None:
+def print_table(console: Console, scored: list[Scored], classes: tuple[str, ...], select_on: str = "held-out") -> None:
     """Test accuracy by number of labels: one row per probe, features side by side."""
     features = list(dict.fromkeys(one.choice.features for one in scored))
-    table = Table(title=f"Test accuracy in %, {len(scored[0].right):,} images, {len(classes)} classes (95 % interval)")
+    title = f"Test accuracy in %, {len(scored[0].right):,} images, {len(classes)} classes (95 % interval)"
+    if select_on == "paper":
+        title += "\nchosen on these same images, as in the paper: too high"
+    table = Table(title=title)
     for name, justify in (("labels", "right"), ("probe", "left"), *((name, "right") for name in features)):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     cells = {(one.choice.labels, one.choice.probe, one.choice.features): one for one in scored}
-    rows = sorted({key[:2] for key in cells}, key=lambda key: (key[0], ("attentive", "linear", "knn").index(key[1])))
+    rows = sorted({key[:2] for key in cells}, key=lambda key: (key[0], KINDS.index(key[1])))
     for labels, kind in rows:
         found = [cells.get((labels, kind, name)) for name in features]
         table.add_row(f"{labels:,}", _KINDS[kind], *(_cell(one) for one in found))
@@ -91,7 +77,7 @@ def print_table(console: Console, scored: list[Scored], classes: tuple[str, ...]
         )
 
 
-_KINDS = {"attentive": "attentive", "linear": "linear", "knn": "k-NN"}
+_KINDS = {"attentive": "attentive", "linear": "linear", "knn": "k-NN", "logistic": "logistic regression"}
 
 
 def _cell(one: Scored | None) -> str:

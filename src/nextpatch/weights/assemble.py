@@ -20,7 +20,7 @@ from nextpatch.model.weights import from_released, to_released
 from nextpatch.patches import sincos_positions
 from nextpatch.train.checkpoint import save_tensors, sync
 from nextpatch.weights.backbone import About, Backbone
-from nextpatch.weights.classifier import Readout, classifier_of
+from nextpatch.weights.classifier import Readout, classifier_of, read_readout
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.layout import has_pixel_head, model_config, pixel_head_shape, probed_blocks
 from nextpatch.weights.released import BEST_BY_WIDTH
@@ -37,6 +37,7 @@ class Asked:
 
     layers: str = ""
     img_size: tuple[int, int] | None = None
+    step: int | None = None
 
 
 def of_released_names(state: Mapping[str, Tensor], config: Mapping[str, Any], name: str, asked: Asked) -> Backbone:
@@ -67,7 +68,10 @@ def of_model(model: AIM, name: str, asked: Asked, readout: Readout | None, stati
     chosen = _chosen(asked.layers, cfg, name, readout)
     readout = readout if readout is not None and readout.layers == chosen else None
     mean, std = statistics if statistics[0] else DataConfig().statistics(cfg.in_chans)
-    about = About(name, cfg.img_size, cfg.in_chans, mean, std, cfg.shape.embed_dim, cfg.shape.num_heads, chosen)
+    shape = cfg.shape
+    about = About(
+        name, cfg.img_size, cfg.in_chans, mean, std, shape.embed_dim, shape.num_heads, chosen, cfg.num_patches
+    )
     return Backbone(model, about, readout)
 
 
@@ -82,6 +86,16 @@ def with_pixel_head(backbone: Backbone, path: Path) -> Backbone:
     both = {name: t for name, t in model.state_dict().items() if not name.startswith("head.")} | from_released(state)
     backbone.trunk = _aim(cfg, both, f"{backbone.about.name}+{path}").to(backbone.device).eval()
     return backbone
+
+
+def with_readout(backbone: Backbone, path: Path, asked: Asked) -> Backbone:
+    """The same weights with a probe's classifier and its layers; WeightsError when it is of another width."""
+    readout, about = read_readout(path), backbone.about
+    if readout.classifier.linear.in_features != about.dim or not set(readout.layers) <= set(backbone.layer_names()):
+        raise WeightsError(f"{path} is the probe of another model than {about.name}; probe this one")
+    if asked.layers and tuple(blocks_named(asked.layers, len(backbone.blocks))) != readout.layers:
+        return Backbone(backbone.trunk, replace(about, layers=tuple(blocks_named(asked.layers, len(backbone.blocks)))))
+    return Backbone(backbone.trunk, replace(about, name=f"{about.name}+{path}", layers=readout.layers), readout)
 
 
 def save_pixel_head(path: Path, model: AIM) -> None:

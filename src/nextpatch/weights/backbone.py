@@ -28,6 +28,7 @@ class About:
     dim: int
     num_heads: int
     layers: tuple[str, ...]
+    num_patches: int
 
 
 class Backbone(nn.Module):

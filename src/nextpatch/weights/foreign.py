@@ -76,10 +76,12 @@ def backbone_of(
         raise WeightsError(
             f"{name or type(model).__name__} must give 'batch patches dim' for every block, gave {shapes}"
         )
-    depth, dim = len(found), found[-1].shape[-1]
+    depth, (_, patches, dim) = len(found), found[-1].shape
     heads = known.pop("num_heads", 0) or max(1, dim // 64)
     chosen = tuple(blocks_named(layers, depth)) if layers not in ("", "last", "best") else (f"block_{depth - 1}",)
-    about = About(name=name or type(model).__name__, dim=dim, num_heads=heads, layers=chosen, **known)
+    about = About(
+        name=name or type(model).__name__, dim=dim, num_heads=heads, layers=chosen, num_patches=patches, **known
+    )
     return Backbone(ForeignTrunk(model, taps, depth), about)
 
 

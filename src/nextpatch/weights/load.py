@@ -13,7 +13,7 @@ from safetensors import safe_open
 from nextpatch.train.export import FORMAT
 from nextpatch.train.run import RunDir, load_run
 from nextpatch.weights import foreign
-from nextpatch.weights.assemble import Asked, of_export, of_model, of_released_names, with_pixel_head
+from nextpatch.weights.assemble import Asked, of_export, of_model, of_released_names, with_pixel_head, with_readout
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.classifier import read_readout
 from nextpatch.weights.download import fetched, first_fetched
@@ -39,20 +39,22 @@ def load(
     layers: str = "",
     img_size: tuple[int, int] | None = None,
     device: torch.device | str = "cpu",
+    step: int | None = None,
 ) -> Backbone:
     """The model that `weights` names, in evaluation mode, its tensors mapped from the file, not read, on a CPU.
 
     `weights` is one of: "apple/aim-600M", -1B, -3B or -7B; "OWNER/NAME" or "OWNER/NAME@REVISION" of the Hub; the folder
     of such a snapshot; "BACKBONE.pth+HEAD.pth" as released, or the backbone alone; a .safetensors file; the directory
     of a run; "timm:NAME", "hf:NAME" or "torchhub:REPOSITORY:ENTRY" for models of other libraries. Any of ours may be
-    followed by "+FILE", a pixel head that was fitted to it.
+    followed by "+FILE", a pixel_head.safetensors or probe.safetensors that was fitted to it.
 
     `layers` are the blocks that a feature averages: "14-19", "3", "2,3"; "last" (six); "best", for the released models
     those that were best on ImageNet, for a run those that its probe chose. Left out: those of the classifier that
     comes with the weights, else the last six. `img_size` is (height, width) in pixels where it shall be another than
-    the weights were trained at; positions are computed for it. Raises WeightsError for what cannot be used.
+    the weights were trained at; positions are computed for it. `step` is that of a run's checkpoint (default: the
+    newest). Raises WeightsError for what cannot be used.
     """
-    asked, spec = Asked(layers, img_size), str(weights)
+    asked, spec = Asked(layers, img_size, step), str(weights)
     if not spec:
         raise WeightsError(f"no weights given; name {KINDS}")
     return _found(spec, asked).to(device)
@@ -67,8 +69,11 @@ def _found(spec: str, asked: Asked) -> Backbone:
     if path.is_dir():
         return _of_run(path, asked) if RunDir.exists(path) else _of_snapshot(path, asked)
     parts = [spec] if path.exists() else spec.split("+")
-    if len(parts) > 1 and Path(parts[0]).suffix not in _FILES:
-        return with_pixel_head(_found(parts[0], asked), Path("+".join(parts[1:])))
+    if len(parts) > 1 and (Path(parts[0]).suffix not in _FILES or parts[-1].endswith(PROBE)):
+        beside = Path(parts[-1])
+        if beside.name == PROBE:
+            return with_readout(_found("+".join(parts[:-1]), Asked("", asked.img_size)), beside, asked)
+        return with_pixel_head(_found("+".join(parts[:-1]), asked), beside)
     if path.exists() or path.suffix in _FILES:
         return _of_files([Path(part) for part in parts], asked)
     if _ON_THE_HUB.fullmatch(spec):
@@ -132,7 +137,7 @@ def _of_files(paths: list[Path], asked: Asked) -> Backbone:
 
 def _of_run(path: Path, asked: Asked) -> Backbone:
     """With the probe's classifier and layers, when it was probed."""
-    loaded = load_run(path)
+    loaded = load_run(path, step=asked.step)
     readout = read_readout(path / PROBE) if (path / PROBE).exists() else None
     statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
     return of_model(loaded.model, str(path), asked, readout, statistics)

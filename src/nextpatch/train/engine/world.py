@@ -93,6 +93,17 @@ class World:
         dist.all_reduce(total, dist.ReduceOp.SUM, group=self.group)
         return total / self.size
 
+    def gathered(self, values: Tensor) -> Tensor:
+        """The rows of all ranks' tensors, rank by rank, the same on each; they may have different numbers of them."""
+        if not self.spread or self.size == 1:
+            return values
+        counts = [int(count) for count in self.gather(len(values))]
+        padded = values.new_zeros(max(counts), *values.shape[1:])
+        padded[: len(values)] = values
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded, group=self.group)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
     def gather(self, value: Any) -> list[Any]:
         """Every rank's plain value, in the order of ranks, on every rank."""
         if not self.spread:

@@ -1,0 +1,116 @@
+"""Train every probe of a grid on one stream: kept features, or augmented images through the trunk, of all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nextpatch.data.augment import Augment
+from nextpatch.data.epochs import Epochs
+from nextpatch.data.order import rng_at
+from nextpatch.data.views import eval_view
+from nextpatch.probe.config import ProbeConfig
+from nextpatch.probe.features import GROUP, Labeled, TrunkFeatures
+from nextpatch.probe.fit import Fit
+from nextpatch.probe.grid import AttentiveGrid, Grid, LinearGrid
+from nextpatch.train.engine.world import ALONE, World
+
+_SHUFFLE = 11
+_IMAGES, _LEAST_EPOCHS, _MOST_EPOCHS = 80_000, 8, 16
+_LEAST_BATCH, _MOST_BATCH = 32, 256
+Step = tuple[list[Tensor], Tensor]  # features of every set, "batch patches dim", and labels
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for every probe."""
+
+    cfg: ProbeConfig
+    num_classes: int
+    num_heads: int
+    device: torch.device
+    world: World = ALONE
+
+
+def num_epochs(cfg: ProbeConfig, images: int) -> int:
+    """As configured, or as many as 80,000 images allow, but 8 to 16."""
+    return cfg.epochs or max(_LEAST_EPOCHS, min(_MOST_EPOCHS, _IMAGES // images))
+
+
+def batch_size(cfg: ProbeConfig, images: int, ranks: int = 1) -> int:
+    """As configured, or a hundredth of the images, but 32 to 256; never more than there are; the same share a rank."""
+    wanted = min(images, cfg.batch_size or max(_LEAST_BATCH, min(_MOST_BATCH, images // 100)))
+    if wanted < ranks:
+        raise ValueError(f"{images} labels are too few for {ranks} ranks; start fewer")
+    return wanted // ranks * ranks
+
+
+def num_steps(cfg: ProbeConfig, images: int, ranks: int = 1) -> int:
+    """Updates of every probe that learns from `images` labels."""
+    return num_epochs(cfg, images) * (images // batch_size(cfg, images, ranks))
+
+
+def trained(
+    setting: Setting, train: Labeled, attentive: bool, advance: Callable[[int], None] = lambda steps: None
+) -> dict[str, Grid]:
+    """Both kinds of probes, trained in the same pass over the features; each as if it were alone."""
+    cfg, world = setting.cfg, setting.world
+    streamed = cfg.augment == "paper" or world.size > 1
+    images = len(train.planned) if streamed else len(train)
+    size = batch_size(cfg, images, world.size)
+    steps, fits = num_steps(cfg, images, world.size), dict[str, Fit]()
+    for features, labels in _streamed(setting, train, size) if streamed else _kept(setting, train, size):
+        if not fits:
+            fits = _fits(setting, features, steps, attentive)
+        for fit in fits.values():
+            fit.step(features, labels)
+        advance(1)
+    return {kind: fit.grid.eval() for kind, fit in fits.items()}
+
+
+def _fits(setting: Setting, features: list[Tensor], steps: int, attentive: bool) -> dict[str, Fit]:
+    cfg = setting.cfg
+    sizes = (len(features), cfg.lrs, features[0].shape[-1], setting.num_classes, setting.num_heads, cfg.seed)
+    grids: dict[str, Grid] = {}
+    if attentive and "attentive" in cfg.probes:
+        grids["attentive"] = AttentiveGrid(*sizes)
+    if "linear" in cfg.probes or not grids:
+        grids["linear"] = LinearGrid(*sizes)
+    return {kind: Fit(grid.to(setting.device).train(), cfg, steps, setting.world) for kind, grid in grids.items()}
+
+
+def _kept(setting: Setting, train: Labeled, size: int) -> Iterator[Step]:
+    """Features of the evaluation view, computed once where they fit into memory, in another order every epoch."""
+    cfg, images = setting.cfg, len(train)
+    whole = images // size * size  # a rest would weigh too much, and might be too small for a batch norm
+    for epoch in range(num_epochs(cfg, images)):
+        order = rng_at(cfg.seed, _SHUFFLE, epoch).permutation(images)[:whole]
+        for features, labels in train.batches(size, order):
+            yield list(features.to(setting.device)), labels.to(setting.device)
+
+
+def _streamed(setting: Setting, train: Labeled, size: int) -> Iterator[Step]:
+    """Images decoded and changed anew in every epoch; the trunk runs once a batch for all probes together."""
+    cfg, extract, world = setting.cfg, train.extract, setting.world
+    colors = isinstance(extract, TrunkFeatures)
+    view = Augment(extract.img_size, colors) if cfg.augment == "paper" else _Evaluation(extract.img_size)
+    stream = Epochs(
+        train.source, train.planned, train.label_of, size, num_epochs(cfg, len(train.planned)), cfg.seed, view,
+        extract.channels, extract.workers, world.rank, world.size, extract.bad,
+    )  # fmt: skip
+    for batch in stream:
+        parts = [extract.of(group) for group in torch.split(batch.images, GROUP)]
+        yield [torch.cat(one).to(setting.device) for one in zip(*parts, strict=True)], batch.labels.to(setting.device)
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """The view that is not changed by chance."""
+
+    size: tuple[int, int]
+
+    def __call__(self, image: Tensor, rng: object) -> Tensor:
+        return eval_view(image, self.size)
