@@ -16,12 +16,11 @@ from torch import nn
 import nextpatch
 from nextpatch.cli import main
 from nextpatch.model.layer_sets import layer_sets
-from nextpatch.probe.choose import Choice
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.logistic import PENALTIES, logistic_path
-from nextpatch.probe.metrics import Scored
 from nextpatch.probe.run import probe
 from nextpatch.train.engine.world import World
+from nextpatch.train.metrics import Answers
 from nextpatch.weights.foreign import backbone_of
 from ranks import run_ranks
 from weights_layout import CONFIG, state_of, write_snapshot
@@ -96,7 +95,7 @@ def test_a_logistic_regression_is_at_its_optimum() -> None:
 def test_metrics_are_the_textbooks() -> None:
     labels = np.array([0, 0, 1, 1, 2])
     answers = np.array([[0, 1], [1, 0], [1, 0], [1, 2], [0, 2]])
-    scored = Scored(Choice(1, "x", "linear", 0, [], None, None, 0.0, nn.Identity()), answers, labels)
+    scored = Answers(answers, labels)
     assert scored.top1 == 60
     assert scored.top5 == 100
     assert scored.per_class == {0: 50, 1: 100, 2: 0}

@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 
 from labeled import CLASSES, write_labeled
 from nextpatch.data.sources.open import open_source
+from nextpatch.data.splits import Splits
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.probe import run as probe_run
+from nextpatch.probe.choose import Scored
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.features import Labeled, TrunkFeatures
-from nextpatch.probe.metrics import Scored
 from nextpatch.probe.run import probe
-from nextpatch.probe.splits import Splits
 from nextpatch.weights.classifier import read_readout
 from nextpatch.weights.load import load
 from nextpatch.weights.running import Running

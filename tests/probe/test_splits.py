@@ -11,8 +11,8 @@ import pytest
 from labeled import write_labeled
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.open import open_source
+from nextpatch.data.splits import open_splits
 from nextpatch.model.layer_sets import layer_sets
-from nextpatch.probe.splits import open_splits
 
 
 def test_parts_are_disjoint_balanced_and_nested(train: Path, test: Path) -> None:

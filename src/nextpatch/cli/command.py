@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from nextpatch.cli import check, classify, data, embed, export, fit_head, plan, pretrain, probe, report
+from nextpatch.cli import check, classify, data, embed, export, finetune, fit_head, plan, pretrain, probe, report
 from nextpatch.cli.failure import Failure
 from nextpatch.cli.verb import Group, Verb, listed, start
 
 VERBS: dict[str, Verb | Group] = {
     "pretrain": Verb("learn from images by predicting the next patch", pretrain.arguments, pretrain.run),
-    "probe": Verb("measure a run's frozen features with labels", lambda: probe.Probe, probe.run),
+    "probe": Verb("measure frozen features with labels", lambda: probe.Probe, probe.run),
+    "finetune": Verb("adapt weights to labels by LoRA, or wholly", lambda: finetune.Finetune, finetune.run),
     "classify": Verb("name the classes of images", lambda: classify.Classify, classify.run),
     "embed": Verb("write features of images into a file", lambda: embed.Embed, embed.run_embed),
     "similar": Verb("show the nearest images of such a file", lambda: embed.Similar, embed.run_similar),

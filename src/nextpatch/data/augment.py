@@ -45,7 +45,7 @@ class Augment:
             return view
         pixels = view.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
         picture = Image.fromarray(pixels)
-        with _seeded(rng):
+        with seeded(rng):
             for change in _changes(self.size):
                 with suppress(ValueError):  # posterized to 0 bits, a black image, which Pillow refuses: left as it is
                     picture = change(picture)
@@ -70,7 +70,7 @@ def _changes(size: tuple[int, int]) -> tuple[Any, ...]:
 
 
 @contextmanager
-def _seeded(rng: np.random.Generator) -> Iterator[None]:
+def seeded(rng: np.random.Generator) -> Iterator[None]:
     """The libraries draw from global generators: seeded from ours inside, as they were afterwards."""
     before = random.getstate(), np.random.get_state(), torch.random.get_rng_state()  # noqa: NPY002
     one, two, three = (int(value) for value in rng.integers(2**32, size=3))

@@ -42,6 +42,7 @@ class Epochs:
     workers: int = 0
     rank: int = 0
     ranks: int = 1
+    start: int = 0  # the first batch that is wanted
     bad: Bad = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,7 +55,7 @@ class Epochs:
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def __len__(self) -> int:
-        return self.epochs * (len(self.indices) // self.size)
+        return self.epochs * (len(self.indices) // self.size) - self.start
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches, decoded by the workers."""
@@ -63,7 +64,7 @@ class Epochs:
             yield batch
 
     def __getitem__(self, number: int) -> Batch:
-        epoch, within = divmod(number, len(self.indices) // self.size)
+        epoch, within = divmod(self.start + number, len(self.indices) // self.size)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, rng_at(self.seed, _SHUFFLE, epoch).permutation(self.indices)
         places = range(within * self.size + self.rank, (within + 1) * self.size, self.ranks)

@@ -15,6 +15,7 @@ from nextpatch.probe.logistic import logistic_path
 from nextpatch.probe.neighbors import Neighbors
 from nextpatch.probe.train import Setting, trained
 from nextpatch.train.engine.world import World
+from nextpatch.train.metrics import Answers
 
 _EVALUATED = 512
 
@@ -32,6 +33,13 @@ class Choice:
     k: int | None
     select_top1: float
     classifier: nn.Module  # "batch patches dim" of its layer set -> votes or logits per class
+
+
+@dataclass(frozen=True)
+class Scored(Answers):
+    """The answers of a choice."""
+
+    choice: Choice
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from nextpatch.data.skipped import Bad
+from nextpatch.data.splits import Splits, Unlabeled, open_splits
 from nextpatch.model.layer_sets import layer_sets
-from nextpatch.probe.choose import Choice, SweepEntry, choose
+from nextpatch.probe.choose import Choice, Scored, SweepEntry, choose
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.features import Labeled, RawPixels, TrunkFeatures, memory_for_features
-from nextpatch.probe.metrics import TOP, Scored
-from nextpatch.probe.splits import Splits, Unlabeled, open_splits
 from nextpatch.probe.train import Setting, num_steps
 from nextpatch.probe.write import print_table, write_results
 from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.logs import log_to
+from nextpatch.train.metrics import TOP
 from nextpatch.train.run import RunDir, load_run, random_twin
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.load import load
@@ -166,7 +166,7 @@ def _score(choices: tuple[Choice, ...], extractors: _Features, splits: Splits, w
     labels = splits.open_test_labels(indices[PRETRAINED])
     known = labels >= 0
     return [
-        Scored(choice, world.gathered(torch.cat(outputs)).numpy()[known], labels[known])
+        Scored(world.gathered(torch.cat(outputs)).numpy()[known], labels[known], choice)
         for choice, outputs in zip(choices, ranked, strict=True)
     ]
 

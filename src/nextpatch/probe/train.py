@@ -99,7 +99,7 @@ def _streamed(setting: Setting, train: Labeled, size: int) -> Iterator[Step]:
     view = Augment(extract.img_size, colors) if cfg.augment == "paper" else _Evaluation(extract.img_size)
     stream = Epochs(
         train.source, train.planned, train.label_of, size, num_epochs(cfg, len(train.planned)), cfg.seed, view,
-        extract.channels, extract.workers, world.rank, world.size, extract.bad,
+        extract.channels, extract.workers, world.rank, world.size, 0, extract.bad,
     )  # fmt: skip
     for batch in stream:
         parts = [extract.of(group) for group in torch.split(batch.images, GROUP)]

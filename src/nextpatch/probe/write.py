@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nextpatch.model.attentive import AttentiveClassifier
-from nextpatch.probe.choose import Choice, SweepEntry
+from nextpatch.probe.choose import Choice, Scored, SweepEntry
 from nextpatch.probe.config import KINDS
-from nextpatch.probe.metrics import Scored
 from nextpatch.train.run import write_atomically
 from nextpatch.weights.classifier import Readout, save_readout
 

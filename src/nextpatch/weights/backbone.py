@@ -73,6 +73,13 @@ class Backbone(nn.Module):
         """Normalized images, on its device."""
         return to_model_input(images, self.about.mean, self.about.std, self.device)
 
+    @staticmethod
+    def normalized(
+        images: UInt8[Tensor, "batch channels height width"], about: About, device: torch.device
+    ) -> Float[Tensor, "batch channels height width"]:
+        """What `inputs` gives, without the model."""
+        return to_model_input(images, about.mean, about.std, device)
+
     def features(
         self, images: Float[Tensor, "batch channels height width"], layers: Sequence[str]
     ) -> dict[str, Float[Tensor, "batch patches dim"]]:

@@ -10,18 +10,15 @@ import torch
 from jaxtyping import Bool, Int64
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
-from nextpatch.probe.choose import Choice
-
 TOP = 5
 _Z95 = 1.959964
 _RESAMPLED = 1000
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A choice and its answers: for each test image the likeliest classes, the likeliest first, and the true one."""
+class Answers:
+    """A classifier's answers: for each test image the likeliest classes, the likeliest first, and the true one."""
 
-    choice: Choice
     answers: Int64[np.ndarray, "tested top"]
     labels: Int64[np.ndarray, " tested"]
 

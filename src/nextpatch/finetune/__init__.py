@@ -1,0 +1,1 @@
+"""Adapting a trunk to labels: low-rank adapters, or all of it."""

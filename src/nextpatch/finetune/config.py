@@ -1,0 +1,56 @@
+"""What is adapted, to which labels, and how (no torch here: `--help` reads this)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """A trunk and an attentive classifier, trained on labeled images. Defaults are Table 11's with mixup 0.8 and rank 8
+    (section 5.5, Appendix), unless said otherwise.
+
+    `data`: labeled images; `test`: others to measure on, or empty to set a fifth of `data` aside. `full`: all weights
+    learn, the deeper the faster: block b of L at lr * layer_decay^(L - b). `lr` 0: 1e-3 with adapters, 1e-4 with all
+    weights (ours; the paper searches its grid). `alpha`: adapters are scaled by alpha / rank (the paper gives none).
+    `epochs` 0 and `batch_size` 0: as for a probe of as many labels. `layers`: blocks whose mean the classifier reads.
+    """
+
+    weights: str
+    data: str
+    out: Path
+    test: str = ""
+    full: bool = False
+    rank: int = 8
+    alpha: int = 8
+    lr: float = 0.0
+    layer_decay: float = 0.75
+    epochs: int = 0
+    batch_size: int = 0
+    warmup_epochs: float = 0.0
+    weight_decay: float = 0.1
+    clip_norm: float = 3.0
+    min_lr: float = 1e-5
+    mixup: float = 0.8
+    augment: bool = True
+    layers: str = ""
+    seed: int = 0
+    workers: int = 0
+    micro_batch_size: int = 32
+    device: str = "auto"
+    precision: str = "auto"
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha < 1 or self.micro_batch_size < 1:
+            raise ValueError("rank, alpha and micro_batch_size must be at least 1")
+        if self.lr < 0 or self.mixup < 0 or not 0 < self.layer_decay <= 1:
+            raise ValueError("lr and mixup must not be negative, layer_decay lies in (0, 1]")
+        if self.epochs < 0 or self.batch_size < 0 or self.batch_size == 1:
+            raise ValueError(f"need epochs {self.epochs} of 0 or more and batch_size {self.batch_size} of 0, 2 or more")
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate at the top of the schedule."""
+        return self.lr or (1e-4 if self.full else 1e-3)

@@ -1,0 +1,163 @@
+"""From labeled images to an adapted model: train, measure once on the test images, save adapter and merged weights."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from nextpatch.config import ConfigError
+from nextpatch.data.augment import Augment
+from nextpatch.data.epochs import Epochs
+from nextpatch.data.loader import eval_batches
+from nextpatch.data.splits import Splits, Unlabeled, open_splits
+from nextpatch.finetune.config import FinetuneConfig
+from nextpatch.finetune.learner import Learner
+from nextpatch.finetune.lora import save_adapter, trainable
+from nextpatch.train.checkpoint import newest_checkpoint, prune, save_checkpoint
+from nextpatch.train.logs import log_to
+from nextpatch.train.meter import Meter
+from nextpatch.train.metrics import TOP, Answers
+from nextpatch.train.run import write_atomically
+from nextpatch.weights.backbone import Backbone
+from nextpatch.weights.load import load
+from nextpatch.weights.running import Running
+from nextpatch.weights.snapshot import save_snapshot
+
+RESULT, CONFIG, MODEL, ADAPTER = "finetune.json", "config.json", "model", "adapter"
+_EVALUATED = 256
+_IMAGES, _LEAST_EPOCHS, _MOST_EPOCHS = 80_000, 8, 100
+_LEAST_BATCH, _MOST_BATCH = 16, 512
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What came out: the answers on the test images, and how many values learned, of how many of the trunk."""
+
+    answers: Answers
+    learned: int
+    of_trunk: int
+    model: Path
+
+
+def finetune(config: FinetuneConfig, console: Console | None = None) -> Finetuned:
+    """Adapt the weights to the labels, in `config.out`; stopped, it goes on after the last epoch with `resume`.
+
+    Leaves `model/` (merged weights with the classifier, as `--weights` takes them), `adapter/` (peft's format, unless
+    all weights learned), `finetune.json` with every figure, and checkpoints. The test images are looked at once, at the
+    end. Raises ConfigError, DataError or WeightsError for what cannot be used.
+    """
+    console, out = console or Console(), config.out
+    _begin(config)
+    splits = open_splits(config.data, config.test, config.seed, held_out=False)
+    backbone = load(config.weights, layers=config.layers)
+    with log_to(out / "log.txt", console):
+        learner, stream = _learner(config, backbone, splits)
+        learned, of_trunk = trainable(learner.trunk)[0], sum(p.numel() for p in backbone.aim.trunk.parameters())
+        own = sum(p.numel() for p in learner.classifier.parameters())
+        console.print(
+            f"{learned:,} values of the trunk learn ({learned / of_trunk:.2%}), and {own:,} of the classifier; "
+            f"{len(splits.pool):,} images, {len(splits.classes)} classes, {learner.steps:,} updates",
+            highlight=False,
+        )
+        start_s = time.monotonic()
+        _train(config, learner, stream, console)
+        if learner.peft is not None:
+            save_adapter(learner.peft, out / ADAPTER, config.weights)
+        result = learner.result()
+        save_snapshot(result, out / MODEL)
+        answers = _answers(config, result, splits)
+    facts = {
+        "weights": config.weights, "data": config.data, "test": config.test, "full": config.full, "rank": config.rank,
+        "learned_of_trunk": learned, "trunk": of_trunk, "classes": list(splits.classes), "seed": config.seed,
+        "labels": len(splits.pool), "num_test": len(answers.labels), "steps": learner.steps,
+        "elapsed_s": round(time.monotonic() - start_s, 1), "test_top1": round(answers.top1, 3),
+        "test_ci95": [round(bound, 3) for bound in answers.ci95], "test_top5": round(answers.top5, 3),
+        "test_macro_f1": round(answers.macro_f1, 3), "test_per_class": answers.per_class,
+    }  # fmt: skip
+    write_atomically(out / RESULT, json.dumps(facts, indent=1))
+    return Finetuned(answers, learned, of_trunk, out / MODEL)
+
+
+def _begin(config: FinetuneConfig) -> None:
+    """A new folder with its config, or with `resume` one of the same config."""
+    out, values = config.out, _plain(config)
+    if (out / CONFIG).exists() and not config.resume:
+        raise ConfigError(f"{out} was begun already; go on with it by --resume, or choose another --out")
+    if (out / CONFIG).exists():
+        begun = json.loads((out / CONFIG).read_text(encoding="utf-8"))
+        if other := sorted(name for name in values if begun.get(name) != values[name]):
+            raise ConfigError(f"{out} was begun with other {', '.join(other)}; resume with the same, or begin anew")
+        return
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / CONFIG, json.dumps(values, indent=1))
+
+
+def _plain(config: FinetuneConfig) -> dict[str, Any]:
+    values = asdict(config) | {"out": str(config.out)}
+    for name in ("resume", "workers", "device", "out", "micro_batch_size"):
+        del values[name]
+    return values
+
+
+def _learner(config: FinetuneConfig, backbone: Backbone, splits: Splits) -> tuple[Learner, Epochs]:
+    """The learner where it stands, and the images that come next."""
+    pool, about = splits.pool, backbone.about
+    images = len(pool)
+    size = min(images, config.batch_size or max(_LEAST_BATCH, min(_MOST_BATCH, images // 100)))
+    size -= size % 2 if config.mixup and size > 1 else 0  # mixup pairs images
+    epochs = config.epochs or max(_LEAST_EPOCHS, min(_MOST_EPOCHS, _IMAGES // images))
+    labels = dict(zip(pool.tolist(), splits.labels(pool).tolist(), strict=True))
+    per_epoch = images // size
+    learner = Learner(backbone, config, splits.classes, epochs * per_epoch, per_epoch)
+    checkpoint = newest_checkpoint(config.out / "checkpoints", mend=True)
+    if checkpoint is not None:
+        learner.restore(checkpoint.step, {group: checkpoint.tensors(group) for group in ("model", "optimizer")})
+    view = Augment(about.img_size, colors=config.augment)
+    stream = Epochs(
+        splits.source, pool, labels, size, epochs, config.seed, view, about.in_chans, config.workers,
+        start=learner.step,
+    )  # fmt: skip
+    return learner, stream
+
+
+def _train(config: FinetuneConfig, learner: Learner, stream: Epochs, console: Console) -> None:
+    folder, about = config.out / "checkpoints", learner.about
+    losses: list[float] = []
+    with (
+        Meter("updates", learner.steps, "updates", learner.step, console) as meter,
+        (config.out / "metrics.jsonl").open("a", encoding="utf-8", buffering=1) as metrics,
+    ):
+        for batch in stream:
+            normalized = Backbone.normalized(batch.images, about, learner.device)
+            losses.append(learner.update(normalized, batch.labels))
+            meter(learner.step, learner.steps)
+            if learner.step % learner.per_epoch == 0 or learner.step == learner.steps:
+                epoch = learner.step // learner.per_epoch
+                loss = sum(losses) / len(losses)
+                metrics.write(json.dumps({"kind": "train", "step": learner.step, "epoch": epoch, "loss": loss}) + "\n")
+                losses.clear()
+                save_checkpoint(folder, learner.step, learner.state(), {"step": learner.step})
+                prune(folder, 2, 0)
+
+
+def _answers(config: FinetuneConfig, result: Backbone, splits: Splits) -> Answers:
+    """On the test images, whose labels are opened when all answers are there."""
+    running, about = Running.of(result, config.device, "fp32"), result.about
+    top = min(TOP, len(splits.classes))
+    found, which = [], []
+    unlabeled = Unlabeled(splits.test_source)
+    for batch in eval_batches(unlabeled, splits.test, about.img_size, about.in_chans, _EVALUATED, config.workers):
+        found.append(running.logits(batch.images).topk(top, dim=-1).indices.cpu())
+        which.append(batch.positions.numpy())
+    labels = splits.open_test_labels(np.concatenate(which))
+    known = labels >= 0
+    return Answers(torch.cat(found).numpy()[known], labels[known])

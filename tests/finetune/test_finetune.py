@@ -1,0 +1,189 @@
+"""Adapters and full fine-tuning: what learns, what does not, and that nothing is lost on the way."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors import safe_open
+
+import nextpatch
+from labeled import write_labeled
+from nextpatch.cli import main
+from nextpatch.config import ConfigError
+from nextpatch.finetune import run as runs
+from nextpatch.finetune.config import FinetuneConfig
+from nextpatch.finetune.learner import Learner
+from nextpatch.finetune.lora import adapted, load_adapter, merged, trainable
+from nextpatch.finetune.run import finetune
+from nextpatch.model.aim import AIM
+from nextpatch.model.config import SIZES, ModelConfig
+from nextpatch.model.count import count_params
+from weights_layout import CONFIG, state_of, write_snapshot
+
+IMAGES = torch.randn(3, 3, 28, 28, generator=torch.Generator().manual_seed(1))
+FAST: dict[str, Any] = {"epochs": 3, "batch_size": 8, "device": "cpu", "precision": "fp32"}
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    return write_snapshot(tmp_path / "weights", state_of(CONFIG), CONFIG)
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Path:
+    return write_labeled(tmp_path / "train", 14, 0)
+
+
+def config(weights: Path, train: Path, out: Path, **changes: Any) -> FinetuneConfig:
+    return FinetuneConfig(str(weights), str(train), out, **{**FAST, **changes})
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def features(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model.features(IMAGES, ["block_7"])["block_7"]
+        return found
+
+
+def test_at_first_the_adapted_model_is_the_base_and_merging_gives_it_back(weights: Path) -> None:
+    base = nextpatch.load(weights).aim
+    wanted, state = features(base), {name: t.clone() for name, t in base.state_dict().items()}
+    model = adapted(base, 8, 8)
+    torch.testing.assert_close(features(base), wanted, rtol=1e-5, atol=1e-6)
+    again = merged(model)
+    assert again.state_dict().keys() == state.keys()
+    assert all(torch.equal(t, state[name]) for name, t in again.state_dict().items())
+
+
+def test_q_v_and_proj_learn_and_k_does_not(weights: Path) -> None:
+    base = nextpatch.load(weights).aim
+    before = {name: t.clone() for name, t in base.state_dict().items()}
+    model = adapted(base, 4, 8)
+    names = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert {name.split(".lora_")[0].split("attn.")[-1] for name in names} == {"qkv.q", "qkv.v", "proj"}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    for _ in range(2):
+        base.features(IMAGES, ["block_7"])["block_7"].square().mean().backward()
+        optimizer.step()
+    trained = features(base)
+    after = merged(model)
+    torch.testing.assert_close(features(after), trained, rtol=1e-5, atol=1e-5)
+    for name, tensor in after.state_dict().items():
+        if name.endswith("attn.qkv.weight"):
+            (q, k, v), (q0, k0, v0) = tensor.chunk(3), before[name].chunk(3)
+            assert torch.equal(k, k0)
+            assert not torch.equal(q, q0)
+            assert not torch.equal(v, v0)
+        else:
+            assert torch.equal(tensor, before[name]) != name.endswith("attn.proj.weight"), name
+
+
+def test_a_thousandth_of_seven_billion_learns() -> None:
+    with torch.device("meta"):
+        model = adapted(AIM(ModelConfig("7b"), pixel_head=False), 8, 8)
+    learned = trainable(model)[0]
+    shape = SIZES["7b"]
+    assert learned == shape.depth * 3 * 2 * 8 * shape.embed_dim
+    assert round(100 * learned / count_params(ModelConfig("7b")).trunk, 1) == 0.1
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_it_learns_and_leaves_weights_that_can_be_used(
+    weights: Path, train: Path, tmp_path: Path, full: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, test = tmp_path / "out", write_labeled(tmp_path / "test", 6, 1)
+    words = ["finetune", "--weights", str(weights), "--data", str(train), "--test", str(test), "--out", str(out),
+             "--epochs", "25", "--batch-size", "8", "--device", "cpu", "--precision", "fp32", "--no-augment",
+             "--lr", "3e-3", "--mixup", "0.2"]  # fmt: skip
+    assert main([*words, *(["--full"] if full else [])]) == 0
+    shown = capsys.readouterr().out
+    assert "values of the trunk learn" in shown
+    assert "test accuracy" in shown
+    values = json.loads((out / "finetune.json").read_text())
+    assert values["test_top1"] > 50  # chance is 33
+    model = nextpatch.load(out / "model")
+    assert model.classes == ("cat", "dog", "elk")
+    assert model.about.layers == nextpatch.load(weights).about.layers
+    changed = {
+        n for n, t in model.aim.state_dict().items() if not torch.equal(t, nextpatch.load(weights).aim.state_dict()[n])
+    }
+    assert ("trunk.blocks.0.mlp.fc1.weight" in changed) == full
+    assert (out / "adapter").exists() != full
+    assert main(["classify", str(test / "cat"), "--weights", str(out / "model"), "--json", "--device", "cpu"]) == 0
+
+
+def test_the_adapter_is_pefts_and_equals_the_merged_export(weights: Path, train: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    finetune(config(weights, train, out), quiet())
+    said = json.loads((out / "adapter" / "adapter_config.json").read_text())
+    assert (said["peft_type"], said["r"], said["base_model_name_or_path"]) == ("LORA", 8, str(weights))
+    with safe_open(out / "adapter" / "adapter_model.safetensors", "pt") as file:
+        assert all("lora_A" in name or "lora_B" in name for name in file.keys())  # noqa: SIM118
+    base = nextpatch.load(weights).aim
+    loaded = load_adapter(base, out / "adapter")
+    torch.testing.assert_close(features(base), features(nextpatch.load(out / "model").aim), rtol=1e-5, atol=1e-5)
+    assert loaded is not None
+
+
+def test_stopped_between_epochs_it_ends_with_the_same_bits(
+    weights: Path, train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = finetune(config(weights, train, tmp_path / "whole"), quiet())
+    real, calls = Learner.update, []
+
+    def failing(self: Learner, *args: Any) -> float:
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return real(self, *args)
+
+    monkeypatch.setattr(Learner, "update", failing)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(config(weights, train, tmp_path / "cut"), quiet())
+    monkeypatch.setattr(Learner, "update", real)
+    with pytest.raises(ConfigError, match="go on with it by --resume"):
+        finetune(config(weights, train, tmp_path / "cut"), quiet())
+    with pytest.raises(ConfigError, match="begun with other rank"):
+        finetune(config(weights, train, tmp_path / "cut", resume=True, rank=4), quiet())
+    again = finetune(config(weights, train, tmp_path / "cut", resume=True), quiet())
+    assert nextpatch.load(again.model).digest() == nextpatch.load(whole.model).digest()
+
+
+def test_micro_batches_change_nothing(weights: Path, train: Path, tmp_path: Path) -> None:
+    digests = []
+    for size in (3, 32):
+        done = finetune(config(weights, train, tmp_path / str(size), micro_batch_size=size, epochs=1), quiet())
+        digests.append(nextpatch.load(done.model))
+    for (name, one), two in zip(digests[0].state_dict().items(), digests[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_deeper_blocks_learn_faster(weights: Path, train: Path, tmp_path: Path) -> None:
+    cfg = config(weights, train, tmp_path / "x", full=True, layer_decay=0.5)
+    learner = Learner(nextpatch.load(weights), cfg, ("a", "b"), 10, 5)
+    names = {id(p): name for name, p in learner.named_parameters()}
+    scale = {names[id(p)]: g["scale"] for g in learner.optimizer.param_groups for p in g["params"]}
+    assert scale["trunk.trunk.blocks.7.attn.proj.weight"] == 1.0
+    assert scale["trunk.trunk.blocks.6.attn.proj.weight"] == 0.5
+    assert scale["trunk.patch_embed.proj.weight"] == 0.5**8
+    assert scale["classifier.linear.weight"] == 1.0
+
+
+def test_labels_of_the_test_choose_nothing(weights: Path, train: Path, tmp_path: Path) -> None:
+    test = write_labeled(tmp_path / "test", 4, 1)
+    one = finetune(config(weights, train, tmp_path / "one", test=str(test), epochs=1), quiet())
+    (test / "cat").rename(test / "swap")
+    (test / "dog").rename(test / "cat")
+    (test / "swap").rename(test / "dog")
+    two = finetune(config(weights, train, tmp_path / "two", test=str(test), epochs=1), quiet())
+    assert nextpatch.load(one.model).digest() == nextpatch.load(two.model).digest()
+    assert runs.RESULT in {path.name for path in (tmp_path / "one").iterdir()}
