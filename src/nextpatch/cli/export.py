@@ -1,4 +1,4 @@
-"""`nextpatch export`: a run's weights as one safetensors file."""
+"""`nextpatch export`: weights as one file, as a graph, in another library's layout, or on the Hub."""
 
 from __future__ import annotations
 
@@ -6,34 +6,106 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nextpatch.cli.flags import optional
+
+To = Literal["safetensors", "released", "onnx", "torch.export", "timm", "hub"]
+_NAMES = {"onnx": "model.onnx", "torch.export": "model.pt2", "timm": "timm.safetensors", "released": "released"}
 
 
 @dataclass(frozen=True)
 class Export:
-    """Write the weights of a run as one safetensors file, with the model's config inside.
+    """Write weights for others: of a run, or any that nextpatch loads.
 
-    Every finished run has this file already; this writes it for a run that was stopped, for an older checkpoint, or
-    with the names of the released weights.
+    safetensors: one file with the model's config inside; every finished run has it already, and this writes it for a
+    run that was stopped or for an older checkpoint. released: a folder in the layout of the released models, the
+    probe's classifier with it. onnx, torch.export: a graph from pixels in [0, 1] to logits (or --what), checked against
+    the model when written. timm: a VisionTransformer's tensors, checked against timm. hub: the released layout with a
+    model card, uploaded to --repo; with --out the folder alone, and nothing is uploaded.
 
     examples:
       nextpatch export runs/photos
       nextpatch export runs/photos --step 4000 --layout released --out photos.safetensors
+      nextpatch export runs/photos --to onnx --out photos.onnx
+      nextpatch export apple/aim-600M --to timm --out aim-600m.timm.safetensors
+      nextpatch export runs/photos --to hub --repo me/photos --private
     """
 
-    run: Annotated[Positional[Path], arg(metavar="RUN", help="directory of the run")]
-    out: Annotated[Path | None, optional("FILE", "where to write it (default: RUN/model.safetensors)")] = None
-    step: Annotated[int | None, optional("N", "the checkpoint of this step (default: the newest)")] = None
-    layout: Annotated[Literal["ours", "released"], arg(help="names of the tensors")] = "ours"
+    weights: Annotated[Positional[str], arg(metavar="WEIGHTS", help="directory of a run, or any other weights")]
+    to: Annotated[To, arg(help="what to write")] = "safetensors"
+    out: Annotated[Path | None, optional("PATH", "where to write it (default: RUN/model.safetensors, or so)")] = None
+    step: Annotated[int | None, optional("N", "of a run: the checkpoint of this step (default: the newest)")] = None
+    layout: Annotated[Literal["ours", "released"], arg(help="names of the tensors in a safetensors file")] = "ours"
+    what: Annotated[
+        Literal["auto", "logits", "pooled", "patches"],
+        arg(help="what a graph gives: classes, one vector an image, or one a patch"),
+    ] = "auto"
+    layers: Annotated[str, optional("SET", "blocks whose mean is read (default: as the weights say)")] = ""
+    repo: Annotated[str, optional("OWNER/NAME", "where on the Hub")] = ""
+    private: Annotated[FlagCreatePairsOff[bool], arg(help="only you see it there")] = False
+    license: Annotated[str, arg(help="of the weights, as the Hub names licences")] = "other"
 
 
 def run(args: Export) -> int:
-    """Write the file and say where."""
-    from nextpatch.train.export import export_model
+    """Write it and say where."""
     from nextpatch.train.run import RunDir
 
-    out = export_model(RunDir.open(args.run), args.out, args.step, args.layout)
-    print(f"{out}  ({out.stat().st_size / 2**20:,.1f} MiB)")
+    of_run = RunDir.exists(Path(args.weights))
+    if args.to == "safetensors" and (of_run or Path(args.weights).is_dir()) and not _is_snapshot(args.weights):
+        from nextpatch.train.export import export_model
+
+        _say(export_model(RunDir.open(Path(args.weights)), args.out, args.step, args.layout))
+        return 0
+    if args.to == "hub":
+        return _hub(args)
+    from nextpatch.weights.load import load
+
+    backbone = load(args.weights, layers=args.layers, step=args.step)
+    out = args.out or _place(args)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if args.to in ("safetensors", "released"):
+        from nextpatch.weights.snapshot import save_snapshot
+
+        save_snapshot(backbone, out)
+        print(f"{out}/  config.json and model.safetensors")
+        return 0
+    if args.to == "timm":
+        from nextpatch.publish.timm import to_timm
+
+        apart = to_timm(backbone, out)
+    else:
+        from nextpatch.publish.graph import to_onnx, to_torch_export
+
+        apart = (to_onnx if args.to == "onnx" else to_torch_export)(backbone, out, args.what)
+    _say(out, f", differs by {apart:.1e} at most")
     return 0
+
+
+def _place(args: Export) -> Path:
+    """In the run, or a ValueError where there is none."""
+    from nextpatch.train.run import RunDir
+
+    if not RunDir.exists(Path(args.weights)):
+        raise ValueError(f"{args.weights} is no run; say where to write: --out PATH")
+    return Path(args.weights) / _NAMES[args.to]
+
+
+def _is_snapshot(weights: str) -> bool:
+    return (Path(weights) / "config.json").exists()
+
+
+def _hub(args: Export) -> int:
+    from nextpatch.publish.hub import push, write_for_hub
+
+    if not args.repo:
+        raise ValueError("name the place on the Hub: --repo OWNER/NAME")
+    if args.out is not None:
+        print(f"{write_for_hub(args.weights, args.repo, args.out, args.layers, args.license)}/  nothing was uploaded")
+        return 0
+    print(push(args.weights, args.repo, args.private, args.layers, args.license))
+    return 0
+
+
+def _say(out: Path, more: str = "") -> None:
+    print(f"{out}  ({out.stat().st_size / 2**20:,.1f} MiB{more})")

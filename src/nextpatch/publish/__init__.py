@@ -1,0 +1,1 @@
+"""Weights for others: graphs, other libraries' layouts, the Hub."""

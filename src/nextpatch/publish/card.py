@@ -1,0 +1,89 @@
+"""A model card made from what a run knows of itself: nothing is claimed that was not measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nextpatch.model.aim import PixelHead
+from nextpatch.model.count import count_params
+from nextpatch.train.run import RunDir
+from nextpatch.weights.backbone import Backbone
+
+_TOP = """\
+---
+license: {license}
+library_name: nextpatch
+pipeline_tag: {task}
+tags: [aim, autoregressive-image-model, next-patch-prediction]
+---
+
+# {name}
+
+An autoregressive image model (AIM, arXiv 2401.08541): {width} wide, {depth} blocks, {params} parameters in the trunk,
+images of {size} px in patches of {patch}, {chans} channels.
+
+```python
+import nextpatch
+
+model = nextpatch.load("{repo}")
+features = model.read(model.inputs(images))   # uint8 "batch channels height width" -> "batch patches dim"
+```
+
+Features are the mean of blocks {layers}, without the final norm. {classes}
+{pixel_head}
+"""
+
+
+def card(backbone: Backbone, repo: str, run: Path | None, license: str = "other") -> str:
+    """README.md for the Hub: what the model is, how it is used and, of a run, how it learned and what was measured."""
+    cfg, about = backbone.aim.cfg, backbone.about
+    classified = backbone.classifier is not None
+    predicts = isinstance(backbone.aim.head, PixelHead)
+    text = _TOP.format(
+        license=license, repo=repo, name=repo.rpartition("/")[2],
+        task="image-classification" if classified else "image-feature-extraction",
+        width=cfg.shape.embed_dim, depth=cfg.shape.depth, params=f"{count_params(cfg).trunk:,}",
+        size=" x ".join(map(str, cfg.img_size)), patch=cfg.patch_size, chans=cfg.in_chans,
+        layers=", ".join(layer.removeprefix("block_") for layer in about.layers),
+        classes=f"The attentive classifier knows {len(backbone.classes):,} classes." if classified else
+        "It brings no classifier.",
+        pixel_head="The pixel head, in a file of its own, predicts patches." if predicts else
+        "It has no pixel head: it gives features and predicts no patches.",
+    )  # fmt: skip
+    return text + (_of_run(run) if run is not None and RunDir.exists(run) else "")
+
+
+def _of_run(path: Path) -> str:
+    run = RunDir.open(path)
+    entries = run.read_metrics()
+    train = [entry for entry in entries if entry.get("kind") == "train"]
+    val = [entry for entry in entries if entry.get("kind") == "val"]
+    lines = ["\n## How it learned\n", f"- data: {', '.join(run.recipe.data.train)}"]
+    if train:
+        seen = f"{train[-1]['images']:,} images" if "images" in train[-1] else "images"
+        lines.append(f"- {train[-1]['step']:,} steps of {run.recipe.train.global_batch_size:,} ({seen})")
+    if val:
+        lines.append(
+            f"- loss on held-out images: {val[-1]['loss']:.4f} (mean squared error of {run.recipe.model.target})"
+        )
+    if run.recipe.train.init:
+        lines.append(f"- it began with the weights of {run.recipe.train.init}")
+    if (path / "probe.json").exists():
+        lines += ["\n## What was measured\n", *_measured(json.loads((path / "probe.json").read_text("utf-8")))]
+    return "\n".join(lines) + "\n"
+
+
+def _measured(probe: dict[str, Any]) -> list[str]:
+    """Every probe of the most labels, the untrained network and raw pixels beside it."""
+    most = max(row["labels"] for row in probe["results"])
+    lines = [
+        f"Test accuracy in % on {probe['num_test']:,} images of {probe['test']}, {most:,} labels, 95 % interval:\n",
+        "| features | probe | top-1 | interval |", "|---|---|---|---|",
+    ]  # fmt: skip
+    for row in probe["results"]:
+        if row["labels"] == most:
+            low, high = row["test_ci95"]
+            lines.append(f"| {row['features']} | {row['probe']} | {row['test_top1']:.1f} | {low:.1f} to {high:.1f} |")
+    return lines

@@ -1,0 +1,113 @@
+"""Graphs and other layouts compute what the model computes; cards say what is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+import nextpatch
+from nextpatch.cli import main
+from nextpatch.publish import graph as graphs
+from nextpatch.publish.graph import Graph, to_onnx, to_torch_export
+from nextpatch.publish.hub import write_for_hub
+from nextpatch.publish.timm import timm_model, to_timm
+from nextpatch.weights.error import WeightsError
+
+PIXELS = torch.rand(5, 3, 28, 28, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("what", ["logits", "pooled", "patches"])
+def test_onnx_runs_elsewhere_and_agrees(weights: Path, tmp_path: Path, what: Any) -> None:
+    import onnxruntime
+
+    model = nextpatch.load(weights)
+    assert to_onnx(model, tmp_path / "m.onnx", what) < 1e-4
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    [found] = session.run(None, {"pixels": PIXELS.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(found), Graph(model, what)(PIXELS), rtol=1e-4, atol=1e-4)
+    assert [one.name for one in session.get_outputs()] == [what]
+
+
+def test_torch_export_runs_alone_and_agrees(weights: Path, tmp_path: Path) -> None:
+    model = nextpatch.load(weights)
+    assert to_torch_export(model, tmp_path / "m.pt2") < 1e-4
+    program = torch.export.load(tmp_path / "m.pt2").module()
+    with torch.no_grad():
+        normalized = (PIXELS - torch.tensor(model.about.mean).view(-1, 1, 1)) / torch.tensor(model.about.std).view(
+            -1, 1, 1
+        )
+        torch.testing.assert_close(program(PIXELS), model(normalized), rtol=1e-4, atol=1e-4)
+
+
+def test_timm_computes_the_same_blocks(weights: Path, tmp_path: Path) -> None:
+    model, images = nextpatch.load(weights, img_size=(42, 28)), torch.randn(2, 3, 42, 28)
+    assert to_timm(model, tmp_path / "t.safetensors") < 1e-4
+    theirs = timm_model(model.aim.cfg).eval()
+    theirs.load_state_dict(load_file(tmp_path / "t.safetensors"))
+    with torch.no_grad():
+        found = theirs.forward_intermediates(images, indices=[3], norm=False, output_fmt="NLC", intermediates_only=True)  # type: ignore[operator]
+        torch.testing.assert_close(found[0], model.features(images, ["block_3"])["block_3"], rtol=1e-4, atol=1e-4)
+    with safe_open(tmp_path / "t.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["timm"])["img_size"] == [42, 28]
+
+
+def test_what_is_off_is_not_written(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "TOLERANCE", -1.0)
+    with pytest.raises(WeightsError, match="it was not written"):
+        to_torch_export(nextpatch.load(weights), tmp_path / "m.pt2")
+    assert not (tmp_path / "m.pt2").exists()
+
+
+def test_the_hubs_folder_loads_again_and_has_a_card(weights: Path, tmp_path: Path) -> None:
+    folder = write_for_hub(str(weights), "me/aim-mine", tmp_path / "hub", license="apache-2.0")
+    assert nextpatch.load(folder).digest() == nextpatch.load(weights).digest()
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlicense: apache-2.0\n")
+    assert 'nextpatch.load("me/aim-mine")' in card
+    assert "Features are the mean of blocks 3, 4" in card
+    assert "predicts no patches" in card
+
+
+def test_pushing_makes_the_repository_and_uploads_the_folder(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[Any] = []
+
+    class Api:
+        def create_repo(self, repo: str, private: bool, exist_ok: bool) -> str:
+            done.append((repo, private, exist_ok))
+            return f"https://the.hub/{repo}"
+
+        def upload_folder(self, repo_id: str, folder_path: Path, commit_message: str) -> None:
+            done.append(sorted(path.name for path in Path(folder_path).iterdir()))
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    assert main(["export", str(weights), "--to", "hub", "--repo", "me/x", "--private"]) == 0
+    assert done == [("me/x", True, True), ["README.md", "config.json", "model.safetensors"]]
+    assert capsys.readouterr().out.strip() == "https://the.hub/me/x"
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError("no way to the Hub")
+
+    monkeypatch.setattr(Api, "create_repo", refused)
+    assert main(["export", str(weights), "--to", "hub", "--repo", "me/x"]) == 2
+    assert "log in first" in capsys.readouterr().err
+
+
+def test_as_typed(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "m.pt2"
+    assert main(["export", str(weights), "--to", "torch.export", "--out", str(out), "--what", "pooled"]) == 0
+    assert "differs by" in capsys.readouterr().out
+    assert main(["export", str(weights), "--to", "onnx"]) == 2
+    assert "say where to write: --out" in capsys.readouterr().err
+    assert main(["export", str(weights), "--to", "released", "--out", str(tmp_path / "again")]) == 0
+    assert nextpatch.load(tmp_path / "again").digest() == nextpatch.load(weights).digest()
+    assert main(["export", str(weights), "--to", "hub"]) == 2
