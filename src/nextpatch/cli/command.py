@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from nextpatch.cli import check, classify, data, embed, export, finetune, fit_head, plan, pretrain, probe, report
+from nextpatch.cli import bench, check, classify, data, embed, export, finetune, fit_head, plan, pretrain, probe, report
 from nextpatch.cli.failure import Failure
 from nextpatch.cli.verb import Group, Verb, listed, start
 
 VERBS: dict[str, Verb | Group] = {
     "pretrain": Verb("learn from images by predicting the next patch", pretrain.arguments, pretrain.run),
     "probe": Verb("measure frozen features with labels", lambda: probe.Probe, probe.run),
+    "bench": Verb("run the paper's benchmarks, with its Table 6", lambda: bench.Bench, bench.run),
     "finetune": Verb("adapt weights to labels by LoRA, or wholly", lambda: finetune.Finetune, finetune.run),
     "classify": Verb("name the classes of images", lambda: classify.Classify, classify.run),
     "embed": Verb("write features of images into a file", lambda: embed.Embed, embed.run_embed),

@@ -82,15 +82,17 @@ def open_splits(data: str, test: str, seed: int, held_out: bool = True) -> Split
     """Open and divide the labeled images; the same for the same seed. Without `test` a fifth of `data` is set aside.
 
     With `held_out` another slice of `data` is kept to choose by; without it, everything is there to learn from.
-
     Reads no test label, only the names of classes. Raises DataError when labels are absent or classes do not match.
     """
-    source = open_source(data)
+    return split(open_source(data), open_source(test) if test else None, seed, held_out)
+
+
+def split(source: Source, test_source: Source | None, seed: int, held_out: bool = True) -> Splits:
+    """The same of sources that are open."""
     _need_classes(source)
     classes = np.array([-1 if (c := source.label(i)) is None else c for i in range(len(source))], dtype=np.int64)
     rest = _by_class(np.arange(len(source)), classes, seed)
-    if test:
-        test_source = open_source(test)
+    if test_source is not None:
         _need_same_classes(source, test_source)
         test_indices = np.arange(len(test_source))
     else:

@@ -17,7 +17,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from nextpatch.data.skipped import Bad
-from nextpatch.data.splits import Splits, Unlabeled, open_splits
+from nextpatch.data.sources.source import Source
+from nextpatch.data.splits import Splits, Unlabeled, open_splits, split
 from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.choose import Choice, Scored, SweepEntry, choose
 from nextpatch.probe.config import ProbeConfig
@@ -37,27 +38,40 @@ _Features = dict[str, TrunkFeatures | RawPixels]
 
 
 def probe(
-    config: ProbeConfig, console: Console | None = None, world: World = ALONE, backbone: Backbone | None = None
+    config: ProbeConfig,
+    console: Console | None = None,
+    world: World = ALONE,
+    backbone: Backbone | None = None,
+    sources: tuple[Source, Source] | None = None,
+    whole: bool = False,
 ) -> list[Scored]:
     """Measure frozen features, write probe.json and probe.safetensors, and print the table.
 
     The baselines are always measured: a linear and a nearest-neighbor classifier on raw pixels, and for a run the same
     probes on the same trunk at random initialisation. `backbone` is measured in place of what `config.weights` names,
-    where it is given. Called by every rank of `world` alike; images are shared among them, each is counted once.
-    Raises RunError, WeightsError, DataError or ValueError for what cannot be used.
+    where it is given, and `sources`, training and test images, in place of `config.data` and `config.test`; `whole`
+    learns from all labels at once and leaves the baselines out. Called by every rank of `world` alike; images are
+    shared among them, each is counted once. Raises RunError, WeightsError, DataError or ValueError for what cannot be
+    used.
     """
     console = console or Console(quiet=not world.leads)
     start_s = time.monotonic()
     out = output_of(config)
     opened = _open(config, backbone)
-    splits = open_splits(config.data, config.test, config.seed, held_out=config.select_on == "held-out")
+    held_out = config.select_on == "held-out"
+    if sources is not None:
+        splits = split(*sources, config.seed, held_out)
+    else:
+        splits = open_splits(config.data, config.test, config.seed, held_out)
     wanted = [*config.labels, *(shots * len(splits.classes) for shots in config.shots)]
-    budgets = splits.budgets(wanted)
+    budgets = [len(splits.pool)] if whole else splits.budgets(wanted)
     sets = layer_sets(config.layers, len(opened.running.backbone.blocks))
     if world.leads:
         out.mkdir(parents=True, exist_ok=True)
     with log_to(out / "log.txt", console) if world.leads else nullcontext():
         extractors = _extractors(config, opened, sets)
+        if whole:
+            extractors = {PRETRAINED: extractors[PRETRAINED]}
         choices, sweep = _choose_all(config, opened, splits, budgets, extractors, console, world)
         scored = _score(tuple(choices), extractors, splits, world)
     if world.leads:

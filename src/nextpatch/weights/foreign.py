@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from nextpatch.data.config import IMAGENET_MEAN, IMAGENET_STD
-from nextpatch.model.layer_sets import blocks_named
+from nextpatch.model.layer_sets import blocks_named, last_blocks
 from nextpatch.weights.backbone import About, Backbone
 from nextpatch.weights.error import WeightsError
 
 PREFIXES = ("timm:", "hf:", "torchhub:")
+_GENERATIVE = ("mae", "beit", "data2vec")  # read at their last six blocks, as the paper does; others at the last
 Taps = Callable[[Tensor], Sequence[Tensor]]  # images -> the output of every block, "batch patches dim"
 
 
@@ -78,7 +79,9 @@ def backbone_of(
         )
     depth, (_, patches, dim) = len(found), found[-1].shape
     heads = known.pop("num_heads", 0) or max(1, dim // 64)
-    chosen = tuple(blocks_named(layers, depth)) if layers not in ("", "last", "best") else (f"block_{depth - 1}",)
+    generative = any(word in name.lower() for word in _GENERATIVE)
+    usual = tuple(last_blocks(depth)) if generative or layers == "last" else (f"block_{depth - 1}",)
+    chosen = usual if layers in ("", "last", "best") else tuple(blocks_named(layers, depth))
     about = About(
         name=name or type(model).__name__, dim=dim, num_heads=heads, layers=chosen, num_patches=patches, **known
     )

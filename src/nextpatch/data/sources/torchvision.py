@@ -42,11 +42,11 @@ class TorchvisionSource:
     """`torchvision:NAME` or `torchvision:NAME/SPLIT`, NAME one of SPLITS; the first split unless one is named.
 
     Images come as .npy bytes of what torchvision gives: exact, and nothing to decode. Files are kept in
-    $NEXTPATCH_CACHE/torchvision. Those of CIFAR are pickles: torchvision compares their MD5 with the published one
-    before it opens them, and refuses others.
+    $NEXTPATCH_CACHE/torchvision, or taken from `root` and not downloaded. Those of CIFAR are pickles: torchvision
+    compares their MD5 with the published one before it opens them, and refuses others.
     """
 
-    def __init__(self, spec: str) -> None:
+    def __init__(self, spec: str, root: Path | None = None) -> None:
         name, _, split = spec.removeprefix(PREFIX).partition("/")
         if name not in SPLITS:
             near = difflib.get_close_matches(name, SPLITS, n=1, cutoff=0.4)
@@ -57,7 +57,7 @@ class TorchvisionSource:
             raise DataError(f"{name} has no split '{split}'; there are {', '.join(SPLITS[name])}")
         self.name = f"{PREFIX}{name}/{split}"
         self._dataset: Any = None
-        self._what = (name, split)
+        self._what, self._root = (name, split), root
         dataset = self._opened()
         self._labels = _labels_of(dataset)
         self.classes = _classes_of(dataset, self._labels)
@@ -95,12 +95,15 @@ class TorchvisionSource:
         if self._dataset is None:
             import torchvision.datasets
 
-            root = Path(os.environ.get("NEXTPATCH_CACHE") or "~/.cache/nextpatch").expanduser() / "torchvision"
+            cache = Path(os.environ.get("NEXTPATCH_CACHE") or "~/.cache/nextpatch").expanduser() / "torchvision"
+            root = self._root or cache
             name, split = self._what
             try:
                 root.mkdir(parents=True, exist_ok=True)
                 with FileLock(root / f"{name}.lock"):  # of several processes one downloads
-                    self._dataset = getattr(torchvision.datasets, name)(root, download=True, **SPLITS[name][split])
+                    self._dataset = getattr(torchvision.datasets, name)(
+                        root, download=self._root is None, **SPLITS[name][split]
+                    )
             except (RuntimeError, OSError, ImportError) as error:
                 reason = " ".join(str(error).split())
                 raise DataError(f"{self.name}: {reason}; put its files into {root}, or try again") from None

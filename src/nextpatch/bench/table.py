@@ -1,0 +1,67 @@
+"""Table 6 with our row in it: as a page of Markdown, as CSV, as JSON, and for a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nextpatch.bench.registry import BENCHMARKS, TABLE_6, Benchmark
+from nextpatch.train.run import write_atomically
+
+Results = Mapping[str, dict[str, Any]]  # by the name of a benchmark: top1, ci95, and what is to be said of it
+
+
+def rows(results: Results, ours: str) -> tuple[list[Benchmark], list[tuple[str, list[float | None], float | None]]]:
+    """(the benchmarks that were measured, rows of name, figures and average over exactly these); ours comes first."""
+    measured = [benchmark for benchmark in BENCHMARKS if benchmark.name in results]
+    table: list[tuple[str, list[float | None]]] = [(ours, [results[b.name]["top1"] for b in measured])]
+    for name, figures in TABLE_6.items():
+        by_name = dict(zip((b.name for b in BENCHMARKS), figures, strict=True))
+        table.append((name, [by_name[b.name] for b in measured]))
+    return measured, [(name, values, _mean(values)) for name, values in table]
+
+
+def write_tables(out: Path, results: Results, ours: str, notes: Sequence[str]) -> None:
+    """bench.md, bench.csv and bench.json."""
+    measured, table = rows(results, ours)
+    heads = ["model", *(benchmark.title for benchmark in measured), "average"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(heads)
+    for name, values, mean in table:
+        cells = [_shown(value) for value in (*values, mean)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+        writer.writerow([name, *cells])
+    said = [f"- {note}" for note in (*notes, *_remarks(measured, results))]
+    page = f"# {ours} on {len(measured)} of the paper's 15 benchmarks\n\n" + "\n".join(lines) + "\n\n"
+    page += "Top-1 accuracy in %. Rows but the first are Table 6 of the paper; the average is over these columns.\n\n"
+    write_atomically(out / "bench.md", page + "\n".join(said) + "\n")
+    write_atomically(out / "bench.csv", text.getvalue())
+    whole = {"model": ours, "results": dict(results), "notes": [note[2:] for note in said]}
+    write_atomically(out / "bench.json", json.dumps(whole, indent=1))
+
+
+def _remarks(measured: Sequence[Benchmark], results: Results) -> list[str]:
+    remarks = [f"{b.title}: {b.note}" for b in measured if b.note]
+    for benchmark in measured:
+        found = tuple(results[benchmark.name]["counts"])
+        if found != benchmark.counts:
+            remarks.append(
+                f"{benchmark.title}: measured on {found[0]:,} training and {found[1]:,} test images of {found[2]:,} "
+                f"classes, NOT the paper's {benchmark.counts[0]:,}, {benchmark.counts[1]:,} and {benchmark.counts[2]:,}"
+            )
+    return remarks
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

@@ -1,0 +1,45 @@
+"""Image files with labels from a list: what data sets with their own metadata become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from nextpatch.data.error import DataError
+from nextpatch.data.sources.source import digest_of
+
+
+class TableSource:
+    """Files below `root` in the order given, each with the number of its class."""
+
+    def __init__(
+        self, name: str, root: Path, files: Sequence[str], labels: Int64[np.ndarray, " files"], classes: Sequence[str]
+    ) -> None:
+        if not len(files):
+            raise DataError(f"{name}: the list in {root} names no image of this split; is it the right version?")
+        self.name, self.classes = name, tuple(classes)
+        self._root, self._files, self._labels = root, list(files), labels
+        self.digest = digest_of(files)
+        self.shard_sizes = np.array([len(files)])
+        self.scattered, self.remote = True, False
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, index: int) -> bytes:
+        """The file's bytes; OSError when it is not there."""
+        return (self._root / self._files[index]).read_bytes()
+
+    def key(self, index: int) -> str:
+        """The file's path."""
+        return str(self._root / self._files[index])
+
+    def label(self, index: int) -> int | None:
+        """The number of its class."""
+        return int(self._labels[index])
+
+    def prefetch(self, shard: int) -> None:
+        """Nothing to do: the files are here."""
