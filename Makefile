@@ -7,6 +7,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
+TESTS := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test check clean
 
@@ -14,14 +15,14 @@ demo: $(READY)
 	bash runs/demo.sh
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 check: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(TESTS)
 	@if command -v chromium >/dev/null; then $(BIN)/python -m pytest -m browser; \
 	else echo "browser tests left out: no chromium on this machine"; fi
 

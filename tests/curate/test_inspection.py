@@ -123,7 +123,7 @@ def printed(found: Findings) -> str:
 
 def test_the_table_names_trouble_and_says_when_there_is_none(photos: Path) -> None:
     text = printed(looked(photos)[0])
-    assert "cut.jpg" in text
+    assert "cut.jpg" in "".join(text.split())  # a long path is wrapped
     assert "2 classes from dog (10) to cat (30)" in text
     for name in ("empty.jpg", "cut.jpg"):
         (photos / "cat" / name).unlink()

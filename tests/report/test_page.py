@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nextpatch.report.measured import last_and_best
 from nextpatch.report.page import depth_sweep, file_size, layers_text
 
 
@@ -35,6 +36,21 @@ def test_the_depth_sweep_takes_the_best_rate_of_single_blocks_at_the_most_labels
 
     sweep = [entry(1000, "block_10", 5), entry(1000, "block_2", 3), entry(1000, "block_2", 4), entry(100, "block_2", 9)]
     assert depth_sweep([*sweep, entry(1000, "last_6", 8), entry(1000, "block_2", 7, "linear")]) == [
-        ("block_2", 4),
-        ("block_10", 5),
+        (2, 4),
+        (10, 5),
     ]
+
+
+def test_the_last_blocks_stand_beside_the_best() -> None:
+    def entry(layers: str, top1: float, probe: str = "attentive") -> dict[str, Any]:
+        return {"labels": 100, "probe": probe, "features": "pre-trained", "layers": layers, "select_top1": top1}
+
+    sweep = [entry("block_2", 70.0), entry("block_0-5", 71.5), entry("block_5", 69.0), entry("block_1", 90.0, "linear")]
+    found = last_and_best({"sweep": sweep, "attention": {"layers": ["block_2"]}})
+    assert found is not None
+    rows = [(row["name"], row["blocks"], row["top1"]) for row in found["rows"]]
+    assert rows == [("last blocks, also the best", "blocks 0–5", 71.5)]
+    found = last_and_best({"sweep": [*sweep, entry("block_3", 80.0)], "attention": {"layers": ["block_3"]}})
+    assert found is not None
+    assert [row["name"] for row in found["rows"]] == ["last blocks", "best blocks"]
+    assert last_and_best({"sweep": sweep[:1], "attention": {}}) is None

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from nextpatch.cli.flags import optional
-from nextpatch.cli.report import try_report
+from nextpatch.cli.report import try_probe_page, try_report
 from nextpatch.probe.config import KINDS, LR_GRID, NEIGHBORS, Kind, ProbeConfig
 
 
@@ -64,10 +64,12 @@ def run(args: Probe) -> int:
     """Probe, write the page; returns the exit code."""
     from nextpatch.probe.run import output_of, probe
     from nextpatch.train.engine.world import World
+    from nextpatch.train.run import RunDir
 
     config = ProbeConfig(**asdict(args))
     with World.opened() as world:
         probe(config, world=world)
         if world.leads:
-            try_report(output_of(config))
+            out = output_of(config)
+            (try_report if RunDir.exists(out) else try_probe_page)(out)
     return 0

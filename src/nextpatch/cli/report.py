@@ -35,6 +35,17 @@ def run(args: Report) -> int:
     return 0
 
 
+def try_probe_page(path: Path) -> None:
+    """The page of a probe that belongs to no run, in the same way."""
+    from nextpatch.report.measured import write_probe_page
+    from nextpatch.report.page import ReportError
+
+    try:
+        print(f"page:        {write_probe_page(path)}")
+    except (ReportError, ValueError, OSError) as error:
+        print(f"nextpatch: no page: {error}", file=sys.stderr)
+
+
 def try_report(path: Path) -> None:
     """The report after another verb, whose work is done and must not look failed if the page cannot be drawn."""
     try:

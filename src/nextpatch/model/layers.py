@@ -157,7 +157,7 @@ def attend(
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     masked = scores if mask is None else scores + mask
-    if not torch.is_grad_enabled():  # the same rounding, in one pass: nothing is kept for a backward pass
-        return masked.softmax(dim=-1) @ v
-    out: Tensor = masked.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
+    # without a backward pass to keep float32 for, bfloat16 is written at once: the same rounding
+    kind = torch.float32 if torch.is_grad_enabled() else v.dtype
+    out: Tensor = masked.softmax(dim=-1, dtype=kind).to(v.dtype) @ v
     return out

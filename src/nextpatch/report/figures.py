@@ -8,6 +8,7 @@ from typing import Any
 from nextpatch.config import to_dict
 from nextpatch.model.count import count_params, forward_flops, train_step_flops
 from nextpatch.report.facts import Facts, list_files, thin
+from nextpatch.report.measured import last_and_best
 from nextpatch.report.pictures import Gallery
 from nextpatch.report.verdict import Evidence, key_figures, main_rows, sentence
 from nextpatch.train.validation import chunk_size
@@ -86,9 +87,10 @@ def _gallery(gallery: Gallery) -> dict[str, Any]:
 
 
 def _probe(probe: dict[str, Any]) -> dict[str, Any]:
-    """probe.json as it is, with the rows that the curve compares named."""
+    """probe.json as it is, with the rows that the curve compares named, and the last blocks beside the best."""
     rows = main_rows(probe.get("results", []))
-    return {**probe, "compared": {kind: [by[n] for n in sorted(by)] for kind, by in rows.items()}}
+    compared = {kind: [by[n] for n in sorted(by)] for kind, by in rows.items()}
+    return {**probe, "compared": compared, "last_and_best": last_and_best(probe)}
 
 
 def _commands(facts: Facts) -> list[str]:

@@ -22,18 +22,10 @@ class ReportError(RuntimeError):
 
 def render(values: dict[str, Any], gallery: Gallery | None) -> str:
     """The page. Everything is escaped except the charts, which are drawn here and escape their own text."""
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError:
-        raise ReportError("the page needs Jinja2; install it with: pip install 'nextpatch[report]'") from None
-    environment = Environment(
-        loader=PackageLoader("nextpatch.report", ""), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(number=number, duration=duration, size=file_size, layers=layers_text)
-    return environment.get_template("template.html").render(
+    template = _environment().get_template("template.html")
+    page: str = template.render(
         v=values,
-        css=Path(__file__).with_name("page.css").read_text(encoding="utf-8"),
+        css=_css(),
         learning=learning_charts(values),
         places=place_charts(values),
         probing=probe_charts(values["probe"]),
@@ -44,6 +36,31 @@ def render(values: dict[str, Any], gallery: Gallery | None) -> str:
         environment=_flat(values["environment"] or {}),
         tones=_TONES,
     )
+    return page
+
+
+def render_probe(values: dict[str, Any]) -> str:
+    """The page of a probe that belongs to no run."""
+    template = _environment().get_template("probe.html")
+    page: str = template.render(v=values, css=_css(), probing=probe_charts(values["probe"]), tones=_TONES)
+    return page
+
+
+def _environment() -> Any:
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError:
+        raise ReportError("the page needs Jinja2; install it with: pip install 'nextpatch[report]'") from None
+    environment = Environment(
+        loader=PackageLoader("nextpatch.report", ""), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(number=number, duration=duration, size=file_size, layers=layers_text)
+    return environment
+
+
+def _css() -> str:
+    return Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
 def learning_charts(values: dict[str, Any]) -> list[Chart]:
@@ -88,13 +105,24 @@ def probe_charts(probe: dict[str, Any] | None) -> list[Chart]:
     compared: dict[str, list[dict[str, Any]]] = (probe or {}).get("compared", {})
     if any(compared.values()):
         charts.append(_label_curve(compared))
-    layers = depth_sweep((probe or {}).get("sweep", []))
-    if len(layers) > 1:
-        places = list(range(len(layers)))
-        line = Series("pre-trained", places, [top1 for _, top1 in layers], markers=True)
-        names = [name.removeprefix("block_").replace("_", " ") for name, _ in layers]
+    sweep = (probe or {}).get("sweep", [])
+    lines = [
+        Series(name, [depth for depth, _ in found], [top1 for _, top1 in found], tone, markers=True)
+        for name, tone, found in (
+            ("attentive", 1, depth_sweep(sweep)),
+            ("attentive, random init", 2, depth_sweep(sweep, "random init")),
+            ("linear", 3, depth_sweep(sweep, probe="linear")),
+        )
+        if len(found) > 1
+    ]
+    if lines:
+        places = sorted({int(depth) for line in lines for depth in line.x})
+        every = max(1, -(-len(places) // 12))
+        names = [str(place) for place in places[::every]]
         charts.append(
-            line_chart("Which block to read", "block", "selection accuracy, %", [line], x_ticks=places, x_names=names)
+            line_chart(
+                "Which block to read", "block", "selection accuracy, %", lines, x_ticks=places[::every], x_names=names
+            )
         )
     return charts
 
@@ -110,15 +138,18 @@ def _label_curve(compared: dict[str, list[dict[str, Any]]]) -> Chart:
     return line_chart("Accuracy against labels", "labelled images (log scale)", "test accuracy, %", series, log_x=True)
 
 
-def depth_sweep(sweep: Sequence[dict[str, Any]]) -> list[tuple[str, Number]]:
-    """(single block, best selection accuracy over learning rates) in order of depth, at the most labels."""
-    rows = [r for r in sweep if r.get("features", "pre-trained") == "pre-trained" and _depth(r["layers"]) is not None]
+def depth_sweep(
+    sweep: Sequence[dict[str, Any]], features: str = "pre-trained", probe: str = "attentive"
+) -> list[tuple[int, Number]]:
+    """(block, best selection accuracy over learning rates) in order of depth, at the most labels (Figure 10)."""
+    rows = [r for r in sweep if r.get("features", "pre-trained") == features and _depth(r["layers"]) is not None]
     most = max((r["labels"] for r in rows), default=0)
-    best: dict[str, Number] = {}
+    best: dict[int, Number] = {}
     for row in rows:
-        if row["labels"] == most and row["probe"] == "attentive":
-            best[row["layers"]] = max(row["select_top1"], best.get(row["layers"], 0.0))
-    return sorted(best.items(), key=lambda item: _depth(item[0]) or 0)
+        depth = _depth(row["layers"])
+        if row["labels"] == most and row["probe"] == probe and depth is not None:
+            best[depth] = max(row["select_top1"], best.get(depth, 0.0))
+    return sorted(best.items())
 
 
 def _depth(layers: str) -> int | None:

@@ -1,0 +1,77 @@
+"""What a probe says about depth: the last blocks beside the best ones; and the page of a probe without a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nextpatch.report.page import layers_text, render_probe
+from nextpatch.report.verdict import main_rows
+from nextpatch.train.run import write_atomically
+
+
+def last_and_best(probe: dict[str, Any]) -> dict[str, Any] | None:
+    """Rows of name, blocks and selection accuracy of the attentive probe at the most labels (Table 7): the last set of
+    blocks that was read, and the best; None when fewer than two sets were."""
+    sweep = [
+        row
+        for row in probe.get("sweep", [])
+        if row.get("features", "pre-trained") == "pre-trained" and row["probe"] == "attentive"
+    ]
+    most = max((row["labels"] for row in sweep), default=0)
+    best: dict[str, float] = {}
+    for row in sweep:
+        if row["labels"] == most:
+            best[row["layers"]] = max(row["select_top1"], best.get(row["layers"], 0.0))
+    if len(best) < 2 or not probe.get("attention"):
+        return None
+    last = max(best, key=lambda layers: (_end(layers), -_start(layers)))
+    top = max(best, key=lambda layers: best[layers])
+    rows = [("last blocks", last), *([("best blocks", top)] if top != last else [])]
+    found = [{"name": name, "blocks": _words(layers), "top1": best[layers]} for name, layers in rows]
+    if len(found) == 1:
+        found[0]["name"] = "last blocks, also the best"
+    return {"labels": most, "rows": found}
+
+
+def _numbers(layers: str) -> list[int]:
+    return [int(part) for part in layers.removeprefix("block_").replace(",", "-").split("-") if part.isdigit()]
+
+
+def _end(layers: str) -> int:
+    return max(_numbers(layers), default=-1)
+
+
+def _start(layers: str) -> int:
+    return min(_numbers(layers), default=-1)
+
+
+def _words(layers: str) -> str:
+    numbers = _numbers(layers)
+    if "," in layers or len(numbers) < 2:
+        return layers.replace("_", " ")
+    return layers_text([f"block_{i}" for i in range(numbers[0], numbers[-1] + 1)])
+
+
+def write_probe_page(folder: Path) -> Path:
+    """probe.html beside the probe.json of a folder; returns its path."""
+    probe = json.loads((folder / "probe.json").read_text(encoding="utf-8"))
+    rows = main_rows(probe.get("results", []))
+    compared = {kind: [by[n] for n in sorted(by)] for kind, by in rows.items()}
+    whole = {**probe, "compared": compared, "last_and_best": last_and_best(probe)}
+    page = folder / "probe.html"
+    write_atomically(page, render_probe({"weights": probe["weights"], "verdict": _verdict(probe), "probe": whole}))
+    return page
+
+
+def _verdict(probe: dict[str, Any]) -> str:
+    """One sentence: the best by selection at the most labels, with its interval, and raw pixels beside it."""
+    most = max(row["labels"] for row in probe["results"])
+    rows = [row for row in probe["results"] if row["labels"] == most]
+    own = max((row for row in rows if row["features"] == "pre-trained"), key=lambda row: row["select_top1"])
+    low, high = own["test_ci95"]
+    top1 = f"{own['test_top1']:.1f} % ({low:.1f} to {high:.1f}, {own['probe']})"
+    said = f"With {most:,} labels the frozen features give {top1}"
+    pixels = [row["test_top1"] for row in rows if row["features"] == "raw pixels"]
+    return f"{said}; raw pixels give {max(pixels):.1f} %." if pixels else f"{said}."
