@@ -18,5 +18,5 @@ else
     nextpatch pretrain demo --out "$run" "${@:2}"
 fi
 nextpatch probe "$run" --data $data/train.parquet --test $data/test.parquet \
-    --labels 100 1000 10000 --layers 1 2
+    --labels 100 1000 10000 --layers each 0-2
 echo "finished in $SECONDS s; look at $run/report.html"

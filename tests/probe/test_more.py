@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import nextpatch
 from nextpatch.cli import main
 from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.config import ProbeConfig
+from nextpatch.probe.features import TrunkFeatures
 from nextpatch.probe.logistic import PENALTIES, logistic_path
 from nextpatch.probe.run import probe
 from nextpatch.train.engine.world import World
@@ -169,3 +171,35 @@ def test_two_ranks_give_the_figures_of_one(run: Path, train: Path, test: Path, t
             assert ours[name] == theirs[name]
         assert ours["test_top1"] == pytest.approx(theirs["test_top1"], abs=3.5)  # one image: sums in another order
         assert ours["select_top1"] == pytest.approx(theirs["select_top1"], abs=6)
+
+
+def test_a_cache_is_filled_once_and_gives_nearly_the_same(
+    run: Path, train: Path, test: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (train / "dog" / "001.png").write_bytes(b"")
+    given = config(run, train, test, probes=("attentive", "knn"), labels=(69,))
+    probe(given, quiet())
+    plain = rows(run)
+    seen: list[int] = []
+    real = TrunkFeatures.__call__
+
+    def counting(self: TrunkFeatures, source: Any, indices: Any) -> Any:
+        for group in real(self, source, indices):
+            seen.append(len(group.indices))
+            yield group
+
+    monkeypatch.setattr(TrunkFeatures, "__call__", counting)
+    totals, found = [], []
+    for _ in range(2):
+        seen.clear()
+        probe(replace(given, cache=tmp_path / "cache"), quiet())
+        totals.append(sum(seen))
+        found.append(rows(run))
+    assert totals[0] - totals[1] >= 2 * 68  # those to learn from, of the run and of its untrained twin
+    assert found[0] == found[1]
+    for key, row in plain.items():
+        assert found[0][key]["test_top1"] == pytest.approx(row["test_top1"], abs=10)
+    assert len(list((tmp_path / "cache").glob("*.bf16"))) == 2
+    next((tmp_path / "cache").glob("*.bf16")).unlink()
+    probe(replace(given, cache=tmp_path / "cache"), quiet())
+    assert rows(run) == found[0]

@@ -24,7 +24,8 @@ class ProbeConfig:
     those of a run into the run itself unless said otherwise. `shots`: labels per class, each a further number of labels
     to learn from. `augment`: "paper" changes images anew in every epoch, so that features are computed in every epoch;
     with "none" they are computed once. `select_on`: where layers, learning rates and neighbors are chosen: on a
-    held-out slice of `data`, or on the test images themselves, as the paper does.
+    held-out slice of `data`, or on the test images themselves, as the paper does. `cache`: a folder for features, in
+    bfloat16, where they outlive this call; not with `augment`.
     """
 
     weights: str | Path
@@ -50,6 +51,7 @@ class ProbeConfig:
     augment: Literal["none", "paper"] = "none"
     select_on: Literal["held-out", "paper"] = "held-out"
     precision: str = "auto"
+    cache: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.data:

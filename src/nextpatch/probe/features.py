@@ -6,6 +6,8 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +17,11 @@ from torch import Tensor
 
 from nextpatch.data.loader import eval_batches
 from nextpatch.data.skipped import Bad
-from nextpatch.data.sources.source import Samples
+from nextpatch.data.sources.source import Samples, digest_of
 from nextpatch.model.layer_sets import LayerSets
+from nextpatch.probe.cache import Group, cached
 from nextpatch.train.engine.world import ALONE, World
-from nextpatch.weights.backbone import mean_of
+from nextpatch.weights.backbone import digest_of_tensors, mean_of
 from nextpatch.weights.running import Running
 
 GROUP = 256  # images in one forward pass
@@ -54,6 +57,12 @@ class TrunkFeatures:
     def channels(self) -> int:
         """Channels of what the trunk sees."""
         return self.running.backbone.about.in_chans
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What decides the features, beside the images."""
+        running = self.running
+        return f"{digest_of_tensors(running.backbone.trunk)} {running.precision} {self.img_size} {self.names}"
 
     def nbytes(self, images: int) -> int:
         """Memory that the features of so many images take."""
@@ -125,10 +134,18 @@ class Labeled:
         labels: Int64[np.ndarray, " samples"],
         keep_bytes: int,
         world: World = ALONE,
+        cache: Path | None = None,
     ) -> Labeled:
-        """With the features in memory when they take at most `keep_bytes`; of several ranks each has a part of them."""
+        """With the features in memory when they take at most `keep_bytes`; of several ranks each has a part of them.
+
+        With `cache` they lie there in bfloat16 instead, and a later call finds them.
+        """
         label_of = dict(zip(indices.tolist(), labels.tolist(), strict=True))
         own = indices[world.rank :: world.size]
+        if cache is not None and isinstance(extract, TrunkFeatures) and len(own):
+            key = [extract.fingerprint, str(getattr(source, "digest", source.name)), digest_of(map(str, own.tolist()))]
+            found = cached(cache, key, len(own), (Group(*group) for group in extract(source, own)))
+            return cls(extract, source, found.indices, label_of, found.features, world)
         if extract.nbytes(len(own)) > keep_bytes or not len(own):
             return cls(extract, source, own, label_of, None, world)
         kept, there = _gathered(extract, source, own)
@@ -156,7 +173,7 @@ class Labeled:
         if self.kept is not None:
             for start in range(0, len(order), size):
                 rows = order[start : start + size]
-                yield self.kept[:, torch.from_numpy(rows)], self._labels(self.indices[rows])
+                yield self.kept[:, torch.from_numpy(rows)].float(), self._labels(self.indices[rows])
             return
         for found in _regrouped(self.extract(self.source, self.indices[order]), size):
             yield found.features, self._labels(found.indices)

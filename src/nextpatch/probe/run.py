@@ -140,7 +140,8 @@ def _choose_all(
         for name, extract in extractors.items():
             held = _held(config, splits, extract, world)
             room = 0 if config.augment == "paper" or world.size > 1 else memory_for_features()
-            labeled = Labeled.open(extract, splits.source, pool, splits.labels(pool), room, world)
+            cache = None if config.augment == "paper" else config.cache
+            labeled = Labeled.open(extract, splits.source, pool, splits.labels(pool), room, world, cache)
             for budget in budgets:
                 advance(name, budget, 0)
                 part = labeled.first(budget)

@@ -111,11 +111,7 @@ class Backbone(nn.Module):
 
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of names, shapes and values of all tensors: equal however they are stored."""
-        total = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-            total.update(memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
-        return total.hexdigest()
+        return digest_of_tensors(self)
 
 
 def mean_of(features: dict[str, Tensor], layers: Sequence[str]) -> Tensor:
@@ -125,3 +121,12 @@ def mean_of(features: dict[str, Tensor], layers: Sequence[str]) -> Tensor:
     for layer in layers[1:]:
         total = total + features[layer]
     return total / len(layers) if len(layers) > 1 else total
+
+
+def digest_of_tensors(module: nn.Module) -> str:
+    """SHA-256, in hexadecimal, of names, shapes and values of a module's tensors."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        total.update(memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+    return total.hexdigest()
