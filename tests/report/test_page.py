@@ -49,8 +49,8 @@ def test_the_last_blocks_stand_beside_the_best() -> None:
     found = last_and_best({"sweep": sweep, "attention": {"layers": ["block_2"]}})
     assert found is not None
     rows = [(row["name"], row["blocks"], row["top1"]) for row in found["rows"]]
-    assert rows == [("last blocks, also the best", "blocks 0–5", 71.5)]
+    assert rows == [("last block", "block 5", 69.0), ("last blocks, the best", "blocks 0–5", 71.5)]
     found = last_and_best({"sweep": [*sweep, entry("block_3", 80.0)], "attention": {"layers": ["block_3"]}})
     assert found is not None
-    assert [row["name"] for row in found["rows"]] == ["last blocks", "best blocks"]
+    assert [row["name"] for row in found["rows"]] == ["last block", "last blocks", "best"]
     assert last_and_best({"sweep": sweep[:1], "attention": {}}) is None

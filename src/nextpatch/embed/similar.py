@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +16,11 @@ from torch import Tensor
 
 from nextpatch.config import ConfigError
 from nextpatch.data.decode import BadImage, decode
+from nextpatch.data.error import DataError
 from nextpatch.data.loader import eval_batches
 from nextpatch.data.sources.listed import ListedSource
+from nextpatch.data.sources.open import open_source
+from nextpatch.data.sources.source import Source
 from nextpatch.embed.output import arrays, facts_of, feature_columns
 from nextpatch.embed.shard import Columns
 from nextpatch.weights.load import load
@@ -56,8 +60,31 @@ def similar(query: Path, index: Path, out: Path, top: int, weights: str = "", de
     paths = [path for file in filled for path in pq.read_table(file, columns=["path"]).column(0).to_pylist()]
     near = nearest(_query(query, facts, weights, device), features, top)
     found = [Near(paths[i], value) for i, value in near]
-    draw(query, found).save(out)
+    draw(query, found, Originals(str(facts["data"]))).save(out)
     return found
+
+
+class Originals:
+    """Images of an index by name: files where they lie, others out of the collection that was embedded."""
+
+    def __init__(self, data: str) -> None:
+        self._data = data
+
+    def __getitem__(self, name: str) -> bytes:
+        """The encoded image; OSError when it is not to be had any more."""
+        path = Path(name)
+        return path.read_bytes() if path.is_file() else self._source.read(self._places[name])
+
+    @cached_property
+    def _source(self) -> Source:
+        try:
+            return open_source(self._data)
+        except DataError as error:
+            raise OSError(str(error)) from None
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {self._source.key(i): i for i in range(len(self._source))}
 
 
 def nearest(query: Float[Tensor, " dim"], features: Float[Tensor, "images dim"], top: int) -> list[tuple[int, float]]:
@@ -86,7 +113,7 @@ def _query(query: Path, facts: dict[str, object], weights: str, device: str) -> 
     return torch.from_numpy(next(iter(found.values()))[0]).float()
 
 
-def draw(query: Path, found: Sequence[Near]) -> Image.Image:
+def draw(query: Path, found: Sequence[Near], originals: Originals) -> Image.Image:
     """The query and what is nearest, in rows, each with its similarity and name."""
     cells = [("query", str(query), _QUERY), *((f"{near.similarity:.3f}", near.path, _INK) for near in found)]
     rows = -(-len(cells) // _ACROSS)
@@ -96,7 +123,7 @@ def draw(query: Path, found: Sequence[Near]) -> Image.Image:
     for number, (text, path, ink) in enumerate(cells):
         left = _MARGIN + number % _ACROSS * (_CELL + _GAP)
         top = _MARGIN + number // _ACROSS * (_CELL + _CAPTION + _GAP)
-        picture = _opened(path)
+        picture = _opened(path, originals)
         if picture is None:
             pen.rectangle((left, top, left + _CELL, top + _CELL), outline=_MUTE)
             pen.text((left + 10, top + 10), "not here any more", _MUTE, _SMALL)
@@ -109,10 +136,10 @@ def draw(query: Path, found: Sequence[Near]) -> Image.Image:
     return sheet
 
 
-def _opened(path: str) -> Image.Image | None:
+def _opened(path: str, originals: Originals) -> Image.Image | None:
     try:
-        pixels = decode(Path(path).read_bytes(), 3)
-    except (OSError, BadImage):
+        pixels = decode(originals[path], 3)
+    except (OSError, KeyError, BadImage):
         return None
     shown = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
     scale = _CELL / max(shown.size)

@@ -12,8 +12,8 @@ from nextpatch.train.run import write_atomically
 
 
 def last_and_best(probe: dict[str, Any]) -> dict[str, Any] | None:
-    """Rows of name, blocks and selection accuracy of the attentive probe at the most labels (Table 7): the last set of
-    blocks that was read, and the best; None when fewer than two sets were."""
+    """Rows of name, blocks and selection accuracy of the attentive probe at the most labels (Table 7): the last block,
+    the last ones together, and the best that was read; None when fewer than two sets were."""
     sweep = [
         row
         for row in probe.get("sweep", [])
@@ -26,13 +26,14 @@ def last_and_best(probe: dict[str, Any]) -> dict[str, Any] | None:
             best[row["layers"]] = max(row["select_top1"], best.get(row["layers"], 0.0))
     if len(best) < 2 or not probe.get("attention"):
         return None
-    last = max(best, key=lambda layers: (_end(layers), -_start(layers)))
+    end = max(_end(layers) for layers in best)
+    ending = [layers for layers in best if _end(layers) == end]
     top = max(best, key=lambda layers: best[layers])
-    rows = [("last blocks", last), *([("best blocks", top)] if top != last else [])]
-    found = [{"name": name, "blocks": _words(layers), "top1": best[layers]} for name, layers in rows]
-    if len(found) == 1:
-        found[0]["name"] = "last blocks, also the best"
-    return {"labels": most, "rows": found}
+    named = {layers: "last block" if _start(layers) == end else "last blocks" for layers in ending}
+    named[top] = f"{named[top]}, the best" if top in named else "best"
+    shown = sorted(named, key=lambda layers: (layers == top, -_start(layers)))
+    rows = [{"name": named[layers], "blocks": _words(layers), "top1": best[layers]} for layers in shown]
+    return {"labels": most, "rows": rows}
 
 
 def _numbers(layers: str) -> list[int]:
