@@ -13,7 +13,7 @@ from nextpatch.data.collection import Collection
 from nextpatch.data.error import DataError
 from nextpatch.data.survey import Survey
 from nextpatch.model.config import SIZES, ModelConfig
-from nextpatch.pretrain import plan
+from nextpatch.pretrain import plan, sizes
 from nextpatch.pretrain.plan import resolve
 
 
@@ -77,13 +77,13 @@ def test_sizes_follow_the_images(many, height, width, img_size, patch_size):
 def test_any_square_like_size_gives_a_sequence_the_model_can_take(height, width):
     if max(height, width) > 4 * min(height, width):
         return
-    sides, _ = plan._sides(height, width)
-    patch = plan._patch_for(min(sides))
+    sides, _ = sizes.sides_for(height, width)
+    patch = sizes.patch_for(min(sides))
     grid = [side // patch for side in sides]
     assert max(sides) <= 224
-    assert plan.FEWEST_PATCHES <= grid[0] * grid[1] <= 4 * plan.MOST_PATCHES
+    assert sizes.FEWEST_PATCHES <= grid[0] * grid[1] <= 4 * sizes.MOST_PATCHES
     if height == width:
-        assert grid[0] * grid[1] <= plan.MOST_PATCHES
+        assert grid[0] * grid[1] <= sizes.MOST_PATCHES
 
 
 def test_what_is_given_stays(many):

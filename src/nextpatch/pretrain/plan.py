@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from math import gcd, isqrt
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +19,7 @@ from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.pretrain.beginning import shaped_by_weights
 from nextpatch.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes
+from nextpatch.pretrain.sizes import dividing_patch, patch_for, sides_for
 from nextpatch.train.config import OptimConfig
 from nextpatch.train.engine.config import EngineConfig
 from nextpatch.train.engine.mesh import mesh_shape
@@ -29,8 +28,6 @@ from nextpatch.train.memory import Kernel, Setting
 from nextpatch.train.recipe import Recipe, recipe_from_dict
 from nextpatch.train.schedule import warmup_steps
 
-LONGEST_SIDE = 224
-FEWEST_PATCHES, MOST_PATCHES = 16, 256
 EPOCHS, LEAST_SEEN, MOST_SEEN = 100, 100_000, 10_000_000
 BATCH = 256
 CPU_MICRO_TOKENS = 8192  # more at once are no faster on a CPU
@@ -121,43 +118,11 @@ def _choose_shape(draft: _Draft, images: Survey) -> None:
     if channels != images.channels:
         draft.choices.append(f"note: the images have {images.channels} channels and are made to have {channels}")
     if not draft.open("model", "img_size"):
-        draft.choose("model", "patch_size", _dividing_patch(draft.value("model", "img_size", ())), "divides both sides")
+        draft.choose("model", "patch_size", dividing_patch(draft.value("model", "img_size", ())), "divides both sides")
         return
-    sides, why = _sides(images.median_height, images.median_width)
-    patch = draft.choose("model", "patch_size", _patch_for(min(sides)), f"the shorter side has {min(sides)} px")
+    sides, why = sides_for(images.median_height, images.median_width)
+    patch = draft.choose("model", "patch_size", patch_for(min(sides)), f"the shorter side has {min(sides)} px")
     draft.choose("model", "img_size", tuple(max(1, side // patch) * patch for side in sides), why)
-
-
-def _sides(height: int, width: int) -> tuple[tuple[int, int], str]:
-    """(height, width) to train at, before they are cut to whole patches: the images' own, at most LONGEST_SIDE."""
-    if min(height, width) >= LONGEST_SIDE:
-        return (LONGEST_SIDE, LONGEST_SIDE), f"the paper's; images are {height} x {width}"
-    if max(height, width) <= LONGEST_SIDE:
-        return (height, width), "the images' own, in whole patches"
-    scale = LONGEST_SIDE / max(height, width)
-    return (round(height * scale), round(width * scale)), f"the images' shape, the longer side {LONGEST_SIDE} px"
-
-
-def _patch_for(side: int) -> int:
-    """The paper's 14 from where 8 would give more than MOST_PATCHES, then 8, 4; a quarter of still smaller images."""
-    if side > 8 * isqrt(MOST_PATCHES):
-        return 14
-    return 8 if side >= 48 else 4 if side >= 16 else max(1, side // 4)
-
-
-def _dividing_patch(sides: Sequence[int]) -> int:
-    """The divisor of both sides that gives FEWEST_PATCHES to MOST_PATCHES and is nearest to `_patch_for`."""
-    height, width = sides
-    shared, wanted = gcd(height, width), _patch_for(min(height, width))
-    fitting = [
-        p for p in range(1, shared + 1) if shared % p == 0 and FEWEST_PATCHES <= height * width // p**2 <= MOST_PATCHES
-    ]
-    if not fitting:
-        raise ConfigError(
-            f"no patch size cuts {height} x {width} px into {FEWEST_PATCHES} to {MOST_PATCHES} whole patches; "
-            "give model.patch_size, or another model.img_size"
-        )
-    return min(fitting, key=lambda p: (abs(p - wanted), -p))
 
 
 def _choose_machine(draft: _Draft) -> None:
