@@ -1,1 +1,1 @@
-"""placeholder"""
+"""Proofs that a model learns what it should."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -51,7 +52,11 @@ def run(args: Bench) -> int:
     from nextpatch.train.engine.world import World
 
     with World.opened() as world:
-        bench(BenchConfig(**asdict(args)), world=world)
+        try:
+            bench(BenchConfig(**asdict(args)), world=world)
+        except KeyboardInterrupt:
+            print("stopped; finished benchmarks are kept, the same command goes on", file=sys.stderr)
+            raise
         if world.leads:
             print(f"{args.out}/bench.md, bench.csv, bench.json")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -66,7 +67,11 @@ def run_embed(args: Embed) -> int:
     """Write the features and say what came out."""
     from nextpatch.embed.run import embed
 
-    done = embed(EmbedConfig(**asdict(args)))
+    try:
+        done = embed(EmbedConfig(**asdict(args)))
+    except KeyboardInterrupt:
+        print("stopped; finished shards are kept, the same command goes on", file=sys.stderr)
+        raise
     left = f", {done.skipped:,} left out (named beside it)" if done.skipped else ""
     print(f"{done.out}: features of {done.images:,} images{left}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -53,7 +54,11 @@ def run(args: Finetune) -> int:
     from nextpatch.finetune.config import FinetuneConfig
     from nextpatch.finetune.run import finetune
 
-    done = finetune(FinetuneConfig(**asdict(args)))
+    try:
+        done = finetune(FinetuneConfig(**asdict(args)))
+    except KeyboardInterrupt:
+        print("stopped; finished epochs are kept, the same command with --resume goes on", file=sys.stderr)
+        raise
     low, high = done.answers.ci95
     print(f"test accuracy {done.answers.top1:.1f} % ({low:.1f} to {high:.1f}), {len(done.answers.labels):,} images")
     print(f"use it:  nextpatch classify --weights {done.model} IMAGE ...")

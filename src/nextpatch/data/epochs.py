@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nextpatch.data.decode import BadImage
 from nextpatch.data.images import Images
-from nextpatch.data.loader import KEEP_BYTES, Batch
+from nextpatch.data.loader import KEEP_BYTES, Batch, log_new
 from nextpatch.data.order import rng_at
 from nextpatch.data.skipped import Bad, none_decodes, skipped
 from nextpatch.data.sources.source import Samples
@@ -60,7 +60,7 @@ class Epochs:
     def __iter__(self) -> Iterator[Batch]:
         """The batches, decoded by the workers."""
         for batch in in_order(self, self.workers):
-            self.bad |= batch.bad
+            log_new(batch.bad, self.bad)
             yield batch
 
     def __getitem__(self, number: int) -> Batch:

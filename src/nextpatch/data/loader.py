@@ -88,7 +88,7 @@ class TrainStream:
             for batch in in_order(_Positions(self, start_position, batch_size), self.workers, self.cfg.stall_s):
                 if ahead:
                     ahead.advance(start_position + made * self.ranks)
-                _log_new(batch.bad, self.bad)
+                log_new(batch.bad, self.bad)
                 made += len(batch.keys)
                 check_budget(self.bad, min(made + len(self.bad), len(self.mixture)), self.cfg.max_bad)
                 yield batch
@@ -164,7 +164,7 @@ def eval_batches(
     failed: Bad = {}
     waiting: Batch | None = None  # one batch behind, so that it can name what is left out after it
     for batch in in_order(chunks, workers):
-        _log_new(batch.bad, seen)
+        log_new(batch.bad, seen)
         failed |= batch.bad
         if waiting and not batch.keys:
             waiting.bad |= batch.bad
@@ -226,7 +226,7 @@ def _batch(
     )
 
 
-def _log_new(bad: Bad, seen: Bad) -> None:
+def log_new(bad: Bad, seen: Bad) -> None:
     """Name each bad image once, with the count so far."""
     for key, entry in bad.items():
         if key not in seen:
