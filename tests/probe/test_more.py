@@ -203,3 +203,19 @@ def test_a_cache_is_filled_once_and_gives_nearly_the_same(
     next((tmp_path / "cache").glob("*.bf16")).unlink()
     probe(replace(given, cache=tmp_path / "cache"), quiet())
     assert rows(run) == found[0]
+
+
+def test_several_seeds_give_mean_and_deviation(
+    run: Path, train: Path, test: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["probe", str(run), "--data", str(train), "--test", str(test), "--labels", "9", "--lrs", "1e-2", "--epochs",
+             "3", "--device", "cpu", "--layers", "0", "--probes", "linear", "--seeds", "3"]  # fmt: skip
+    assert main(words) == 0
+    assert "mean of 3 seeds" in capsys.readouterr().out
+    values = json.loads((run / "seeds.json").read_text())
+    assert values["seeds"] == [0, 1, 2]
+    row = next(r for r in values["results"] if r["features"] == "pre-trained")
+    assert len(row["test_top1"]) == 3
+    assert row["mean"] == pytest.approx(np.mean(row["test_top1"]), abs=0.01)
+    assert row["std"] == pytest.approx(np.std(row["test_top1"], ddof=1), abs=0.01)
+    assert rows(run)["pre-trained", "linear"]["test_top1"] == row["test_top1"][0]

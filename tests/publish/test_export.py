@@ -14,10 +14,18 @@ from safetensors.torch import load_file
 
 import nextpatch
 from nextpatch.cli import main
+from nextpatch.data.config import DataConfig
+from nextpatch.model.aim import AIM
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.init import init_weights
 from nextpatch.publish import graph as graphs
 from nextpatch.publish.graph import Graph, to_onnx, to_torch_export
 from nextpatch.publish.hub import write_for_hub
 from nextpatch.publish.timm import timm_model, to_timm
+from nextpatch.train.checkpoint import save_checkpoint
+from nextpatch.train.config import TrainConfig
+from nextpatch.train.recipe import Recipe
+from nextpatch.train.run import RunDir
 from nextpatch.weights.error import WeightsError
 
 PIXELS = torch.rand(5, 3, 28, 28, generator=torch.Generator().manual_seed(3))
@@ -111,3 +119,22 @@ def test_as_typed(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["export", str(weights), "--to", "released", "--out", str(tmp_path / "again")]) == 0
     assert nextpatch.load(tmp_path / "again").digest() == nextpatch.load(weights).digest()
     assert main(["export", str(weights), "--to", "hub"]) == 2
+
+
+def test_a_runs_card_says_how_it_learned_and_what_was_measured(tmp_path: Path) -> None:
+    cfg = ModelConfig("nano", (16, 24), 8, 3, embed_dim=32, depth=3, num_heads=2, head_width=16, head_depth=1)
+    data = DataConfig(train=("photos",), val_images=6, workers=0)
+    run = RunDir.create(tmp_path / "run", Recipe(cfg, data, train=TrainConfig(20, 4, 4, "fp32", "cpu")))
+    model = AIM(cfg)
+    init_weights(model, 0)
+    save_checkpoint(run.checkpoints, 20, {"model": model.state_dict()}, {"step": 20})
+    entries = [{"kind": "train", "step": 20, "images": 80, "loss": 1.0}, {"kind": "val", "step": 20, "loss": 0.9123}]
+    run.metrics_path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    row = {"labels": 9, "features": "pre-trained", "probe": "linear", "test_top1": 61.5, "test_ci95": [50.0, 70.0]}
+    (run.path / "probe.json").write_text(json.dumps({"num_test": 30, "test": "test", "results": [row]}))
+    folder = write_for_hub(str(run.path), "me/x", tmp_path / "hub")
+    card = (folder / "README.md").read_text()
+    for words in ("- data: photos", "20 steps of 4", "0.9123", "| pre-trained | linear | 61.5 | 50.0 to 70.0 |"):
+        assert words in card
+    assert (folder / "pixel_head.safetensors").exists()
+    assert nextpatch.load(folder).aim.predict(torch.randn(1, 3, 16, 24), torch.tensor([2])).shape == (1, 6, 192)

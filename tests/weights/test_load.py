@@ -239,3 +239,13 @@ def test_from_released_is_the_inverse() -> None:
     cfg = ModelConfig(img_size=(28, 28), patch_size=14, embed_dim=32, depth=8, num_heads=4)
     again = to_released(from_released(state), cfg)
     assert all(torch.equal(again[name], tensor) for name, tensor in state.items())
+
+
+def test_a_misspelled_run_is_not_looked_for_on_the_hub(
+    snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    snapshot.rename(tmp_path / "runs" / "photos")
+    with pytest.raises(WeightsError, match=r"did you mean runs/photos\?.*hub:runs/photo"):
+        nextpatch.load("runs/photo")

@@ -45,6 +45,7 @@ class Probe:
     warmup: Annotated[float, arg(help="share of the updates with a rising learning rate")] = 0.05
     neighbors: Annotated[tuple[int, ...], arg(help="numbers of nearest neighbors to try")] = NEIGHBORS
     step: Annotated[int, optional("N", "checkpoint to measure (default: the newest)")] = -1
+    seeds: Annotated[int, arg(help="measure with so many seeds, and give their mean and deviation")] = 1
     seed: Annotated[int, arg(help="of the division of the labels and of the start of the probes")] = 0
     workers: Annotated[int, arg(help="processes that decode images; 0: this one")] = 0
     device: Annotated[str, arg(help="auto, cpu, cuda or mps")] = "auto"
@@ -65,13 +66,16 @@ class Probe:
 
 def run(args: Probe) -> int:
     """Probe, write the page; returns the exit code."""
-    from nextpatch.probe.run import output_of, probe
+    from nextpatch.probe.run import output_of
+    from nextpatch.probe.seeds import probe_seeds
     from nextpatch.train.engine.world import World
     from nextpatch.train.run import RunDir
 
-    config = ProbeConfig(**asdict(args))
+    values = asdict(args)
+    seeds = max(1, values.pop("seeds"))
+    config = ProbeConfig(**values)
     with World.opened() as world:
-        probe(config, world=world)
+        probe_seeds(config, seeds, world=world)
         if world.leads:
             out = output_of(config)
             (try_report if RunDir.exists(out) else try_probe_page)(out)

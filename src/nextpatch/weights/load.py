@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from pathlib import Path
@@ -27,6 +28,7 @@ KINDS = (
     "file, BACKBONE.pth+HEAD.pth, timm:NAME, hf:NAME or torchhub:REPOSITORY:ENTRY"
 )
 _ON_THE_HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_HUB = "hub:"
 _FILES = (".pth", ".pt", ".bin", ".safetensors")
 _SNAPSHOT = ("model.safetensors", "pytorch_model.bin")
 PIXEL_HEAD_FILE = "pixel_head.safetensors"
@@ -76,8 +78,12 @@ def _found(spec: str, asked: Asked) -> Backbone:
         return with_pixel_head(_found("+".join(parts[:-1]), asked), beside)
     if path.exists() or path.suffix in _FILES:
         return _of_files([Path(part) for part in parts], asked)
-    if _ON_THE_HUB.fullmatch(spec):
-        return _of_hub(spec, asked)
+    if path.parent.is_dir() and str(path.parent) != "." and not spec.startswith(_HUB):
+        near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.4)
+        advice = f"did you mean {path.parent / near[0]}?" if near else "look there for what you meant."
+        raise WeightsError(f"{spec} does not exist; {advice} A model of the Hub by this name is {_HUB}{spec}")
+    if _ON_THE_HUB.fullmatch(spec.removeprefix(_HUB)):
+        return _of_hub(spec.removeprefix(_HUB), asked)
     raise WeightsError(f"{spec} does not exist; give {KINDS}")
 
 
