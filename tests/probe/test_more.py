@@ -20,6 +20,7 @@ from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.features import TrunkFeatures
 from nextpatch.probe.logistic import PENALTIES, logistic_path
+from nextpatch.probe.neighbors import Neighbors
 from nextpatch.probe.run import probe
 from nextpatch.train.engine.world import World
 from nextpatch.train.metrics import Answers
@@ -219,3 +220,15 @@ def test_several_seeds_give_mean_and_deviation(
     assert row["mean"] == pytest.approx(np.mean(row["test_top1"]), abs=0.01)
     assert row["std"] == pytest.approx(np.std(row["test_top1"], ddof=1), abs=0.01)
     assert rows(run)["pre-trained", "linear"]["test_top1"] == row["test_top1"][0]
+
+
+def test_faiss_finds_the_same_neighbors(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    generator = torch.Generator().manual_seed(0)
+    bank, labels = torch.randn(500, 8, generator=generator), torch.randint(0, 3, (500,), generator=generator)
+    queries = torch.randn(40, 8, generator=generator)
+    exact = Neighbors(bank, labels, 3).votes_at(queries, [1, 5, 20])
+    monkeypatch.setattr("nextpatch.probe.neighbors._MANY", 100)
+    large = Neighbors(bank, labels, 3)
+    assert large._index is not None
+    torch.testing.assert_close(large.votes_at(queries, [1, 5, 20]), exact, rtol=1e-4, atol=1e-5)
