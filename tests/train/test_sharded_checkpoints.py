@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.checkpoint import metadata
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
@@ -22,6 +24,7 @@ from nextpatch.train.checkpoint import (
     newest_checkpoint,
     prune,
     save_checkpoint,
+    shards,
     verify,
 )
 from nextpatch.train.checkpoint import save as saving
@@ -330,3 +333,29 @@ def test_a_run_directory_that_is_not_shared_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "is_dir", lambda path: not path.name.startswith("unfinished"))
     with pytest.raises(OSError, match="a file system that all machines share"):
         saving._begin(tmp_path, tmp_path / "unfinished_1", world)
+
+
+class ByName:
+    """A member of an enumeration as Python 3.11.0 to 3.11.3 pickle it, or another attribute in the same way."""
+
+    def __init__(self, owner, name):
+        self.told = owner, name
+
+    def __reduce__(self):
+        return getattr, self.told
+
+
+def test_enumerations_of_the_first_python_3_11_are_read_and_nothing_else_by_getattr():
+    def read(value):
+        return shards._Unpickler(io.BytesIO(pickle.dumps(value))).load()
+
+    kind = metadata._MEM_FORMAT_ENCODING
+    assert read(ByName(kind, "TORCH_CHANNELS_LAST")) is kind.TORCH_CHANNELS_LAST
+    for owner, name in (
+        (kind, "__init__"),
+        (Path, "unlink"),
+        (Path("x"), "unlink"),
+        (kind.TORCH_CHANNELS_LAST, "name"),
+    ):
+        with pytest.raises(CheckpointError, match="asks for the attribute"):
+            read(ByName(owner, name))

@@ -54,7 +54,8 @@ def to_torch_export(backbone: Backbone, out: Path, what: What = "auto") -> float
     """Write a .pt2 file (`torch.export.load`); returns the largest difference on another batch size."""
     graph = Graph(backbone, what).eval()
     batch = torch.export.Dim("batch", min=1, max=4096)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch 2.11's own reader
         program = torch.export.export(graph, (graph.example(),), dynamic_shapes=({0: batch},))
         aside = out.with_name(f".unfinished.{out.name}")
         torch.export.save(program, aside)
