@@ -47,7 +47,7 @@ def rows(out: Path) -> dict[tuple[str, str], dict[str, Any]]:
 def test_an_augmented_stream_learns_and_repeats(run: Path, train: Path, test: Path) -> None:
     found = []
     for _ in range(2):
-        probe(config(run, train, test, augment="paper", epochs=12, probes=("attentive", "linear")), quiet())
+        probe(config(run, train, test, augment="paper", epochs=3, probes=("attentive", "linear")), quiet())
         found.append(rows(run))
     assert found[0] == found[1]
     assert json.loads((run / "probe.json").read_text())["augment"] == "paper"

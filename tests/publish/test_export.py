@@ -31,7 +31,7 @@ from nextpatch.weights.error import WeightsError
 PIXELS = torch.rand(5, 3, 28, 28, generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("what", ["logits", "pooled", "patches"])
+@pytest.mark.parametrize("what", ["logits", "patches"])
 def test_onnx_runs_elsewhere_and_agrees(weights: Path, tmp_path: Path, what: Any) -> None:
     import onnxruntime
 

@@ -20,7 +20,7 @@ from nextpatch.model.count import count_params
 from nextpatch.model.weights import from_released, to_released
 from nextpatch.weights.assemble import Asked, of_released_names, save_pixel_head, with_pixel_head
 from nextpatch.weights.error import WeightsError
-from nextpatch.weights.released import MODELS, SHA256
+from nextpatch.weights.released import BEST_BY_WIDTH, MODELS, SHA256
 from nextpatch.weights.snapshot import save_snapshot
 from weights_layout import CONFIG, state_of, write_pair, write_snapshot
 
@@ -85,6 +85,11 @@ def test_a_pair_of_pth_files_is_one_model(tmp_path: Path) -> None:
     assert torch.equal(logits(pair, img_size=(28, 28)), wanted)
     with pytest.raises(WeightsError, match="not known for this width"):
         nextpatch.load(write_pair(tmp_path / "pair", state, "head_best_layers"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BEST_BY_WIDTH, 128, (1, 2))  # as if this width had been released
+        best = nextpatch.load(write_pair(tmp_path / "pair", state, "aim_head_best_layers"), img_size=(28, 28))
+    assert best.about.layers == ("block_1", "block_2")
+    assert not torch.equal(best(IMAGES), wanted)
     alone = nextpatch.load(tmp_path / "pair" / "backbone.pth", img_size=(28, 28))
     assert alone.classifier is None
     with pytest.raises(WeightsError, match="brings no classifier"):
