@@ -110,6 +110,7 @@ def test_it_learns_and_leaves_weights_that_can_be_used(
     assert "test accuracy" in shown
     values = json.loads((out / "finetune.json").read_text())
     assert values["test_top1"] > 50  # chance is 33
+    assert values["trunk"] == count_params(nextpatch.load(weights).aim.cfg).trunk  # without adapters
     model = nextpatch.load(out / "model")
     assert model.classes == ("cat", "dog", "elk")
     assert model.about.layers == nextpatch.load(weights).about.layers

@@ -232,3 +232,14 @@ def test_faiss_finds_the_same_neighbors(monkeypatch: pytest.MonkeyPatch) -> None
     large = Neighbors(bank, labels, 3)
     assert large._index is not None
     torch.testing.assert_close(large.votes_at(queries, [1, 5, 20]), exact, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("content", [b"", b"damaged"])
+def test_a_probe_replaces_what_an_earlier_one_has_left_however_damaged(
+    run: Path, train: Path, test: Path, content: bytes
+) -> None:
+    (run / "probe.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"probe\.safetensors"):
+        nextpatch.load(run)
+    probe(config(run, train, test, probes=("attentive",), epochs=1), quiet())
+    assert nextpatch.load(run).classes == ("cat", "dog", "elk")

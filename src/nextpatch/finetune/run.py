@@ -20,6 +20,7 @@ from nextpatch.data.splits import Splits, Unlabeled, open_splits
 from nextpatch.finetune.config import FinetuneConfig
 from nextpatch.finetune.learner import Learner
 from nextpatch.finetune.lora import save_adapter, trainable
+from nextpatch.model.count import count_params
 from nextpatch.train.checkpoint import newest_checkpoint, prune, save_checkpoint
 from nextpatch.train.logs import log_to
 from nextpatch.train.meter import Meter
@@ -59,7 +60,7 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Finetune
     backbone = load(config.weights, layers=config.layers)
     with log_to(out / "log.txt", console):
         learner, stream = _learner(config, backbone, splits)
-        learned, of_trunk = trainable(learner.trunk)[0], sum(p.numel() for p in backbone.aim.trunk.parameters())
+        learned, of_trunk = trainable(learner.trunk)[0], count_params(backbone.aim.cfg).trunk
         own = sum(p.numel() for p in learner.classifier.parameters())
         console.print(
             f"{learned:,} values of the trunk learn ({learned / of_trunk:.2%}), and {own:,} of the classifier; "

@@ -29,6 +29,7 @@ from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.logs import log_to
 from nextpatch.train.metrics import TOP
 from nextpatch.train.run import RunDir, load_run, random_twin
+from nextpatch.weights.assemble import Asked, of_model
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.load import load
 from nextpatch.weights.running import Running
@@ -106,7 +107,9 @@ def _open(config: ProbeConfig, backbone: Backbone | None) -> _Opened:
         return _Opened(Running.of(found, config.device, config.precision), None, None)
     loaded = load_run(path, step=step)
     precision = config.precision if config.precision != "auto" else loaded.recipe.train.precision
-    found = load(config.weights, step=loaded.step)
+    # what an earlier probe has left is not read: it may be damaged or of another version, and is about to be replaced
+    statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
+    found = of_model(loaded.model, str(path), Asked(), None, statistics)
     twin = Backbone(random_twin(loaded.recipe), found.about)
     return _Opened(Running.of(found, config.device, precision), Running.of(twin, config.device, precision), loaded.step)
 
