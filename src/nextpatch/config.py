@@ -17,11 +17,13 @@ import tomli_w
 from cattrs import AttributeValidationNote, IterableValidationNote
 from cattrs.errors import ClassValidationError, IterableValidationError, StructureHandlerNotFoundError
 
+from nextpatch.core.errors import UserError
+
 T = TypeVar("T")
 N = TypeVar("N")
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A recipe or a value in it is wrong; the message names it and the remedy."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nextpatch.core.errors import UserError
 
-class DataError(ValueError):
+
+class DataError(UserError):
     """The data cannot be used; the message names the place, the reason and the remedy."""

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 
 from nextpatch.config import dumps_toml, to_dict
+from nextpatch.core.errors import UserError
 from nextpatch.model.aim import AIM
 from nextpatch.model.init import init_weights
 from nextpatch.train.checkpoint import checkpoint_at, newest_checkpoint, sync
@@ -25,7 +26,7 @@ _PACKAGES = ("nextpatch", "torch", "torchvision", "numpy", "pillow", "safetensor
 _HALF_BEGUN = ".recipe.toml.unfinished"  # all that a kill at the very start leaves
 
 
-class RunError(ValueError):
+class RunError(UserError):
     """A run directory cannot be made or used; the message says what to do."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nextpatch.core.errors import UserError
 
-class WeightsError(ValueError):
+
+class WeightsError(UserError):
     """The weights cannot be used; the message names the place, the reason and the remedy."""

@@ -50,6 +50,10 @@ class FolderSource:
         """The number of its first-level folder."""
         return int(self._labels[index]) if self.classes else None
 
+    def files(self) -> list[Path]:
+        """The local files that the samples lie in."""
+        return [self._root / file for file in self._files]
+
     def prefetch(self, shard: int) -> None:
         """Nothing to do: the files are here."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -49,6 +50,11 @@ class JoinedSource:
         """As the source of the shard does."""
         number = bisect.bisect_right(self._shard_ends, shard)
         self.sources[number].prefetch(shard - (self._shard_ends[number - 1] if number else 0))
+
+    def files(self) -> list[Path]:
+        """The local files that the samples lie in; none when some of the sources lie elsewhere."""
+        parts: list[list[Path]] = [getattr(source, "files", list)() for source in self.sources]
+        return [file for part in parts for file in part] if all(parts) else []
 
     def part(self, index: int) -> tuple[Source, int]:
         """(source, index within it)."""

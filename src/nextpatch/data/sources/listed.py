@@ -42,3 +42,7 @@ class ListedSource:
     def label(self, index: int) -> int | None:
         """None, whatever the index."""
         return None
+
+    def files(self) -> list[Path]:
+        """The local files that the samples lie in."""
+        return self._files

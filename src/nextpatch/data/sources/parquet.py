@@ -91,6 +91,10 @@ class ParquetSource:
             return None
         return int(self._labels[index])
 
+    def files(self) -> list[Path]:
+        """The local files that the samples lie in; none when they lie elsewhere."""
+        return [] if self.remote else [Path(file) for file in self._files]
+
     def prefetch(self, shard: int) -> None:
         """Bring the file of a row group into the cache, when it is remote."""
         self._near(self._shards[shard].file)

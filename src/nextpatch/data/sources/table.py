@@ -41,5 +41,9 @@ class TableSource:
         """The number of its class."""
         return int(self._labels[index])
 
+    def files(self) -> list[Path]:
+        """The local files that the samples lie in."""
+        return [self._root / file for file in self._files]
+
     def prefetch(self, shard: int) -> None:
         """Nothing to do: the files are here."""

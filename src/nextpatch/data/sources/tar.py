@@ -8,6 +8,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -87,6 +88,10 @@ class TarSource:
         shard, within = self._locate(index)
         label = self._asked(shard, lambda found: found.record(within)).label
         return label if 0 <= label < len(self.classes) else None
+
+    def files(self) -> list[Path]:
+        """The local files that the samples lie in; none when they lie elsewhere."""
+        return [] if self.remote else [Path(entry.place) for entry in self._entries]
 
     def prefetch(self, shard: int) -> None:
         """Bring a remote shard into the cache."""

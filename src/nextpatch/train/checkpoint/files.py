@@ -14,12 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nextpatch.core.errors import UserError
+
 NAME = re.compile(r"step_(\d{8,})")
 UNFINISHED, REMOVED, REPLACED = "unfinished_", "removed_", "replaced_"  # beginnings of names that are no checkpoints
 MANIFEST, STATE = "manifest.json", "state.json"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint cannot be used; the message names it and the remedy."""
 
 

@@ -1,0 +1,139 @@
+"""Tensors as a safetensors file with a digest in its metadata, and back, mapped into memory and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nextpatch.core.errors import FileError, UserError
+from nextpatch.core.files import DIGEST, replacing
+from nextpatch.core.text import shown
+
+_CHUNK = 2**22  # bytes read at a time, so that checking a file of any size takes no memory
+_LARGEST_HEADER = 2**27
+_DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+
+
+def save_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Replace a safetensors file in one step, with a digest of its tensors and metadata in the metadata.
+
+    It is readable by whoever may read its folder (the library alone makes it private). OSError when the disk is full.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    facts = {key: value for key, value in (metadata or {}).items() if key != DIGEST}
+    with replacing(path) as aside:
+        try:
+            save_file(plain, aside, {**facts, DIGEST: _digest_of(plain, facts)})
+        except SafetensorError as error:  # what a full disk looks like from there
+            raise OSError(f"{path} cannot be written: {error}") from error
+        aside.chmod(path.parent.stat().st_mode & 0o666)
+
+
+def read_safetensors(
+    path: Path, what: str, remedy: str, error: type[UserError] = FileError
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors by name, the file's own metadata), mapped, after the digest was checked where there is one.
+
+    `what` says what the file should be, `remedy` what to do when it is not; raises `error` with both.
+    """
+    if not path.is_file():
+        raise error(f"{shown(path)} does not exist; {remedy}")
+    if reason := damage(path):
+        raise error(f"{shown(path)} cannot be read as {what} ({reason}); {remedy}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = dict(file.metadata() or {})
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, RuntimeError, OSError, KeyError, TypeError, MemoryError) as reason:
+        text = shown(" ".join(str(reason).split())[:200])
+        raise error(f"{shown(path)} cannot be read as {what} ({text}); {remedy}") from None
+    facts.pop(DIGEST, None)
+    return found, facts
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a safetensors file by its header and by its own digest; empty when nothing is.
+
+    A file without a digest, as other programs write them, passes when its header is sound. Reads the file once where
+    there is a digest, in pieces.
+    """
+    try:
+        header, start = _header(path)
+        facts = header.pop("__metadata__", {})
+        stated = facts.pop(DIGEST, None)
+        if stated is not None and _digest_in(path, header, start, facts) != stated:
+            return "its contents are not those that were written: it is damaged"
+    except (ValueError, OSError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as reason:
+        return shown(" ".join(str(reason).split())[:200]) or type(reason).__name__
+    return ""
+
+
+def check_finite(tensors: Mapping[str, Tensor], what: str, error: type[UserError] = FileError) -> None:
+    """Raises `error`, naming the first tensor of `what` in which a number is not finite."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.device.type != "meta" and not _finite(tensor):
+            raise error(f"{what}: {shown(name)} holds numbers that are not finite; use weights that are whole")
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite, looked at in pieces: a mapped tensor is not copied whole."""
+    flat = tensor.detach().flatten()
+    return all(bool(torch.isfinite(flat[at : at + _CHUNK]).all()) for at in range(0, len(flat), _CHUNK))
+
+
+def _digest_of(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
+    total = _begun(facts)
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(_line(name, _DTYPES[tensor.dtype], tensor.shape))
+        total.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def _digest_in(path: Path, header: Mapping[str, Any], start: int, facts: Mapping[str, str]) -> str:
+    total = _begun(facts)
+    with path.open("rb") as file:
+        for name in sorted(header):
+            entry = header[name]
+            total.update(_line(name, entry["dtype"], entry["shape"]))
+            first, last = entry["data_offsets"]
+            file.seek(start + first)
+            for at in range(first, last, _CHUNK):
+                total.update(file.read(min(_CHUNK, last - at)))
+    return total.hexdigest()
+
+
+def _begun(facts: Mapping[str, str]) -> hashlib._Hash:
+    return hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode())
+
+
+def _line(name: str, dtype: str, shape: Any) -> bytes:
+    return f"\n{name} {dtype} {list(shape)}\n".encode()
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """(the file's header, where its data begin); ValueError when tensors do not lie inside of the file."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or not 2 <= length <= min(size - 8, _LARGEST_HEADER):
+            raise ValueError("it does not begin as a safetensors file")
+        header = json.loads(file.read(length))
+    for name, entry in header.items():
+        if name != "__metadata__":
+            first, last = entry["data_offsets"]
+            if not 0 <= first <= last <= size - 8 - length or math.prod(entry["shape"]) < 0:
+                raise ValueError(f"{name} does not lie in it: it is cut off or damaged")
+    return header, 8 + length

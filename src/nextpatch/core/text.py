@@ -1,0 +1,22 @@
+"""Text from outside, made safe to show: names of files and classes may hold anything."""
+
+from __future__ import annotations
+
+import re
+
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SURROGATE = range(0xDC80, 0xDD00)  # how Python keeps a byte of a file name that is not UTF-8
+
+
+def shown(text: object) -> str:
+    r"""The text on one line, with control characters, direction marks and bytes that are not UTF-8 as escapes.
+
+    A terminal escape in a file name would else be obeyed by the terminal, and a newline would start a line of its own.
+    """
+    return _UNSAFE.sub(lambda found: _escaped(ord(found[0])), str(text))
+
+
+def _escaped(code: int) -> str:
+    if code in _SURROGATE:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
