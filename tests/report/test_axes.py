@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nextpatch.report.axes import axis, duration, linear_ticks, number, step_axis
+from nextpatch.report.axes import axis, duration, linear_ticks, number, readable, step_axis
 
 
 @given(st.lists(st.floats(-1e6, 1e6, allow_subnormal=False).map(lambda v: round(v, 3)), min_size=1, max_size=20))
 def test_every_value_lands_between_the_ends(values: list[float]) -> None:
     for made in (axis(values, 10, 90), step_axis(values, 10, 90)):
         assert all(9.999 <= made(v) <= 90.001 for v in values)
+
+
+@given(st.lists(st.integers(2, 10**7), min_size=1, max_size=12, unique=True).map(sorted))
+def test_readable_ticks_are_the_last_value_and_others_far_enough_apart(values: list[int]) -> None:
+    kept = readable(values)
+    assert kept[-1] == values[-1]
+    assert all(larger >= 1.4 * smaller for smaller, larger in itertools.pairwise(kept))
+    assert set(kept) <= set(values)
 
 
 @given(st.floats(-1e5, 1e5), st.floats(1e-3, 1e6))

@@ -54,3 +54,9 @@ def test_the_guess_is_scored_on_the_patches_that_validation_scores(run: Path) ->
     wanted = targets(patchify(inputs, 8)[:, 1:], "norm_pixels").square().mean(dim=-1)
     scored = scored_mask(prefix_lengths(recipe.model, PREFIX_SEED, positions), recipe.model.num_patches)
     assert mean_guess_loss(recipe, images) == pytest.approx(float(wanted[scored].mean()), rel=1e-5)
+
+
+def test_the_level_of_guessing_needs_no_device_of_the_run(run: Path) -> None:
+    recipe = load_recipe(run / "recipe.toml")
+    elsewhere = replace(recipe, train=replace(recipe.train, device="mps", precision="bf16"))
+    assert mean_guess_loss(elsewhere, held_out(elsewhere)) == mean_guess_loss(recipe, held_out(recipe))

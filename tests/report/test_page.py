@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nextpatch.report.measured import last_and_best
-from nextpatch.report.page import depth_sweep, file_size, layers_text
+from nextpatch.report.page import depth_sweep, file_size, layers_text, probe_charts
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,12 @@ def test_the_last_blocks_stand_beside_the_best() -> None:
     assert found is not None
     assert [row["name"] for row in found["rows"]] == ["last block", "last blocks", "best"]
     assert last_and_best({"sweep": sweep[:1], "attention": {}}) is None
+
+
+@pytest.mark.parametrize("budgets", [[331], [100, 331], [100, 1_000, 1_118]])
+def test_the_label_curve_names_its_numbers_of_labels(budgets: list[int]) -> None:
+    rows = [{"labels": n, "probe": "knn", "test_top1": 50.0, "test_ci95": [40.0, 60.0]} for n in budgets]
+    [chart] = probe_charts({"compared": {"pre-trained": rows, "random init": [], "raw pixels": []}})
+    assert f">{budgets[-1]:,}<" in chart.svg
+    assert (">100<" in chart.svg) == (budgets[0] == 100)
+    assert ">1,000<" not in chart.svg  # would touch 1,118

@@ -73,7 +73,22 @@ def test_the_probe_is_chosen_on_the_selection_slice_never_on_the_test_split() ->
     rows += [row(RANDOM, 60, "attentive"), row(RANDOM, 99, "linear")]
     chosen = main_rows(rows)
     assert chosen[PRETRAINED][1000]["test_top1"] == 70
-    assert chosen[RANDOM][1000]["probe"] == "attentive"
+    assert chosen[RANDOM][1000]["probe"] == "linear"
+
+
+@pytest.mark.parametrize("best", ["attentive", "linear", "knn"])
+def test_each_kind_of_features_has_its_own_best_probe(best: str) -> None:
+    kinds = ("attentive", "linear", "knn")
+    rows = [row(PRETRAINED, 80, "attentive"), *(row(RANDOM, 70 if kind == best else 60, kind) for kind in kinds)]
+    figure = next(f for f in key_figures(replace(EMPTY, results=rows)) if f.label == "Over untrained")
+    assert figure.value == "+10.0"
+    assert ("probe" in figure.note) == (best != "attentive")
+
+
+@pytest.mark.parametrize(("probed", "told"), [(331, "the frozen features of step 331"), (100, "its frozen features")])
+def test_the_headline_names_the_step_that_was_probed(probed: int, told: str) -> None:
+    evidence = replace(EMPTY, val=val(1.1, 0.8, 0.6), results=[row(PRETRAINED, 80)], probed_step=probed)
+    assert f"labels {told} classify" in sentence(evidence)
 
 
 def test_the_largest_label_budget_decides() -> None:

@@ -24,7 +24,7 @@ from nextpatch.model.count import count_params
 from nextpatch.train.checkpoint import newest_checkpoint, prune, save_checkpoint
 from nextpatch.train.logs import log_to
 from nextpatch.train.meter import Meter
-from nextpatch.train.metrics import TOP, Answers
+from nextpatch.train.metrics import TOP, Answers, likeliest
 from nextpatch.train.run import write_atomically
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.load import load
@@ -157,7 +157,7 @@ def _answers(config: FinetuneConfig, result: Backbone, splits: Splits) -> Answer
     found, which = [], []
     unlabeled = Unlabeled(splits.test_source)
     for batch in eval_batches(unlabeled, splits.test, about.img_size, about.in_chans, _EVALUATED, config.workers):
-        found.append(running.logits(batch.images).topk(top, dim=-1).indices.cpu())
+        found.append(likeliest(running.logits(batch.images), top).cpu())
         which.append(batch.positions.numpy())
     labels = splits.open_test_labels(np.concatenate(which))
     known = labels >= 0

@@ -26,15 +26,16 @@ class Neighbors(nn.Module):
         self, features: Float[Tensor, "images dim"], labels: Int[Tensor, " images"], num_classes: int, k: int = 1
     ) -> None:
         super().__init__()
-        self.mean, self.scale = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
+        self.mean, self.scale = features.mean(dim=0), features.std(dim=0, correction=0).clamp_min(1e-6)
         self.bank = F.normalize((features - self.mean) / self.scale, dim=1)
         self.votes = F.one_hot(labels, num_classes).to(features.dtype)
         self.k = k
         self._index = _faiss(self.bank)
 
     def forward(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch classes"]:
-        """Votes per class."""
-        return self.votes_at(features.mean(dim=1), [self.k])[0]
+        """Votes per class; minus infinity for a class without a vote, which is no answer."""
+        votes = self.votes_at(features.mean(dim=1), [self.k])[0]
+        return votes.masked_fill(votes == 0, -torch.inf)
 
     def votes_at(self, pooled: Float[Tensor, "batch dim"], ks: Sequence[int]) -> Float[Tensor, "ks batch classes"]:
         """Votes for several k at the cost of the largest."""

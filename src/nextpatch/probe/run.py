@@ -27,7 +27,7 @@ from nextpatch.probe.train import Setting, num_steps
 from nextpatch.probe.write import print_table, write_results
 from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.logs import log_to
-from nextpatch.train.metrics import TOP
+from nextpatch.train.metrics import TOP, likeliest
 from nextpatch.train.run import RunDir, load_run, random_twin
 from nextpatch.weights.assemble import Asked, of_model
 from nextpatch.weights.backbone import Backbone
@@ -179,7 +179,7 @@ def _score(choices: tuple[Choice, ...], extractors: _Features, splits: Splits, w
             for choice, outputs in zip(choices, ranked, strict=True):
                 if choice.features == name:
                     with torch.no_grad():
-                        outputs.append(choice.classifier.cpu()(features[choice.set_index]).topk(top, dim=-1).indices)
+                        outputs.append(likeliest(choice.classifier.cpu()(features[choice.set_index]), top))
         indices[name] = world.gathered(torch.from_numpy(np.concatenate(found))).numpy()
     labels = splits.open_test_labels(indices[PRETRAINED])
     known = labels >= 0

@@ -60,6 +60,16 @@ def _log_ticks(low: Number, high: Number) -> list[Number]:
     return [m * 10.0**p for p in powers for m in steps if low <= m * 10.0**p <= high]
 
 
+def readable(values: Sequence[Number], apart: float = 1.4) -> list[Number]:
+    """Of ascending values on a logarithmic axis those whose names do not touch: the last, and before it each that is
+    smaller by the factor `apart`."""
+    kept: list[Number] = []
+    for value in reversed(values):
+        if not kept or value * apart <= kept[0]:
+            kept.insert(0, value)
+    return kept
+
+
 def number(value: Number, digits: int = 3) -> str:
     """A number as a person writes it: 12,500 · 3.2M · 0.412 · 85.8."""
     size = abs(value)

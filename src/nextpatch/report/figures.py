@@ -28,7 +28,8 @@ def figures(facts: Facts, look: Look) -> dict[str, Any]:
     results = (facts.probe or {}).get("results", [])
     normalized = facts.recipe.model.target == "norm_pixels"
     name = "always guessing the mean of each patch" if normalized else "always guessing mean grey"
-    evidence = Evidence(facts.train, facts.val, facts.recipe.train.steps, look.guess, name, results)
+    probed = (facts.probe or {}).get("checkpoint_step")
+    evidence = Evidence(facts.train, facts.val, facts.recipe.train.steps, look.guess, name, results, probed)
     return {
         "run": facts.path.resolve().name,
         "verdict": sentence(evidence),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -42,5 +40,6 @@ def mean_guess_loss(recipe: Recipe, images: HeldOut) -> float:
     """The validation loss of `MeanGuess`: same images, same prefixes, same sums as the model's."""
     with torch.device("meta"):  # its parameters are never read, so none are made
         guess = MeanGuess(recipe.model)
-    plain = replace(Compute.of(recipe), device=torch.device("cpu"), precision="fp32")
+    # never on the run's own device: a page is often drawn on a machine that lacks it
+    plain = Compute(torch.device("cpu"), "fp32", *recipe.data.statistics(recipe.model.in_chans))
     return validation_loss(guess, images, plain).loss

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nextpatch.report.page import layers_text, render_probe
-from nextpatch.report.verdict import main_rows
+from nextpatch.report.verdict import PIXELS, PRETRAINED, main_rows
 from nextpatch.train.run import write_atomically
 
 
@@ -68,11 +68,11 @@ def write_probe_page(folder: Path) -> Path:
 
 def _verdict(probe: dict[str, Any]) -> str:
     """One sentence: the best by selection at the most labels, with its interval, and raw pixels beside it."""
-    most = max(row["labels"] for row in probe["results"])
-    rows = [row for row in probe["results"] if row["labels"] == most]
-    own = max((row for row in rows if row["features"] == "pre-trained"), key=lambda row: row["select_top1"])
+    rows = main_rows(probe["results"])
+    most = max(rows[PRETRAINED])
+    own = rows[PRETRAINED][most]
     low, high = own["test_ci95"]
     top1 = f"{own['test_top1']:.1f} % ({low:.1f} to {high:.1f}, {own['probe']})"
     said = f"With {most:,} labels the frozen features give {top1}"
-    pixels = [row["test_top1"] for row in rows if row["features"] == "raw pixels"]
-    return f"{said}; raw pixels give {max(pixels):.1f} %." if pixels else f"{said}."
+    pixels = rows[PIXELS].get(most)  # its best by selection as well: the test images choose nothing
+    return f"{said}; raw pixels give {pixels['test_top1']:.1f} %." if pixels else f"{said}."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nextpatch.config import dumps_toml
-from nextpatch.report.axes import Number, duration, number
+from nextpatch.report.axes import Number, duration, number, readable
 from nextpatch.report.charts import Chart, Series, bar_chart, heat_grid, line_chart
 from nextpatch.report.images import PHOTOGRAPH, heat_gradient, heat_hex
 from nextpatch.report.pictures import Gallery
@@ -135,7 +135,11 @@ def _label_curve(compared: dict[str, list[dict[str, Any]]]) -> Chart:
         )
         for kind, rows in compared.items() if rows
     ]  # fmt: skip
-    return line_chart("Accuracy against labels", "labelled images (log scale)", "test accuracy, %", series, log_x=True)
+    budgets = sorted({r["labels"] for rows in compared.values() for r in rows})
+    return line_chart(
+        "Accuracy against labels", "labelled images (log scale)", "test accuracy, %", series, log_x=True,
+        x_ticks=readable(budgets),
+    )  # fmt: skip
 
 
 def depth_sweep(

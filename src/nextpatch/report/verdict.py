@@ -22,6 +22,7 @@ class Evidence:
     guess: Number | None
     guess_name: str
     results: Sequence[Row]
+    probed_step: int | None = None  # of the checkpoint whose features were probed
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,20 @@ class KeyFigure:
 def main_rows(results: Sequence[Row]) -> dict[str, dict[int, Row]]:
     """Per kind of features and label budget, the row to compare.
 
-    The probe is the one that the held-out slice (never the test split) prefers for the pre-trained features at the
-    largest budget; the untrained network gets the same one, raw pixels their own linear classifier.
+    Each kind of features is shown with its own best probe: the one that the held-out slice (never the test split)
+    prefers at the largest budget. A baseline that had to take the best probe of the pre-trained features would look
+    worse than it is.
     """
-    trained = [r for r in results if r["features"] == PRETRAINED]
-    if not trained:
+    if not any(r["features"] == PRETRAINED for r in results):
         return {}
-    largest = max(r["labels"] for r in trained)
-    probe = max((r for r in trained if r["labels"] == largest), key=_selected)["probe"]
-    pixels = {r["probe"] for r in results if r["features"] == PIXELS}
-    wanted = {PRETRAINED: probe, RANDOM: probe, PIXELS: probe if probe in pixels else "linear"}
-    return {
-        kind: {r["labels"]: r for r in results if r["features"] == kind and r["probe"] == wanted[kind]}
-        for kind in wanted
-    }
+    return {kind: _best_probe([r for r in results if r["features"] == kind]) for kind in (PRETRAINED, RANDOM, PIXELS)}
+
+
+def _best_probe(rows: Sequence[Row]) -> dict[int, Row]:
+    """By label budget, the rows of the probe that is best at the largest budget; none of no rows."""
+    largest = max((r["labels"] for r in rows), default=0)
+    best = max((r for r in rows if r["labels"] == largest), key=_selected, default=None)
+    return {r["labels"]: r for r in rows if best is not None and r["probe"] == best["probe"]}
 
 
 def _selected(row: Row) -> float:
@@ -66,7 +67,7 @@ def gain(row: Row, other: Row) -> tuple[Number, bool]:
 
 def sentence(e: Evidence) -> str:
     """The verdict."""
-    return "; ".join(clause for clause in (_loss_clause(e), _probe_clause(e.results)) if clause) + "."
+    return "; ".join(clause for clause in (_loss_clause(e), _probe_clause(e)) if clause) + "."
 
 
 def _loss_clause(e: Evidence) -> str:
@@ -91,17 +92,24 @@ def _against(loss: Number, guess: Number, name: str) -> str:
     return f"{share:.0f} % below {name} ({guess:.3f})"
 
 
-def _probe_clause(results: Sequence[Row]) -> str:
+def _probe_clause(e: Evidence) -> str:
     """What the frozen features are worth at the largest label budget, against both baselines."""
-    rows = main_rows(results)
+    rows = main_rows(e.results)
     if not rows.get(PRETRAINED):
         return ""
     labels = max(rows[PRETRAINED])
     row = rows[PRETRAINED][labels]
     names = {RANDOM: "the same network untrained", PIXELS: "raw pixels"}
     parts = [_compared(row, rows[kind][labels], name) for kind, name in names.items() if labels in rows[kind]]
-    start = f"with {labels:,} labels its frozen features classify {row['test_top1']:.1f} % of the test images"
+    whose = f"the frozen features of step {e.probed_step:,}" if _other_step(e) else "its frozen features"
+    start = f"with {labels:,} labels {whose} classify {row['test_top1']:.1f} % of the test images"
     return ", ".join([start, " and ".join(parts)] if parts else [start])
+
+
+def _other_step(e: Evidence) -> bool:
+    """Whether the probe measured another step than the one whose loss is named."""
+    entries = e.val or e.train
+    return e.probed_step is not None and bool(entries) and entries[-1]["step"] != e.probed_step
 
 
 def _compared(row: Row, other: Row, name: str) -> str:
@@ -119,22 +127,25 @@ def key_figures(e: Evidence) -> list[KeyFigure]:
         found.append(KeyFigure("Validation loss", f"{e.val[-1]['loss']:.3f}", note))
     rows = main_rows(e.results)
     if rows.get(PRETRAINED):
-        found += _probe_figures(rows, max(rows[PRETRAINED]))
+        found += _probe_figures(rows, max(rows[PRETRAINED]), e.probed_step if _other_step(e) else None)
     if e.train:
         last = e.train[-1]
         found.append(KeyFigure("Images seen", number(last["images"]), f"in {duration(last['elapsed_s'])}"))
     return found
 
 
-def _probe_figures(rows: dict[str, dict[int, Row]], labels: int) -> list[KeyFigure]:
+def _probe_figures(rows: dict[str, dict[int, Row]], labels: int, step: int | None) -> list[KeyFigure]:
     row = rows[PRETRAINED][labels]
     low, high = row["test_ci95"]
-    note = f"{row['probe']} probe, {labels:,} labels; 95 % interval {low:.1f} to {high:.1f}"
+    which = "" if step is None else f", step {step:,}"
+    note = f"{row['probe']} probe, {labels:,} labels{which}; 95 % interval {low:.1f} to {high:.1f}"
     found = [KeyFigure("Test accuracy", f"{row['test_top1']:.1f} %", note)]
     for kind, name in ((RANDOM, "Over untrained"), (PIXELS, "Over raw pixels")):
         if labels in rows[kind]:
             other = rows[kind][labels]
             difference, clear = gain(row, other)
-            note = f"points, against {other['test_top1']:.1f}\N{NO-BREAK SPACE}%" + ("" if clear else "; within chance")
+            kind_of = "" if other["probe"] == row["probe"] else f" ({other['probe']} probe)"
+            note = f"points, against {other['test_top1']:.1f}\N{NO-BREAK SPACE}%{kind_of}"
+            note += "" if clear else "; within chance"
             found.append(KeyFigure(name, f"{difference:+.1f}".replace("-", "−"), note))
     return found

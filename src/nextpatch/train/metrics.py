@@ -7,7 +7,8 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
 TOP = 5
@@ -15,9 +16,22 @@ _Z95 = 1.959964
 _RESAMPLED = 1000
 
 
+def likeliest(scores: Float[Tensor, "*images classes"], top: int = TOP) -> Int64[Tensor, "*images top"]:
+    """The classes with the highest scores, the highest first; of equal scores the class with the lower number.
+
+    A score of minus infinity is no answer (-1): a class for which no neighbor votes is not among the likeliest.
+    """
+    found = scores.sort(dim=-1, descending=True, stable=True)
+    values, classes = found.values[..., :top], found.indices[..., :top]
+    return classes.masked_fill(values == -torch.inf, -1)
+
+
 @dataclass(frozen=True)
 class Answers:
-    """A classifier's answers: for each test image the likeliest classes, the likeliest first, and the true one."""
+    """A classifier's answers: for each test image the likeliest classes, the likeliest first, and the true one.
+
+    Where a classifier names fewer classes than there are places, the rest of the places hold -1.
+    """
 
     answers: Int64[np.ndarray, "tested top"]
     labels: Int64[np.ndarray, " tested"]
