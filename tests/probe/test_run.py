@@ -184,7 +184,14 @@ def test_the_released_layout_holds_the_probe() -> None:
 
 def test_values_that_make_no_sense_are_refused(run: Path) -> None:
     good = ProbeConfig(run, "x")
-    for values in ({"data": ""}, {"labels": (1,)}, {"lrs": ()}, {"epochs": -1}, {"warmup": 1.0}, {"neighbors": (0,)}):
+    for values in (
+        {"data": ""},
+        {"labels": (1,)},
+        {"lrs": (1e-9,)},
+        {"epochs": -1},
+        {"warmup": 1.0},
+        {"neighbors": (0,)},
+    ):
         with pytest.raises(ValueError):
             replace(good, **values)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,8 +78,28 @@ def test_what_cannot_be_probed_is_a_clear_error(tmp_path: Path, train: Path) -> 
         open_splits(str(train), f"{flat}/../{train.name}", 0)
     with pytest.raises(DataError, match=r"has classes that .* has not: fox"):
         open_splits(str(train), str(write_labeled(tmp_path / "c", 2, 0, ("cat", "fox"))), 0)
-    with pytest.raises(DataError, match="too few labeled images"):
-        open_splits(str(write_labeled(tmp_path / "d", 1, 0)), "", 0)
+
+
+@pytest.mark.parametrize("tested", [False, True])
+@pytest.mark.parametrize("held_out", [False, True])
+def test_the_number_of_images_that_is_asked_for_is_the_one_that_is_enough(
+    held_out: bool, tested: bool, tmp_path: Path
+) -> None:
+    test = "" if tested else str(write_labeled(tmp_path / "test", 2, 1))
+    enough = 1 + held_out + tested
+    splits = open_splits(str(write_labeled(tmp_path / "enough", enough, 0)), test, 0, held_out)
+    assert [len(splits.pool), len(splits.select)] == [3, 3 * held_out]
+    if enough > 1:
+        with pytest.raises(DataError, match=f"give at least {enough} of each class"):
+            open_splits(str(write_labeled(tmp_path / "few", enough - 1, 0)), test, 0, held_out)
+
+
+@pytest.mark.parametrize("pool", [40, 150, 331, 1_118, 1_999, 2_000, 9_000, 20_000, 10**6])
+def test_rows_lie_at_least_a_factor_of_two_apart(pool: int, train: Path) -> None:
+    splits = replace(open_splits(str(train), "", 0), pool=np.arange(pool))
+    budgets = splits.budgets(())
+    assert all(larger >= 2 * smaller for smaller, larger in itertools.pairwise(budgets))
+    assert budgets[-1] == min(pool, 10_000)
 
 
 def test_layer_sets_are_named_and_checked() -> None:

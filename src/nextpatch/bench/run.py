@@ -14,7 +14,7 @@ from nextpatch.bench.registry import Benchmark, chosen
 from nextpatch.bench.table import rows, write_tables
 from nextpatch.config import ConfigError
 from nextpatch.data.error import DataError
-from nextpatch.probe.config import ProbeConfig
+from nextpatch.probe.config import LR_GRID, ProbeConfig
 from nextpatch.probe.run import probe
 from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.run import write_atomically
@@ -67,7 +67,8 @@ def _measure(
     given = ProbeConfig(
         config.weights, benchmark.title, benchmark.title, (),
         config.layers or (",".join(blocks),), epochs=config.epochs or epochs, batch_size=config.batch_size or batch,
-        warmup=warmup, seed=config.seed, workers=config.workers, device=config.device, precision=config.precision,
+        warmup=warmup, lrs=LR_GRID, seed=config.seed,
+        workers=config.workers, device=config.device, precision=config.precision,
         out=place, probes=("attentive",), augment=config.augment, select_on=config.select_on,
     )  # fmt: skip
     scored = probe(given, Console(quiet=True), world, backbone, sources=(train, test), whole=True)

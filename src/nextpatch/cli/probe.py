@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from nextpatch.cli.flags import optional
 from nextpatch.cli.report import try_probe_page, try_report
-from nextpatch.probe.config import KINDS, LR_GRID, NEIGHBORS, Kind, ProbeConfig
+from nextpatch.probe.config import KINDS, NEIGHBORS, Kind, ProbeConfig
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ class Probe:
         tuple[str, ...],
         optional("SET ...", "blocks to read: 3, 2,3 or 0-3 (averaged), each, windows (default: some, the last six)"),
     ] = ()
-    lrs: Annotated[tuple[float, ...], arg(help="learning rates, all tried in one pass")] = LR_GRID
+    lrs: Annotated[
+        tuple[float, ...],
+        optional("LR ...", "learning rates, all tried in one pass (default: four; with --augment paper its seven)"),
+    ] = ()
     epochs: Annotated[int, optional("N", "passes over the labels (default: 8 to 16, by their number)")] = 0
     batch_size: Annotated[int, optional("N", "images in an update (default: 32 to 256, by the number of labels)")] = 0
     weight_decay: Annotated[float, arg(help="of all weights; biases do not decay")] = 0.1

@@ -66,7 +66,11 @@ class Splits:
         return np.array([-1 if i is None else number[self.test_source.classes[i]] for i in found], dtype=np.int64)
 
     def budgets(self, wanted: Sequence[int]) -> list[int]:
-        """Numbers of labels to learn from; ValueError when the pool is smaller than one asked for."""
+        """Numbers of labels to learn from; ValueError when the pool is smaller than one asked for.
+
+        Unless asked for otherwise they lie at least a factor of two apart: rows of nearly as many labels say the same
+        twice, and cost as much again.
+        """
         if wanted and max(wanted) > len(self.pool):
             raise ValueError(
                 f"{max(wanted):,} labels asked for; {self.source.name} leaves {len(self.pool):,} to learn from, "
@@ -74,8 +78,8 @@ class Splits:
             )
         if wanted:
             return sorted(set(wanted))
-        fitting = [n for n in BUDGETS if len(self.classes) <= n <= len(self.pool)]
-        return fitting if fitting and fitting[-1] == BUDGETS[-1] else [*fitting, len(self.pool)]
+        most = min(len(self.pool), BUDGETS[-1])
+        return [*(n for n in BUDGETS if len(self.classes) <= n and 2 * n <= most), most]
 
 
 def open_splits(data: str, test: str, seed: int, held_out: bool = True) -> Splits:
@@ -103,9 +107,19 @@ def split(source: Source, test_source: Source | None, seed: int, held_out: bool 
     if held_out:
         select, rest = _apart(rest)
     pool = _interleaved(rest)
-    if not len(pool) or (held_out and not len(select)):
-        raise DataError(f"{source.name} has too few labeled images to divide; give at least two per class")
+    if not len(pool) or (held_out and not len(select)) or not len(test_indices):
+        raise _too_few(source, held_out, test_source is source)
     return Splits(source.classes, source, pool, np.sort(select), test_source, test_indices)
+
+
+def _too_few(source: Source, held_out: bool, tested: bool) -> DataError:
+    """Says for what each class needs an image, so that the number given is the one that is enough."""
+    uses = ["to learn from", *(["to choose by"] if held_out else []), *(["to test on"] if tested else [])]
+    remedy = ", or name test images: --test" if tested else ""
+    return DataError(
+        f"{source.name} has too few labeled images to divide: a class needs {len(uses)}, one each "
+        f"{' and '.join(uses)}; give at least {len(uses)} of each class{remedy}"
+    )
 
 
 def _by_class(indices: Indices, classes: Int64[np.ndarray, " samples"], seed: int) -> list[Indices]:
