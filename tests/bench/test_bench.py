@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -272,7 +273,8 @@ def test_a_list_of_benchmarks_goes_on_where_it_was(
     real = Benchmark.opened
     monkeypatch.setattr(Benchmark, "opened", lambda self, *a: (opened.append(self.name), real(self, *a))[1])
     found = bench(config(weights, tmp_path), console)
-    assert opened == ["pets"]
+    assert opened == ["food101", "pets"]  # the first only to see that its images are the same
+    assert console.file.getvalue().count("measured before") == 1  # type: ignore[attr-defined]
     assert set(found) == {"food101", "pets"}
     page = (tmp_path / "out" / "bench.md").read_text()
     assert "| AIM-0.6B | 90.1 | 93.0 | 91.5 |" in page
@@ -283,7 +285,7 @@ def test_a_list_of_benchmarks_goes_on_where_it_was(
     assert len(lines) == 2 + len(TABLE_6)
     assert json.loads((tmp_path / "out" / "bench.json").read_text())["results"]["pets"]["counts"] == [6, 4, 2]
     other = write_snapshot(tmp_path / "other", state_of(CONFIG, seed=1), CONFIG)
-    with pytest.raises(ConfigError, match="results of other weights"):
+    with pytest.raises(ConfigError, match="weights_sha256"):
         bench(config(other, tmp_path), console)
 
 
@@ -297,3 +299,46 @@ def test_as_typed_with_the_papers_choice(weights: Path, tmp_path: Path, capsys: 
     assert main([*words, "--any-counts", "--select-on", "paper"]) == 0
     assert "Table 6" in capsys.readouterr().out
     assert "chosen on the test images, as in the paper" in (tmp_path / "out" / "bench.md").read_text()
+
+
+def again(weights: Path, tmp_path: Path, **changes: Any) -> BenchConfig:
+    return config(weights, tmp_path, **{"only": ("pets",), "augment": "none", "epochs": 1, **changes})
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=250)
+
+
+@pytest.fixture
+def measured(weights: Path, tmp_path: Path) -> Path:
+    """A folder with one result."""
+    pets(tmp_path / "data" / "pets")
+    bench(again(weights, tmp_path), quiet())
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epochs", 3), ("batch_size", 2), ("layers", ("0",)), ("augment", "paper"), ("seed", 1), ("select_on", "paper")],
+)
+def test_what_was_measured_otherwise_is_not_taken_for_what_is_asked(
+    name: str, value: Any, weights: Path, tmp_path: Path, measured: Path
+) -> None:
+    with pytest.raises(ConfigError, match=rf"{name}.*\(now"):
+        bench(again(weights, tmp_path, **{name: value}), quiet())
+
+
+def test_other_images_are_not_taken_for_the_measured_ones(weights: Path, tmp_path: Path, measured: Path) -> None:
+    inner = tmp_path / "data" / "pets" / "oxford-iiit-pet" / "images"
+    picture(inner / "beagle_test0.jpg", seed=77)
+    with pytest.raises(ConfigError, match="other test images"):
+        bench(again(weights, tmp_path), quiet())
+    shutil.rmtree(tmp_path / "data")
+    assert bench(again(weights, tmp_path), quiet())["pets"]["counts"] == [6, 4, 2]  # the result is still there
+
+
+def test_a_damaged_result_is_named(weights: Path, tmp_path: Path, measured: Path) -> None:
+    path = measured / "pets" / "result.json"
+    path.write_text(path.read_text().replace('"top1": ', '"top1": 1'))
+    with pytest.raises(ConfigError, match=r"result\.json.*measured again"):
+        bench(again(weights, tmp_path), quiet())

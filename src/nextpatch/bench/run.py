@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,19 @@ from rich.console import Console
 from rich.table import Table
 
 from nextpatch.bench.config import BenchConfig
+from nextpatch.bench.recipe import RESULT, notes, read_result, recipe_of
 from nextpatch.bench.registry import Benchmark, chosen
 from nextpatch.bench.table import rows, write_tables
 from nextpatch.config import ConfigError
+from nextpatch.core.files import write_json
 from nextpatch.data.error import DataError
-from nextpatch.probe.config import LR_GRID, ProbeConfig
+from nextpatch.data.fingerprint import Fingerprint, changes, fingerprint_of
+from nextpatch.model.layer_sets import layer_sets
+from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.run import probe
 from nextpatch.train.engine.world import ALONE, World
-from nextpatch.train.run import write_atomically
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.load import load
-
-_PAPER = (100, 512, 0.0)  # epochs, batch, share of warm-up
-_IMAGENET = (50, 1024, 0.1)
 
 
 def bench(
@@ -31,81 +31,92 @@ def bench(
     """Measure the weights on every benchmark chosen, write bench.md, bench.csv and bench.json, print the table.
 
     A benchmark whose data is not to be had is named and left out; those that are done stay. Returns results by name.
-    Raises ConfigError when `config.out` holds another model's results, DataError when no benchmark can be measured.
+    Raises ConfigError when `config.out` holds what was measured otherwise: of other weights, layers or data, or by
+    another recipe. DataError when no benchmark can be measured.
     """
     console = console or Console(quiet=not world.leads)
     wanted = chosen(config.only)
     backbone = backbone or load(config.weights)
-    digest = backbone.digest()
+    layer_sets(config.layers, len(backbone.blocks))  # refused before anything is measured
+    digest = backbone.digest()  # of the weights as they are: to measure may convert them
+    recipes = {b.name: recipe_of(config, b, backbone.about, digest) for b in wanted}
+    for name, recipe in recipes.items():
+        _refuse_other(config.out / name, recipe)
     problems: list[str] = []
     for benchmark in wanted:
-        place = config.out / benchmark.name
-        if _done(place, digest):
-            console.print(f"{benchmark.title}: measured before, {place}", highlight=False)
-            continue
         console.print(f"{benchmark.title} ...", highlight=False)
         try:
-            _measure(config, benchmark, place, backbone, digest, world)
+            if _measured(config, benchmark, recipes[benchmark.name], backbone, world):
+                console.print(f"measured before: {config.out / benchmark.name}", highlight=False)
         except DataError as error:
             problems.append(f"{benchmark.title} was not measured: {error}")
             console.print(problems[-1], highlight=False, soft_wrap=True)
-    results = {b.name: found for b in wanted if (found := _result(config.out / b.name)) is not None}
+    results = {b.name: found for b in wanted if (found := read_result(config.out / b.name)) is not None}
     if not results:
         raise DataError(problems[0] if problems else "nothing was measured")
     if world.leads:
-        write_tables(config.out, results, backbone.about.name, [*_notes(config), *problems])
+        write_tables(config.out, results, backbone.about.name, [*notes(results), *problems])
         _print(console, results, backbone.about.name)
     return results
 
 
-def _measure(
-    config: BenchConfig, benchmark: Benchmark, place: Path, backbone: Backbone, digest: str, world: World
-) -> None:
-    train, test = benchmark.opened(config.root, config.any_counts)
-    epochs, batch, warmup = _IMAGENET if benchmark.name == "imagenet" else _PAPER
-    blocks = [layer.removeprefix("block_") for layer in backbone.about.layers]
-    given = ProbeConfig(
-        config.weights, benchmark.title, benchmark.title, (),
-        config.layers or (",".join(blocks),), epochs=config.epochs or epochs, batch_size=config.batch_size or batch,
-        warmup=warmup, lrs=LR_GRID, seed=config.seed,
-        workers=config.workers, device=config.device, precision=config.precision,
-        out=place, probes=("attentive",), augment=config.augment, select_on=config.select_on,
-    )  # fmt: skip
-    scored = probe(given, Console(quiet=True), world, backbone, sources=(train, test), whole=True)
+def _measured(
+    config: BenchConfig, benchmark: Benchmark, recipe: dict[str, Any], backbone: Backbone, world: World
+) -> bool:
+    """Measure one benchmark; True when exactly this had been measured before, and nothing was to be done.
+
+    What was measured is kept when its data is not to be had any more.
+    """
+    place = config.out / benchmark.name
+    done = read_result(place)
+    try:
+        train, test = benchmark.opened(config.root, config.any_counts)
+    except DataError:
+        if done is None:
+            raise
+        return True
+    data = {"train": asdict(fingerprint_of(train)), "test": asdict(fingerprint_of(test))}
+    if done is not None:
+        _refuse_other_data(place, done, data)
+        return True
+    scored = probe(_asked(config, benchmark, recipe), Console(quiet=True), world, backbone, (train, test), whole=True)
     if world.leads:
         best = next(one for one in scored if one.choice.probe == "attentive")
-        facts = {
-            "weights_sha256": digest, "top1": round(best.top1, 3), "ci95": [round(b, 3) for b in best.ci95],
+        found = {
+            "top1": round(best.top1, 3), "ci95": [round(b, 3) for b in best.ci95],
             "counts": [len(train), len(test), len(train.classes)], "layers": best.choice.layers, "lr": best.choice.lr,
+            "measured": recipe, "data": data,
         }  # fmt: skip
-        write_atomically(place / "result.json", json.dumps(facts, indent=1))
+        write_json(place / RESULT, found)
+    return False
 
 
-def _result(place: Path) -> dict[str, Any] | None:
-    path = place / "result.json"
-    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    return found
+def _asked(config: BenchConfig, benchmark: Benchmark, recipe: dict[str, Any]) -> ProbeConfig:
+    return ProbeConfig(
+        config.weights, benchmark.title, benchmark.title, (), tuple(recipe["layers"]), tuple(recipe["lrs"]),
+        recipe["epochs"], recipe["batch_size"], warmup=recipe["warmup"], seed=config.seed, workers=config.workers,
+        device=config.device, precision=config.precision, out=config.out / benchmark.name, probes=("attentive",),
+        augment=config.augment, select_on=config.select_on,
+    )  # fmt: skip
 
 
-def _done(place: Path, digest: str) -> bool:
-    found = _result(place)
-    if found is not None and found["weights_sha256"] != digest:
-        raise ConfigError(f"{place} holds the results of other weights; choose another --out")
-    return found is not None
+def _refuse_other(place: Path, recipe: dict[str, Any]) -> None:
+    """ConfigError when a result is there that was measured in another way."""
+    done = read_result(place)
+    if done is None:
+        return
+    then = done.get("measured", {})
+    if differing := [name for name in recipe if then.get(name) != recipe[name]]:
+        what = ", ".join(f"{name} {then.get(name, 'unknown')} (now {recipe[name]})" for name in differing)
+        raise ConfigError(f"{place} was measured with other values: {what}; give the same, or choose another --out")
 
 
-def _notes(config: BenchConfig) -> list[str]:
-    where = {
-        "held-out": "a held-out slice of the training images",
-        "paper": "the test images, as in the paper: too high",
-    }
-    notes = [f"learning rates and layers were chosen on {where[config.select_on]}"]
-    if config.epochs or config.batch_size or config.augment != "paper":
-        notes.append(
-            f"NOT the paper's recipe: epochs {config.epochs or 'as there'}, batch {config.batch_size or 'as there'}, "
-            f"augmentation {config.augment}"
-        )
-    return notes
+def _refuse_other_data(place: Path, done: dict[str, Any], data: dict[str, dict[str, Any]]) -> None:
+    for part, now in data.items():
+        if what := changes(Fingerprint(**done["data"][part]), Fingerprint(**now), times=False):
+            raise ConfigError(
+                f"{place} was measured on other {part} images ({what} changed); choose another --out, or remove it"
+            )
 
 
 def _print(console: Console, results: dict[str, dict[str, Any]], ours: str) -> None:

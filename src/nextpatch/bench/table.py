@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nextpatch.bench.registry import BENCHMARKS, TABLE_6, Benchmark
-from nextpatch.train.run import write_atomically
+from nextpatch.core.files import write_json, write_text
 
 Results = Mapping[str, dict[str, Any]]  # by the name of a benchmark: top1, ci95, and what is to be said of it
 
@@ -40,10 +39,10 @@ def write_tables(out: Path, results: Results, ours: str, notes: Sequence[str]) -
     said = [f"- {note}" for note in (*notes, *_remarks(measured, results))]
     page = f"# {ours} on {len(measured)} of the paper's 15 benchmarks\n\n" + "\n".join(lines) + "\n\n"
     page += "Top-1 accuracy in %. Rows but the first are Table 6 of the paper; the average is over these columns.\n\n"
-    write_atomically(out / "bench.md", page + "\n".join(said) + "\n")
-    write_atomically(out / "bench.csv", text.getvalue())
+    write_text(out / "bench.md", page + "\n".join(said) + "\n")
+    write_text(out / "bench.csv", text.getvalue())
     whole = {"model": ours, "results": dict(results), "notes": [note[2:] for note in said]}
-    write_atomically(out / "bench.json", json.dumps(whole, indent=1))
+    write_json(out / "bench.json", whole)
 
 
 def _remarks(measured: Sequence[Benchmark], results: Results) -> list[str]:
