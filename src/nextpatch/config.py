@@ -17,14 +17,10 @@ import tomli_w
 from cattrs import AttributeValidationNote, IterableValidationNote
 from cattrs.errors import ClassValidationError, IterableValidationError, StructureHandlerNotFoundError
 
-from nextpatch.core.errors import UserError
+from nextpatch.core.errors import ConfigError as ConfigError
 
 T = TypeVar("T")
 N = TypeVar("N")
-
-
-class ConfigError(UserError):
-    """A recipe or a value in it is wrong; the message names it and the remedy."""
 
 
 def _exact(kind: type) -> Any:

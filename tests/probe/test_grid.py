@@ -147,7 +147,7 @@ def test_a_probe_of_the_grid_is_the_probe_trained_alone(kind: type[Grid], refere
 
 
 def test_a_probe_that_explodes_harms_no_other() -> None:
-    wild = trained(LinearGrid, [0, 1], (1e-3, 1e30), torch.float32)
+    wild = trained(LinearGrid, [0, 1], (1e-3, 1e6), torch.float32)
     calm = trained(LinearGrid, [0, 1], (1e-3,), torch.float32)
     x = batches(torch.float32)[0][0]
     assert not wild(x)[:, 1].isfinite().all() or wild(x)[:, 1].abs().max() > 1e6

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from nextpatch.core.bounds import BATCH, EPOCHS, SEED, WORKERS, check_bounds
+from nextpatch.train.config import Device, Precision
+
 
 @dataclass(frozen=True)
 class BenchConfig:
@@ -28,5 +31,8 @@ class BenchConfig:
     any_counts: bool = False
     seed: int = 0
     workers: int = 0
-    device: str = "auto"
-    precision: str = "auto"
+    device: Device = "auto"
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        check_bounds(self, epochs=EPOCHS, batch_size=BATCH, seed=SEED, workers=WORKERS)

@@ -9,3 +9,7 @@ class UserError(ValueError):
 
 class FileError(UserError):
     """A file is damaged, or is of another kind than it should be; the message names it and the remedy."""
+
+
+class ConfigError(UserError):
+    """A recipe or a value in it is wrong; the message names it and the remedy."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nextpatch.core.bounds import SEED, check_bounds
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -19,9 +21,4 @@ class Packing:
     keep_bad: bool = False
 
     def __post_init__(self) -> None:
-        if self.samples_per_shard < 1 or self.shard_mib < 1:
-            raise ValueError(
-                f"a shard of {self.samples_per_shard} samples and {self.shard_mib} MiB holds nothing; give at least 1"
-            )
-        if self.seed < -1:
-            raise ValueError(f"seed {self.seed} must be 0 or more, or -1 for the order of the source")
+        check_bounds(self, samples_per_shard=(1, 10**9), shard_mib=(1, 2**20), seed=(-1, SEED[1]))

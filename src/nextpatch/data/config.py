@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nextpatch.core.bounds import COUNT, SHARE, WORKERS, check_bounds
+from nextpatch.core.errors import ConfigError
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -36,28 +39,23 @@ class DataConfig:
     stall_s: int = 900
 
     def __post_init__(self) -> None:
+        check_bounds(
+            self, crop_scale=(1e-6, 1.0), crop_ratio=(1e-3, 1e3), flip=SHARE, max_bad=SHARE, mean=(-1e6, 1e6),
+            std=(1e-12, 1e6), val_images=(1, COUNT[1]), workers=(-1, WORKERS[1]), streams=(0, 2**20),
+            window=(1, 2**20), stall_s=(1, 10**7),
+        )  # fmt: skip
         low, high = self.crop_scale
-        if not 0 < low <= high <= 1:
-            raise ValueError(f"crop_scale {self.crop_scale} must satisfy 0 < low <= high <= 1")
-        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
-            raise ValueError(f"crop_ratio {self.crop_ratio} must satisfy 0 < low <= high")
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip {self.flip} is a probability, between 0 and 1")
-        if len(self.mean) != len(self.std) or any(s <= 0 for s in self.std):
-            raise ValueError("mean and std need one value per channel, std above 0")
-        if self.window < 1 or self.streams < 0:
-            raise ValueError(
-                f"window {self.window} needs at least 1 shard, streams {self.streams} at least 1 (0: chosen)"
-            )
-        if not 0 <= self.max_bad <= 1:
-            raise ValueError(f"max_bad {self.max_bad} is a share, between 0 and 1")
-        if self.val_images < 1:
-            raise ValueError(f"val_images {self.val_images} must be at least 1: the validation loss needs images")
+        if not low <= high:
+            raise ConfigError(f"crop_scale {self.crop_scale} must satisfy 0 < low <= high <= 1")
+        if not self.crop_ratio[0] <= self.crop_ratio[1]:
+            raise ConfigError(f"crop_ratio {self.crop_ratio} must satisfy 0 < low <= high")
+        if len(self.mean) != len(self.std):
+            raise ConfigError("mean and std need one value per channel, std above 0")
 
     def statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """(mean, std) for images of `channels` channels."""
         if self.mean:
             if len(self.mean) != channels:
-                raise ValueError(f"mean has {len(self.mean)} values but the model has {channels} channels")
+                raise ConfigError(f"mean has {len(self.mean)} values but the model has {channels} channels")
             return self.mean, self.std
         return (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from nextpatch.core.bounds import BATCH, WORKERS, check_bounds
+from nextpatch.core.errors import ConfigError
+from nextpatch.train.config import Device, Precision
+
 Pool = Literal["auto", "attention", "mean", "patches"]
 ENDINGS = (".parquet", ".npy", ".safetensors")
 
@@ -30,17 +34,16 @@ class EmbedConfig:
     batch_size: int = 32
     shard_images: int = 8192
     workers: int = 0
-    device: str = "auto"
-    precision: str = "auto"
+    device: Device = "auto"
+    precision: Precision = "auto"
     ray: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.shard_images < 1 or self.workers < 0:
-            raise ValueError("batch_size and shard_images must be at least 1, workers not negative")
+        check_bounds(self, batch_size=(1, BATCH[1]), shard_images=(1, 10**7), workers=WORKERS)
         if self.out.suffix and self.out.suffix not in ENDINGS:
-            raise ValueError(f"out {self.out} must end in {', '.join(ENDINGS)}, or be a folder")
+            raise ConfigError(f"out {self.out} must end in {', '.join(ENDINGS)}, or be a folder")
         if self.each_layer and not self.layers:
-            raise ValueError("each_layer needs layers: which blocks, as 3,7,11 or 0-11")
+            raise ConfigError("each_layer needs layers: which blocks, as 3,7,11 or 0-11")
 
     @property
     def parts(self) -> Path:

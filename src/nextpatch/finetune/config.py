@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nextpatch.core.bounds import BATCH, EPOCHS, RATE, SEED, WORKERS, check_bounds
+from nextpatch.core.errors import ConfigError
+from nextpatch.train.config import Device, Precision
+
 
 @dataclass(frozen=True)
 class FinetuneConfig:
@@ -38,17 +42,18 @@ class FinetuneConfig:
     seed: int = 0
     workers: int = 0
     micro_batch_size: int = 32
-    device: str = "auto"
-    precision: str = "auto"
+    device: Device = "auto"
+    precision: Precision = "auto"
     resume: bool = False
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha < 1 or self.micro_batch_size < 1:
-            raise ValueError("rank, alpha and micro_batch_size must be at least 1")
-        if self.lr < 0 or self.mixup < 0 or not 0 < self.layer_decay <= 1:
-            raise ValueError("lr and mixup must not be negative, layer_decay lies in (0, 1]")
-        if self.epochs < 0 or self.batch_size < 0 or self.batch_size == 1:
-            raise ValueError(f"need epochs {self.epochs} of 0 or more and batch_size {self.batch_size} of 0, 2 or more")
+        check_bounds(
+            self, rank=(1, 4096), alpha=(1, 10**6), lr=RATE, layer_decay=(1e-6, 1.0), epochs=EPOCHS, batch_size=BATCH,
+            warmup_epochs=EPOCHS, weight_decay=RATE, clip_norm=(1e-12, 1e12), min_lr=RATE, mixup=(0, 1e6), seed=SEED,
+            workers=WORKERS, micro_batch_size=(1, BATCH[1]),
+        )  # fmt: skip
+        if self.batch_size == 1:
+            raise ConfigError("batch_size 1 is too few for the classifier's batch norm; give 2 or more, or 0")
 
     @property
     def peak_lr(self) -> float:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from nextpatch.core.bounds import check_bounds
+from nextpatch.core.errors import ConfigError
+from nextpatch.core.text import shown
+
 Target = Literal["norm_pixels", "pixels"]
 Attention = Literal["prefix", "causal"]
+MOST_PATCHES = 2**18
 
 
 @dataclass(frozen=True)
@@ -55,29 +60,34 @@ class ModelConfig:
     attention: Attention = "prefix"
 
     def __post_init__(self) -> None:
+        check_bounds(
+            self, patch_size=(1, 4096), img_size=(1, 2**16), in_chans=(1, 4096), embed_dim=(0, 2**17), depth=(0, 4096),
+            num_heads=(0, 4096), head_width=(0, 2**17), head_depth=(0, 4096),
+        )  # fmt: skip
         if self.size not in SIZES:
-            raise ValueError(f"unknown model size '{self.size}'; choose one of {', '.join(SIZES)}")
+            raise ConfigError(f"unknown model size '{shown(self.size)}'; choose one of {', '.join(SIZES)}")
         s = self.shape
-        if self.patch_size < 1 or self.in_chans < 1:
-            raise ValueError(f"patch_size {self.patch_size} and in_chans {self.in_chans} must be at least 1")
         for name, side in zip(("height", "width"), self.img_size, strict=True):
-            if side < 1 or side % self.patch_size:
-                raise ValueError(
+            if side % self.patch_size:
+                raise ConfigError(
                     f"image {name} {side} is not a multiple of patch_size {self.patch_size}; "
                     f"use {max(1, round(side / self.patch_size)) * self.patch_size}"
                 )
+        if self.num_patches > MOST_PATCHES:
+            raise ConfigError(
+                f"{self.img_size} px at patch_size {self.patch_size} are {self.num_patches:,} patches, more than "
+                f"{MOST_PATCHES:,}; use smaller images or larger patches"
+            )
         if self.num_patches < 2:
-            raise ValueError(f"{self.img_size} px at patch_size {self.patch_size} is one patch; there is no next one")
+            raise ConfigError(f"{self.img_size} px at patch_size {self.patch_size} is one patch; there is no next one")
         if self.target == "norm_pixels" and self.patch_dim < 2:
-            raise ValueError("a patch of one value has no variance to normalize by; use a larger patch_size")
+            raise ConfigError("a patch of one value has no variance to normalize by; use a larger patch_size")
         if s.embed_dim % s.num_heads:
-            raise ValueError(f"embed_dim {s.embed_dim} is not divisible by num_heads {s.num_heads}")
+            raise ConfigError(f"embed_dim {s.embed_dim} is not divisible by num_heads {s.num_heads}")
         if s.embed_dim % 4 or s.head_width % 4:
-            raise ValueError(
+            raise ConfigError(
                 f"embed_dim {s.embed_dim} and head_width {s.head_width} must be multiples of 4 (positions)"
             )
-        if min(s.depth, s.num_heads, s.embed_dim, s.head_width) < 1 or s.head_depth < 0:
-            raise ValueError("widths, depths and num_heads must be positive")
 
     @property
     def shape(self) -> Shape:

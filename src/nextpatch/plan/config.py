@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nextpatch.config import ConfigError
+from nextpatch.core.bounds import COUNT, check_bounds
+from nextpatch.core.errors import ConfigError
 from nextpatch.model.config import ModelConfig
 from nextpatch.plan.gpus import Gpu
 from nextpatch.train.engine.config import Recompute
@@ -30,9 +31,9 @@ class PlanConfig:
     modes: tuple[Recompute, ...] = field(default=MODES)
 
     def __post_init__(self) -> None:
-        if min(self.gpus, self.gpus_per_node, self.global_batch_size, self.steps) < 1:
-            raise ConfigError("gpus, gpus per node, batch and steps must be at least 1")
-        if not (0 < self.mfu <= 1 and 0 < self.usable <= 1):
-            raise ConfigError(f"mfu {self.mfu} and usable {self.usable} are shares: above 0, at most 1")
+        check_bounds(
+            self, gpus=(1, 10**6), gpus_per_node=(1, 10**4), global_batch_size=(1, 2**24), steps=(1, COUNT[1]),
+            mfu=(1e-6, 1.0), usable=(1e-6, 1.0),
+        )  # fmt: skip
         if self.global_batch_size % self.gpus:
             raise ConfigError(f"a batch of {self.global_batch_size} does not divide among {self.gpus} GPUs")

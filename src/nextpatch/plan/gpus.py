@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nextpatch.core.bounds import check_bounds
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -19,6 +21,12 @@ class Gpu:
     intra_gbs: float
     inter_gbs: float
     round_us: float = 3.4
+
+    def __post_init__(self) -> None:
+        check_bounds(
+            self, memory_gib=(1e-3, 1e6), tflops=(1e-3, 1e9), intra_gbs=(1e-3, 1e6), inter_gbs=(1e-3, 1e6),
+            round_us=(0, 1e6),
+        )  # fmt: skip
 
 
 # NVIDIA's data sheets: half of the NVLink figure, which counts both directions; networks of 200 (A100) or 400 Gbit/s

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from nextpatch.core.bounds import BATCH, COUNT, EPOCHS, RATE, SEED, WORKERS, check_bounds
+from nextpatch.core.errors import ConfigError
+from nextpatch.train.config import Device, Precision
+
 LR_GRID = (1e-4, 3e-4, 5e-4, 1e-3, 1.5e-3, 2e-3, 4e-3)  # Table 11
 FEW_LRS = (3e-4, 1e-3, 2e-3, 4e-3)  # four of them, for little more than half of the time
 NEIGHBORS = (1, 5, 10, 20, 50)
@@ -46,31 +50,30 @@ class ProbeConfig:
     step: int = -1
     seed: int = 0
     workers: int = 0
-    device: str = "auto"
+    device: Device = "auto"
     out: Path | None = None
     shots: tuple[int, ...] = ()
     probes: tuple[Kind, ...] = KINDS[:3]
     augment: Literal["none", "paper"] = "none"
     select_on: Literal["held-out", "paper"] = "held-out"
-    precision: str = "auto"
+    precision: Precision = "auto"
     cache: Path | None = None
 
     def __post_init__(self) -> None:
+        check_bounds(
+            self, labels=(2, COUNT[1]), lrs=RATE, epochs=EPOCHS, batch_size=BATCH, weight_decay=RATE,
+            clip_norm=(1e-12, 1e12), min_lr=RATE, warmup=(0, 0.999), neighbors=(1, 10**6), step=(-1, COUNT[1]),
+            seed=SEED, workers=WORKERS, shots=(1, 10**9),
+        )  # fmt: skip
         if not self.data:
-            raise ValueError("no labeled images given; name a folder with one folder per class, or a .parquet file")
-        if any(count < 1 for count in self.shots) or not self.probes:
-            raise ValueError(f"shots {self.shots} must be at least 1 each, and probes name at least one of {KINDS}")
+            raise ConfigError("no labeled images given; name a folder with one folder per class, or a .parquet file")
+        if not self.probes or not self.neighbors:
+            raise ConfigError(f"name at least one of the probes {', '.join(KINDS)}, and one number of neighbors")
         if self.select_on == "paper" and not self.test:
-            raise ValueError("select_on paper chooses on the test images; name them as test")
-        if any(count < 2 for count in self.labels):
-            raise ValueError(f"labels {self.labels} must be at least 2 each")
+            raise ConfigError("select_on paper chooses on the test images; name them as test")
         if not self.lrs:
             object.__setattr__(self, "lrs", LR_GRID if self.augment == "paper" else FEW_LRS)
         if any(lr < self.min_lr for lr in self.lrs):
-            raise ValueError(f"lrs {self.lrs} must be at least min_lr {self.min_lr}")
-        if self.epochs < 0 or self.batch_size < 0 or self.batch_size == 1:
-            raise ValueError(f"need epochs {self.epochs} of 0 or more and batch_size {self.batch_size} of 0, 2 or more")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup {self.warmup} is a share of the steps, from 0 to below 1")
-        if not self.neighbors or min(self.neighbors) < 1:
-            raise ValueError(f"neighbors {self.neighbors} must be at least 1 each")
+            raise ConfigError(f"lrs {self.lrs} must be at least min_lr {self.min_lr}")
+        if self.batch_size == 1:
+            raise ConfigError("batch_size 1 is too few for the classifier's batch norm; give 2 or more, or 0")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from nextpatch.core.bounds import BATCH, COUNT, RATE, SEED, check_bounds
+from nextpatch.core.errors import ConfigError
+
 Precision = Literal["auto", "fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 OnNonFinite = Literal["stop", "skip"]
@@ -24,10 +27,12 @@ class OptimConfig:
     clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or not 0 <= self.min_lr <= self.lr:
-            raise ValueError(f"need 0 <= min_lr ({self.min_lr}) <= lr ({self.lr}) and lr above 0")
-        if self.clip_norm <= 0:
-            raise ValueError(f"clip_norm {self.clip_norm} must be above 0; give a large number to clip nothing")
+        check_bounds(
+            self, lr=RATE, min_lr=RATE, warmup_steps=(-1, COUNT[1]), weight_decay=RATE, betas=(0.0, 1 - 1e-9),
+            eps=(1e-30, 1.0), clip_norm=(1e-12, 1e18),
+        )  # fmt: skip
+        if not 0 <= self.min_lr <= self.lr or self.lr == 0:
+            raise ConfigError(f"need 0 <= min_lr ({self.min_lr}) <= lr ({self.lr}) and lr above 0")
 
 
 @dataclass(frozen=True)
@@ -57,17 +62,15 @@ class TrainConfig:
     freeze_trunk: bool = False
 
     def __post_init__(self) -> None:
+        check_bounds(
+            self, steps=COUNT, global_batch_size=BATCH, micro_batch_size=BATCH, seed=SEED, val_every=COUNT,
+            checkpoint_every=COUNT, keep_checkpoints=(0, COUNT[1]), keep_every=COUNT, log_every=(1, COUNT[1]),
+            threads=(0, 4096),
+        )  # fmt: skip
         if self.keep_checkpoints < 2:
-            raise ValueError("keep_checkpoints must be at least 2: the crash that needs the newest may damage it")
-        counts: tuple[str, ...] = ("steps", "global_batch_size", "micro_batch_size", "val_every", "checkpoint_every")
-        counts += ("keep_every", "threads", "seed")
-        for name in counts:
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} {getattr(self, name)} must not be negative")
+            raise ConfigError("keep_checkpoints must be at least 2: the crash that needs the newest may damage it")
         if self.freeze_trunk and not self.init:
-            raise ValueError("freeze_trunk needs init: a trunk of random weights is not worth a head")
-        if self.log_every < 1:
-            raise ValueError("log_every must be at least 1")
+            raise ConfigError("freeze_trunk needs init: a trunk of random weights is not worth a head")
 
 
 @dataclass(frozen=True)
@@ -86,5 +89,4 @@ class GuardConfig:
     max_skips: int = 3
 
     def __post_init__(self) -> None:
-        if self.window < 4 or self.sigmas <= 0 or self.max_skips < 1:
-            raise ValueError("guard needs a window of at least 4 steps, sigmas above 0 and max_skips of at least 1")
+        check_bounds(self, sigmas=(1e-3, 1e6), window=(4, 10**6), max_skips=(1, 10**6))

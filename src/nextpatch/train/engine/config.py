@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from nextpatch.core.bounds import check_bounds
+
 Recompute = Literal["none", "selective", "full"]
 
 
@@ -24,6 +26,4 @@ class EngineConfig:
     background_save: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("replicate", "shard"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} {getattr(self, name)} must not be negative; 0 chooses it")
+        check_bounds(self, replicate=(0, 2**20), shard=(0, 2**20))
