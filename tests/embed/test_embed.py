@@ -180,6 +180,36 @@ def test_ray_gives_the_same(photos: Path, weights: Path, tmp_path: Path) -> None
     assert one.equals(ray)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("weights", "torchhub:./evil:entry", "names the weights 'torchhub:"),
+        ("weights", "timm:local-dir:./evil", "names the weights 'timm:"),
+        ("weights", "http://127.0.0.1:1/x.safetensors", "names the weights 'http:"),
+        ("data", "http://127.0.0.1:1/photos", "not fetched unless it is typed"),
+        ("data", "torchvision:MNIST", "not fetched unless it is typed"),
+    ],
+)
+def test_an_index_chooses_no_program_and_no_server(
+    key: str, value: str, told: str, photos: Path, weights: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    index = tmp_path / "f.parquet"
+    assert main(["embed", str(photos), "--weights", str(weights), "--out", str(index), "--device", "cpu"]) == 0
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "hubconf.py").write_text("open('ran', 'w')\ndef entry(): ...\n")
+    table = pq.read_table(index)
+    facts = {**json.loads(table.schema.metadata[b"nextpatch"]), key: value}
+    paths = table.column("path").to_pylist()
+    table = table.set_column(0, "path", [[f"elsewhere/{path}" for path in paths]])
+    pq.write_table(table.replace_schema_metadata({b"nextpatch": json.dumps(facts)}), index)
+    code = main(["similar", str(photos / "00.png"), "--index", str(index), "--device", "cpu"])
+    assert code == (2 if key == "weights" else 0)
+    assert told in capsys.readouterr().err + caplog.text
+    assert not (tmp_path / "ran").exists()
+
+
 def test_similar_finds_the_image_itself(
     photos: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,6 +60,7 @@ class Similar:
     out: Annotated[Path, arg(metavar="FILE", help="where the picture goes")] = Path("similar.png")
     top: Annotated[int, arg(help="how many images to show")] = 11
     weights: Annotated[str, optional("WEIGHTS", "the weights of the index, where they lie elsewhere now")] = ""
+    data: Annotated[str, optional("DATA", "the images of the index, where they lie elsewhere now or behind a URL")] = ""
     device: Annotated[str, arg(help="auto, cpu, cuda or mps")] = "auto"
 
 
@@ -81,7 +82,7 @@ def run_similar(args: Similar) -> int:
     """Write the picture, and print what is on it."""
     from nextpatch.embed.similar import similar
 
-    for found in similar(args.query, args.index, args.out, args.top, args.weights, args.device):
+    for found in similar(args.query, args.index, args.out, args.top, args.weights, args.device, args.data):
         print(f"{found.similarity:6.3f}  {found.path}")
     print(args.out)
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from nextpatch.config import ConfigError
+from nextpatch.core.text import shown
 from nextpatch.data.decode import BadImage, decode
 from nextpatch.data.error import DataError
 from nextpatch.data.loader import eval_batches
@@ -24,8 +27,10 @@ from nextpatch.data.sources.source import Source
 from nextpatch.embed.output import arrays, facts_of, feature_columns
 from nextpatch.embed.shard import Columns
 from nextpatch.weights.load import load
+from nextpatch.weights.names import from_file
 from nextpatch.weights.running import Running
 
+log = logging.getLogger(__name__)
 _CELL, _GAP, _MARGIN, _CAPTION, _ACROSS = 224, 16, 32, 46, 4
 _GROUND, _INK, _MUTE, _QUERY = (251, 251, 249), (27, 29, 33), (98, 103, 111), (20, 102, 176)
 _TEXT, _SMALL = (ImageFont.load_default(size) for size in (17, 14))
@@ -38,11 +43,14 @@ class Near(NamedTuple):
     similarity: float
 
 
-def similar(query: Path, index: Path, out: Path, top: int, weights: str = "", device: str = "auto") -> list[Near]:
+def similar(
+    query: Path, index: Path, out: Path, top: int, weights: str = "", device: str = "auto", data: str = ""
+) -> list[Near]:
     """The `top` images of the index nearest to the query, nearest first; `out` becomes their picture.
 
     Features are standardized by the index, as for nearest-neighbor probes, and compared by their cosine. ConfigError
-    when `index` holds no vectors, or when the weights are not those that it was made with.
+    when `index` holds no vectors, or when the weights are not those that it was made with. What `weights` and `data` do
+    not say is taken from the index, as far as it runs no code and follows no URL.
     """
     files = sorted(index.glob("part-*.parquet")) if index.is_dir() else [index]
     if not files or not files[0].exists():
@@ -58,10 +66,19 @@ def similar(query: Path, index: Path, out: Path, top: int, weights: str = "", de
         )
     features = torch.from_numpy(np.concatenate(list(arrays(filled, columns[0])))).float()
     paths = [path for file in filled for path in pq.read_table(file, columns=["path"]).column(0).to_pylist()]
-    near = nearest(_query(query, facts, weights, device), features, top)
+    near = nearest(_query(query, index, facts, weights, device), features, top)
     found = [Near(paths[i], value) for i, value in near]
-    draw(query, found, Originals(str(facts["data"]))).save(out)
+    draw(query, found, Originals(data or _data_of(facts, index))).save(out)
     return found
+
+
+def _data_of(facts: dict[str, object], index: Path) -> str:
+    """The collection that the index names where it lies on this machine: a file must not choose what is fetched."""
+    data = str(facts.get("data", ""))
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:|//", data):
+        log.warning("%s is of %s, which is not fetched unless it is typed: --data", shown(index), shown(data))
+        return ""
+    return data
 
 
 class Originals:
@@ -96,11 +113,12 @@ def nearest(query: Float[Tensor, " dim"], features: Float[Tensor, "images dim"],
     return list(zip(rows.tolist(), values.tolist(), strict=True))
 
 
-def _query(query: Path, facts: dict[str, object], weights: str, device: str) -> Float[Tensor, " dim"]:
+def _query(query: Path, index: Path, facts: dict[str, object], weights: str, device: str) -> Float[Tensor, " dim"]:
     layers = ",".join(str(layer).removeprefix("block_") for layer in facts["layers"])  # type: ignore[attr-defined]
-    backbone = load(weights or str(facts["weights"]))
+    name = weights or from_file(facts.get("weights"), index)
+    backbone = load(name)
     if list(backbone.about.layers) != facts["layers"]:
-        backbone = load(weights or str(facts["weights"]), layers=layers)
+        backbone = load(name, layers=layers)
     if backbone.digest() != facts["weights_sha256"]:
         raise ConfigError(
             f"{backbone.about.name} are not the weights of the index any more (SHA-256 differs); give those as "

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from nextpatch.config import ConfigError, to_dict
+from nextpatch.core.text import shown
 from nextpatch.model.aim import AIM, PixelHead
 from nextpatch.train.engine.materialize import put
+from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.load import load
+from nextpatch.weights.names import from_file, knows
 
 _TRUNK = ("patch_size", "in_chans", "embed_dim", "depth", "num_heads")
 _HEAD = ("head_width", "head_depth", "target")
@@ -23,7 +26,7 @@ def shaped_by_weights(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
     init = given.get("train", {}).get("init", "")
     if not init:
         return given, []
-    backbone = load(init)
+    backbone = _loaded(init)
     cfg, about = backbone.aim.cfg, backbone.about
     model = dict(given.get("model", {}))
     fixed = _TRUNK + (_HEAD if isinstance(backbone.aim.head, PixelHead) else ())
@@ -46,7 +49,7 @@ def begin_from(model: AIM, init: str) -> None:
 
     Every rank maps the file and takes its part; nothing travels.
     """
-    source = load(init, img_size=model.cfg.img_size).aim
+    source = _loaded(init, model.cfg.img_size).aim
     given: dict[str, Tensor] = dict(source.named_parameters())
     for name, parameter in model.named_parameters():
         if name in given:
@@ -55,6 +58,15 @@ def begin_from(model: AIM, init: str) -> None:
                     f"{init}: {name} is {tuple(given[name].shape)}, the recipe's {tuple(parameter.shape)}"
                 )
             put(parameter, given[name])
+
+
+def _loaded(init: str, img_size: tuple[int, int] | None = None) -> Backbone:
+    """The weights, without a classifier. A recipe must not choose a program, and no other library has an AIM."""
+    if isinstance(init, str) and knows(init):
+        raise ConfigError(
+            f"train.init {shown(init)} is a model of another library; a run begins with weights of an AIM"
+        )
+    return load(from_file(init, "train.init"), layers="last", img_size=img_size)
 
 
 def freeze_trunk(model: AIM) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from nextpatch.core.text import shown
 from nextpatch.data.views import to_model_input
 from nextpatch.model.aim import AIM
 from nextpatch.weights.classifier import Readout
@@ -29,6 +31,18 @@ class About:
     num_heads: int
     layers: tuple[str, ...]
     num_patches: int
+
+    def __post_init__(self) -> None:
+        if not len(self.mean) == len(self.std) == self.in_chans:
+            raise WeightsError(
+                f"{shown(self.name)} has {self.in_chans} channels, {len(self.mean)} means and {len(self.std)} "
+                "deviations; there must be one of each for every channel"
+            )
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
+            raise WeightsError(
+                f"{shown(self.name)} normalizes images by mean {self.mean} and deviation {self.std}; they must be "
+                "finite, and deviations above 0"
+            )
 
 
 class Backbone(nn.Module):

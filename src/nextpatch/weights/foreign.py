@@ -1,4 +1,4 @@
-"""Models of other libraries as trunks: timm, transformers, torch.hub, or any callable that gives patch features."""
+"""Models of other libraries as trunks: any module with a callable that gives the patch features of every block."""
 
 from __future__ import annotations
 
@@ -13,14 +13,8 @@ from nextpatch.model.layer_sets import blocks_named, last_blocks
 from nextpatch.weights.backbone import About, Backbone
 from nextpatch.weights.error import WeightsError
 
-PREFIXES = ("timm:", "hf:", "torchhub:")
 _GENERATIVE = ("mae", "beit", "data2vec")  # read at their last six blocks, as the paper does; others at the last
 Taps = Callable[[Tensor], Sequence[Tensor]]  # images -> the output of every block, "batch patches dim"
-
-
-def knows(spec: str) -> bool:
-    """Whether a text names a model of another library."""
-    return spec.startswith(PREFIXES)
 
 
 class ForeignTrunk(nn.Module):
@@ -43,13 +37,6 @@ class ForeignTrunk(nn.Module):
             raise ValueError(f"no layer {', '.join(unknown)}; this model has {', '.join(self.layer_names())}")
         found = self._taps(images)
         return {name: found[int(name.removeprefix("block_"))] for name in layers}
-
-
-def open_foreign(spec: str, layers: str, img_size: tuple[int, int] | None) -> Backbone:
-    """The model that a text with one of PREFIXES names; WeightsError when its library lacks it or is not installed."""
-    prefix, _, name = spec.partition(":")
-    opened = {"timm": _timm, "hf": _transformers, "torchhub": _torchhub}[prefix](name, img_size)
-    return backbone_of(*opened, name=spec, layers=layers)
 
 
 def backbone_of(
@@ -88,83 +75,25 @@ def backbone_of(
     return Backbone(ForeignTrunk(model, taps, depth), about)
 
 
-def _timm(name: str, img_size: tuple[int, int] | None) -> tuple[nn.Module, Taps, dict[str, Any]]:
-    """A vision transformer of timm; outputs of blocks before the final norm, without prefix tokens."""
-    try:
-        import timm
-        from timm.data.config import resolve_model_data_config
-    except ImportError:
-        raise WeightsError(f"timm:{name} needs timm; install it with: pip install 'nextpatch[finetune]'") from None
-    bare, _, flag = name.partition("?")
-    options: dict[str, Any] = {"img_size": img_size} if img_size else {}
-    try:
-        model: Any = timm.create_model(bare, pretrained=flag != "random", num_classes=0, **options)
-    except (RuntimeError, ValueError, OSError, TypeError) as error:
-        raise WeightsError(f"timm:{name}: {' '.join(str(error).split())[:300]}") from None
-    if not hasattr(model, "forward_intermediates") or not hasattr(model, "blocks"):
-        raise WeightsError(f"timm:{name} is no transformer with blocks of patches; give a vit, beit, eva or deit model")
-    data: dict[str, Any] = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+def hooked(blocks: Sequence[nn.Module], forward: Callable[[Tensor], object], patches: int) -> Taps:
+    """Taps that note what each of `blocks` gives while `forward` runs: the last `patches` tokens, without any norm.
+
+    Class and register tokens stand first. What a library itself returns of its last block differs: some norm it.
+    """
 
     def taps(images: Tensor) -> Sequence[Tensor]:
-        found: Sequence[Tensor] = model.forward_intermediates(
-            images, norm=False, output_fmt="NLC", intermediates_only=True
-        )
+        found: list[Tensor] = []
+
+        def note(_module: nn.Module, _args: object, out: Any) -> None:
+            tokens = out if isinstance(out, Tensor) else out[0]
+            found.append(tokens[:, tokens.shape[1] - patches :])
+
+        handles = [block.register_forward_hook(note) for block in blocks]
+        try:
+            forward(images)
+        finally:
+            for handle in handles:
+                handle.remove()
         return found
 
-    heads = getattr(getattr(model.blocks[0], "attn", None), "num_heads", 0)
-    return model, taps, {
-        "img_size": img_size or tuple(data["input_size"][1:]), "in_chans": data["input_size"][0],
-        "mean": tuple(data["mean"]), "std": tuple(data["std"]), "num_heads": heads,
-    }  # fmt: skip
-
-
-def _transformers(name: str, img_size: tuple[int, int] | None) -> tuple[nn.Module, Taps, dict[str, Any]]:
-    """A vision transformer of the Hub's own library; weights as safetensors, never code of the repository."""
-    try:
-        from transformers import AutoModel
-    except ImportError:
-        raise WeightsError(f"hf:{name} needs transformers; install it with: pip install transformers") from None
-    try:
-        whole = AutoModel.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"hf:{name}: {' '.join(str(error).split())[:300]}") from None
-    model = getattr(whole, "vision_model", whole)
-    config = getattr(model, "config", whole.config)
-    side, patch = getattr(config, "image_size", 224), getattr(config, "patch_size", 16)
-    sides = img_size or ((side, side) if isinstance(side, int) else tuple(side))
-    patches = (sides[0] // patch) * (sides[1] // patch)
-    flexible = {"interpolate_pos_encoding": True} if img_size else {}
-
-    def taps(images: Tensor) -> Sequence[Tensor]:
-        hidden = model(pixel_values=images, output_hidden_states=True, **flexible).hidden_states[1:]
-        return [h[:, h.shape[1] - patches :] for h in hidden]  # class and register tokens stand first
-
-    return model, taps, {"img_size": sides, "num_heads": getattr(config, "num_attention_heads", 0)}
-
-
-def _torchhub(name: str, img_size: tuple[int, int] | None) -> tuple[nn.Module, Taps, dict[str, Any]]:
-    """torchhub:OWNER/REPO:ENTRY, a vision transformer with `get_intermediate_layers` as DINO and DINOv2 have it.
-
-    torch.hub runs the repository's code; it asks before it does so for the first time.
-    """
-    repo, _, entry = name.rpartition(":")
-    if not repo:
-        raise WeightsError(f"torchhub:{name} names no entry; write torchhub:facebookresearch/dinov2:dinov2_vitl14")
-    source = "local" if repo.startswith(("/", ".")) else "github"
-    try:
-        model: Any = torch.hub.load(repo, entry, source=source, trust_repo="check")  # type: ignore[no-untyped-call]
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(f"torchhub:{name}: {' '.join(str(error).split())[:300]}") from None
-    if not hasattr(model, "get_intermediate_layers"):
-        raise WeightsError(f"torchhub:{name} has no get_intermediate_layers; use nextpatch.weights.foreign.backbone_of")
-    depth = len(model.blocks)
-    sides = img_size or (224, 224)
-    patch = model.patch_embed.patch_size
-    patch = patch if isinstance(patch, int) else patch[0]
-    patches = (sides[0] // patch) * (sides[1] // patch)
-
-    def taps(images: Tensor) -> Sequence[Tensor]:
-        found = model.get_intermediate_layers(images, depth)
-        return [f[:, f.shape[1] - patches :] for f in found]
-
-    return model, taps, {"img_size": sides, "num_heads": getattr(model, "num_heads", 0)}
+    return taps

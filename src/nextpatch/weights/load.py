@@ -13,13 +13,17 @@ from safetensors import safe_open
 
 from nextpatch.train.export import FORMAT
 from nextpatch.train.run import RunDir, load_run
-from nextpatch.weights import foreign
 from nextpatch.weights.assemble import Asked, of_export, of_model, of_released_names, with_pixel_head, with_readout
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.classifier import read_readout
 from nextpatch.weights.download import fetched, first_fetched
 from nextpatch.weights.error import WeightsError
+from nextpatch.weights.foreign import backbone_of
+from nextpatch.weights.from_timm import of_timm
+from nextpatch.weights.from_torchhub import of_torchhub
+from nextpatch.weights.from_transformers import of_transformers
 from nextpatch.weights.layout import depth_of, probed_blocks
+from nextpatch.weights.names import HUB, knows
 from nextpatch.weights.released import BEST_BY_WIDTH, LAST, PAIRS, Released, released
 from nextpatch.weights.tensors import joined, read_tensors
 
@@ -28,7 +32,7 @@ KINDS = (
     "file, BACKBONE.pth+HEAD.pth, timm:NAME, hf:NAME or torchhub:REPOSITORY:ENTRY"
 )
 _ON_THE_HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-_HUB = "hub:"
+_LIBRARIES = {"timm": of_timm, "hf": of_transformers, "torchhub": of_torchhub}
 _FILES = (".pth", ".pt", ".bin", ".safetensors")
 _SNAPSHOT = ("model.safetensors", "pytorch_model.bin")
 PIXEL_HEAD_FILE = "pixel_head.safetensors"
@@ -55,6 +59,9 @@ def load(
     comes with the weights, else the last six. `img_size` is (height, width) in pixels where it shall be another than
     the weights were trained at; positions are computed for it. `step` is that of a run's checkpoint (default: the
     newest). Raises WeightsError for what cannot be used.
+
+    A "torchhub:" name runs the repository's code, after a question. A name that a file gives, and no person, must pass
+    `names.from_file` first.
     """
     asked, spec = Asked(layers, img_size, step), str(weights)
     if not spec:
@@ -64,8 +71,9 @@ def load(
 
 def _found(spec: str, asked: Asked) -> Backbone:
     model, path = released(spec), Path(spec)
-    if foreign.knows(spec):
-        return foreign.open_foreign(spec, asked.layers, asked.img_size)
+    if knows(spec):
+        prefix, _, name = spec.partition(":")
+        return backbone_of(*_LIBRARIES[prefix](name, asked.img_size), name=spec, layers=asked.layers)
     if model is not None:
         return _of_release(model, asked)
     if path.is_dir():
@@ -78,12 +86,12 @@ def _found(spec: str, asked: Asked) -> Backbone:
         return with_pixel_head(_found("+".join(parts[:-1]), asked), beside)
     if path.exists() or path.suffix in _FILES:
         return _of_files([Path(part) for part in parts], asked)
-    if path.parent.is_dir() and str(path.parent) != "." and not spec.startswith(_HUB):
+    if path.parent.is_dir() and str(path.parent) != "." and not spec.startswith(HUB):
         near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.4)
         advice = f"did you mean {path.parent / near[0]}?" if near else "look there for what you meant."
-        raise WeightsError(f"{spec} does not exist; {advice} A model of the Hub by this name is {_HUB}{spec}")
-    if _ON_THE_HUB.fullmatch(spec.removeprefix(_HUB)):
-        return _of_hub(spec.removeprefix(_HUB), asked)
+        raise WeightsError(f"{spec} does not exist; {advice} A model of the Hub by this name is {HUB}{spec}")
+    if _ON_THE_HUB.fullmatch(spec.removeprefix(HUB)):
+        return _of_hub(spec.removeprefix(HUB), asked)
     raise WeightsError(f"{spec} does not exist; give {KINDS}")
 
 
