@@ -65,7 +65,7 @@ _NOBODY = (
 
 def _ask(folder: str) -> None:
     """WeightsError unless a person trusts the code in a folder, now or before: kept where torch.hub keeps answers."""
-    answers = Path(torch.hub.get_dir()) / "trusted_list"  # type: ignore[no-untyped-call]
+    answers = Path(torch.hub.get_dir()) / "trusted_list"
     if answers.is_file() and folder in answers.read_text("utf-8", "replace").splitlines():
         return
     try:

@@ -53,7 +53,7 @@ def of_transformers(name: str, img_size: tuple[int, int] | None) -> tuple[nn.Mod
 def _opened(name: str) -> Any:
     """The model in float32, after a look at what its config.json would make the library do."""
     from transformers import AutoConfig, AutoModel, PreTrainedConfig
-    from transformers.utils import find_adapter_config_file
+    from transformers.utils.peft_utils import find_adapter_config_file
 
     values, _ = PreTrainedConfig.get_config_dict(name)
     _check(name, values)
