@@ -6,20 +6,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nextpatch.core.errors import UserError
+
 
 def patchify(
     images: Float[Tensor, "batch channels height width"], patch_size: int
 ) -> Float[Tensor, "batch patches values"]:
     """Cut images into non-overlapping patches in raster order; inside a patch the order is (row, column, channel).
 
-    Raises ValueError when a side is not a multiple of `patch_size`. Source: paper section 4.1; the inner order is that
+    Raises UserError when a side is not a multiple of `patch_size`. Source: paper section 4.1; the inner order is that
     of the pixel target.
     """
     batch, channels, height, width = images.shape
     if height % patch_size or width % patch_size:
-        raise ValueError(
-            f"{height}x{width} pixels do not divide into patches of {patch_size}; resize or pad the images"
-        )
+        raise UserError(f"{height}x{width} pixels do not divide into patches of {patch_size}; resize or pad the images")
     rows, columns = height // patch_size, width // patch_size
     cut = images.reshape(batch, channels, rows, patch_size, columns, patch_size)
     return cut.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, patch_size * patch_size * channels)
@@ -41,7 +41,7 @@ def sincos_positions(grid: tuple[int, int], dim: int) -> Float[Tensor, "patches 
     frequencies 10000^(-i/(dim/4)). Computed in float64 and rounded once. Source: section 4.2; He et al. for the layout.
     """
     if dim % 4:
-        raise ValueError(f"2-D sine-cosine positions need a width that is a multiple of 4, got {dim}")
+        raise UserError(f"2-D sine-cosine positions need a width that is a multiple of 4, got {dim}")
     rows, columns = grid
     frequency = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim / 4))
     row, column = torch.meshgrid(

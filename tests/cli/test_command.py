@@ -5,10 +5,12 @@ import sys
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 from nextpatch.cli import command, main
 from nextpatch.cli.command import VERBS, Verb
 from nextpatch.cli.failure import Failure
+from nextpatch.core.errors import UserError
 
 
 def refusing(error):
@@ -63,7 +65,7 @@ def test_no_help_waits_for_torch():
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("error", [Failure("such is life"), ValueError("such is life"), OSError("such is life")])
+@pytest.mark.parametrize("error", [Failure("such is life"), UserError("such is life"), OSError("such is life")])
 def test_what_a_user_can_mend_is_one_line(error, monkeypatch, capsys):
     monkeypatch.setitem(command.VERBS, "pretrain", refusing(error))
     assert main(["pretrain"]) == 2
@@ -80,3 +82,30 @@ def test_our_own_mistakes_are_not_hidden(monkeypatch):
     monkeypatch.setitem(command.VERBS, "pretrain", refusing(AssertionError()))
     with pytest.raises(AssertionError):
         main(["pretrain"])
+
+
+@pytest.mark.parametrize("error", [ValueError("such is life"), KeyError("x"), RuntimeError("y"), TypeError("z")])
+def test_an_error_of_our_own_keeps_its_traceback_and_says_so(error, monkeypatch):
+    monkeypatch.setitem(command.VERBS, "pretrain", refusing(error))
+    with pytest.raises(type(error)) as raised:
+        main(["pretrain"])
+    assert "a mistake in nextpatch" in raised.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(), MemoryError("no 8 GiB"), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    ],
+)  # fmt: skip
+def test_a_full_memory_is_told_as_such(error, monkeypatch, capsys):
+    monkeypatch.setitem(command.VERBS, "pretrain", refusing(error))
+    assert main(["pretrain"]) == 2
+    assert capsys.readouterr().err.startswith("nextpatch: error: the memory is full (")
+
+
+def test_no_error_speaks_to_the_terminal(monkeypatch, capsys):
+    monkeypatch.setitem(command.VERBS, "pretrain", refusing(UserError("\x1b[2Jfile\nsecond line")))
+    assert main(["pretrain"]) == 2
+    assert capsys.readouterr().err == "nextpatch: error: \\x1b[2Jfile\nsecond line\n"

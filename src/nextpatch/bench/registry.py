@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nextpatch.bench import loaders
 from nextpatch.bench.loaders import Loader
+from nextpatch.core.errors import UserError
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.source import Source
 
@@ -101,9 +102,9 @@ BASELINES = {
 
 
 def chosen(only: tuple[str, ...]) -> list[Benchmark]:
-    """The benchmarks of these names, in the paper's order; all when none is named. ValueError for an unknown one."""
+    """The benchmarks of these names, in the paper's order; all when none is named. UserError for an unknown one."""
     names = [name for entry in only for name in entry.split(",") if name]
     known = {benchmark.name: benchmark for benchmark in BENCHMARKS}
     if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
+        raise UserError(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
     return [benchmark for benchmark in BENCHMARKS if not names or benchmark.name in names]

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from nextpatch.cli import bench, check, classify, data, embed, export, finetune, fit_head, plan, pretrain, probe, report
 from nextpatch.cli.failure import Failure
 from nextpatch.cli.verb import Group, Verb, listed, start
+from nextpatch.core.errors import UserError
+from nextpatch.core.text import shown
 
 VERBS: dict[str, Verb | Group] = {
     "pretrain": Verb("learn from images by predicting the next patch", pretrain.arguments, pretrain.run),
@@ -39,6 +41,9 @@ Next-patch prediction for images: pre-train, measure and look.
   --debug                 show where an error came from
 """
 
+_OURS = "This is a mistake in nextpatch, not in what you gave it: please report it with the lines above."
+_MEMORY_FULL = ("OutOfMemoryError", "can't allocate memory", "not enough memory", "Cannot allocate memory")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code: 0, 1 a check that failed, 2 an error, 128 + a signal."""
@@ -57,14 +62,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (Failure, ValueError, OSError) as error:
-        if debug:
-            raise
-        if str(error):
-            print(f"nextpatch: error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         if debug:
             raise
         print("nextpatch: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        said = what_to_mend(error)
+        if debug or said is None:
+            error.add_note(_OURS if said is None else "")
+            raise
+        if said:
+            print(f"nextpatch: error: {said}", file=sys.stderr)
+        return 2
+
+
+def what_to_mend(error: Exception) -> str | None:
+    """The words for an error that the user or the machine's owner can mend; None for a mistake of our own.
+
+    Only our own kinds of error are the user's, and those of the operating system. What Python and PyTorch say when the
+    memory is full is put into words here.
+    """
+    if isinstance(error, (Failure, UserError, OSError)):
+        return "\n".join(map(shown, str(error).splitlines()))
+    if isinstance(error, MemoryError) or any(sign in f"{type(error).__name__}: {error}" for sign in _MEMORY_FULL):
+        text = shown((str(error).splitlines() or ["Python could not get more"])[0])
+        return f"the memory is full ({text}); take fewer images at a time, a smaller model or fewer workers"
+    return None

@@ -132,8 +132,7 @@ def inspect(args: Inspect) -> int:
 
 def preview(args: Preview) -> int:
     """Draw, and say where it is."""
-    from nextpatch.cli.failure import Failure
-    from nextpatch.curate.page import PageError, write_page
+    from nextpatch.curate.page import write_page
     from nextpatch.curate.preview import preview
     from nextpatch.curate.sheet import draw_sheet
     from nextpatch.data.collection import open_collection
@@ -144,10 +143,7 @@ def preview(args: Preview) -> int:
     picture.parent.mkdir(parents=True, exist_ok=True)
     draw_sheet(sheet).save(picture)
     print(f"picture:     {picture}")
-    try:
-        print(f"page:        {write_page(sheet, picture.with_suffix('.html'))}")
-    except PageError as error:
-        raise Failure(str(error)) from error
+    print(f"page:        {write_page(sheet, picture.with_suffix('.html'))}")
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nextpatch.cli.flags import optional
+from nextpatch.core.errors import UserError
 
 To = Literal["safetensors", "released", "onnx", "torch.export", "timm", "hub"]
 _NAMES = {"onnx": "model.onnx", "torch.export": "model.pt2", "timm": "timm.safetensors", "released": "released"}
@@ -83,11 +84,11 @@ def run(args: Export) -> int:
 
 
 def _place(args: Export) -> Path:
-    """In the run, or a ValueError where there is none."""
+    """In the run, or a UserError where there is none."""
     from nextpatch.train.run import RunDir
 
     if not RunDir.exists(Path(args.weights)):
-        raise ValueError(f"{args.weights} is no run; say where to write: --out PATH")
+        raise UserError(f"{args.weights} is no run; say where to write: --out PATH")
     return Path(args.weights) / _NAMES[args.to]
 
 
@@ -99,7 +100,7 @@ def _hub(args: Export) -> int:
     from nextpatch.publish.hub import push, write_for_hub
 
     if not args.repo:
-        raise ValueError("name the place on the Hub: --repo OWNER/NAME")
+        raise UserError("name the place on the Hub: --repo OWNER/NAME")
     if args.out is not None:
         print(f"{write_for_hub(args.weights, args.repo, args.out, args.layers, args.license)}/  nothing was uploaded")
         return 0

@@ -1,4 +1,4 @@
-"""The end of a verb that is the user's to mend and is no ValueError."""
+"""The end of a verb that is the user's to mend and is no UserError."""
 
 from __future__ import annotations
 

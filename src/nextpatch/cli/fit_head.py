@@ -11,6 +11,7 @@ from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 from nextpatch.cli import pretrain
 from nextpatch.cli.classify import WEIGHTS
 from nextpatch.cli.flags import optional
+from nextpatch.core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def run(args: FitHead) -> int:
     if args.resume and not args.weights:
         return pretrain.run(blank)
     if not args.weights or not args.data:
-        raise ValueError("fit-head needs --weights and --data; or --resume to go on")
+        raise UserError("fit-head needs --weights and --data; or --resume to go on")
     train = replace(
         blank.train, init=args.weights, freeze_trunk=True, steps=args.steps, global_batch_size=args.batch_size,
         device=args.device,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +13,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from nextpatch.cli.failure import Failure
+from nextpatch.core.errors import UserError
+from nextpatch.core.reading import read_json
 
 
 @dataclass(frozen=True)
@@ -24,13 +28,10 @@ class Report:
 def run(args: Report) -> int:
     """Write the page and say where it is."""
     from nextpatch.report.build import write_report
-    from nextpatch.report.page import ReportError
 
-    try:
-        page = write_report(args.run, images=args.images)
-    except ReportError as error:
-        raise Failure(str(error)) from error
-    print(json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))["verdict"])
+    page = write_report(args.run, images=args.images)
+    said = read_json(page.with_suffix(".json"), "the report's values", "write the report again")
+    print(said["verdict"])
     print(f"report:      {page}")
     return 0
 
@@ -38,17 +39,23 @@ def run(args: Report) -> int:
 def try_probe_page(path: Path) -> None:
     """The page of a probe that belongs to no run, in the same way."""
     from nextpatch.report.measured import write_probe_page
-    from nextpatch.report.page import ReportError
 
-    try:
+    with _not_failing("page"):
         print(f"page:        {write_probe_page(path)}")
-    except (ReportError, ValueError, OSError) as error:
-        print(f"nextpatch: no page: {error}", file=sys.stderr)
 
 
 def try_report(path: Path) -> None:
     """The report after another verb, whose work is done and must not look failed if the page cannot be drawn."""
-    try:
+    with _not_failing("report"):
         run(Report(path))
-    except (Failure, ValueError, OSError) as error:
-        print(f"nextpatch: no report: {error}", file=sys.stderr)
+
+
+@contextmanager
+def _not_failing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (Failure, UserError, OSError) as error:
+        print(f"nextpatch: no {what}: {error}", file=sys.stderr)
+    except Exception:
+        traceback.print_exc()
+        print(f"nextpatch: no {what}: this is a mistake in nextpatch; please report the lines above", file=sys.stderr)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from PIL import Image
 
+from nextpatch.core.errors import UserError
 from nextpatch.curate.paint import PHOTOGRAPH, cell_size
 from nextpatch.curate.preview import Sheet
 from nextpatch.curate.sheet import pictures
 from nextpatch.curate.words import COLUMNS, about_image, notes, subtitle, title
 
 
-class PageError(RuntimeError):
+class PageError(UserError):
     """The page cannot be written here; the message says what to install."""
 
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from nextpatch.core.errors import UserError
 from nextpatch.curate.encoding import ending_of
 from nextpatch.curate.samples import relative
 from nextpatch.data.config import DataConfig
@@ -75,7 +76,7 @@ def preview(source: Source, recipe: Recipe, images: int = 12, seed: int = 0) -> 
     can.
     """
     if images < 1:
-        raise ValueError(f"{images} images show nothing; ask for at least 1")
+        raise UserError(f"{images} images show nothing; ask for at least 1")
     rows: dict[int, Row] = {}
     bad: Bad = {}
     for index in _chosen(len(source), seed):

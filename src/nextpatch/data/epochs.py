@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from nextpatch.core.errors import UserError
 from nextpatch.data.decode import BadImage
 from nextpatch.data.images import Images
 from nextpatch.data.loader import KEEP_BYTES, Batch, log_new
@@ -47,9 +48,7 @@ class Epochs:
 
     def __post_init__(self) -> None:
         if self.size % self.ranks:
-            raise ValueError(
-                f"a batch of {self.size} does not divide among {self.ranks} ranks; give another batch_size"
-            )
+            raise UserError(f"a batch of {self.size} does not divide among {self.ranks} ranks; give another batch_size")
         room = KEEP_BYTES // max(1, self.workers)
         self._images = Images(self.source, self.channels, len(self.indices), room)
         self._epoch, self._order = -1, np.empty(0, np.int64)

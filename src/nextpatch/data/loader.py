@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from nextpatch.core.errors import UserError
 from nextpatch.data.config import DataConfig
 from nextpatch.data.decode import BadImage
 from nextpatch.data.images import Images
@@ -82,7 +83,7 @@ class TrainStream:
         DataError when no sample can be used, when more than `max_bad` of them cannot, or when workers keep dying.
         """
         if batch_size % self.ranks:
-            raise ValueError(f"a global batch of {batch_size} does not divide among {self.ranks} ranks")
+            raise UserError(f"a global batch of {batch_size} does not divide among {self.ranks} ranks")
         made = 0
         with self._fetched_ahead() as ahead:
             for batch in in_order(_Positions(self, start_position, batch_size), self.workers, self.cfg.stall_s):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64, UInt64
 
+from nextpatch.core.errors import UserError
 from nextpatch.data.permute import key_of, permuted
 
 VERSION = "order 2"  # part of a run's state: another rule for the order is another order
@@ -26,7 +27,7 @@ def rng_at(seed: int, purpose: int, position: int) -> np.random.Generator:
 def held_out_indices(n: int, count: int, seed: int) -> Numbers:
     """`count` of n indices, sorted, to keep from training; the same for the same seed."""
     if not 0 < count < n:
-        raise ValueError(f"cannot hold out {count} of {n} images; both parts need at least one")
+        raise UserError(f"cannot hold out {count} of {n} images; both parts need at least one")
     return np.sort(permuted(np.arange(count), n, key_of(seed, HOLDOUT)))
 
 
@@ -57,7 +58,7 @@ class Order:
         self._seed = seed
         self._total = int(shard_sizes.sum())
         if not self._total:
-            raise ValueError("no samples to put into an order")
+            raise UserError("no samples to put into an order")
         self._streams = min(streams, self._total) if window else 1
         self._window_size = window * self._total / len(self._sizes) if window else self._total
         self._rows: dict[int, tuple[Numbers, Numbers]] = {}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nextpatch.core.errors import UserError
+
 MAX_PIXELS = 100_000_000
 
 
-class BadImage(ValueError):
+class BadImage(UserError):
     """These bytes are not a usable image; the message is the reason, `kind` a short word to count by."""
 
     def __init__(self, message: str, kind: str = "damaged") -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from nextpatch.core.errors import UserError
 from nextpatch.data.error import DataError
 from nextpatch.data.order import rng_at
 from nextpatch.data.sources.open import open_source
@@ -66,13 +67,13 @@ class Splits:
         return np.array([-1 if i is None else number[self.test_source.classes[i]] for i in found], dtype=np.int64)
 
     def budgets(self, wanted: Sequence[int]) -> list[int]:
-        """Numbers of labels to learn from; ValueError when the pool is smaller than one asked for.
+        """Numbers of labels to learn from; UserError when the pool is smaller than one asked for.
 
         Unless asked for otherwise they lie at least a factor of two apart: rows of nearly as many labels say the same
         twice, and cost as much again.
         """
         if wanted and max(wanted) > len(self.pool):
-            raise ValueError(
+            raise UserError(
                 f"{max(wanted):,} labels asked for; {self.source.name} leaves {len(self.pool):,} to learn from, "
                 f"beside {len(self.select):,} to choose by"
             )

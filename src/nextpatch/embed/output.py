@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float16
 from safetensors.torch import save_file
 
+from nextpatch.core.errors import UserError
 from nextpatch.embed.shard import META
 from nextpatch.train.checkpoint import sync
 
@@ -75,7 +76,7 @@ def arrays(shards: Sequence[Path], column: str) -> Iterator[Float16[np.ndarray, 
 def _npy(shards: Sequence[Path], out: Path) -> None:
     columns = feature_columns(shards[0])
     if len(columns) > 1:
-        raise ValueError(f".npy holds one array, and there are {len(columns)} columns; use .parquet or .safetensors")
+        raise UserError(f".npy holds one array, and there are {len(columns)} columns; use .parquet or .safetensors")
     _whole(shards, columns[0], out).flush()
 
 

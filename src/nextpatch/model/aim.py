@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from nextpatch.core.errors import UserError
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.layers import MLP, Block, LayerNorm, Rows, causal_mask, prefix_mask
 from nextpatch.model.objective import scored_mask, targets
@@ -130,8 +131,8 @@ class NoPixelHead(nn.Module):
         self.blocks = nn.ModuleList()
 
     def forward(self, x: Tensor, position: Tensor | None = None) -> Tensor:
-        """ValueError, always."""
-        raise ValueError("these weights have no pixel head and can predict nothing; fit one with: nextpatch fit-head")
+        """UserError, always."""
+        raise UserError("these weights have no pixel head and can predict nothing; fit one with: nextpatch fit-head")
 
 
 class AIM(nn.Module):
@@ -159,10 +160,10 @@ class AIM(nn.Module):
         prefix_len: Int[Tensor, " batch"] | None = None,
         layers: Sequence[str] = ("post_trunk_norm",),
     ) -> dict[str, Float[Tensor, "batch patches dim"]]:
-        """Named features; downstream use is bidirectional (section 4.2). Raises ValueError for an unknown layer."""
+        """Named features; downstream use is bidirectional (section 4.2). Raises UserError for an unknown layer."""
         known = self.layer_names()
         if unknown := [name for name in layers if name not in known]:
-            raise ValueError(f"no layer {', '.join(unknown)}; this model has {', '.join(known)}")
+            raise UserError(f"no layer {', '.join(unknown)}; this model has {', '.join(known)}")
         tokens = self.patch_embed(self._patches(images))
         out: dict[str, Tensor] = self.trunk(tokens, self._mask(mode, prefix_len, tokens), layers)
         return out
@@ -229,7 +230,7 @@ class AIM(nn.Module):
     def _patches(self, images: Tensor) -> Tensor:
         if images.shape[1:] != (self.cfg.in_chans, *self.cfg.img_size):
             needs = f"{self.cfg.in_chans} x {self.cfg.img_size[0]} x {self.cfg.img_size[1]}"
-            raise ValueError(f"the model takes images of {needs}, got {' x '.join(map(str, images.shape[1:]))}")
+            raise UserError(f"the model takes images of {needs}, got {' x '.join(map(str, images.shape[1:]))}")
         return patchify(images, self.cfg.patch_size)
 
     @staticmethod
@@ -240,7 +241,7 @@ class AIM(nn.Module):
         if mode == "causal":
             return causal_mask(length, kind)[None, None]
         if prefix_len is None:
-            raise ValueError("mode 'prefix' needs prefix_len, one length per image; or use 'bidirectional' or 'causal'")
+            raise UserError("mode 'prefix' needs prefix_len, one length per image; or use 'bidirectional' or 'causal'")
         return prefix_mask(prefix_len, length, kind)
 
 

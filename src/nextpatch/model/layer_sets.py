@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from nextpatch.core.errors import UserError
+
 _SINGLES, _LAST = 6, 6
 LayerSets = dict[str, list[str]]
 
@@ -11,7 +13,7 @@ LayerSets = dict[str, list[str]]
 def layer_sets(specs: tuple[str, ...], depth: int) -> LayerSets:
     """Name -> block outputs: of "3", "2,3", "0-3", "each" or "windows"; the default spreads blocks over the depth.
 
-    The default also averages the last six blocks, as the paper does (section 5). ValueError for what does not exist.
+    The default also averages the last six blocks, as the paper does (section 5). UserError for what does not exist.
     """
     if not specs:
         steps = [round((i + 1) * depth / min(depth, _SINGLES)) - 1 for i in range(min(depth, _SINGLES))]
@@ -34,16 +36,16 @@ def _blocks(spec: str, depth: int) -> list[int]:
     for part in spec.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
         if not match:
-            raise ValueError(f"layers '{spec}' is not of the form 3, 2,3 or 0-3; 'each' or 'windows'")
+            raise UserError(f"layers '{spec}' is not of the form 3, 2,3 or 0-3; 'each' or 'windows'")
         first, last = int(match[1]), int(match[2] or match[1])
         if not first <= last < depth:
-            raise ValueError(f"layers '{spec}': this model has blocks 0 to {depth - 1}")
+            raise UserError(f"layers '{spec}': this model has blocks 0 to {depth - 1}")
         found += range(first, last + 1)
     return sorted(set(found))
 
 
 def blocks_named(spec: str, depth: int) -> list[str]:
-    """The block outputs of one set, as "3", "2,3" or "0-3"; ValueError for what does not exist."""
+    """The block outputs of one set, as "3", "2,3" or "0-3"; UserError for what does not exist."""
     return [f"block_{block}" for block in _blocks(spec, depth)]
 
 

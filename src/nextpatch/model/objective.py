@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from nextpatch.core.errors import UserError
 from nextpatch.model.config import Target
 from nextpatch.patches import normalize_patches
 
@@ -30,7 +31,7 @@ def _draw(seed: int, position: int, num_patches: int) -> int:
 def scored_mask(prefix_len: Int[Tensor, " batch"], num_patches: int) -> Bool[Tensor, "batch outputs"]:
     """True at output i (0 .. K-2) when its prediction, patch i+1, is scored: i >= S-1, so never in the prefix."""
     if bool((prefix_len < 1).any()) or bool((prefix_len >= num_patches).any()):
-        raise ValueError(f"prefix lengths must be in 1 .. {num_patches - 1}, got {prefix_len.tolist()}")
+        raise UserError(f"prefix lengths must be in 1 .. {num_patches - 1}, got {prefix_len.tolist()}")
     outputs = torch.arange(num_patches - 1, device=prefix_len.device)
     return outputs >= prefix_len[:, None] - 1
 

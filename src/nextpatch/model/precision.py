@@ -6,17 +6,19 @@ from typing import Literal
 
 import torch
 
+from nextpatch.core.errors import UserError
+
 Dtype = Literal["fp32", "bf16"]
 
 
 def resolve_device(device: str = "auto") -> torch.device:
-    """ "auto" is CUDA, then MPS, then CPU; a device that is not there is a ValueError."""
+    """ "auto" is CUDA, then MPS, then CPU; a device that is not there is a UserError."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         return torch.device(next(name for name, there in available.items() if there))
     if not available.get(device, False):
         there = ", ".join(name for name, is_there in available.items() if is_there)
-        raise ValueError(f"device '{device}' is not available here; this machine has {there}")
+        raise UserError(f"device '{device}' is not available here; this machine has {there}")
     return torch.device(device)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from nextpatch.core.errors import UserError
 from nextpatch.model.config import ModelConfig
 
 # ours -> released (apple/aim-*); a name takes the first row whose prefix fits
@@ -42,4 +43,4 @@ def _rename(name: str, table: tuple[tuple[str, str], ...]) -> str:
         if name.startswith(old):
             return new + name.removeprefix(old)
     known = ", ".join(f"{old}*" for old, _ in table)
-    raise ValueError(f"unknown weight '{name}'; the layouts have {known}: is this file an AIM v1 checkpoint?")
+    raise UserError(f"unknown weight '{name}'; the layouts have {known}: is this file an AIM v1 checkpoint?")

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from nextpatch.core.errors import UserError
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Source
 from nextpatch.data.splits import Splits, Unlabeled, open_splits, split
@@ -52,7 +53,7 @@ def probe(
     probes on the same trunk at random initialisation. `backbone` is measured in place of what `config.weights` names,
     where it is given, and `sources`, training and test images, in place of `config.data` and `config.test`; `whole`
     learns from all labels at once and leaves the baselines out. Called by every rank of `world` alike; images are
-    shared among them, each is counted once. Raises RunError, WeightsError, DataError or ValueError for what cannot be
+    shared among them, each is counted once. Raises RunError, WeightsError, DataError or UserError for what cannot be
     used.
     """
     console = console or Console(quiet=not world.leads)
@@ -83,13 +84,13 @@ def probe(
 
 
 def output_of(config: ProbeConfig) -> Path:
-    """The folder of the results; ValueError when they have no natural place and none was named."""
+    """The folder of the results; UserError when they have no natural place and none was named."""
     if config.out is not None:
         return config.out
     path = Path(config.weights)
     if RunDir.exists(path) or path.is_dir():
         return RunDir.open(path).path  # which says what is wrong with a folder that is no run
-    raise ValueError(f"{config.weights} is no run; say where the results go: --out DIR")
+    raise UserError(f"{config.weights} is no run; say where the results go: --out DIR")
 
 
 class _Opened(NamedTuple):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nextpatch.core.errors import UserError
 from nextpatch.data.augment import Augment
 from nextpatch.data.epochs import Epochs
 from nextpatch.data.order import rng_at
@@ -44,7 +45,7 @@ def batch_size(cfg: ProbeConfig, images: int, ranks: int = 1) -> int:
     """As configured, or a hundredth of the images, but 32 to 256; never more than there are; the same share a rank."""
     wanted = min(images, cfg.batch_size or max(_LEAST_BATCH, min(_MOST_BATCH, images // 100)))
     if wanted < ranks:
-        raise ValueError(f"{images} labels are too few for {ranks} ranks; start fewer")
+        raise UserError(f"{images} labels are too few for {ranks} ranks; start fewer")
     return wanted // ranks * ranks
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nextpatch.config import dumps_toml
+from nextpatch.core.errors import UserError
 from nextpatch.report.axes import Number, duration, number, readable
 from nextpatch.report.charts import Chart, Series, bar_chart, heat_grid, line_chart
 from nextpatch.report.images import PHOTOGRAPH, heat_gradient, heat_hex
@@ -16,7 +17,7 @@ from nextpatch.report.pictures import Gallery
 _TONES = {"pre-trained": 1, "random init": 2, "raw pixels": 3}
 
 
-class ReportError(RuntimeError):
+class ReportError(UserError):
     """The page cannot be drawn here; the message says what to install."""
 
 

@@ -24,7 +24,7 @@ class Compute:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Compute:
-        """As the recipe says; "auto" becomes what this machine has. ValueError for a device that is not there."""
+        """As the recipe says; "auto" becomes what this machine has. UserError for a device that is not there."""
         device = resolve_device(recipe.train.device)
         mean, std = recipe.data.statistics(recipe.model.in_chans)
         return cls(device, resolve_precision(recipe.train.precision, device), mean, std)

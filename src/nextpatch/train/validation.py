@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nextpatch.core.errors import UserError
 from nextpatch.data.loader import Batch
 from nextpatch.model.aim import AIM
 from nextpatch.model.objective import scored_mask
@@ -47,14 +48,14 @@ def validation_loss(
 
     Sums are made in float64, batch by batch in the order of their positions, so that the number is the same for any
     number of ranks that share the batches. `rounds`: as many forward passes as every rank has to make, because a
-    sharded model is gathered by all together; those without images count nothing. ValueError when there is no image.
+    sharded model is gathered by all together; those without images count nothing. UserError when there is no image.
     """
     found = [_sums(model, batch, compute) for batch in batches]
     for _ in range(len(found), rounds):
         _sums(model, _blank(model), compute)
     parts = sorted((part for own in world.gather(found) for part in own), key=lambda part: part[0])
     if not parts:
-        raise ValueError("no held-out image could be decoded; the log names the files and reasons")
+        raise UserError("no held-out image could be decoded; the log names the files and reasons")
     sums = sum((torch.tensor(part[1], dtype=torch.float64) for part in parts), torch.zeros((), dtype=torch.float64))
     counts = sum((torch.tensor(part[2]) for part in parts), torch.zeros((), dtype=torch.int64))
     return _summary(sums, counts, sum(part[3] for part in parts), chunk_size(model.cfg.num_patches))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nextpatch.core.errors import UserError
 from nextpatch.data.config import IMAGENET_MEAN, IMAGENET_STD
 from nextpatch.model.layer_sets import blocks_named, last_blocks
 from nextpatch.weights.backbone import About, Backbone
@@ -32,9 +33,9 @@ class ForeignTrunk(nn.Module):
         return [f"block_{block}" for block in range(self._depth)]
 
     def features(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """The outputs named in `layers`, "batch patches dim". ValueError for one that is not there."""
+        """The outputs named in `layers`, "batch patches dim". UserError for one that is not there."""
         if unknown := [name for name in layers if name not in self.layer_names()]:
-            raise ValueError(f"no layer {', '.join(unknown)}; this model has {', '.join(self.layer_names())}")
+            raise UserError(f"no layer {', '.join(unknown)}; this model has {', '.join(self.layer_names())}")
         found = self._taps(images)
         return {name: found[int(name.removeprefix("block_"))] for name in layers}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from nextpatch.core.errors import UserError
+
 BLOCK = 512
 ZEROS = bytes(BLOCK)
 MAX_NAME = 4096
@@ -12,7 +14,7 @@ _OCTAL = frozenset(b"01234567")
 _MAGIC = slice(257, 262)
 
 
-class HeaderError(ValueError):
+class HeaderError(UserError):
     """The block is not a header that can be relied on; the message says why."""
 
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from nextpatch.core.errors import UserError
 from nextpatch.data.tar.header import MAX_NAME
 from nextpatch.data.tar.samples import Sample
 
@@ -32,7 +33,7 @@ _MAX_FACTS = 2**20
 _CRC = struct.Struct("<I")
 
 
-class IndexDamagedError(ValueError):
+class IndexDamagedError(UserError):
     """An index file is not what was written; it can be made again from its shard."""
 
 
