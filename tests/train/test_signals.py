@@ -1,6 +1,7 @@
 """Signals as a question between steps."""
 
 import os
+import pty
 import signal
 import threading
 
@@ -9,7 +10,7 @@ import pytest
 from nextpatch.train.signals import StopSignals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_the_first_signal_is_noted_and_interrupts_nothing(number):
     with StopSignals() as stop:
         assert stop.received is None
@@ -60,3 +61,26 @@ def test_outside_the_main_thread_nothing_breaks():
     thread.start()
     thread.join()
     assert seen == [None]
+
+
+def test_a_hang_up_that_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.received is None
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_printing_after_the_terminal_was_closed_is_no_error(monkeypatch):
+    ours, theirs = pty.openpty()
+    with open(theirs, "w", buffering=1) as terminal, StopSignals() as stop:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr("sys.stdout", terminal)
+        os.close(ours)
+        with pytest.raises(OSError, match="Input/output"):
+            os.write(theirs, b"nobody reads this")
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.received == signal.SIGHUP
+        print("step 1")

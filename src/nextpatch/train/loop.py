@@ -61,7 +61,7 @@ def fit(
     model: AIM, stream: TrainStream, held_out: HeldOut, run: RunDir, console: Console, world: World = ALONE
 ) -> Outcome:
     """Train `model` as the run's recipe says, from the run's newest checkpoint or, without one, from its weights as
-    they are; returns after the last step, or after the step in which SIGINT, SIGTERM or SIGUSR1 came to any rank.
+    they are; returns after the last step, or after the step in which one of SIGNALS came to any rank.
 
     A resumed run equals an uninterrupted one bit for bit: sample order, views and prefixes are pure functions of (seed,
     position), and the rest is in the checkpoint. Any number of ranks sees the same global batches. Raises BadStepError
