@@ -15,6 +15,7 @@ from nextpatch.bench.registry import Benchmark, chosen
 from nextpatch.bench.table import rows, write_tables
 from nextpatch.config import ConfigError
 from nextpatch.core.files import write_json
+from nextpatch.core.reading import read_json
 from nextpatch.data.error import DataError
 from nextpatch.data.fingerprint import Fingerprint, changes, fingerprint_of
 from nextpatch.model.layer_sets import layer_sets
@@ -81,11 +82,13 @@ def _measured(
         return True
     scored = probe(_asked(config, benchmark, recipe), Console(quiet=True), world, backbone, (train, test), whole=True)
     if world.leads:
+        facts = read_json(place / "probe.json", "the figures of a probe", "measure it again", ConfigError)
         best = next(one for one in scored if one.choice.probe == "attentive")
         found = {
             "top1": round(best.top1, 3), "ci95": [round(b, 3) for b in best.ci95],
             "counts": [len(train), len(test), len(train.classes)], "layers": best.choice.layers, "lr": best.choice.lr,
             "measured": recipe, "data": data,
+            "test_in_training": facts["num_test_in_training"],
         }  # fmt: skip
         write_json(place / RESULT, found)
     return False
@@ -96,7 +99,7 @@ def _asked(config: BenchConfig, benchmark: Benchmark, recipe: dict[str, Any]) ->
         config.weights, benchmark.title, benchmark.title, (), tuple(recipe["layers"]), tuple(recipe["lrs"]),
         recipe["epochs"], recipe["batch_size"], warmup=recipe["warmup"], seed=config.seed, workers=config.workers,
         device=config.device, precision=config.precision, out=config.out / benchmark.name, probes=("attentive",),
-        augment=config.augment, select_on=config.select_on,
+        augment=config.augment, select_on=config.select_on, overlap="keep",
     )  # fmt: skip
 
 

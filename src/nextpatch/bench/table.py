@@ -47,6 +47,11 @@ def write_tables(out: Path, results: Results, ours: str, notes: Sequence[str]) -
 
 def _remarks(measured: Sequence[Benchmark], results: Results) -> list[str]:
     remarks = [f"{b.title}: {b.note}" for b in measured if b.note]
+    remarks += [
+        f"{benchmark.title}: {both:,} of its test images are among its training images too"
+        for benchmark in measured
+        if (both := results[benchmark.name].get("test_in_training"))
+    ]
     for benchmark in measured:
         found = tuple(results[benchmark.name]["counts"])
         if found != benchmark.counts:

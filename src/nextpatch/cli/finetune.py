@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
@@ -41,6 +41,9 @@ class Finetune:
     mixup: Annotated[float, arg(help="alpha of mixup; 0: none")] = 0.8
     augment: Annotated[bool, arg(help="RandAugment and colour jitter beside crops and flips")] = True
     layers: Annotated[str, optional("SET", "blocks whose mean is read (default: as the weights say)")] = ""
+    overlap: Annotated[
+        Literal["refuse", "leave-out", "keep"], arg(help="test images that are among the training images as well")
+    ] = "refuse"
     seed: Annotated[int, arg(help="of order, augmentation and start")] = 0
     workers: Annotated[int, arg(help="processes that decode images; 0: this one")] = 0
     micro_batch_size: Annotated[int, arg(help="images at a time; a matter of memory only")] = 32

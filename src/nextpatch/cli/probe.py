@@ -62,6 +62,9 @@ class Probe:
         Literal["held-out", "paper"], arg(help="choose on a held-out slice of DATA, or on the test images (the paper)")
     ] = "held-out"
     precision: Annotated[str, arg(help="auto, fp32 or bf16: of the trunk; probes are always float32")] = "auto"
+    overlap: Annotated[
+        Literal["refuse", "leave-out", "keep"], arg(help="test images that are among the training images as well")
+    ] = "refuse"
     cache: Annotated[
         Path | None, optional("DIR", "keep features there, in bfloat16, for more labels than fit into memory")
     ] = None

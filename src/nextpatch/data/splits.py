@@ -11,6 +11,7 @@ from jaxtyping import Int64
 
 from nextpatch.core.errors import UserError
 from nextpatch.data.error import DataError
+from nextpatch.data.leakage import Overlap, apart, shared
 from nextpatch.data.order import rng_at
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
@@ -55,6 +56,7 @@ class Splits:
     select: Indices
     test_source: Source
     test: Indices
+    shared: int = 0  # images that were given to test on and are learned from as well
 
     def labels(self, indices: Indices) -> Int64[np.ndarray, " samples"]:
         """Classes of images that are learned from or chosen by."""
@@ -83,16 +85,20 @@ class Splits:
         return [*(n for n in BUDGETS if len(self.classes) <= n and 2 * n <= most), most]
 
 
-def open_splits(data: str, test: str, seed: int, held_out: bool = True) -> Splits:
+def open_splits(data: str, test: str, seed: int, held_out: bool = True, overlap: Overlap = "refuse") -> Splits:
     """Open and divide the labeled images; the same for the same seed. Without `test` a fifth of `data` is set aside.
 
     With `held_out` another slice of `data` is kept to choose by; without it, everything is there to learn from.
-    Reads no test label, only the names of classes. Raises DataError when labels are absent or classes do not match.
+    Test images that are learned from as well are treated as `overlap` says; where `data` itself has an image twice, the
+    copy that was set aside is left out of the test. Reads no test label, only the names of classes. Raises DataError
+    when labels are absent, classes do not match, or images are on both sides.
     """
-    return split(open_source(data), open_source(test) if test else None, seed, held_out)
+    return split(open_source(data), open_source(test) if test else None, seed, held_out, overlap)
 
 
-def split(source: Source, test_source: Source | None, seed: int, held_out: bool = True) -> Splits:
+def split(
+    source: Source, test_source: Source | None, seed: int, held_out: bool = True, overlap: Overlap = "refuse"
+) -> Splits:
     """The same of sources that are open."""
     _need_classes(source)
     classes = np.array([-1 if (c := source.label(i)) is None else c for i in range(len(source))], dtype=np.int64)
@@ -110,7 +116,11 @@ def split(source: Source, test_source: Source | None, seed: int, held_out: bool 
     pool = _interleaved(rest)
     if not len(pool) or (held_out and not len(select)) or not len(test_indices):
         raise _too_few(source, held_out, test_source is source)
-    return Splits(source.classes, source, pool, np.sort(select), test_source, test_indices)
+    select, own = np.sort(select), test_source is source
+    found = shared(source, np.sort(np.concatenate([pool, select])), test_source, test_indices)
+    allowed: Overlap = "leave-out" if own and overlap == "refuse" else overlap
+    test_indices = apart(test_indices, found, test_source.name, source.name, allowed)
+    return Splits(source.classes, source, pool, select, test_source, test_indices, len(found.indices))
 
 
 def _too_few(source: Source, held_out: bool, tested: bool) -> DataError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from nextpatch.core.bounds import BATCH, EPOCHS, RATE, SEED, WORKERS, check_bounds
 from nextpatch.core.errors import ConfigError
@@ -19,6 +20,7 @@ class FinetuneConfig:
     learn, the deeper the faster: block b of L at lr * layer_decay^(L - b). `lr` 0: 1e-3 with adapters, 1e-4 with all
     weights (ours; the paper searches its grid). `alpha`: adapters are scaled by alpha / rank (the paper gives none).
     `epochs` 0 and `batch_size` 0: as for a probe of as many labels. `layers`: blocks whose mean the classifier reads.
+    `overlap`: what to do with test images that are learned from as well.
     """
 
     weights: str
@@ -45,6 +47,7 @@ class FinetuneConfig:
     device: Device = "auto"
     precision: Precision = "auto"
     resume: bool = False
+    overlap: Literal["refuse", "leave-out", "keep"] = "refuse"
 
     def __post_init__(self) -> None:
         check_bounds(

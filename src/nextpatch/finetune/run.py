@@ -56,7 +56,7 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Finetune
     """
     console, out = console or Console(), config.out
     _begin(config)
-    splits = open_splits(config.data, config.test, config.seed, held_out=False)
+    splits = open_splits(config.data, config.test, config.seed, held_out=False, overlap=config.overlap)
     backbone = load(config.weights, layers=config.layers)
     with log_to(out / "log.txt", console):
         learner, stream = _learner(config, backbone, splits)
@@ -77,7 +77,8 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Finetune
     facts = {
         "weights": config.weights, "data": config.data, "test": config.test, "full": config.full, "rank": config.rank,
         "learned_of_trunk": learned, "trunk": of_trunk, "classes": list(splits.classes), "seed": config.seed,
-        "labels": len(splits.pool), "num_test": len(answers.labels), "steps": learner.steps,
+        "labels": len(splits.pool), "num_test": len(answers.labels), "num_test_in_training": splits.shared,
+        "overlap": config.overlap, "steps": learner.steps,
         "elapsed_s": round(time.monotonic() - start_s, 1), "test_top1": round(answers.top1, 3),
         "test_ci95": [round(bound, 3) for bound in answers.ci95], "test_top5": round(answers.top5, 3),
         "test_macro_f1": round(answers.macro_f1, 3), "test_per_class": answers.per_class,

@@ -32,6 +32,8 @@ class ProbeConfig:
     that features are computed in every epoch; with "none" they are computed once. `select_on`: where layers, learning
     rates and neighbors are chosen: on a held-out slice of `data`, or on the test images themselves, as the paper does.
     `cache`: a folder for features, in bfloat16, where they outlive this call; not with `augment`.
+    `overlap`: what to do with test images that are learned from as well.
+    `overlap`: what to do with test images that are learned from as well.
     """
 
     weights: str | Path
@@ -58,6 +60,7 @@ class ProbeConfig:
     select_on: Literal["held-out", "paper"] = "held-out"
     precision: Precision = "auto"
     cache: Path | None = None
+    overlap: Literal["refuse", "leave-out", "keep"] = "refuse"
 
     def __post_init__(self) -> None:
         check_bounds(

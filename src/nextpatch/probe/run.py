@@ -62,9 +62,9 @@ def probe(
     opened = _open(config, backbone)
     held_out = config.select_on == "held-out"
     if sources is not None:
-        splits = split(*sources, config.seed, held_out)
+        splits = split(*sources, config.seed, held_out, config.overlap)
     else:
-        splits = open_splits(config.data, config.test, config.seed, held_out)
+        splits = open_splits(config.data, config.test, config.seed, held_out, config.overlap)
     wanted = [*config.labels, *(shots * len(splits.classes) for shots in config.shots)]
     budgets = [len(splits.pool)] if whole else splits.budgets(wanted)
     sets = layer_sets(config.layers, len(opened.running.backbone.blocks))
@@ -199,6 +199,8 @@ def _facts(
         "test": config.test or f"a part of {config.data}, set aside",
         "classes": list(splits.classes),
         "num_test": num_test,
+        "num_test_in_training": splits.shared,
+        "overlap": config.overlap,
         "num_select": len(splits.select),
         "num_train_pool": len(splits.pool),
         "select_on": config.select_on,

@@ -1,0 +1,101 @@
+"""Images that lie in two collections which must be apart, found by their bytes: what is tested must not be learned."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int64
+
+from nextpatch.core.text import shown
+from nextpatch.data.decode import BadImage, header
+from nextpatch.data.error import DataError
+from nextpatch.data.sources.source import Samples
+
+log = logging.getLogger(__name__)
+Overlap = Literal["refuse", "leave-out", "keep"]
+MOST = 20_000  # training images that are compared where it is only to be found out whether there is an overlap
+
+Indices = Int64[np.ndarray, " _"]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Images of one collection that are in another one too: their indices, and one pair of names to show."""
+
+    indices: Indices
+    looked_at: int
+    example: tuple[str, str] = ("", "")
+
+    def __str__(self) -> str:
+        """In words."""
+        name, other = (shown(text) for text in self.example)
+        return f"{len(self.indices):,} of {self.looked_at:,} (the first: {name}, which is {other})"
+
+
+def shared(
+    learned: Samples, learned_indices: Indices, tested: Samples, tested_indices: Indices, most: int | None = None
+) -> Shared:
+    """Which of the tested images have the bytes of a learned one, whatever both are called and however they are kept.
+
+    Each image is read once. With `most` only so many of the learned images are looked at, evenly spread: enough to find
+    out that one collection was copied from the other. An image that cannot be read is in no collection.
+    """
+    if most is not None and len(learned_indices) > most:
+        learned_indices = learned_indices[np.linspace(0, len(learned_indices) - 1, most).astype(np.int64)]
+    wanted = dict(_digests(tested, tested_indices))
+    sought = set(wanted.values())
+    found: dict[bytes, int] = {}
+    for index, digest in _digests(learned, learned_indices):
+        if digest in sought:
+            found.setdefault(digest, index)
+    both = [index for index, digest in wanted.items() if digest in found and _is_image(tested.read(index))]
+    example = (tested.key(both[0]), learned.key(found[wanted[both[0]]])) if both else ("", "")
+    return Shared(np.array(both, dtype=np.int64), len(tested_indices), example)
+
+
+def apart(tested_indices: Indices, found: Shared, tested: str, learned: str, overlap: Overlap) -> Indices:
+    """The images to test on, when some of them are also learned from.
+
+    DataError with "refuse" where there are any; with "leave-out" they are left out, with "keep" they stay; both are
+    logged. DataError, too, when none is left.
+    """
+    if not len(found.indices):
+        return tested_indices
+    said = f"test images of {shown(tested)} are among the training images of {shown(learned)} too: {found}"
+    if overlap == "refuse":
+        raise DataError(
+            f"{said}. Tested on what it learned, every figure would be too high. Give other images; or measure without "
+            "them by --overlap leave-out, or with them by --overlap keep"
+        )
+    if overlap == "keep":
+        log.warning("%s; they are kept, and the figures are too high by as much", said)
+        return tested_indices
+    kept = tested_indices[~np.isin(tested_indices, found.indices)]
+    if not len(kept):
+        raise DataError(f"{said}. None is left to test on; give other test images")
+    log.warning("%s; they are left out of the test", said)
+    return kept
+
+
+def _is_image(data: bytes) -> bool:
+    """Whether it looks like one: two empty or damaged files are equal, and are neither learned nor tested."""
+    try:
+        header(data)
+    except BadImage:
+        return False
+    return True
+
+
+def _digests(source: Samples, indices: Sequence[int] | Indices) -> Iterator[tuple[int, bytes]]:
+    """(index, digest of the bytes), in the order in which they lie."""
+    for index in sorted(int(index) for index in indices):
+        try:
+            data = source.read(index)
+        except (OSError, ValueError):
+            continue
+        yield index, hashlib.blake2b(data, digest_size=16).digest()
