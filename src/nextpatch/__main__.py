@@ -6,6 +6,7 @@ import sys
 import traceback
 
 from nextpatch.cli import main
+from nextpatch.train.engine.launch import end_with_launcher
 
 
 def command() -> None:
@@ -14,6 +15,7 @@ def command() -> None:
     A rank that torchrun started leaves without tearing down the interpreter: threads of gloo may still hold tensors
     then, and would abort the process when they let go of them (PyTorch 2.14), or wait for a peer that is dead.
     """
+    end_with_launcher()  # before torch is loaded, which takes seconds
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         sys.exit(main())
     try:

@@ -16,9 +16,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
+from nextpatch.train.engine.launch import LAUNCHED, end_with_launcher, launched, wait_for_meeting_point
 from nextpatch.train.engine.meeting import meet
 
-_LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # what torchrun sets
 _PATIENCE = timedelta(minutes=30)  # the longest that one rank may make the others wait (building an index, say)
 
 
@@ -46,16 +46,18 @@ class World:
     def opened(cls) -> Iterator[World]:
         """The world that torchrun describes in the environment, connected; one process alone where it does not.
 
-        On a machine with GPUs, rank k of the machine computes on GPU k from here on.
+        On a machine with GPUs, rank k of the machine computes on GPU k from here on. A rank ends with its launcher.
         """
-        if not all(name in os.environ for name in _LAUNCHED):
+        if not launched():
             yield cls()
             return
-        rank, size, local_rank, local_size = (int(os.environ[name]) for name in _LAUNCHED)
+        end_with_launcher()
+        rank, size, local_rank, local_size = (int(os.environ[name]) for name in LAUNCHED)
         if local_size == size and sys.platform == "linux":
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: nothing listens beyond it
         if torch.cuda.is_available():
             torch.cuda.set_device(local_rank)
+        wait_for_meeting_point()
         store, _, _ = next(rendezvous("env://", rank, size, timeout=_PATIENCE))
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
