@@ -142,3 +142,12 @@ def test_bad_data_leaves_no_run_directory(recipe, tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         run_quietly(replace(recipe, data=replace(recipe.data, train=("/no/such/folder",))), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("val", "told"), [("trip 1", True), ("elsewhere", False)])
+def test_validation_images_that_are_trained_on_are_told(recipe, photos, tmp_path, val, told):
+    (tmp_path / "elsewhere").mkdir()
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(tmp_path / "elsewhere" / "other.png")
+    named = replace(recipe, data=replace(recipe.data, val=str((photos if told else tmp_path) / val), val_images=4))
+    run_quietly(replace(named, train=replace(named.train, steps=2)), tmp_path / "run")
+    assert ("among all training images" in (tmp_path / "run" / "log.txt").read_text()) == told

@@ -7,12 +7,16 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 
 from nextpatch.config import ConfigError
+from nextpatch.core.text import shown
 from nextpatch.data.collection import open_collection
+from nextpatch.data.leakage import MOST, shared
 from nextpatch.data.loader import TrainStream
+from nextpatch.data.sources.source import Source
 from nextpatch.model.aim import AIM
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
@@ -62,6 +66,8 @@ def pretrain(
         torch.set_num_threads(recipe.train.threads)
     with log_to(run.path / "log.txt", console) if world.leads else nullcontext():
         try:
+            if world.leads and recipe.data.val:
+                _tell_overlap(stream.source, held)
             outcome = fit(_model(recipe, run, world), stream, held, run, console, world)
             if recipe.train.freeze_trunk and outcome.step == recipe.train.steps:
                 with world.together():
@@ -82,6 +88,17 @@ def open_data(recipe: Recipe, world: World = ALONE) -> tuple[TrainStream, HeldOu
         train.source, order, data, cfg.img_size, cfg.in_chans, recipe.train.seed, data.workers, world.rank, world.size
     )
     return stream, held_out(recipe, train, data.workers, world.rank, world.size)
+
+
+def _tell_overlap(train: Source, held: HeldOut) -> None:
+    """Warn of validation images that are trained on: their loss says nothing of images that were not seen."""
+    found = shared(train, np.arange(len(train)), held.source, held.indices, MOST)
+    if len(found.indices):
+        among = "all" if len(train) <= MOST else f"{MOST:,} of the"
+        log.warning(
+            "validation images of %s are among %s training images too: %s; the validation loss will be too low",
+            shown(held.source.name), among, found,
+        )  # fmt: skip
 
 
 def _model(recipe: Recipe, run: RunDir, world: World) -> AIM:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +15,14 @@ import torch
 from jaxtyping import BFloat16, Float, Int64
 from torch import Tensor
 
-from nextpatch.train.checkpoint import sync
-from nextpatch.train.run import write_atomically
+from nextpatch.core.errors import FileError
+from nextpatch.core.files import digest_of_json, replacing, write_json
+from nextpatch.core.reading import read_json
+from nextpatch.core.text import shown
+from nextpatch.core.writer import only_writer
+
+log = logging.getLogger(__name__)
+_CHUNK = 2**22
 
 
 class Group(NamedTuple):
@@ -31,46 +39,60 @@ class Cached(NamedTuple):
     indices: Int64[np.ndarray, " images"]
 
 
-def cached(folder: Path, key: list[str], planned: int, groups: Iterator[Group]) -> Cached:
+def cached(folder: Path, key: dict[str, Any], groups: Iterator[Group]) -> Cached:
     """The features of `groups`, or those that an earlier call with the same `key` has left in `folder`.
 
-    `key` says everything that decides them: weights, layers, images, view. Of a call that did not end nothing is used.
+    `key` says everything that decides them: weights, layers, images and their contents, view. Features that are not as
+    they were written (cut off, damaged, of a call that did not end) are computed again. OSError when the disk is full.
     """
-    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    key = json.loads(json.dumps(key))  # as it will be read again
+    name = digest_of_json(key)[:32]
     data, facts = folder / f"{name}.bf16", folder / f"{name}.json"
-    if not facts.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = data.with_name(f".{data.name}.unfinished")
-        write_atomically(facts, json.dumps({**_written(aside, planned, groups), "key": key}))
-        aside.replace(data)
-    found = json.loads(facts.read_text(encoding="utf-8"))
-    if not data.exists():  # killed between the two renames
-        facts.unlink()
-        return cached(folder, key, planned, groups)
+    found = _sound(data, facts, key)
+    if found is None:
+        with only_writer(data, "probe", file=True):
+            found = {**_written(data, groups), "key": key}
+            write_json(facts, found)
     return Cached(_mapped(data, found["shape"]).transpose(0, 1), np.array(found["indices"], dtype=np.int64))
 
 
-def _written(path: Path, planned: int, groups: Iterator[Group]) -> dict[str, object]:
-    """Image by image, so that one image's features lie together; the file is cut to what there is at the end."""
-    whole: Tensor | None = None
-    shape: list[int] = []
-    indices: list[int] = []
-    for features, which in groups:
-        if whole is None:
+def _sound(data: Path, facts: Path, key: dict[str, Any]) -> dict[str, Any] | None:
+    """What is known of the features of an earlier call; None when there are none, or other than were written."""
+    if not facts.exists() or not data.exists():
+        return None
+    try:
+        found = read_json(facts, "the facts of kept features", "they are computed again")
+        sound = found["key"] == key and data.stat().st_size == 2 * math.prod(found["shape"])
+        if sound and len(found["indices"]) == found["shape"][0] and _digest(data) == found["content"]:
+            return found
+    except (FileError, KeyError, TypeError, ValueError, IndexError):
+        pass
+    log.warning("%s is not as it was written; the features are computed again", shown(data))
+    return None
+
+
+def _written(path: Path, groups: Iterator[Group]) -> dict[str, Any]:
+    """Image by image, so that one image's features lie together; what is on the disk is then known by its digest."""
+    total, shape, indices = hashlib.sha256(), list[int](), list[int]()
+    with replacing(path) as aside, aside.open("wb") as file:
+        for features, which in groups:
             shape = [len(features), *features.shape[2:]]
-            path.unlink(missing_ok=True)
-            whole = _mapped(path, [planned, *shape], create=True)
-        whole[len(indices) : len(indices) + len(which)] = features.transpose(0, 1)
-        indices += which.tolist()
-    assert whole is not None  # an extractor raises when it has nothing to give
-    del whole
-    with path.open("r+b") as file:
-        file.truncate(2 * len(indices) * int(np.prod(shape)))
-    sync(path)
-    return {"shape": [len(indices), *shape], "indices": indices}
+            images = features.transpose(0, 1).to(torch.bfloat16).contiguous()
+            bytes_of = images.cpu().view(torch.int16).numpy().tobytes()
+            total.update(bytes_of)
+            file.write(bytes_of)
+            indices += which.tolist()
+    return {"shape": [len(indices), *shape], "indices": indices, "content": total.hexdigest()}
 
 
-def _mapped(path: Path, shape: list[int], create: bool = False) -> Tensor:
-    # read, it is never written to; but torch has no read-only tensors
-    raw: Any = np.memmap(path, np.int16, "w+" if create else "r+", shape=tuple(shape))
-    return torch.from_numpy(raw).view(torch.bfloat16)
+def _digest(path: Path) -> str:
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            total.update(piece)
+    return total.hexdigest()
+
+
+def _mapped(path: Path, shape: list[int]) -> Tensor:
+    """The file in memory as it is needed; nothing that is done to the tensor reaches the file."""
+    return torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=torch.bfloat16).view(shape)

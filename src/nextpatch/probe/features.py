@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from nextpatch.data.fingerprint import fingerprint_of
 from nextpatch.data.loader import eval_batches
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Samples, digest_of
@@ -59,10 +60,13 @@ class TrunkFeatures:
         return self.running.backbone.about.in_chans
 
     @cached_property
-    def fingerprint(self) -> str:
+    def decided_by(self) -> dict[str, Any]:
         """What decides the features, beside the images."""
-        running = self.running
-        return f"{digest_of_tensors(running.backbone.trunk)} {running.precision} {self.img_size} {self.names}"
+        running, about = self.running, self.running.backbone.about
+        return {
+            "trunk": digest_of_tensors(running.backbone.trunk), "precision": running.precision, "layers": self.names,
+            "img_size": about.img_size, "mean": about.mean, "std": about.std,
+        }  # fmt: skip
 
     def nbytes(self, images: int) -> int:
         """Memory that the features of so many images take."""
@@ -143,8 +147,8 @@ class Labeled:
         label_of = dict(zip(indices.tolist(), labels.tolist(), strict=True))
         own = indices[world.rank :: world.size]
         if cache is not None and isinstance(extract, TrunkFeatures) and len(own):
-            key = [extract.fingerprint, str(getattr(source, "digest", source.name)), digest_of(map(str, own.tolist()))]
-            found = cached(cache, key, len(own), (Group(*group) for group in extract(source, own)))
+            images = {"source": asdict(fingerprint_of(source)), "indices": digest_of(map(str, own.tolist()))}
+            found = cached(cache, {**extract.decided_by, **images}, (Group(*group) for group in extract(source, own)))
             return cls(extract, source, found.indices, label_of, found.features, world)
         if extract.nbytes(len(own)) > keep_bytes or not len(own):
             return cls(extract, source, own, label_of, None, world)
