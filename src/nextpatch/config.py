@@ -7,7 +7,6 @@ file is a `ConfigError` that says where and what to do.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -17,6 +16,7 @@ import tomli_w
 from cattrs import AttributeValidationNote, IterableValidationNote
 from cattrs.errors import ClassValidationError, IterableValidationError, StructureHandlerNotFoundError
 
+from nextpatch.core import reading
 from nextpatch.core.errors import ConfigError as ConfigError
 
 T = TypeVar("T")
@@ -111,12 +111,7 @@ def _plain(value: Any) -> Any:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's values; `ConfigError` names the file when it is absent or is not TOML."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"no recipe at {path}; give the path of a .toml file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: not a readable TOML file ({error})") from None
+    return reading.read_toml(path, "a recipe in TOML", "give the path of a whole .toml file", ConfigError)
 
 
 def dumps_toml(values: dict[str, Any]) -> str:

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nextpatch.config import ConfigError
 from nextpatch.report.build import write_report
+from nextpatch.train.run import RunError
 
 SECTIONS = ["learning", "places", "completions", "features", "probe", "run"]
 
@@ -146,5 +146,5 @@ def test_weights_newer_than_the_probe_are_pointed_out(run: Path) -> None:
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"recipe\.toml"):
+    with pytest.raises(RunError, match=r"recipe\.toml"):
         write_report(tmp_path)

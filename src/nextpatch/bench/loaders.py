@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from nextpatch.core.reading import read_json
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.folder import FolderSource
 from nextpatch.data.sources.joined import JoinedSource
@@ -61,7 +61,7 @@ def inaturalist(root: Path | None) -> tuple[Source, Source]:
 
 
 def _coco(root: Path, name: str) -> Source:
-    found = json.loads((root / name).read_text(encoding="utf-8"))
+    found = read_json(root / name, "the benchmark's list of images", "get it again", DataError)
     numbers = sorted({entry["id"] for entry in found["categories"]})
     place = {number: i for i, number in enumerate(numbers)}
     classes = {entry["id"]: str(entry.get("name", entry["id"])) for entry in found["categories"]}

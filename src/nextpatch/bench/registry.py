@@ -8,6 +8,7 @@ from pathlib import Path
 from nextpatch.bench import loaders
 from nextpatch.bench.loaders import Loader
 from nextpatch.core.errors import UserError
+from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.source import Source
 
@@ -31,7 +32,15 @@ class Benchmark:
         own = None if root is None else root / self.name
         if own is not None and not own.is_dir():
             raise DataError(f"{self.title}: {own} does not exist; put its files there, or leave --root out to download")
-        train, test = self.load(own)
+        try:
+            train, test = self.load(own)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            if isinstance(error, UserError) or own is None:
+                raise
+            said = shown(f"{type(error).__name__}: {error}"[:200])
+            raise DataError(
+                f"{self.title}: the lists in {own} are not the benchmark's own ({said}); get them again"
+            ) from None
         found = (len(train), len(test), len(train.classes))
         if found != self.counts and not any_counts:
             raise DataError(

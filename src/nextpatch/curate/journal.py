@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nextpatch.core.files import DIGEST, digest_of_json
 from nextpatch.curate.shard import Written
 from nextpatch.data.error import DataError
 from nextpatch.data.tar.whole import write_whole
 
 log = logging.getLogger(__name__)
 FORMAT = "nextpatch pack 1"
+_KINDS = (str, int, int, str, int, int)  # of the values of a line
 
 
 class Step(NamedTuple):
@@ -39,12 +42,14 @@ class Journal:
         head = {"format": FORMAT, **settings}
         lines = _whole_lines(path)
         if not lines:
-            write_whole(path, f"{json.dumps(head)}\n".encode())
+            write_whole(path, f"{json.dumps({**head, DIGEST: digest_of_json(head)})}\n".encode())
             return cls(path, settings)
         try:
             found, *rest = (json.loads(line) for line in lines)
-            steps = [Step(Written(*shard), *numbers) for shard, *numbers in rest]
-        except (ValueError, TypeError):
+            steps = [_step(entry) for entry in rest]
+            if not isinstance(found, dict) or found.pop(DIGEST, "") not in ("", digest_of_json(found)):
+                raise ValueError("its first line is not as it was written")
+        except (ValueError, TypeError, RecursionError, MemoryError):
             raise DataError(f"{path} is damaged; remove its folder and the shards, and pack again") from None
         _refuse_other(found, head, path)
         return cls(path, settings, steps)
@@ -75,7 +80,7 @@ class Journal:
     def add(self, step: Step) -> None:
         """Write down a finished shard; it is on the disk when this returns."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(step) + "\n")
+            file.write(json.dumps([*step, _checksum(step)]) + "\n")
             file.flush()
             os.fsync(file.fileno())
         self.steps.append(step)
@@ -89,11 +94,26 @@ def _whole_lines(path: Path) -> list[str]:
     """The lines, without a last one that was torn by a kill, which is cut off."""
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
+    text = path.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
     if whole != text:
-        path.write_text(whole, encoding="utf-8")
-    return whole.splitlines()
+        write_whole(path, whole)
+    return whole.decode("utf-8", "replace").split("\n")[:-1]
+
+
+def _step(entry: Any) -> Step:
+    """A line as it was written; TypeError or ValueError for any other."""
+    shard, next_position, bad_bytes, *checksum = entry
+    step = Step(Written(*shard), next_position, bad_bytes)
+    if not all(type(value) is kind for value, kind in zip((*step.shard, *step[1:]), _KINDS, strict=True)):
+        raise ValueError("a value is not of its kind")
+    if checksum not in ([], [_checksum(step)]):  # [] as versions before wrote it
+        raise ValueError("a line is not as it was written")
+    return step
+
+
+def _checksum(step: Step) -> int:
+    return zlib.crc32(json.dumps(step).encode())
 
 
 def _refuse_other(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 from rich.console import Console
 
+from nextpatch.core.reading import read_jsonl
 from nextpatch.curate.config import Packing
 from nextpatch.curate.journal import Journal, Step
 from nextpatch.curate.samples import Chunks, Packable
@@ -147,8 +149,12 @@ def _bad_line(key: str, entry: Skipped) -> bytes:
 
 
 def _read_bad(out: Path) -> Bad:
-    found = [json.loads(line) for line in (out / BAD).read_text(encoding="utf-8").splitlines()]
-    return {entry.pop("key"): Skipped(**entry) for entry in found}
+    found: Bad = {}
+    for entry in read_jsonl(out / BAD):
+        with contextlib.suppress(TypeError, KeyError):  # a damaged line names nobody: the count is then one less
+            key = entry.pop("key")
+            found[key] = Skipped(**entry)
+    return found
 
 
 def _index(source: Source, out: Path, journal: Journal, workers: int, console: Console | None) -> None:

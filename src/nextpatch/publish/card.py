@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from nextpatch.model.aim import PixelHead
 from nextpatch.model.count import count_params
+from nextpatch.train.results import read_probe
 from nextpatch.train.run import RunDir
 from nextpatch.weights.backbone import Backbone
 
@@ -71,7 +71,8 @@ def _of_run(path: Path) -> str:
     if run.recipe.train.init:
         lines.append(f"- it began with the weights of {run.recipe.train.init}")
     if (path / "probe.json").exists():
-        lines += ["\n## What was measured\n", *_measured(json.loads((path / "probe.json").read_text("utf-8")))]
+        probe = read_probe(path / "probe.json", "probe the run again, or remove the file")
+        lines += ["\n## What was measured\n", *_measured(probe)]
     return "\n".join(lines) + "\n"
 
 

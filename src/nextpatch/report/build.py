@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from nextpatch.core.errors import UserError
 from nextpatch.report.facts import Facts, read_facts
 from nextpatch.report.figures import Look, figures
 from nextpatch.report.heldout import mean_guess_loss, some
 from nextpatch.report.page import render
 from nextpatch.report.pictures import draw_gallery
 from nextpatch.train.heldout import held_out
-from nextpatch.train.run import RunError, load_run
+from nextpatch.train.run import load_run
 
 
 def write_report(run: Path, *, images: int = 8) -> Path:
     """Write report.html (self-contained, no network) and report.json into `run`; returns the page's path.
 
     Works at any stage of a run: what is not there (validation, probe, weights, data) is named on the page. Raises
-    ConfigError when `run` has no recipe.toml, ReportError when the `report` extra is not installed.
+    RunError when `run` is no run, ReportError when the `report` extra is not installed.
     """
     facts = read_facts(run)
     look = _look(facts, images)
@@ -34,12 +35,12 @@ def _look(facts: Facts, count: int) -> Look:
     try:
         images = held_out(facts.recipe)
         guess = mean_guess_loss(facts.recipe, images)
-    except ValueError as error:  # the data has gone, shrunk below what was held out, or decodes no more
+    except (UserError, OSError) as error:  # the data has gone, shrunk below what was held out, or decodes no more
         facts.notes.append(f"No pictures and no level of guessing: {error}")
         return Look()
     try:
         loaded = load_run(facts.path)
-    except RunError as error:
+    except UserError as error:
         facts.notes.append(f"No pictures: {error}")
         return Look(guess)
     probed = (facts.probe or {}).get("checkpoint_step", loaded.step)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nextpatch.train.recipe import Recipe, load_recipe
+from nextpatch.core.errors import UserError
+from nextpatch.core.reading import read_json, read_jsonl
+from nextpatch.train.recipe import Recipe
+from nextpatch.train.results import is_number, read_probe
+from nextpatch.train.run import RunDir
 
 POINTS = 300  # of a curve: more would not be told apart on a screen
 
@@ -48,13 +51,15 @@ class Facts:
 
 
 def read_facts(run: Path) -> Facts:
-    """Read what is there. Raises ConfigError when `run` holds no readable recipe.toml, for then it is not a run."""
-    facts = Facts(run, load_recipe(run / "recipe.toml"))
-    for entry in _lines(run / "metrics.jsonl"):
-        if entry.get("kind") in ("train", "val"):
-            (facts.train if entry["kind"] == "train" else facts.val).append(entry)
-    facts.probe = _json(run / "probe.json")
-    facts.environment = _json(run / "env.json")
+    """Read what is there. Raises RunError when `run` is no run, ConfigError when its recipe.toml is not whole."""
+    facts = Facts(run, RunDir.open(run).recipe)
+    entries = [entry for entry in read_jsonl(run / "metrics.jsonl") if entry.get("kind") in ("train", "val")]
+    for entry in filter(_is_whole, entries):
+        (facts.train if entry["kind"] == "train" else facts.val).append(entry)
+    if left_out := len(entries) - len(facts.train) - len(facts.val):
+        facts.notes.append(f"{left_out} entries of metrics.jsonl without a finite loss were passed over.")
+    facts.probe = _read(run / "probe.json", read_probe, facts.notes)
+    facts.environment = _read(run / "env.json", _environment, facts.notes)
     if not facts.train:
         facts.notes.append("No training step is recorded yet (metrics.jsonl has no entry).")
     if not facts.val:
@@ -66,23 +71,30 @@ def read_facts(run: Path) -> Facts:
     return facts
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The entries of a .jsonl file; a line torn by a kill is left out."""
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return [entry for entry in found if isinstance(entry, dict)]
+def _is_whole(entry: dict[str, Any]) -> bool:
+    """Whether a log entry has the numbers that the page needs."""
+    needed = ("step", "loss", *(("images", "elapsed_s", "images_per_s", "tflops") if entry["kind"] == "train" else ()))
+    lists = [entry.get(name) or [] for name in ("position_loss", "chunk_loss")]
+    return (
+        all(is_number(entry.get(name)) for name in needed)
+        and type(entry["step"]) is int
+        and all(isinstance(values, list) and all(v is None or is_number(v) for v in values) for values in lists)
+    )
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+def _read(path: Path, reader: Callable[[Path, str], dict[str, Any]], notes: list[str]) -> dict[str, Any] | None:
+    """The values of a file that may be absent; where it is damaged a note says so, and the page goes on without it."""
+    if not path.exists():
         return None
-    return values if isinstance(values, dict) else None
+    try:
+        return reader(path, "it is left out of this page")
+    except UserError as error:
+        notes.append(f"{error}.")
+        return None
+
+
+def _environment(path: Path, remedy: str) -> dict[str, Any]:
+    return read_json(path, "versions and hardware", remedy)
 
 
 def thin(entries: Sequence[dict[str, Any]], keys: Sequence[str], points: int = POINTS) -> list[dict[str, Any]]:

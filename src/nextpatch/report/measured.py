@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from nextpatch.report.page import layers_text, render_probe
 from nextpatch.report.verdict import PIXELS, PRETRAINED, main_rows
+from nextpatch.train.results import read_probe
 from nextpatch.train.run import write_atomically
 
 
@@ -57,12 +57,14 @@ def _words(layers: str) -> str:
 
 def write_probe_page(folder: Path) -> Path:
     """probe.html beside the probe.json of a folder; returns its path."""
-    probe = json.loads((folder / "probe.json").read_text(encoding="utf-8"))
+    probe = read_probe(folder / "probe.json")
     rows = main_rows(probe.get("results", []))
     compared = {kind: [by[n] for n in sorted(by)] for kind, by in rows.items()}
     whole = {**probe, "compared": compared, "last_and_best": last_and_best(probe)}
     page = folder / "probe.html"
-    write_atomically(page, render_probe({"weights": probe["weights"], "verdict": _verdict(probe), "probe": whole}))
+    write_atomically(
+        page, render_probe({"weights": probe.get("weights", ""), "verdict": _verdict(probe), "probe": whole})
+    )
     return page
 
 

@@ -15,7 +15,7 @@ from nextpatch.config import from_dict, to_dict
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.weights import from_released, to_released
-from nextpatch.train.checkpoint import checkpoint_at, newest_checkpoint, save_tensors, sync
+from nextpatch.train.checkpoint import save_tensors, sync
 from nextpatch.train.run import RunDir, RunError
 
 Layout = Literal["ours", "released"]
@@ -30,9 +30,7 @@ def export_model(run: RunDir, out: Path | None = None, step: int | None = None, 
     the model's config as JSON, the step and the layout of names: ours, or that of the released weights. Needs memory
     for the weights once. Raises RunError when there is no checkpoint, CheckpointError when there is none of `step`.
     """
-    checkpoint = newest_checkpoint(run.checkpoints) if step is None else checkpoint_at(run.checkpoints, step)
-    if checkpoint is None:
-        raise RunError(f"{run.path} has no checkpoint yet; go on with it: nextpatch pretrain --out {run.path} --resume")
+    checkpoint = run.checkpoint(step)
     cfg, out = run.recipe.model, out or run.path / EXPORTED
     weights: Mapping[str, Tensor] = checkpoint.tensors("model")
     statistics = run.recipe.data.statistics(cfg.in_chans)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nextpatch.config import from_dict, read_toml, to_dict
+from nextpatch.config import dumps_toml, from_dict, read_toml, to_dict
+from nextpatch.core.errors import ConfigError
 from nextpatch.data.config import DataConfig
 from nextpatch.model.config import ModelConfig
 from nextpatch.train.config import GuardConfig, OptimConfig, TrainConfig
@@ -35,6 +37,16 @@ def load_recipe(path: Path) -> Recipe:
     return recipe_from_dict(read_toml(path), str(path))
 
 
+def load_run_recipe(path: Path) -> Recipe:
+    """The recipe that a run wrote into its directory; ConfigError when it is not whole, as after a full disk."""
+    values = read_toml(path)
+    if missing := [table for table in ("model", "data", "optim", "train") if table not in values]:
+        raise ConfigError(
+            f"{path} is not a run's whole recipe ({', '.join(missing)} missing); restore it from a copy of the run"
+        )
+    return recipe_from_dict(values, str(path))
+
+
 def recipe_from_dict(values: dict[str, Any], where: str = "recipe") -> Recipe:
     """The recipe in nested plain values."""
     return from_dict(Recipe, values, where)
@@ -49,3 +61,8 @@ def binding(recipe: Recipe) -> dict[str, dict[str, Any]]:
     for name in ("init", "freeze_trunk"):  # absent where they say nothing, as in runs from before there were any
         values["train"] = {k: v for k, v in values["train"].items() if k != name or v}
     return values
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """SHA-256 of the values that a run must go on with."""
+    return hashlib.sha256(dumps_toml(binding(recipe)).encode()).hexdigest()

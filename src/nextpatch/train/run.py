@@ -19,8 +19,8 @@ from nextpatch.config import dumps_toml, to_dict
 from nextpatch.core.errors import UserError
 from nextpatch.model.aim import AIM
 from nextpatch.model.init import init_weights
-from nextpatch.train.checkpoint import checkpoint_at, newest_checkpoint, sync
-from nextpatch.train.recipe import Recipe, load_recipe
+from nextpatch.train.checkpoint import Checkpoint, checkpoint_at, newest_checkpoint, sync
+from nextpatch.train.recipe import Recipe, load_run_recipe, recipe_digest
 
 _PACKAGES = ("nextpatch", "torch", "torchvision", "numpy", "pillow", "safetensors", "pyarrow")
 _HALF_BEGUN = ".recipe.toml.unfinished"  # all that a kill at the very start leaves
@@ -53,7 +53,7 @@ class RunDir:
         if not cls.exists(path):
             what = "has no recipe.toml" if path.is_dir() else "does not exist"
             raise RunError(f"{path} is not a run ({what}); give the --out of a pretrain command")
-        return cls(path, load_recipe(path / "recipe.toml"))
+        return cls(path, load_run_recipe(path / "recipe.toml"))
 
     @classmethod
     def exists(cls, path: Path) -> bool:
@@ -69,6 +69,24 @@ class RunDir:
     def metrics_path(self) -> Path:
         """One JSON object a line: "train" and "val" entries by step."""
         return self.path / "metrics.jsonl"
+
+    def checkpoint(self, step: int | None = None) -> Checkpoint:
+        """The newest checkpoint that verifies, or the one of `step`.
+
+        RunError when there is none, or when the run's recipe is not that of the checkpoint: its figures would be of
+        another model or other images.
+        """
+        found = newest_checkpoint(self.checkpoints) if step is None else checkpoint_at(self.checkpoints, step)
+        if found is None:
+            raise RunError(
+                f"{self.path} has no checkpoint yet; go on with it: nextpatch pretrain --out {self.path} --resume"
+            )
+        if found.state.get("recipe_sha256") not in (None, recipe_digest(self.recipe)):
+            raise RunError(
+                f"{self.path / 'recipe.toml'} is not the recipe of {found.path.name}: it was changed or is damaged; "
+                "put it back as it was"
+            )
+        return found
 
     def write_environment(self, ranks: int = 1) -> None:
         """env.json: what made these figures (versions, hardware, git revision, command); never a user's variables."""
@@ -117,9 +135,7 @@ def load_run(path: Path, device: torch.device | str = "cpu", step: int | None = 
     `step`.
     """
     run = RunDir.open(path)
-    checkpoint = newest_checkpoint(run.checkpoints) if step is None else checkpoint_at(run.checkpoints, step)
-    if checkpoint is None:
-        raise RunError(f"{path} has no checkpoint yet; go on with it: nextpatch pretrain --out {path} --resume")
+    checkpoint = run.checkpoint(step)
     model = AIM(run.recipe.model)
     try:
         model.load_state_dict(checkpoint.tensors("model"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
@@ -10,14 +9,14 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from nextpatch.config import ConfigError, dumps_toml
+from nextpatch.config import ConfigError
 from nextpatch.model.aim import AIM
 from nextpatch.train.checkpoint import BackgroundSaver, check_room, newest_checkpoint, prune, save_checkpoint
 from nextpatch.train.checkpoint.files import published
 from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.guard import GuardState
 from nextpatch.train.optimizer import optimizer_tensors, prepare_state
-from nextpatch.train.recipe import Recipe, binding
+from nextpatch.train.recipe import recipe_digest
 from nextpatch.train.run import RunDir
 
 
@@ -97,11 +96,6 @@ class Saver:
 
 def _tensors(model: AIM, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
     return {"model": model.state_dict(), "optimizer": optimizer_tensors(optimizer, model)}
-
-
-def recipe_digest(recipe: Recipe) -> str:
-    """SHA-256 of the values that a run must go on with."""
-    return hashlib.sha256(dumps_toml(binding(recipe)).encode()).hexdigest()
 
 
 def load_state(
