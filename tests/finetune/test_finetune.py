@@ -24,6 +24,7 @@ from nextpatch.finetune.run import finetune
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.model.count import count_params
+from nextpatch.train.checkpoint import checkpoint_at, save_checkpoint
 from weights_layout import CONFIG, state_of, write_snapshot
 
 IMAGES = torch.randn(3, 3, 28, 28, generator=torch.Generator().manual_seed(1))
@@ -157,6 +158,19 @@ def test_stopped_between_epochs_it_ends_with_the_same_bits(
         finetune(config(weights, train, tmp_path / "cut", resume=True, rank=4), quiet())
     again = finetune(config(weights, train, tmp_path / "cut", resume=True), quiet())
     assert nextpatch.load(again.model).digest() == nextpatch.load(whole.model).digest()
+
+
+def test_what_a_checkpoint_gives_stays_where_the_learner_is(weights: Path, tmp_path: Path) -> None:
+    cfg = config(weights, tmp_path, tmp_path / "x", full=True)
+    first, second = (Learner(nextpatch.load(weights), cfg, ("a", "b"), 10, 5) for _ in range(2))
+    first.update(IMAGES[:2], torch.tensor([0, 1]))
+    save_checkpoint(tmp_path / "c", first.step, first.state(), {})
+    before = {group: {name: t.data_ptr() for name, t in tensors.items()} for group, tensors in second.state().items()}
+    second.restore(checkpoint_at(tmp_path / "c", 1))
+    after = {group: {name: t.data_ptr() for name, t in tensors.items()} for group, tensors in second.state().items()}
+    assert after == before  # in place: a moment that came back on another device would stop the next update
+    for group, tensors in first.state().items():
+        assert all(torch.equal(tensor, second.state()[group][name]) for name, tensor in tensors.items())
 
 
 def test_micro_batches_change_nothing(weights: Path, train: Path, tmp_path: Path) -> None:

@@ -133,6 +133,15 @@ def test_a_run_that_has_only_begun_has_a_page(run: Path) -> None:
     assert Page(html).sections() == ["run"]
 
 
+def test_a_validation_without_a_finite_loss_is_named_and_left_out(run: Path) -> None:
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b'\xff{\n{"kind": "val", "step": 21, "loss": null, "not_finite": {"loss": "inf"}}\n')
+        file.write(b'{"kind": "train", "step": 22}\n')
+    _, values = written(run)
+    assert values["training"]["step"] == 20
+    assert "2 entries of metrics.jsonl without a finite loss were passed over." in values["notes"]
+
+
 def test_a_torn_last_line_of_the_metrics_is_left_out(run: Path) -> None:
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "st')

@@ -48,6 +48,25 @@ def test_a_bad_sample_is_named_once_in_the_life_of_a_run(tmp_path):
     assert lines(path)[2] == {"key": "c.png", "kind": "too large", "reason": "a bomb", "source": "photos"}
 
 
+def test_damaged_lines_of_the_bad_samples_block_nothing(tmp_path, caplog):
+    path = tmp_path / "bad_samples.jsonl"
+    path.write_bytes(b'{"key": "a.png"}\n\xff\xfe{\n[1]\n{"no": 1}\n{"key": 3}\n{"key": "b.p')
+    entry = Skipped("empty", "empty file", "photos")
+    with Logs(tmp_path, watched=({"a.png": entry, "b.png": entry},)):
+        """Both are known when it opens."""
+    assert "2 damaged lines were passed over" in caplog.text
+    assert path.read_bytes().count(b"a.png") == 1
+    assert json.loads(path.read_bytes().splitlines()[-1])["key"] == "b.png"
+
+
+@pytest.mark.parametrize("odd", [float("inf"), float("nan")])
+def test_a_number_that_is_not_finite_is_null_with_a_word(tmp_path, odd):
+    with Logs(tmp_path) as logs:
+        logs.metric("val", 3, loss=odd, images=4, position_loss=[1.0, None, odd])
+    entry = {"kind": "val", "step": 3, "loss": None, "images": 4, "position_loss": [1.0, None, None]}
+    assert lines(tmp_path / "metrics.jsonl") == [{**entry, "not_finite": {"loss": str(odd), "position_loss": str(odd)}}]
+
+
 def test_no_bad_sample_leaves_no_file(tmp_path):
     with Logs(tmp_path, watched=({},)) as logs:
         logs.bad_samples()

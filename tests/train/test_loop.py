@@ -205,6 +205,22 @@ def test_a_step_to_be_skipped_changes_no_weight_and_the_run_goes_on_also_when_re
     assert newest_checkpoint(run.checkpoints).state["position"] == TRAIN.steps * TRAIN.global_batch_size
 
 
+@pytest.mark.parametrize("non_finite", ["stop", "skip"])
+def test_a_validation_loss_of_infinity_is_null_and_the_guard_decides(tmp_path, monkeypatch, non_finite):
+    run = RunDir.create(tmp_path / "run", replace(RECIPE, guard=GuardConfig(non_finite=non_finite)))
+    real = AIM.patch_losses
+    monkeypatch.setattr(AIM, "patch_losses", lambda *args: real(*args) + float("inf"))
+    if non_finite == "skip":
+        assert train(run).exit_code == 0
+    else:
+        with pytest.raises(BadStepError, match=r"step 0: the validation loss is inf.*--guard.non_finite skip"):
+            train(run)
+    values = [entry for entry in run.read_metrics() if entry["kind"] == "val"]
+    assert len(values) == {"stop": 1, "skip": 4}[non_finite]
+    assert all(entry["loss"] is None and entry["not_finite"]["loss"] == "inf" for entry in values)
+    assert any("validation loss is inf" in e["trouble"] for e in run.read_metrics() if e["kind"] == "guard")
+
+
 def test_too_many_skipped_steps_in_a_row_stop_the_run(tmp_path, monkeypatch):
     run = RunDir.create(tmp_path / "run", replace(RECIPE, guard=GuardConfig(non_finite="skip", max_skips=2)))
     exploding(monkeypatch, {(step, 0) for step in range(5, 12)})

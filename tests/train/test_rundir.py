@@ -16,7 +16,7 @@ from nextpatch.train import run as run_module
 from nextpatch.train.checkpoint import save_checkpoint
 from nextpatch.train.config import TrainConfig
 from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir, RunError, load_run, random_twin, write_atomically
+from nextpatch.train.run import RunDir, RunError, load_run, random_twin, sessions_of, write_atomically
 from saved import save
 
 MODEL = ModelConfig("nano", (8, 8), 4, 1, embed_dim=16, depth=1, num_heads=2, head_width=16, head_depth=1)
@@ -130,5 +130,17 @@ def test_the_environment_file_names_versions_and_no_secret(run: RunDir, monkeypa
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     run.write_environment()
     text = (run.path / "env.json").read_text()
-    assert json.loads(text)["packages"]["torch"] == torch.__version__.split("+")[0] or torch.__version__ in text
+    packages = sessions_of(run.path)[0]["packages"]
+    assert packages["torch"] == torch.__version__.split("+")[0] or torch.__version__ in text
     assert "hf_secret" not in text
+
+
+def test_every_session_leaves_its_own_environment(run: RunDir, caplog: pytest.LogCaptureFixture) -> None:
+    (run.path / "env.json").write_text(json.dumps({"ranks": 7}))  # as it was written once
+    for ranks in (1, 2):
+        run.write_environment(ranks)
+    assert [session["ranks"] for session in sessions_of(run.path)] == [7, 1, 2]
+    (run.path / "env.json").write_text('{"sessions": [')
+    run.write_environment(3)
+    assert [session["ranks"] for session in sessions_of(run.path)] == [3]
+    assert "env.json cannot be read" in caplog.text

@@ -15,7 +15,8 @@ from nextpatch.finetune.config import FinetuneConfig
 from nextpatch.finetune.lora import adapted, merged
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.model.precision import autocast, resolve_device, resolve_precision
-from nextpatch.train.optimizer import optimizer_tensors
+from nextpatch.train.checkpoint import Checkpoint
+from nextpatch.train.optimizer import optimizer_tensors, prepare_state
 from nextpatch.weights.backbone import Backbone, mean_of
 from nextpatch.weights.classifier import Readout
 
@@ -44,6 +45,7 @@ class Learner(nn.Module):
         self.classifier = _classifier(backbone, len(classes), cfg.seed)
         self.to(self.device).train()
         self.optimizer = optimizers.build(self.trunk, self.classifier, cfg, self.depth)
+        prepare_state(self.optimizer)
 
     def forward(self, images: Tensor) -> Tensor:
         """Class logits, float32, of normalized images."""
@@ -108,17 +110,11 @@ class Learner(nn.Module):
             "optimizer": optimizer_tensors(self.optimizer, self),
         }
 
-    @torch.no_grad()
-    def restore(self, step: int, saved: dict[str, dict[str, Tensor]]) -> None:
-        """Put back what `state` gave."""
-        own = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-        for name, value in saved["model"].items():
-            own[name].copy_(value)
-        named = dict(self.named_parameters())
-        for name, value in saved["optimizer"].items():
-            parameter, _, entry = name.rpartition("/")
-            self.optimizer.state[named[parameter]][entry] = value.clone()
-        self.step = step
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Put back what `state` gave, each tensor on the device that it is on."""
+        for name, tensors in self.state().items():
+            checkpoint.load_into(name, tensors)
+        self.step = checkpoint.step
 
     def result(self) -> Backbone:
         """The backbone that came out, with its classifier; adapters are merged, and the learner is used up."""

@@ -122,7 +122,7 @@ def _learner(config: FinetuneConfig, backbone: Backbone, splits: Splits) -> tupl
     learner = Learner(backbone, config, splits.classes, epochs * per_epoch, per_epoch)
     checkpoint = newest_checkpoint(config.out / "checkpoints", mend=True)
     if checkpoint is not None:
-        learner.restore(checkpoint.step, {group: checkpoint.tensors(group) for group in ("model", "optimizer")})
+        learner.restore(checkpoint)
     view = Augment(about.img_size, colors=config.augment)
     stream = Epochs(
         splits.source, pool, labels, size, epochs, config.seed, view, about.in_chans, config.workers,

@@ -174,7 +174,7 @@ def _choose_batch(draft: _Draft, train_images: int) -> None:
 def _setting(draft: _Draft, cfg: ModelConfig, device: torch.device, available: int) -> Setting:
     """What decides on memory, as the run will be laid out."""
     engine, low = from_dict(EngineConfig, draft.values["engine"]), draft.value("train", "precision", "fp32") == "bf16"
-    shard = mesh_shape(engine, draft.world, count_params(cfg).total, available)[1]
+    shard = mesh_shape(engine, draft.world, count_params(cfg).total, available).shard
     kernel: Kernel = "written out" if low and device.type == "cpu" else "fused"
     return Setting(2 if low else 4, shard, draft.world.spread, engine.activation_checkpointing, kernel)
 

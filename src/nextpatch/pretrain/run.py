@@ -24,7 +24,7 @@ from nextpatch.pretrain.beginning import begin_from, freeze_trunk
 from nextpatch.pretrain.memory import memory_bytes
 from nextpatch.train.engine.canary import check_engine
 from nextpatch.train.engine.materialize import materialize
-from nextpatch.train.engine.mesh import mesh_shape, open_mesh
+from nextpatch.train.engine.mesh import Mesh, mesh_shape, open_mesh
 from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.heldout import HeldOut, held_out, training_order
 from nextpatch.train.logs import log_to
@@ -107,11 +107,10 @@ def _model(recipe: Recipe, run: RunDir, world: World) -> AIM:
     precision = resolve_precision(recipe.train.precision, device)
     mesh = None
     if world.spread:
-        memory = memory_bytes(device) // (world.local_size if device.type == "cpu" else 1)
-        shape = mesh_shape(recipe.engine, world, count_params(recipe.model).total, memory)
-        mesh = open_mesh(shape, device)
+        shape = _mesh_of_all(recipe, device, world)
+        mesh = open_mesh(shape[:2], device)
         check_engine(mesh, device, world)
-        log.info("%d ranks; copies of the model: %d, each spread over %d of them", world.size, *shape)
+        log.info("%d ranks; copies of the model: %d, each spread over %d of them (%s)", world.size, *shape)
     model = materialize(recipe.model, recipe.train.seed, mesh, recipe.engine, precision, device)
     if recipe.train.freeze_trunk:
         freeze_trunk(model)
@@ -120,6 +119,16 @@ def _model(recipe: Recipe, run: RunDir, world: World) -> AIM:
             begin_from(model, recipe.train.init)
         log.info("began with the weights of %s", recipe.train.init)
     return model
+
+
+def _mesh_of_all(recipe: Recipe, device: torch.device, world: World) -> Mesh:
+    """What rank 0 chooses from its own free memory: the others may have other amounts, and must not differ."""
+    chosen = None
+    with world.together():
+        if world.leads:
+            memory = memory_bytes(device) // (world.local_size if device.type == "cpu" else 1)
+            chosen = mesh_shape(recipe.engine, world, count_params(recipe.model).total, memory)
+    return Mesh(*world.first(chosen))
 
 
 def _save_head(run: RunDir) -> None:

@@ -59,7 +59,7 @@ def _of_run(path: Path) -> str:
     run = RunDir.open(path)
     entries = run.read_metrics()
     train = [entry for entry in entries if entry.get("kind") == "train"]
-    val = [entry for entry in entries if entry.get("kind") == "val"]
+    val = [entry for entry in entries if entry.get("kind") == "val" and isinstance(entry.get("loss"), float)]
     lines = ["\n## How it learned\n", f"- data: {', '.join(run.recipe.data.train)}"]
     if train:
         seen = f"{train[-1]['images']:,} images" if "images" in train[-1] else "images"

@@ -11,7 +11,7 @@ from nextpatch.core.errors import UserError
 from nextpatch.core.reading import read_json, read_jsonl
 from nextpatch.train.recipe import Recipe
 from nextpatch.train.results import is_number, read_probe
-from nextpatch.train.run import RunDir
+from nextpatch.train.run import RunDir, sessions_in
 
 POINTS = 300  # of a curve: more would not be told apart on a screen
 
@@ -94,7 +94,9 @@ def _read(path: Path, reader: Callable[[Path, str], dict[str, Any]], notes: list
 
 
 def _environment(path: Path, remedy: str) -> dict[str, Any]:
-    return read_json(path, "versions and hardware", remedy)
+    """Of the newest session, and how many there were."""
+    sessions = sessions_in(read_json(path, "versions and hardware", remedy))
+    return {**sessions[-1], "sessions": len(sessions)} if sessions else {}
 
 
 def thin(entries: Sequence[dict[str, Any]], keys: Sequence[str], points: int = POINTS) -> list[dict[str, Any]]:

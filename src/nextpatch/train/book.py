@@ -14,13 +14,14 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.count import train_step_flops
 from nextpatch.train.agreement import Agreed
 from nextpatch.train.compute import Compute
+from nextpatch.train.config import GuardConfig
 from nextpatch.train.engine.world import World
-from nextpatch.train.guard import Verdict
+from nextpatch.train.guard import Verdict, judge_validation
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.logs import Logs
 from nextpatch.train.progress import Display, Throughput
 from nextpatch.train.state import Saver, TrainState
-from nextpatch.train.step import stopped
+from nextpatch.train.step import BadStepError, stopped
 from nextpatch.train.validation import validation_loss
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,9 @@ class Book:
 
     def __init__(
         self, model: AIM, stream: TrainStream, held_out: HeldOut, compute: Compute, logs: Logs, display: Display,
-        state: TrainState, world: World,
+        state: TrainState, world: World, guard: GuardConfig,
     ) -> None:  # fmt: skip
+        self.guard = guard
         self.model, self.stream, self.held_out, self.compute = model, stream, held_out, compute
         self.logs, self.display, self.state, self.world = logs, display, state, world
         self._grad_norm, self._frozen = 0.0, not any(p.requires_grad for p in model.trunk.parameters())
@@ -88,6 +90,13 @@ class Book:
         self.state.validated(result.loss)
         self.logs.metric("val", self.state.step, **asdict(result), elapsed_s=self._elapsed_s())
         self.display.validated(result.loss)
+        verdict = judge_validation(self.guard, result.loss)
+        if verdict.trouble:
+            self.logs.metric("guard", self.state.step, action=verdict.action, trouble=verdict.trouble)
+            if verdict.action == "stop":
+                raise BadStepError(f"step {self.state.step}: {verdict.trouble}")
+            if self.world.leads:
+                log.warning("step %d: %s", self.state.step, verdict.trouble)
 
     def save(self, saver: Saver, optimizer: torch.optim.Optimizer) -> None:
         """A checkpoint, after the metrics that lead up to it are on the disk."""

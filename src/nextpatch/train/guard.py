@@ -47,6 +47,19 @@ def judge(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) ->
     return verdict
 
 
+def judge_validation(cfg: GuardConfig, loss: float) -> Verdict:
+    """The verdict on a validation loss: nothing is updated by it, so one that is not finite stops the run or is told.
+
+    Training goes on until its own loss is not finite where `non_finite` is "skip".
+    """
+    if math.isfinite(loss):
+        return Verdict("apply")
+    trouble = f"the validation loss is {loss}: the weights give numbers that are not finite on held-out images"
+    if cfg.non_finite == "skip":
+        return Verdict("apply", trouble)
+    return Verdict("stop", f"{trouble}. Stopped; --resume with --guard.non_finite skip goes on all the same")
+
+
 def _verdict(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) -> Verdict:
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         return _limited(cfg, state, cfg.non_finite, f"loss {loss}, gradient norm {grad_norm}")

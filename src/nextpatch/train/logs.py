@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from nextpatch.core.reading import read_jsonl
 from nextpatch.data.skipped import Bad
 
 log = logging.getLogger(__name__)
@@ -48,10 +50,16 @@ class Logs:
             self._board.close()
 
     def metric(self, kind: str, step: int, **values: Any) -> None:
-        """One line of metrics.jsonl; the single numbers of it also go to TensorBoard as "kind/name"."""
+        """One line of metrics.jsonl; the single numbers of it also go to TensorBoard as "kind/name".
+
+        A number that is not finite is null there, for JSON has none, and "not_finite" says of which value what it was.
+        """
         if self._silent:
             return
-        self._metrics.write(json.dumps({"kind": kind, "step": step, **values}, allow_nan=False) + "\n")
+        odd = {name: word for name, value in values.items() if (word := _not_finite(value))}
+        plain = {name: _null(value) if name in odd else value for name, value in values.items()}
+        more = {"not_finite": odd} if odd else {}
+        self._metrics.write(json.dumps({"kind": kind, "step": step, **plain, **more}, allow_nan=False) + "\n")
         for name, value in values.items():
             if self._board is not None and isinstance(value, int | float):
                 self._board.add_scalar(f"{kind}/{name}", value, step)
@@ -72,13 +80,27 @@ class Logs:
             os.fsync(self._metrics.fileno())
 
 
+def _not_finite(value: Any) -> str:
+    """The first number in a value, or in a list of them, that is not finite, as a word; empty where all are."""
+    numbers = value if isinstance(value, list | tuple) else [value]
+    return next((str(n) for n in numbers if isinstance(n, float) and not math.isfinite(n)), "")
+
+
+def _null(value: Any) -> Any:
+    """None in place of every number that is not finite."""
+    if isinstance(value, list | tuple):
+        return [_null(one) for one in value]
+    return None if _not_finite(value) else value
+
+
 def _keys(path: Path) -> set[str]:
     """Keys already in bad_samples.jsonl; a last line torn by a kill is cut off, to be written again."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
-    return {json.loads(line)["key"] for line in whole.splitlines()}
+    if path.exists():
+        data = path.read_bytes()
+        if not data.endswith(b"\n"):
+            with path.open("r+b") as file:
+                file.truncate(data.rfind(b"\n") + 1)
+    return {entry["key"] for entry in read_jsonl(path) if isinstance(entry.get("key"), str)}
 
 
 def _summary_writer(path: Path, step: int) -> Any:

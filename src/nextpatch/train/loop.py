@@ -85,7 +85,7 @@ def fit(
         closing(_batches(model, stream, state, recipe, world)) as batches,
     ):
         saver.check_room(model, optimizer)
-        book = Book(model, stream, held_out, compute, logs, display, state, world)
+        book = Book(model, stream, held_out, compute, logs, display, state, world, recipe.guard)
         if state.step == 0:
             book.validate()
         for batch, prefix_len, scored in batches:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,12 +18,15 @@ import torch
 from safetensors import SafetensorError
 
 from nextpatch.config import dumps_toml, to_dict
-from nextpatch.core.errors import UserError
+from nextpatch.core.errors import FileError, UserError
+from nextpatch.core.files import write_json
+from nextpatch.core.reading import read_json, read_jsonl
 from nextpatch.model.aim import AIM
 from nextpatch.model.init import init_weights
 from nextpatch.train.checkpoint import Checkpoint, checkpoint_at, newest_checkpoint, sync
 from nextpatch.train.recipe import Recipe, load_run_recipe, recipe_digest
 
+log = logging.getLogger(__name__)
 _PACKAGES = ("nextpatch", "torch", "torchvision", "numpy", "pillow", "safetensors", "pyarrow")
 _HALF_BEGUN = ".recipe.toml.unfinished"  # all that a kill at the very start leaves
 
@@ -89,8 +94,10 @@ class RunDir:
         return found
 
     def write_environment(self, ranks: int = 1) -> None:
-        """env.json: what made these figures (versions, hardware, git revision, command); never a user's variables."""
+        """Add this session to env.json: what made these figures (versions, hardware, git revision, command) and when;
+        never a user's variables."""
         facts = {
+            "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
             "python": platform.python_version(),
             "platform": platform.platform(),
@@ -102,15 +109,11 @@ class RunDir:
             "torch_threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         }
-        write_atomically(self.path / "env.json", json.dumps(facts, indent=1))
+        write_json(self.path / "env.json", {"sessions": [*sessions_of(self.path), facts]})
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Every whole entry of metrics.jsonl; a last line torn by a kill is left out."""
-        if not self.metrics_path.exists():
-            return []
-        return [
-            entry for line in self.metrics_path.read_text("utf-8", "replace").splitlines() if (entry := _entry(line))
-        ]
+        return [entry for entry in read_jsonl(self.metrics_path) if isinstance(entry.get("step"), int)]
 
     def truncate_metrics(self, step: int) -> None:
         """Keep only entries up to `step`: a killed session may have written some after its last checkpoint."""
@@ -163,12 +166,24 @@ def write_atomically(path: Path, text: str) -> None:
     sync(path.parent)
 
 
-def _entry(line: str) -> dict[str, Any] | None:
+def sessions_of(run: Path) -> list[dict[str, Any]]:
+    """What env.json says of every session of a run, the oldest first; [] without it, or where it is damaged.
+
+    It held the facts of the newest session alone once, which count as one.
+    """
     try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) and isinstance(value.get("step"), int) else None
+        values = read_json(run / "env.json", "the sessions of a run", "remove it; the run does not need it")
+    except FileError as error:
+        if (run / "env.json").exists():
+            log.warning("%s", error)
+        return []
+    return sessions_in(values)
+
+
+def sessions_in(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sessions in the values of an env.json."""
+    sessions = values.get("sessions", [values])
+    return [one for one in sessions if isinstance(one, dict)] if isinstance(sessions, list) else []
 
 
 def _git_revision() -> str | None:

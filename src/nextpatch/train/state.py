@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
@@ -39,7 +40,7 @@ class TrainState:
 
     def validated(self, loss: float) -> None:
         """Remember the best validation loss."""
-        if self.best_val_loss is None or loss < self.best_val_loss:
+        if math.isfinite(loss) and (self.best_val_loss is None or loss < self.best_val_loss):
             self.best_val_loss, self.best_val_step = loss, self.step
 
 

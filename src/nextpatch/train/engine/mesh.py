@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
@@ -14,8 +16,16 @@ _REPLICATED_SHARE = 0.25  # of a device's memory that these may take before they
 _NODE_SHARE = 0.5  # and before they are sharded over more than one machine
 
 
-def mesh_shape(engine: EngineConfig, world: World, params: int, device_bytes: int) -> tuple[int, int]:
-    """(replicate, shard) for `params` parameters on devices of `device_bytes` memory each; their product is the size.
+class Mesh(NamedTuple):
+    """So many copies of the model, each spread over so many ranks; and why, in words."""
+
+    replicate: int
+    shard: int
+    why: str
+
+
+def mesh_shape(engine: EngineConfig, world: World, params: int, device_bytes: int) -> Mesh:
+    """The mesh for `params` parameters on devices of `device_bytes` memory each; it fills the ranks.
 
     What the config leaves open: nothing is sharded while weights, gradients and optimizer take at most a quarter of a
     device; beyond that they are sharded within a machine, where the links are fast, if that halves the devices at most;
@@ -23,8 +33,10 @@ def mesh_shape(engine: EngineConfig, world: World, params: int, device_bytes: in
     """
     size, local = world.size, world.local_size
     replicate, shard = engine.replicate, engine.shard
+    why = "as engine.replicate and engine.shard say"
     if not replicate and not shard:
         state = _STATE_BYTES * params
+        why = f"weights, gradients and optimizer take {state / 2**30:.2g} GiB, a device has {device_bytes / 2**30:.2g}"
         if state <= _REPLICATED_SHARE * device_bytes:
             shard = 1
         elif size % local == 0 and state <= _NODE_SHARE * device_bytes * local:
@@ -37,7 +49,7 @@ def mesh_shape(engine: EngineConfig, world: World, params: int, device_bytes: in
             f"engine.replicate {replicate} x engine.shard {shard} is not {size}, the number of ranks; "
             "leave out one of them, or start another number of processes"
         )
-    return replicate, shard
+    return Mesh(replicate, shard, why)
 
 
 def open_mesh(shape: tuple[int, int], device: torch.device) -> DeviceMesh:
