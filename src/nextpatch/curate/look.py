@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from nextpatch.curate.encoding import ending_of
 from nextpatch.data.decode import BadImage, Header, decode, header
+from nextpatch.data.formats import ending_of
 from nextpatch.data.skipped import Skipped, skipped
 from nextpatch.data.sources.source import Samples
 

@@ -11,10 +11,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from nextpatch.core.errors import UserError
-from nextpatch.curate.encoding import ending_of
 from nextpatch.curate.samples import relative
 from nextpatch.data.config import DataConfig
 from nextpatch.data.decode import BadImage, decode, header
+from nextpatch.data.formats import ending_of
 from nextpatch.data.order import VIEW, rng_at
 from nextpatch.data.permute import key_of, permuted
 from nextpatch.data.skipped import Bad, none_decodes, skipped

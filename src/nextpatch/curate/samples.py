@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nextpatch.curate.config import Packing
-from nextpatch.curate.encoding import ending_of
 from nextpatch.data.decode import BadImage, decode, header
+from nextpatch.data.formats import ending_of
 from nextpatch.data.order import Order
 from nextpatch.data.skipped import Skipped, skipped
 from nextpatch.data.sources.source import Source

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
+from nextpatch.data.formats import pillow_formats
 from nextpatch.data.jpeg import JpegHeader, has_end, hole, jpeg_header, refilled
 from nextpatch.data.pixels import MAX_PIXELS as MAX_PIXELS
 from nextpatch.data.pixels import BadImage as BadImage
@@ -27,7 +28,6 @@ try:
 except (ImportError, RuntimeError):  # absent, without its decoders, or built for another torch: Pillow does it all
     decode_jpeg = None
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _NPY = b"\x93NUMPY"
 _JPEG = b"\xff\xd8"
 _HUFFMAN = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: what libjpeg decodes the same way everywhere
@@ -50,7 +50,8 @@ def decode(data: bytes, channels: int) -> UInt8[Tensor, "channels height width"]
 
     The policy, with a test for each line in `tests/data/test_corpus.py`:
 
-    - JPEG, PNG, WebP, GIF, BMP, TIFF, .npy by their first bytes, whatever the file is called; nothing else.
+    - JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, AVIF, .npy, and HEIC with the extra `heif`, by their first bytes, whatever
+      the file is called; nothing else.
     - EXIF orientation is applied. Of an animation, or of several pages, the first is taken.
     - Transparency lies over white: color hidden under it never shows.
     - 16 bits and floats in [0, 1] are scaled, not clipped. CMYK, YCCK and palettes become RGB, 1 bit black and white.
@@ -143,7 +144,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd metadata warns, and the cap below is stricter than Pillow's bomb warning
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=pillow_formats()) as image:
                 check_size(image.height, image.width)
                 if isinstance(image, TiffImageFile):
                     tile = image.tag_v2.get(_TILE_LENGTH, 0), image.tag_v2.get(_TILE_WIDTH, 0)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 
 import pytest
 
 from nextpatch.data.error import DataError
+from nextpatch.data.sources import contents
 from nextpatch.data.sources.folder import FolderSource
 
 
@@ -41,10 +43,78 @@ def test_first_level_folders_are_the_classes(tmp_path):
     assert [source.label(i) for i in range(3)] == [0, 0, 1]
 
 
-@pytest.mark.parametrize("names", [["one/1.jpg", "one/2.jpg"], ["cat/1.jpg", "dog/1.jpg", "3.jpg"]])
-def test_one_folder_or_loose_images_make_no_classes(tmp_path, names):
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["one/1.jpg", "one/2.jpg"], "all images lie in one folder, 'one'"),
+        (["cat/1.jpg", "dog/1.jpg", "3.jpg"], "1 image lies beside the class folders, as 3.jpg"),
+        (["1.jpg", "labels.csv"], "if labels.csv names them, give that file: --data .*labels.csv"),
+    ],
+)
+def test_one_folder_or_loose_images_make_no_classes_and_it_is_said_why(tmp_path, names, why):
     write(tmp_path, *names)
-    assert FolderSource(tmp_path).classes == ()
+    source = FolderSource(tmp_path)
+    assert source.classes == ()
+    assert re.search(why, source.why_unlabeled)
+
+
+def test_wrapping_folders_are_no_classes(tmp_path):
+    write(tmp_path, "set/images/cat/1.jpg", "set/images/dog/a/2.jpg")
+    assert FolderSource(tmp_path).classes == ("cat", "dog")
+
+
+def test_accents_in_two_spellings_are_one_class(tmp_path):
+    write(tmp_path, "caf\u00e9/1.jpg", "cafe\u0301/2.jpg", "te\u0301/3.jpg")
+    source = FolderSource(tmp_path)
+    assert source.classes == ("caf\u00e9", "t\u00e9")
+    assert [source.label(i) for i in range(3)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("folder", ["@eaDir", "#recycle", "lost+found", "__MACOSX", "$RECYCLE.BIN"])
+def test_folders_of_the_system_hold_no_images(tmp_path, folder):
+    write(tmp_path, "cat/1.jpg", f"cat/{folder}/1.jpg/thumb.jpg", "dog/2.jpg", f"{folder}/3.jpg")
+    source = FolderSource(tmp_path)
+    assert (len(source), source.classes) == (2, ("cat", "dog"))
+    assert f"2 {folder}/" in source.left_out
+
+
+def test_a_run_of_ours_in_the_data_is_left_out(tmp_path):
+    write(tmp_path, "a.jpg", "run/recipe.toml", "run/metrics.jsonl", "run/samples/1.png")
+    source = FolderSource(tmp_path)
+    assert len(source) == 1
+    assert "run/ (a run of nextpatch)" in source.left_out
+
+
+JPEG, HEIC = b"\xff\xd8\xff\xe0", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+def test_unknown_endings_are_told_by_the_first_bytes_and_the_rest_is_counted(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(contents, "is_read", lambda kind: kind != "heic")
+    monkeypatch.setattr(contents, "image_endings", lambda: frozenset({"jpg", "jfif"}))
+    write(tmp_path, "a.jpg", "b.JFIF", "notes.txt", "photo.heic", "photo.xyz")
+    for name, data in {"c": JPEG, "d.2024": JPEG, "e.x": b"P6\n1 1\n255\n", "f": HEIC}.items():
+        (tmp_path / name).write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        source = FolderSource(tmp_path)
+    assert shown(source, tmp_path) == ["a.jpg", "b.JFIF", "c", "d.2024", "e.x"]
+    assert "1 .heic (pip install 'nextpatch[heif]' reads them)" in source.left_out
+    assert all(f"1 {ending}" in source.left_out for ending in (".txt", ".xyz", "without an ending (pip"))
+    assert source.left_out in caplog.text
+
+
+def test_files_of_known_endings_are_not_opened(tmp_path, monkeypatch):
+    write(tmp_path, *(f"{i}.{ending}" for i in range(20) for ending in ("jpg", "txt", "json")))
+    monkeypatch.setattr(contents, "first_bytes", lambda path: pytest.fail(path))
+    assert len(FolderSource(tmp_path)) == 20
+
+
+def test_an_ending_that_never_is_an_image_is_not_opened_for_ever(tmp_path, monkeypatch):
+    write(tmp_path, "a.jpg", *(f"{i}.odd" for i in range(9)))
+    opened = []
+    monkeypatch.setattr(contents, "_SNIFFED", 4)
+    monkeypatch.setattr(contents, "first_bytes", lambda path: opened.append(path) or b"")
+    assert len(FolderSource(tmp_path)) == 1
+    assert len(opened) == 4
 
 
 def test_links_are_followed_and_loops_end(tmp_path):
@@ -52,7 +122,13 @@ def test_links_are_followed_and_loops_end(tmp_path):
     (tmp_path / "data" / "up").symlink_to(tmp_path / "data")
     (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data" / "self").symlink_to(tmp_path / "data" / "self")
-    assert shown(FolderSource(tmp_path / "data"), tmp_path) == ["data/a.jpg", "data/linked/b.jpg"]
+    (tmp_path / "data" / "parent").symlink_to(tmp_path)
+    (tmp_path / "data" / "twice").symlink_to(tmp_path / "elsewhere")
+    source = FolderSource(tmp_path / "data")
+    assert shown(source, tmp_path) == ["data/a.jpg", "data/linked/b.jpg"]
+    for told in ("up leads to a folder that is read anyway", "parent leads to a folder that this one lies in"):
+        assert f"the link {told}" in source.left_out
+    assert "twice leads to a folder that was read before" in source.left_out
 
 
 def test_a_pipe_is_no_image_and_a_dead_link_cannot_be_read(tmp_path):

@@ -64,7 +64,17 @@ def test_a_plain_binary_column_of_any_name(tmp_path, kind):
 
 def test_missing_bytes_read_as_empty(tmp_path):
     columns = {"image": pa.array([None, {"bytes": None, "path": "gone.png"}], IMAGE)}
-    assert read_all(ParquetSource([write(tmp_path / "a.parquet", columns)])) == [b"", b""]
+    source = ParquetSource([write(tmp_path / "a.parquet", columns)])
+    assert source.read(0) == b""
+    with pytest.raises(OSError, match=r"names gone.png, which is no file"):
+        source.read(1)
+
+
+def test_a_row_may_name_a_file(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"x")
+    named = [{"bytes": None, "path": path} for path in ("x.png", str(tmp_path / "x.png"))]
+    source = ParquetSource([write(tmp_path / "a.parquet", {"image": pa.array([*named, *rows(1)], IMAGE)})])
+    assert read_all(source)[:2] == [b"x", b"x"]
 
 
 def test_labels_without_names_are_numbered(tmp_path):
@@ -108,9 +118,42 @@ def test_a_split_published_without_its_labels_has_no_classes(tmp_path, value):
     assert labels(source) == [None, None]
 
 
-def test_labels_that_are_no_classes_are_refused(tmp_path):
-    with pytest.raises(DataError, match="numbers up to 1000000000000"):
-        ParquetSource([write(tmp_path / "a.parquet", {"image": rows(1), "label": [10**12]})])
+CLASSES = {
+    "category": (pa.array(["dog", "cat", None]).dictionary_encode(), ("cat", "dog"), [1, 0, None]),
+    "whole floats": (pa.array([1.0, None, 0.0]), ("0", "1"), [1, None, 0]),
+    "NaN": (pa.array([1.0, float("nan"), 0.0]), ("0", "1"), [1, None, 0]),
+    "booleans": (pa.array([True, False, None]), ("0", "1"), [1, 0, None]),
+    "large text": (pa.array(["b", "a", None], pa.large_string()), ("a", "b"), [1, 0, None]),
+    "text views": (pa.array(["b", "a", None], pa.string_view()), ("a", "b"), [1, 0, None]),
+    "numbers as categories": (pa.array([1, 0, 1]).dictionary_encode(), ("0", "1"), [1, 0, 1]),
+    "a lone mistake": (pa.array([0, 999_999, 3]), ("0", "3", "999999"), [0, 2, 1]),
+    "two spellings": (pa.array(["e\u0301", "\u00e9", "a"]), ("a", "\u00e9"), [1, 1, 0]),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_labels_of_any_type_that_means_classes(tmp_path, name):
+    values, names, expected = CLASSES[name]
+    source = ParquetSource([write(tmp_path / "a.parquet", {"image": rows(3), "label": values})])
+    assert source.classes == names
+    assert labels(source) == expected
+
+
+NO_CLASSES = {
+    "fractions (double)": [0.5, 1.0],
+    "of the type list<element: int64>": [[1], [2]],
+    "up to 1000000000000": [10**12, 1],
+    "64 bits": pa.array([2**64 - 1, 1], pa.uint64()),
+    "is empty in every row": pa.nulls(2),
+    "of the type timestamp": pa.array([1, 2], pa.timestamp("s")),
+}
+
+
+@pytest.mark.parametrize("why", NO_CLASSES)
+def test_labels_that_are_no_classes_keep_no_image_away_and_it_is_said_why(tmp_path, why):
+    source = ParquetSource([write(tmp_path / "a.parquet", {"image": rows(2), "label": NO_CLASSES[why]})])
+    assert (len(source), source.classes, labels(source)) == (2, (), [None, None])
+    assert why in source.why_unlabeled
 
 
 @pytest.mark.parametrize("kind", [pa.int8(), pa.int64(), pa.uint16(), pa.uint64()])

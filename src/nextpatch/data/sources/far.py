@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 import numpy as np
 
 from nextpatch.data.error import DataError
-from nextpatch.data.sources.folder import SUFFIXES, classes_by_folder
+from nextpatch.data.formats import image_endings
+from nextpatch.data.sources.contents import contents_from, tell_left_out
+from nextpatch.data.sources.layout import by_folder
 from nextpatch.data.sources.source import digest_of
 from nextpatch.data.storage.place import Entry
 from nextpatch.data.storage.read import read_all, read_range
@@ -23,15 +24,21 @@ class FarFolderSource:
     def __init__(self, folder: str, entries: Sequence[Entry]) -> None:
         self.name = folder
         root = folder.rstrip("/") + "/"
-        images = [entry for entry in entries if _is_image(entry.place.removeprefix(root))]
-        if not images:
-            raise DataError(f"no images in {folder} or below; looked for files ending in {', '.join(sorted(SUFFIXES))}")
-        self._entries = images
-        names = [entry.place.removeprefix(root) for entry in images]
+        there = {entry.place.removeprefix(root): entry for entry in entries}
+        contents = contents_from(there)
+        names = self.names = contents.images
+        self.left_out = contents.summary()
+        if not names:
+            endings = ", ".join(f".{ending}" for ending in sorted(image_endings()))
+            instead = f"; there are {self.left_out}" if self.left_out else ""
+            raise DataError(f"no images in {folder} or below; looked for files ending in {endings}{instead}")
+        if self.left_out:
+            tell_left_out(folder, self.left_out, contents.matters())
+        self._entries = [there[name] for name in names]
         self.digest = digest_of(names)
-        self.shard_sizes = np.array([len(images)])
+        self.shard_sizes = np.array([len(names)])
         self.scattered, self.remote = True, False  # there are no shards to fetch
-        self.classes, self._labels = classes_by_folder(names)
+        self.classes, self._labels, self.why_unlabeled = by_folder(names)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -51,8 +58,3 @@ class FarFolderSource:
 
     def prefetch(self, shard: int) -> None:
         """Nothing to do: there are no shards."""
-
-
-def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)

@@ -1,39 +1,49 @@
-"""A folder of image files, searched recursively."""
+"""A folder of image files, searched recursively; or image files that a pattern names."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
 
 from nextpatch.data.error import DataError
+from nextpatch.data.formats import image_endings
+from nextpatch.data.sources.contents import Contents, contents_of, tell_left_out
+from nextpatch.data.sources.layout import by_folder
 from nextpatch.data.sources.source import digest_of
-
-log = logging.getLogger(__name__)
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
 
 
 class FolderSource:
-    """Every image file below `root`, by its ending, sorted by path; hidden files and folders are left out.
+    """Every image file below `root`, sorted by path; hidden files and folders are left out.
 
-    Links are followed, each folder once, so a loop of links ends. When all images lie in at least two first-level
-    folders, those folders are the classes, in the order of their names; otherwise there are none.
+    Files of unknown endings, and of none, are told by their first bytes. Links to folders are followed where they lead
+    elsewhere, each once. The folders in which the images lie are their classes, where there are at least two; wrapping
+    folders do not matter. `contents`: what is below `root`, where that is known already. Of `files` only these are the
+    images, in their order.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.name = str(root)
+    def __init__(self, root: Path, contents: Contents | None = None, files: Sequence[str] | None = None) -> None:
+        self.name = str(root) if files is None or len(files) > 1 else str(root / files[0])
         self._root = root
-        self._files = sorted(_images_below(root, "", set()))
-        if not self._files:
-            raise DataError(f"no images in {root} or below; looked for files ending in {', '.join(sorted(SUFFIXES))}")
+        if files is None:
+            contents = contents or contents_of(root)
+            files = contents.images
+        self.left_out = contents.summary() if contents else ""
+        if not files:
+            raise DataError(f"no images in {self.name} or below{_instead(self.left_out)}")
+        if contents and self.left_out:
+            tell_left_out(self.name, self.left_out, contents.matters())
+        self._files = files
         self.digest = digest_of(self._files)
         self.shard_sizes = np.array([len(self._files)])
         self.scattered, self.remote = True, False
-        self.classes, self._labels = classes_by_folder(self._files)
+        self.classes, self._labels, self.why_unlabeled = by_folder(self._files)
+        if not self.classes and contents and contents.lists:
+            self.why_unlabeled += (
+                f"; if {contents.lists[0]} names them, give that file: --data {root / contents.lists[0]}"
+            )
 
     def __len__(self) -> int:
         return len(self._files)
@@ -58,38 +68,7 @@ class FolderSource:
         """Nothing to do: the files are here."""
 
 
-def classes_by_folder(files: Sequence[str]) -> tuple[tuple[str, ...], Int64[np.ndarray, " files"]]:
-    """(names of the first-level folders, the number of each file's); no names unless all files lie in two or more."""
-    tops = [file.split("/", 1)[0] if "/" in file else "" for file in files]
-    folders = sorted(set(tops))
-    if len(folders) < 2 or "" in folders:
-        return (), np.zeros(len(files), np.int64)
-    number = {name: i for i, name in enumerate(folders)}
-    return tuple(folders), np.array([number[top] for top in tops], np.int64)
-
-
-def _images_below(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Paths of image files, relative to the first `folder`; `seen` holds the folders already visited."""
-    try:
-        status = folder.stat()
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        log.warning("left out %s: %s", folder, error)
-        return
-    if (status.st_dev, status.st_ino) in seen:
-        return
-    seen.add((status.st_dev, status.st_ino))
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if _is_folder(entry):
-            yield from _images_below(Path(entry.path), f"{prefix}{entry.name}/", seen)
-        elif Path(entry.name).suffix.lower() in SUFFIXES and (entry.is_symlink() or entry.is_file()):
-            yield prefix + entry.name
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
+def _instead(left_out: str) -> str:
+    """What was looked for, and what is there."""
+    endings = ", ".join(f".{ending}" for ending in sorted(image_endings()))
+    return f"; looked for files ending in {endings}" + (f"; there are {left_out}" if left_out else "")

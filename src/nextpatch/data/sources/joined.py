@@ -23,6 +23,8 @@ class JoinedSource:
         self._ends = np.cumsum([len(source) for source in sources]).tolist()
         self._shard_ends = np.cumsum([len(source.shard_sizes) for source in sources]).tolist()
         self.classes = sources[0].classes if len({source.classes for source in sources}) == 1 else ()
+        self.why_unlabeled = "" if self.classes else _why(sources)
+        self.left_out = "; ".join(part for source in sources if (part := getattr(source, "left_out", "")))
         self.digest = digest_of(source.digest for source in sources)
         self.shard_sizes = np.concatenate([source.shard_sizes for source in sources])
         self.scattered = all(source.scattered for source in sources)
@@ -60,3 +62,11 @@ class JoinedSource:
         """(source, index within it)."""
         number = bisect.bisect_right(self._ends, index)
         return self.sources[number], index - (self._ends[number - 1] if number else 0)
+
+
+def _why(sources: Sequence[Source]) -> str:
+    """Why the sources have no labels in common."""
+    for source in sources:
+        if not source.classes:
+            return f"{source.name}: {getattr(source, 'why_unlabeled', '') or 'no labels'}"
+    return f"{sources[0].name} and others have different classes"

@@ -19,7 +19,7 @@ class ListedSource:
             path = Path(name)
             if path.is_dir():
                 folder = FolderSource(path)
-                self._files += [Path(folder.key(i)) for i in range(len(folder))]
+                self._files += folder.files()
             elif path.exists():
                 self._files.append(path)
             else:

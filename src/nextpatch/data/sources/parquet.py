@@ -14,16 +14,18 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int32
 
+from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
-from nextpatch.data.sources.labels import MAX_CLASSES, NO_LABEL, named, numbered
+from nextpatch.data.sources.labels import NO_LABEL, Labels, labels_of
 from nextpatch.data.sources.source import digest_of
 from nextpatch.data.storage.cache import default_cache
 from nextpatch.data.storage.ranges import open_ranges
 from nextpatch.data.storage.url import is_remote
 
 CACHE_BYTES = 128 * 2**20
+_OURS = b"nextpatch"  # in the metadata of a file of features
+MAX_FILE = 256 * 2**20
 _THREADS = 16
 T = TypeVar("T")
 
@@ -39,10 +41,11 @@ class ParquetSource:
     """Rows of one or more files, in order, read lazily one row group at a time.
 
     Images are the column `image`, or else the only column that holds bytes (plain, or a struct with a field `bytes`).
-    Labels are the column `label`, integers or names; class names come from the Hub's metadata, from the names that
-    occur, or are the numbers. Recently used row groups stay in memory, up to `CACHE_BYTES`: small files wholly, so
-    random access to files with large row groups reads much more than it shows. Of remote files the footers and labels
-    are read where they are, and the rows from a copy in the cache; with `ranged` set, row groups where they are, too.
+    A row of a local table may name a file in place of bytes. Labels are the column `label`, whole numbers or names;
+    class names come from the Hub's metadata, from the names that occur, or are the numbers. Recently used row groups
+    stay in memory, up to `CACHE_BYTES`: small files wholly, so random access to files with
+    large row groups reads much more than it shows. Of remote files the footers and labels are read where they are, and
+    the rows from a copy in the cache; with `ranged` set, row groups where they are, too.
     """
 
     def __init__(self, files: Sequence[str | Path]) -> None:
@@ -62,7 +65,7 @@ class ParquetSource:
         self.scattered = sum(sizes) <= CACHE_BYTES and not self.remote
         self.ranged = False
         self.digest = digest_of(f"{Path(self._files[g.file]).name} {g.number} {g.rows}" for g in self._groups)
-        self._labels, self.classes = self._read_labels(schemas)
+        self._labels, self.classes, self.why_unlabeled = self._read_labels(schemas)
         self._kept: OrderedDict[int, Any] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -76,8 +79,9 @@ class ParquetSource:
         """The image's bytes, empty when the row has none; OSError when the row group is damaged."""
         group, row = self._locate(index)
         value = self._images(group)[row].as_py()
-        data = value["bytes"] if isinstance(value, dict) else value
-        return data or b""
+        if not isinstance(value, dict):
+            return value or b""
+        return value["bytes"] or self._file_named(group, value.get("path"))
 
     def key(self, index: int) -> str:
         """File and row within it."""
@@ -87,7 +91,7 @@ class ParquetSource:
 
     def label(self, index: int) -> int | None:
         """The row's class; None when it has none."""
-        if self._labels is None or self._labels[index] == NO_LABEL:
+        if not self.classes or self._labels[index] == NO_LABEL:
             return None
         return int(self._labels[index])
 
@@ -103,6 +107,15 @@ class ParquetSource:
         """(row group, row within it)."""
         group = bisect.bisect_right(self._ends, index)
         return group, index - (self._ends[group - 1] if group else 0)
+
+    def _file_named(self, number: int, path: object) -> bytes:
+        """The image file that a row of a local table names in place of bytes; nothing where it names none."""
+        if self.remote or not isinstance(path, str) or not path:
+            return b""
+        file = Path(self._files[self._groups[number].file]).parent / path
+        if not file.is_file() or file.stat().st_size > MAX_FILE:
+            raise OSError(f"the row names {shown(path)}, which is no file of at most {MAX_FILE >> 20} MiB here")
+        return file.read_bytes()
 
     def _images(self, number: int) -> Any:
         """The image column of a row group, from memory when it was used lately."""
@@ -131,21 +144,23 @@ class ParquetSource:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _read_labels(self, schemas: list[Any]) -> tuple[Int32[np.ndarray, " rows"] | None, tuple[str, ...]]:
-        """The class of every row and the names of the classes; none unless every file has a column `label` in use."""
-        if not all("label" in schema.names for schema in schemas):
-            return None, ()
-        kinds = {_kind(schema.field("label").type) for schema in schemas}
-        if len(kinds) > 1 or not kinds <= {"number", "name"}:
-            return None, ()
-        columns = self._of_each(partial(_read, column="label"))
-        if kinds == {"name"}:
-            labels, names = named(columns)
-            return (labels, names) if names else (None, ())
-        labels, highest = numbered(columns)
-        if highest < 0:  # a test split published without its labels
-            return None, ()
-        return labels, _class_names(schemas[0], highest + 1, self.name)
+    def _read_labels(self, schemas: list[Any]) -> Labels:
+        """The class of every row and the names of the classes; or why there are none: that never keeps a file away."""
+        none = Labels(np.empty(0, np.int32), (), "")
+        for schema, file in zip(schemas, self._files, strict=True):
+            if "label" not in schema.names:
+                return none._replace(why_none=f"{file} has no column 'label' (it has {', '.join(schema.names)})")
+            if pa.types.is_nested(kind := schema.field("label").type):
+                return none._replace(why_none=f"column 'label' is of the type {kind}; give a whole number or a name")
+        try:
+            columns = self._of_each(partial(_read, column="label"))
+            return labels_of(columns, "column 'label'", _class_names(schemas[0]))
+        except _DamagedError as error:
+            return none._replace(why_none=f"column 'label' cannot be read ({error})")
+
+
+class _DamagedError(OSError):
+    """The bytes are not what Parquet says they are."""
 
 
 def _footer(file: str) -> tuple[Any, int | None]:
@@ -160,25 +175,42 @@ def _footer(file: str) -> tuple[Any, int | None]:
         ) from None
 
 
+def what_table(path: Path) -> str:
+    """What a Parquet file without images is, in words; empty for one that holds images, or cannot be read."""
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError, ValueError):
+        return ""  # opening it as images says what is wrong
+    if _OURS in (schema.metadata or {}):
+        return "features that nextpatch wrote"
+    return "" if image_columns(schema) or "image" in schema.names else "a table without images"
+
+
+def image_columns(schema: Any) -> list[str]:
+    """The columns that can hold encoded images."""
+    return [field.name for field in schema if _holds_images(field.type)]
+
+
 def _image_column(schema: Any, file: str) -> str:
-    found = [field.name for field in schema if _kind(field.type) == "image"]
+    found = image_columns(schema)
     if "image" not in found and len(found) != 1:
         columns = ", ".join(f"{field.name}: {field.type}" for field in schema)
-        raise DataError(f"{file} has no column 'image' that holds encoded images (it has {columns}); rename the column")
+        advice = "rename the column"
+        if "image" in schema.names and pa.types.is_string(schema.field("image").type):
+            advice = "text is no image: if it is paths of files, give them as CSV with the columns path,label"
+        raise DataError(
+            f"{shown(file)} has no column 'image' that holds encoded images (it has {shown(columns)[:500]}); {advice}"
+        )
     return "image" if "image" in found else str(found[0])
 
 
-def _kind(kind: Any) -> str:
-    """What a column of this type can be used as."""
+def _holds_images(kind: Any) -> bool:
+    """Whether a column of this type can hold encoded images: bytes, or a struct with a field `bytes`."""
     types = pa.types
     if types.is_struct(kind):
         inner = kind.get_field_index("bytes")
-        return "image" if inner >= 0 and _kind(kind.field(inner).type) == "image" else "other"
-    if types.is_binary(kind) or types.is_large_binary(kind):
-        return "image"
-    if types.is_string(kind) or types.is_large_string(kind):
-        return "name"
-    return "number" if types.is_integer(kind) else "other"
+        return inner >= 0 and _holds_images(kind.field(inner).type)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
 
 
 def _row_groups(file: int, metadata: Any) -> list[_RowGroup]:
@@ -198,15 +230,13 @@ def _read(file: str, column: str, groups: list[int] | None = None) -> Any:
             wanted = range(opened.metadata.num_row_groups) if groups is None else groups
             return opened.read_row_groups(wanted, columns=[column], use_threads=False)[column].combine_chunks()
     except pa.ArrowException as error:
-        raise OSError(f"damaged or unusual Parquet data: {str(error).splitlines()[0]}") from None
+        raise _DamagedError(f"damaged or unusual Parquet data: {str(error).splitlines()[0]}") from None
 
 
-def _class_names(schema: Any, count: int, name: str) -> tuple[str, ...]:
-    """Names from the Hub's metadata when there are enough, else the numbers."""
-    if count > MAX_CLASSES:
-        raise DataError(f"{name}: column 'label' holds numbers up to {count - 1}, not classes; rename or drop it")
+def _class_names(schema: Any) -> tuple[str, ...]:
+    """Names from the Hub's metadata; none where it has none."""
     try:
         names = json.loads(schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
-    except (KeyError, TypeError, ValueError):
-        names = []
-    return tuple(str(entry) for entry in names) if len(names) >= count else tuple(map(str, range(count)))
+        return tuple(map(str, names))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return ()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Integer
 
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.source import digest_of
@@ -16,12 +16,13 @@ class TableSource:
     """Files below `root` in the order given, each with the number of its class."""
 
     def __init__(
-        self, name: str, root: Path, files: Sequence[str], labels: Int64[np.ndarray, " files"], classes: Sequence[str]
+        self, name: str, root: Path, files: Sequence[str], labels: Integer[np.ndarray, " files"], classes: Sequence[str]
     ) -> None:
         if not len(files):
             raise DataError(f"{name}: the list in {root} names no image of this split; is it the right version?")
         self.name, self.classes = name, tuple(classes)
         self._root, self._files, self._labels = root, list(files), labels
+        self.why_unlabeled = ""
         self.digest = digest_of(files)
         self.shard_sizes = np.array([len(files)])
         self.scattered, self.remote = True, False
@@ -38,8 +39,8 @@ class TableSource:
         return str(self._root / self._files[index])
 
     def label(self, index: int) -> int | None:
-        """The number of its class."""
-        return int(self._labels[index])
+        """The number of its class; None for one without."""
+        return int(self._labels[index]) if self.classes and self._labels[index] >= 0 else None
 
     def files(self) -> list[Path]:
         """The local files that the samples lie in."""

@@ -1,0 +1,77 @@
+"""Labels from a list of files: every usual spelling of one is read, everything else is a named error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nextpatch.data.error import DataError
+from nextpatch.data.sources.open import open_source
+
+
+def listed(tmp_path, text, names=("1.jpg", "2.jpg", "3.jpg")):
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    path = tmp_path / "labels.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "classes", "labels"),
+    [
+        ("path,label\n1.jpg,cat\n2.jpg,dog\n3.jpg,cat\n", ("cat", "dog"), [0, 1, 0]),
+        ("\ufefffile_name;class\r\n1.jpg;1\r\n2.jpg;0\r\n\r\n3.jpg;\r\n", ("0", "1"), [1, 0, None]),
+        ("id,breed,label\n1,x,b\n2,x,a\n3,x,b\n", ("a", "b"), [1, 0, 1]),
+        ('Image\tTarget\n1.jpg\t"a b"\n2.jpg\tc\n3.jpg\t-\n', ("-", "a b", "c"), [1, 2, 0]),
+        ("path,label\n1.jpg,0\n2.jpg,999999\n3.jpg,-1\n", ("0", "999999"), [0, 1, None]),
+        ("path,label\n1.jpg,cafe\u0301\n2.jpg,caf\u00e9\n3.jpg,x\n", ("caf\u00e9", "x"), [0, 0, 1]),
+    ],
+)
+def test_labels_of_a_list(tmp_path, text, classes, labels):
+    source = open_source(listed(tmp_path, text))
+    assert source.classes == classes
+    assert [source.label(i) for i in range(3)] == labels
+    assert [source.read(i) for i in range(3)] == [b"1.jpg", b"2.jpg", b"3.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no column 'path'"),
+        ("1.jpg,cat\n", "no column 'path'"),
+        ("path\n1.jpg\n", "no column 'label'"),
+        ("path,label\n", "lists no images"),
+        ("path,label\nx/1.jpg,cat\n", "names x/1.jpg, which is no file in"),
+        (b"path,label\n\xff.jpg,cat\n", "not UTF-8 text"),
+        ("label,path\ncat\n", "cannot be read at line 2"),
+        ('path,label\n1.jpg,"' + "a" * 2**17 + "\n", "cannot be read at line"),
+        ("path,label\n1\0.jpg,a\n", "which is no file"),
+    ],
+)
+def test_what_is_wrong_with_a_list_is_said(tmp_path, text, said):
+    with pytest.raises(DataError, match=said):
+        open_source(listed(tmp_path, text))
+
+
+def fuzzed(tmp_path, count):
+    whole = b'path,label\n1.jpg,cat\n2.jpg,dog\n3.jpg,"c, d"\n'
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        data = bytearray(whole)
+        for _ in range(int(rng.integers(1, 5))):
+            data[int(rng.integers(len(data)))] = int(rng.integers(256))
+        try:
+            source = open_source(listed(tmp_path, bytes(data)))
+            assert all(0 <= (source.label(i) or 0) <= len(source.classes) for i in range(len(source)))
+        except DataError:
+            continue
+
+
+def test_nothing_but_a_named_error_leaves_a_damaged_list(tmp_path):
+    fuzzed(tmp_path, 200)
+
+
+@pytest.mark.slow
+def test_nothing_but_a_named_error_leaves_many_damaged_lists(tmp_path):
+    fuzzed(tmp_path, 3000)
