@@ -72,7 +72,9 @@ def test_what_cannot_be_probed_is_a_clear_error(tmp_path: Path, train: Path) -> 
     flat = tmp_path / "flat"
     flat.mkdir()
     (flat / "a.png").write_bytes((train / "cat" / "000.png").read_bytes())
-    with pytest.raises(DataError, match="no labels to probe with; put the images of each class into a folder"):
+    with pytest.raises(
+        DataError, match=r"no labels to learn from: no class folders; put the images of each class into a folder"
+    ):
         open_splits(str(flat), "", 0)
     with pytest.raises(DataError, match="are both"):
         open_splits(str(train), f"{flat}/../{train.name}", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,14 @@ import numpy as np
 from jaxtyping import Int64
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
 from nextpatch.data.leakage import Overlap, apart, shared
 from nextpatch.data.order import rng_at
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
 
+log = logging.getLogger(__name__)
 BUDGETS = (100, 1_000, 10_000)
 _SHARE, _MOST = 0.2, 5_000  # of the labeled images: for choosing, and for testing where no test data is given
 _SPLIT = 7  # keeps these draws apart from every other use of a seed
@@ -102,6 +105,8 @@ def split(
     """The same of sources that are open."""
     _need_classes(source)
     classes = np.array([-1 if (c := source.label(i)) is None else c for i in range(len(source))], dtype=np.int64)
+    if unlabeled := int((classes < 0).sum()):
+        log.warning("%d of %d images of %s have no label and are left out", unlabeled, len(source), shown(source.name))
     rest = _by_class(np.arange(len(source)), classes, seed)
     if test_source is not None:
         _need_same_classes(source, test_source)
@@ -155,9 +160,11 @@ def _interleaved(groups: list[Indices]) -> Indices:
 
 def _need_classes(source: Source) -> None:
     if len(source.classes) < 2:
+        one = f"only one class, '{shown(source.classes[0])}'" if source.classes else "no labels to learn from"
+        why = getattr(source, "why_unlabeled", "")
         raise DataError(
-            f"{source.name} has no labels to probe with; put the images of each class into a folder named after it, or "
-            "give Parquet with a column 'label'"
+            f"{shown(source.name)} has {one}{f': {why}' if why else ''}; put the images of each class into a folder "
+            "named after it, or give Parquet with a column 'label', or a CSV list with the columns path,label"
         )
 
 
