@@ -100,13 +100,13 @@ def _families(
     fixed = [[Kill(f"die:{name}:{number}")] for name, number in product(points, (3,) if few else (1, 2, 4))]
     fixed.append([Kill("die:save.done:2"), Kill("die:mend:1")])
     yield 1, single, len(fixed), fixed.__getitem__
-    yield 1, single, 3 if few else 50, lambda _: [Kill(batches=chance.randint(1, 10), after_s=chance.uniform(0, 0.04))]
-    yield 1, single, 1 if few else 10, lambda _: [Kill(after_s=chance.uniform(0.02, 0.2))]
-    yield 1, single, 3 if few else 70, three
-    yield 1, beside, 2 if few else 15, three
+    yield 1, single, 1 if few else 50, lambda _: [Kill(batches=chance.randint(1, 10), after_s=chance.uniform(0, 0.04))]
+    yield 1, single, 0 if few else 10, lambda _: [Kill(after_s=chance.uniform(0.02, 0.2))]
+    yield 1, single, 1 if few else 70, three
+    yield 1, beside, 1 if few else 15, three
     spread = [[Kill(f"die:{name}:2:{rank}")] for name in [*points, "save.metadata"] for rank in _reaching(name)]
     yield 2, two, 1 if few else len(spread), spread[1:2].__getitem__ if few else spread.__getitem__
-    yield 2, two, 1 if few else 10, three
+    yield 2, two, 0 if few else 10, three
 
 
 def _reaching(point: str) -> tuple[int, ...]:

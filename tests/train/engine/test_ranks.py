@@ -81,16 +81,23 @@ def weights_of(model):
     return {name: full(p.detach()).flatten().tolist() for name, p in model.named_parameters()}
 
 
+def in_bfloat16():
+    """On each rank: what a run gives for each mesh, with bfloat16 products."""
+    torch.set_num_threads(1)
+    with World.opened() as world:
+        found = {f"{shape} bf16": train(world, open_mesh(shape, CPU), "bf16") for shape in MESHES}
+        return found if world.leads else None
+
+
 def all_of_them():
-    """On each rank: what a run gives for each mesh and number format."""
+    """On each rank: what a run gives for each mesh, in float32 and float64."""
     torch.set_num_threads(1)
     with World.opened() as world:
         found = {}
         for shape in MESHES:
             mesh = open_mesh(shape, CPU)
             canary.check_engine(mesh, CPU, world)
-            for precision in ("fp32", "bf16"):
-                found[f"{shape} {precision}"] = train(world, mesh, precision)
+            found[f"{shape} fp32"] = train(world, mesh, "fp32")
         sharded = open_mesh((1, 2), CPU)
         plain, *recomputed = (
             train(world, sharded, "fp32", EngineConfig(activation_checkpointing=how), steps=3)
@@ -112,7 +119,7 @@ def two():
 def one():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    found = {precision: train(ALONE, None, precision) for precision in ("fp32", "bf16")}
+    found = {"fp32": train(ALONE, None, "fp32")}
     torch.set_default_dtype(torch.float64)
     try:
         found["fp64"] = train(ALONE, None, "fp32")
@@ -173,13 +180,14 @@ def test_in_float32_losses_are_those_of_one_process(one, two, shape, capsys):
     assert ours["norms"] == pytest.approx(theirs["norms"], rel=1e-4)
 
 
-@pytest.mark.parametrize("shape", MESHES)
-def test_in_bfloat16_losses_stay_within_its_error(one, two, shape):
-    ours, theirs = two[f"{shape} bf16"], one["bf16"]
-    assert ours["losses"][0] == pytest.approx(theirs["losses"][0], rel=2e-3)
-    assert ours["losses"] == pytest.approx(theirs["losses"], rel=2e-2)
-    far = largest_difference(one["bf16"]["weights"], one["fp32"]["weights"])
-    assert largest_difference(ours["weights"], theirs["weights"]) < 2 * far
+@pytest.mark.slow
+def test_in_bfloat16_losses_stay_within_its_error(one):
+    two, theirs = run_ranks(in_bfloat16, 2)[0], train(ALONE, None, "bf16")
+    far = largest_difference(theirs["weights"], one["fp32"]["weights"])
+    for ours in two.values():
+        assert ours["losses"][0] == pytest.approx(theirs["losses"][0], rel=2e-3)
+        assert ours["losses"] == pytest.approx(theirs["losses"], rel=2e-2)
+        assert largest_difference(ours["weights"], theirs["weights"]) < 2 * far
 
 
 @pytest.mark.parametrize("shape", MESHES)
