@@ -120,7 +120,7 @@ def _awaited(ranks: dict[int, int]) -> dict[int, int]:
             if done:
                 codes[ranks[pid]] = os.waitstatus_to_exitcode(status)
                 if codes[ranks[pid]]:
-                    until = min(until, time.monotonic() + 1.0)  # for the others to fail as well: the cause may be theirs
+                    until = min(until, time.monotonic() + 1.0)  # others may fail as well: the cause may be theirs
         if time.monotonic() > until or _alone():
             for pid in [pid for pid, rank in ranks.items() if rank not in codes]:
                 os.kill(pid, signal.SIGKILL)

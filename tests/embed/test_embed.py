@@ -22,11 +22,12 @@ from embed_fixtures import COUNT
 from nextpatch.cli import main
 from nextpatch.config import ConfigError
 from nextpatch.data.decode import decode
+from nextpatch.data.sources.source import Source
 from nextpatch.data.views import eval_view
 from nextpatch.embed import run as runs
 from nextpatch.embed.config import EmbedConfig
 from nextpatch.embed.output import facts_of
-from nextpatch.embed.run import embed
+from nextpatch.embed.run import Opened, embed
 
 FAST: dict[str, Any] = {"device": "cpu", "precision": "fp32", "batch_size": 4, "shard_images": 6}
 
@@ -116,6 +117,31 @@ def test_stopped_work_goes_on_and_no_image_comes_twice(
         embed(config(photos, weights, out))
 
 
+def test_stopped_amid_the_work_it_goes_on_and_gives_the_same(
+    photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = tmp_path / "whole.parquet", tmp_path / "f.parquet"
+    embed(config(photos, weights, whole, shard_images=2))
+    work, made = Opened.work, list[int]()
+
+    def stopped(self: Opened, source: Source, number: int, *rest: Any) -> None:
+        if number == 3 and len(made) == 3:
+            raise KeyboardInterrupt
+        made.append(number)
+        work(self, source, number, *rest)
+
+    monkeypatch.setattr(Opened, "work", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        embed(config(photos, weights, out, shard_images=2))
+    assert not out.exists()
+    made.append(-1)
+    embed(config(photos, weights, out, shard_images=2))
+    assert made[:4] == [0, 1, 2, -1]
+    assert 0 not in made[4:]
+    assert pq.read_table(out).equals(pq.read_table(whole))
+
+
+@pytest.mark.slow
 def test_a_kill_at_any_moment_loses_only_time(photos: Path, weights: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole.parquet", tmp_path / "f.parquet"
     embed(config(photos, weights, whole, shard_images=2))
