@@ -25,8 +25,8 @@ from nextpatch.data.decode import decode
 from nextpatch.data.sources.source import Source
 from nextpatch.data.views import eval_view
 from nextpatch.embed import run as runs
+from nextpatch.embed.columns import facts_of
 from nextpatch.embed.config import EmbedConfig
-from nextpatch.embed.output import facts_of
 from nextpatch.embed.run import Opened, embed
 
 FAST: dict[str, Any] = {"device": "cpu", "precision": "fp32", "batch_size": 4, "shard_images": 6}

@@ -11,6 +11,7 @@ from nextpatch.data.loader import eval_batches
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Samples
 from nextpatch.weights.error import WeightsError
+from nextpatch.weights.finite import need_finite
 from nextpatch.weights.running import Running
 
 
@@ -45,7 +46,9 @@ def classify(
     names = backbone.classes
     about = backbone.about
     for batch in eval_batches(source, np.arange(len(source)), about.img_size, about.in_chans, batch_size, workers, bad):
-        likely = running.logits(batch.images).float().softmax(dim=-1).topk(min(top, max(1, _classes(running))), dim=-1)
+        logits = running.logits(batch.images)
+        need_finite({"the classifier's scores": logits}, batch.keys, about.name)
+        likely = logits.float().softmax(dim=-1).topk(min(top, max(1, _classes(running))), dim=-1)
         for key, values, indices in zip(batch.keys, likely.values.tolist(), likely.indices.tolist(), strict=True):
             guesses = [
                 Guess(i, names[i] if i < len(names) else str(i), p) for p, i in zip(values, indices, strict=True)

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,18 @@ import numpy as np
 from rich.console import Console
 
 from nextpatch.config import ConfigError
+from nextpatch.core.output import check_file, check_folder
+from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
+from nextpatch.data.fingerprint import Fingerprint, changes, fingerprint_of
 from nextpatch.data.loader import eval_batches
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
+from nextpatch.embed.columns import is_sound, skipped_in
 from nextpatch.embed.config import EmbedConfig
 from nextpatch.embed.output import combine
-from nextpatch.embed.shard import Columns, skipped_in, write_shard, write_table
+from nextpatch.embed.shard import Columns, write_shard, write_table
 from nextpatch.train.meter import Meter
 from nextpatch.train.run import write_atomically
 from nextpatch.weights.load import load
@@ -46,13 +51,16 @@ def embed(config: EmbedConfig, console: Console | None = None) -> Embedded:
     with the reason. Raises ConfigError when other work lies at `out`, DataError or WeightsError for what is not usable.
     """
     console = console or Console(stderr=True)
+    check = check_file if config.out.suffix else check_folder
+    check(config.out)
     source = open_source(config.data)
     opened = Opened(config)
     facts = opened.facts(source)
     parts = config.parts
+    check(config.out, opened.bytes_of(len(source)))
     _begin(config, parts, facts)
     shards = -(-len(source) // config.shard_images)
-    todo = [number for number in range(shards) if not part(parts, number).exists()]
+    todo = [number for number in range(shards) if not _made(part(parts, number))]
     done = len(source) - sum(len(indices_of(config, source, number)) for number in todo)
     with Meter("features of", len(source), done=done, console=console) as meter:
         _work(config, opened, source, todo, facts, meter.add)
@@ -68,6 +76,10 @@ class Opened:
         self.digest = backbone.digest()  # before any conversion: of the weights as they are
         self.running = Running.of(backbone, config.device, config.precision)
         self.columns = Columns.of(config, self.running)
+        if config.out.suffix == ".npy" and self.columns.each_layer and len(self.columns.layers) > 1:
+            raise ConfigError(
+                f".npy holds one array, and there are {len(self.columns.layers)} columns; use .parquet or .safetensors"
+            )
 
     def facts(self, source: Source) -> dict[str, Any]:
         """What decides the features, beside the images: two works with equal facts may be put together."""
@@ -76,10 +88,18 @@ class Opened:
         return {
             "weights": config.weights, "weights_sha256": self.digest, "layers": list(self.columns.layers),
             "each_layer": config.each_layer, "pool": self.columns.pool, "precision": self.running.precision,
-            "img_size": list(about.img_size), "dim": about.dim, "kind": patches,
+            "img_size": list(about.img_size), "mean": list(about.mean), "std": list(about.std),
+            "dim": about.dim, "kind": patches,
             "data": config.data, "data_sha256": source.digest, "images": len(source),
-            "shard_images": config.shard_images,
+            "shard_images": config.shard_images, "images_were": asdict(fingerprint_of(source)),
         }  # fmt: skip
+
+    def bytes_of(self, images: int) -> int:
+        """About what the features of so many images take, in parts and put together."""
+        about, columns = self.running.backbone.about, self.columns
+        vectors = about.num_patches if columns.pool == "patches" else 1
+        whole = images * vectors * about.dim * 2 * (len(columns.layers) if columns.each_layer else 1)
+        return whole * (2 if self.config.out.suffix else 1)
 
     def work(self, source: Source, number: int, facts: dict[str, Any], advance: Callable[[int], None]) -> None:
         """One shard."""
@@ -93,6 +113,16 @@ class Opened:
             if len(bad) < len(indices):
                 raise
             write_table(path, [], facts, bad)  # not one image of this shard decodes: others may
+
+
+def _made(path: Path) -> bool:
+    """Whether a shard is there; one that is not as it was written is made again."""
+    if not path.exists():
+        return False
+    if not is_sound(path):
+        log.warning("%s is not as it was written; it is made again", shown(path))
+        return False
+    return True
 
 
 def indices_of(config: EmbedConfig, source: Source, number: int) -> range:
@@ -119,6 +149,8 @@ def _begin(config: EmbedConfig, parts: Path, facts: dict[str, Any]) -> None:
         return
     begun = json.loads(plan.read_text(encoding="utf-8"))
     if other := sorted(name for name in facts if begun.get(name) != facts[name]):
+        if other == ["images_were"] and isinstance(begun.get("images_were"), dict):
+            other = [changes(Fingerprint(**begun["images_were"]), Fingerprint(**facts["images_were"])) or "images"]
         raise ConfigError(
             f"{config.out} was begun with other {', '.join(other)}; give the same again, or remove {parts} first"
         )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,18 @@ import pyarrow.parquet as pq
 from jaxtyping import Float16
 from torch import Tensor
 
+from nextpatch.core.files import replacing
 from nextpatch.data.loader import Batch
 from nextpatch.data.skipped import Bad
+from nextpatch.embed.columns import Digests, content_of, metadata_of
 from nextpatch.embed.config import EmbedConfig
-from nextpatch.train.checkpoint import sync
 from nextpatch.weights.backbone import mean_of
 from nextpatch.weights.error import WeightsError
+from nextpatch.weights.finite import need_finite
 from nextpatch.weights.running import Running
 
 FEATURES = "features"
-Compute = Callable[[Tensor], dict[str, Any]]  # images -> columns
-META = b"nextpatch"
-_BAD = b"nextpatch.skipped"
+Compute = Callable[[Tensor, Sequence[str]], dict[str, Any]]  # images, what they are called -> columns
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,12 @@ class Columns:
             )
         return cls(pool, backbone.about.layers, config.each_layer)
 
-    def __call__(self, running: Running, images: Tensor) -> dict[str, Float16[np.ndarray, "images ..."]]:
-        """The columns of a batch."""
+    def __call__(
+        self, running: Running, images: Tensor, keys: Sequence[str]
+    ) -> dict[str, Float16[np.ndarray, "images ..."]]:
+        """The columns of a batch; WeightsError, naming layer and image, for features that are not finite."""
         features = running.features(images, self.layers)
+        need_finite(features, keys, running.backbone.about.name)
         if self.each_layer:
             return {layer: _half(self._pooled(running, features[layer].float())) for layer in self.layers}
         return {FEATURES: _half(self._pooled(running, mean_of(features, self.layers)))}
@@ -78,7 +80,7 @@ def write_shard(
     tables = []
     for batch in batches:
         bad |= batch.bad
-        found = {name: _column(values) for name, values in compute(batch.images).items()}
+        found = {name: _column(values) for name, values in compute(batch.images, batch.keys).items()}
         heights, widths = (pa.array(sides, pa.int32()) for sides in zip(*batch.sizes, strict=True))
         paths = pa.array(batch.keys, pa.string())
         tables.append(pa.table({"path": paths, "height": heights, "width": widths, **found}))
@@ -86,22 +88,16 @@ def write_shard(
     write_table(path, tables, facts, bad)
 
 
-def write_table(path: Path, tables: list[pa.Table], facts: dict[str, Any], bad: Bad) -> None:
-    """There whole or not at all."""
+def write_table(path: Path, tables: Sequence[pa.Table], facts: Mapping[str, Any], bad: Bad) -> None:
+    """There whole or not at all, with digests of what is in it."""
     table = pa.concat_tables(tables) if tables else pa.table({"path": pa.array([], pa.string())})
+    digests = Digests()
+    digests.add(table)
     lost = {key: list(entry) for key, entry in bad.items()}
-    table = table.replace_schema_metadata({META: json.dumps(facts), _BAD: json.dumps(lost)})
-    aside = path.with_name(f".{path.name}.unfinished")
-    pq.write_table(table, aside, compression="zstd")
-    sync(aside)
-    aside.replace(path)
-    sync(path.parent)
-
-
-def skipped_in(path: Path) -> dict[str, list[str]]:
-    """What a shard's metadata says was left out: (kind, reason, source) by name."""
-    found: dict[str, list[str]] = json.loads((pq.read_schema(path).metadata or {}).get(_BAD, b"{}"))
-    return found
+    said = metadata_of(facts, lost) | content_of(facts, lost, digests.values())
+    table = table.replace_schema_metadata(said)
+    with replacing(path) as aside:
+        pq.write_table(table, aside, compression="zstd")
 
 
 def _column(values: Float16[np.ndarray, "images ..."]) -> pa.Array:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from nextpatch.config import ConfigError
+from nextpatch.core.files import replacing
+from nextpatch.core.output import check_file
 from nextpatch.core.text import shown
 from nextpatch.data.decode import BadImage, decode
 from nextpatch.data.error import DataError
@@ -24,7 +25,8 @@ from nextpatch.data.loader import eval_batches
 from nextpatch.data.sources.listed import ListedSource
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
-from nextpatch.embed.output import arrays, facts_of, feature_columns
+from nextpatch.embed.columns import facts_of, feature_columns, rows_in, tables_of
+from nextpatch.embed.output import arrays
 from nextpatch.embed.shard import Columns
 from nextpatch.weights.load import load
 from nextpatch.weights.names import from_file
@@ -52,12 +54,14 @@ def similar(
     when `index` holds no vectors, or when the weights are not those that it was made with. What `weights` and `data` do
     not say is taken from the index, as far as it runs no code and follows no URL.
     """
+    kind = _format(out)
+    check_file(out)
     files = sorted(index.glob("part-*.parquet")) if index.is_dir() else [index]
     if not files or not files[0].exists():
         raise ConfigError(
             f"{index} does not exist or holds no features; write them: nextpatch embed DATA --out {index}"
         )
-    filled = [file for file in files if pq.read_metadata(file).num_rows]
+    filled = [file for file in files if rows_in(file)]
     facts = facts_of(filled[0]) if filled and index.suffix in ("", ".parquet") else {}
     columns = feature_columns(filled[0]) if facts else []
     if len(columns) != 1 or facts["kind"] != "vector":
@@ -65,11 +69,21 @@ def similar(
             f"{index} does not hold one vector for each image; embed without --pool patches, --each-layer"
         )
     features = torch.from_numpy(np.concatenate(list(arrays(filled, columns[0])))).float()
-    paths = [path for file in filled for path in pq.read_table(file, columns=["path"]).column(0).to_pylist()]
+    paths = [path for file in filled for table in tables_of(file, ["path"]) for path in table.column(0).to_pylist()]
     near = nearest(_query(query, index, facts, weights, device), features, top)
     found = [Near(paths[i], value) for i, value in near]
-    draw(query, found, Originals(data or _data_of(facts, index))).save(out)
+    picture = draw(query, found, Originals(data or _data_of(facts, index)))
+    with replacing(out) as aside:
+        picture.save(aside, kind)
     return found
+
+
+def _format(out: Path) -> str:
+    """The kind of picture that a file's ending names; ConfigError when there is none."""
+    kind = Image.registered_extensions().get(out.suffix.lower(), "")
+    if kind not in Image.SAVE:
+        raise ConfigError(f"{shown(out)}: no picture is written with this ending; use .png, .jpg or .webp")
+    return kind
 
 
 def _data_of(facts: dict[str, object], index: Path) -> str:
@@ -127,7 +141,7 @@ def _query(query: Path, index: Path, facts: dict[str, object], weights: str, dev
     columns = Columns(str(facts["pool"]), backbone.about.layers, False)
     about = backbone.about
     [batch] = eval_batches(ListedSource([str(query)]), np.arange(1), about.img_size, about.in_chans, 1)
-    found = columns(Running.of(backbone, device), batch.images)
+    found = columns(Running.of(backbone, device), batch.images, batch.keys)
     return torch.from_numpy(next(iter(found.values()))[0]).float()
 
 

@@ -27,6 +27,7 @@ from nextpatch.train.meter import Meter
 from nextpatch.train.metrics import TOP, Answers, likeliest
 from nextpatch.train.run import write_atomically
 from nextpatch.weights.backbone import Backbone
+from nextpatch.weights.finite import need_finite
 from nextpatch.weights.load import load
 from nextpatch.weights.running import Running
 from nextpatch.weights.snapshot import save_snapshot
@@ -158,7 +159,9 @@ def _answers(config: FinetuneConfig, result: Backbone, splits: Splits) -> Answer
     found, which = [], []
     unlabeled = Unlabeled(splits.test_source)
     for batch in eval_batches(unlabeled, splits.test, about.img_size, about.in_chans, _EVALUATED, config.workers):
-        found.append(likeliest(running.logits(batch.images), top).cpu())
+        logits = running.logits(batch.images)
+        need_finite({"the classifier's scores": logits}, batch.keys, about.name)
+        found.append(likeliest(logits, top).cpu())
         which.append(batch.positions.numpy())
     labels = splits.open_test_labels(np.concatenate(which))
     known = labels >= 0

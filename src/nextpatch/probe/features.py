@@ -23,6 +23,7 @@ from nextpatch.model.layer_sets import LayerSets
 from nextpatch.probe.cache import Group, cached
 from nextpatch.train.engine.world import ALONE, World
 from nextpatch.weights.backbone import digest_of_tensors, mean_of
+from nextpatch.weights.finite import need_finite
 from nextpatch.weights.running import Running
 
 GROUP = 256  # images in one forward pass
@@ -73,16 +74,19 @@ class TrunkFeatures:
         about = self.running.backbone.about
         return images * len(self.sets) * about.num_patches * about.dim * 4
 
-    def of(self, images: UInt8[Tensor, "batch channels height width"]) -> list[Float[Tensor, "batch patches dim"]]:
-        """Features of each set, float32, on the device; the trunk runs once."""
+    def of(
+        self, images: UInt8[Tensor, "batch channels height width"], keys: Sequence[str]
+    ) -> list[Float[Tensor, "batch patches dim"]]:
+        """Features of each set, float32, on the device; the trunk runs once. WeightsError when one is not finite."""
         layers = sorted({block for blocks in self.names for block in blocks})
         found = self.running.features(images, layers)
+        need_finite(found, keys, self.running.backbone.about.name)
         return [mean_of(found, blocks) for blocks in self.names]
 
     def __call__(self, source: Samples, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
         """Features of the evaluation view, float32, on the CPU; what cannot be decoded is left out and logged."""
         for batch in eval_batches(source, indices, self.img_size, self.channels, GROUP, self.workers, self.bad):
-            yield Extracted(torch.stack(self.of(batch.images)).cpu(), batch.positions.numpy())
+            yield Extracted(torch.stack(self.of(batch.images, batch.keys)).cpu(), batch.positions.numpy())
 
 
 @dataclass(frozen=True)
@@ -108,14 +112,16 @@ class RawPixels:
         """Memory that the features of so many images take."""
         return images * self.dim * 4
 
-    def of(self, images: UInt8[Tensor, "batch channels height width"]) -> list[Float[Tensor, "batch patches dim"]]:
+    def of(
+        self, images: UInt8[Tensor, "batch channels height width"], keys: Sequence[str]
+    ) -> list[Float[Tensor, "batch patches dim"]]:
         """Pixels in [0, 1], as one patch."""
         return [images.flatten(1).float()[:, None] / 255]
 
     def __call__(self, source: Samples, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
         """Pixels in [0, 1]."""
         for batch in eval_batches(source, indices, self.img_size, self.channels, GROUP, self.workers, self.bad):
-            yield Extracted(torch.stack(self.of(batch.images)), batch.positions.numpy())
+            yield Extracted(torch.stack(self.of(batch.images, batch.keys)), batch.positions.numpy())
 
 
 @dataclass(frozen=True)

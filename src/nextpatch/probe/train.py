@@ -103,7 +103,10 @@ def _streamed(setting: Setting, train: Labeled, size: int) -> Iterator[Step]:
         extract.channels, extract.workers, world.rank, world.size, 0, extract.bad,
     )  # fmt: skip
     for batch in stream:
-        parts = [extract.of(group) for group in torch.split(batch.images, GROUP)]
+        parts = [
+            extract.of(group, batch.keys[at * GROUP : (at + 1) * GROUP])
+            for at, group in enumerate(torch.split(batch.images, GROUP))
+        ]
         yield [torch.cat(one).to(setting.device) for one in zip(*parts, strict=True)], batch.labels.to(setting.device)
 
 

@@ -1,0 +1,49 @@
+"""Whether an output can be written, asked before the work that fills it begins."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from nextpatch.core.errors import UserError
+from nextpatch.core.text import shown
+
+
+def check_file(path: Path, room_bytes: int = 0) -> None:
+    """UserError when no file can be written at `path`: a folder is there, its folder takes none, the disk is full."""
+    if path.is_dir():
+        raise UserError(f"{shown(path)} is a folder; name a file in it")
+    _check(path, path.parent, room_bytes)
+
+
+def check_folder(path: Path, room_bytes: int = 0) -> None:
+    """UserError when no files can be written into `path`, a folder that may still have to be made."""
+    _check(path, path, room_bytes)
+
+
+def _check(path: Path, folder: Path, room_bytes: int) -> None:
+    there = folder.absolute()
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise UserError(f"{shown(path)} cannot be written: {shown(there)} is no folder; choose another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(
+            f"{shown(path)} cannot be written: {shown(there)} takes no files from you; choose another place"
+        )
+    free = shutil.disk_usage(there).free
+    if room_bytes > free:
+        raise UserError(
+            f"{shown(path)} needs about {_size(room_bytes)}, and {_size(free)} are free on the disk of {shown(there)}; "
+            "make room, or choose another place"
+        )
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
