@@ -160,6 +160,16 @@ def test_other_images_are_refused(photos: Path, tmp_path: Path) -> None:
         packed(photos, tmp_path / "out")
 
 
+def test_other_images_under_the_same_names_are_refused(photos: Path, tmp_path: Path) -> None:
+    packed(photos, tmp_path / "out")
+    files = sorted(file for file in photos.rglob("*") if file.is_file())
+    contents = [file.read_bytes() for file in files]
+    for file, content in zip(files, reversed(contents), strict=True):
+        file.write_bytes(content)
+    with pytest.raises(DataError, match="began with contents"):
+        packed(photos, tmp_path / "out")
+
+
 def test_a_folder_in_use_is_refused(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "theirs.tar").touch()

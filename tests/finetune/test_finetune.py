@@ -18,7 +18,7 @@ from nextpatch.cli import main
 from nextpatch.config import ConfigError
 from nextpatch.finetune import run as runs
 from nextpatch.finetune.config import FinetuneConfig
-from nextpatch.finetune.learner import Learner
+from nextpatch.finetune.learner import DivergedError, Learner
 from nextpatch.finetune.lora import adapted, load_adapter, merged, trainable
 from nextpatch.finetune.run import finetune
 from nextpatch.model.aim import AIM
@@ -202,3 +202,35 @@ def test_labels_of_the_test_choose_nothing(weights: Path, train: Path, tmp_path:
     two = finetune(config(weights, train, tmp_path / "two", test=str(test), epochs=1), quiet())
     assert nextpatch.load(one.model).digest() == nextpatch.load(two.model).digest()
     assert runs.RESULT in {path.name for path in (tmp_path / "one").iterdir()}
+
+
+@pytest.mark.parametrize("changes", [{}, {"full": True}])
+def test_training_to_infinity_is_an_error_and_no_model(
+    changes: dict[str, Any], weights: Path, train: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DivergedError, match=r"lower --lr \(it is 1e\+06\)"):
+        finetune(config(weights, train, tmp_path / "out", lr=1e6, weight_decay=1.0, **changes), quiet())
+    assert not (tmp_path / "out" / "model").exists()
+    for file in (tmp_path / "out").rglob("model*.safetensors"):
+        with safe_open(file, "pt") as tensors:
+            assert all(bool(tensors.get_tensor(name).isfinite().all()) for name in tensors.keys())  # noqa: SIM118
+
+
+def test_a_step_that_is_not_finite_changes_no_weight(weights: Path, tmp_path: Path) -> None:
+    learner = Learner(nextpatch.load(weights), config(weights, tmp_path, tmp_path / "x", mixup=0.0), ("a", "b"), 10, 5)
+    before = {name: tensor.clone() for name, tensor in learner.state()["model"].items() if ".bn." not in f".{name}"}
+    with pytest.raises(DivergedError, match="update 1: loss nan"):
+        learner.update(IMAGES[:2] * float("nan"), torch.tensor([0, 1]))
+    assert all(torch.equal(learner.state()["model"][name], tensor) for name, tensor in before.items())
+    assert learner.step == 0
+    learner.classifier.linear.bias.data[0] = float("inf")
+    with pytest.raises(DivergedError, match=r"classifier\.linear\.bias"):
+        learner.check_weights()
+
+
+def test_too_few_images_are_refused_before_the_first_step(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Learner, "update", lambda *_: pytest.fail("a step was taken"))
+    with pytest.raises(ValueError, match="give at least 2 of each class"):
+        finetune(config(weights, write_labeled(tmp_path / "one", 1, 0), tmp_path / "out"), quiet())

@@ -14,6 +14,8 @@ from nextpatch.cli.flags import optional
 from nextpatch.cli.values import overlay, recipe_path
 from nextpatch.cli.verb import Verb
 from nextpatch.config import read_toml
+from nextpatch.core.files import replacing, write_text
+from nextpatch.core.output import check_file, picture_kind
 from nextpatch.curate.config import Packing
 from nextpatch.train.recipe import Recipe, recipe_from_dict
 
@@ -108,6 +110,9 @@ def inspect(args: Inspect) -> int:
     from nextpatch.data.collection import open_collection
     from nextpatch.data.error import DataError
 
+    for out in (args.json, args.bad):
+        if out:
+            check_file(out)
     data, console, recipe = open_collection(args.data), Console(highlight=False), None
     try:
         recipe = _planned(args.data, args.recipe, ("steps", "global_batch_size"))
@@ -124,7 +129,7 @@ def inspect(args: Inspect) -> int:
         show_enough(parts, recipe.train, said, bool(args.recipe), console)
         values |= {"seen": [part._asdict() for part in parts], "verdict": said}
     if args.json:
-        args.json.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        write_text(args.json, json.dumps(values, indent=1) + "\n")
     if args.bad:
         _write_bad(args.bad, bad)
     return 0
@@ -137,11 +142,13 @@ def preview(args: Preview) -> int:
     from nextpatch.curate.sheet import draw_sheet
     from nextpatch.data.collection import open_collection
 
+    picture = args.out if args.out.suffix else args.out / "preview.png"
+    kind = picture_kind(picture)
+    check_file(picture)
     recipe = _planned(args.data, args.recipe, ())
     sheet = preview(open_collection(args.data).source, recipe, args.images, args.seed)
-    picture = args.out if args.out.suffix else args.out / "preview.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    draw_sheet(sheet).save(picture)
+    with replacing(picture) as aside:
+        draw_sheet(sheet).save(aside, kind)
     print(f"picture:     {picture}")
     print(f"page:        {write_page(sheet, picture.with_suffix('.html'))}")
     return 0
@@ -232,4 +239,4 @@ def _planned(specs: Sequence[str], name: str, kept: Sequence[str]) -> Recipe:
 
 def _write_bad(path: Path, bad: Bad) -> None:
     lines = (json.dumps({"key": key, **entry._asdict()}) for key, entry in bad.items())
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_text(path, "".join(f"{line}\n" for line in lines))

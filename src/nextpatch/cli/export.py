@@ -10,6 +10,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nextpatch.cli.flags import optional
 from nextpatch.core.errors import UserError
+from nextpatch.core.output import check_file, check_folder
 
 To = Literal["safetensors", "released", "onnx", "torch.export", "timm", "hub"]
 _NAMES = {"onnx": "model.onnx", "torch.export": "model.pt2", "timm": "timm.safetensors", "released": "released"}
@@ -53,6 +54,9 @@ def run(args: Export) -> int:
     from nextpatch.train.run import RunDir
 
     of_run = RunDir.exists(Path(args.weights))
+    if args.out is not None and args.to != "hub":
+        folder = args.to == "released" or (args.to == "safetensors" and not of_run)
+        (check_folder if folder else check_file)(args.out)
     if args.to == "safetensors" and (of_run or Path(args.weights).is_dir()) and not _is_snapshot(args.weights):
         from nextpatch.train.export import export_model
 

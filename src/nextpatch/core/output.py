@@ -22,6 +22,16 @@ def check_folder(path: Path, room_bytes: int = 0) -> None:
     _check(path, path, room_bytes)
 
 
+def picture_kind(path: Path) -> str:
+    """The kind of picture that a file's ending names, as Pillow calls it; UserError when none is written with it."""
+    from PIL import Image
+
+    kind = Image.registered_extensions().get(path.suffix.lower(), "")
+    if kind not in Image.SAVE:
+        raise UserError(f"{shown(path)}: no picture is written with this ending; use .png, .jpg or .webp")
+    return kind
+
+
 def _check(path: Path, folder: Path, room_bytes: int) -> None:
     there = folder.absolute()
     while not os.path.lexists(there) and there != there.parent:

@@ -117,7 +117,7 @@ def _checksum(step: Step) -> int:
 
 
 def _refuse_other(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
-    differing = [name for name in wanted if found.get(name) != wanted[name]]
+    differing = [name for name in wanted if found.get(name, wanted[name]) != wanted[name]]
     if differing:
         what = ", ".join(f"{name} {found.get(name)} (now {wanted[name]})" for name in differing)
         raise DataError(f"{path} began with {what}; go on with the same, or pack into an empty folder")

@@ -6,17 +6,20 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from rich.console import Console
 
+from nextpatch.core.files import digest_of_json
 from nextpatch.core.reading import read_jsonl
 from nextpatch.curate.config import Packing
 from nextpatch.curate.journal import Journal, Step
 from nextpatch.curate.samples import Chunks, Packable
 from nextpatch.curate.shard import END, ShardWriter, Written, stored_bytes
 from nextpatch.data.error import DataError
+from nextpatch.data.fingerprint import fingerprint_of
 from nextpatch.data.skipped import Bad, Skipped, none_decodes
 from nextpatch.data.sources.source import Source
 from nextpatch.data.storage.place import Entry
@@ -69,6 +72,7 @@ def _settings(source: Source, cfg: Packing) -> dict[str, object]:
     return {
         "source": source.digest,
         "samples": len(source),
+        "contents": digest_of_json(asdict(fingerprint_of(source))),
         "samples_per_shard": cfg.samples_per_shard,
         "shard_mib": cfg.shard_mib,
         "seed": cfg.seed,

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.files import write_text
 from nextpatch.curate.paint import PHOTOGRAPH, cell_size
 from nextpatch.curate.preview import Sheet
 from nextpatch.curate.sheet import pictures
@@ -42,7 +43,7 @@ def write_page(sheet: Sheet, path: Path) -> Path:
         columns=COLUMNS,
         rows=rows,
     )
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nextpatch.config import ConfigError
 from nextpatch.core.files import replacing
-from nextpatch.core.output import check_file
+from nextpatch.core.output import check_file, picture_kind
 from nextpatch.core.text import shown
 from nextpatch.data.decode import BadImage, decode
 from nextpatch.data.error import DataError
@@ -54,7 +54,7 @@ def similar(
     when `index` holds no vectors, or when the weights are not those that it was made with. What `weights` and `data` do
     not say is taken from the index, as far as it runs no code and follows no URL.
     """
-    kind = _format(out)
+    kind = picture_kind(out)
     check_file(out)
     files = sorted(index.glob("part-*.parquet")) if index.is_dir() else [index]
     if not files or not files[0].exists():
@@ -76,14 +76,6 @@ def similar(
     with replacing(out) as aside:
         picture.save(aside, kind)
     return found
-
-
-def _format(out: Path) -> str:
-    """The kind of picture that a file's ending names; ConfigError when there is none."""
-    kind = Image.registered_extensions().get(out.suffix.lower(), "")
-    if kind not in Image.SAVE:
-        raise ConfigError(f"{shown(out)}: no picture is written with this ending; use .png, .jpg or .webp")
-    return kind
 
 
 def _data_of(facts: dict[str, object], index: Path) -> str:

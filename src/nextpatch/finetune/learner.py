@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nextpatch.core.errors import UserError
 from nextpatch.data.augment import seeded
 from nextpatch.data.order import rng_at
 from nextpatch.finetune import optimizer as optimizers
@@ -21,6 +23,10 @@ from nextpatch.weights.backbone import Backbone, mean_of
 from nextpatch.weights.classifier import Readout
 
 _MIXUP = 13  # keeps these draws apart from every other use of a seed
+
+
+class DivergedError(UserError):
+    """The training left the numbers that can be written; what was saved before is whole."""
 
 
 class Learner(nn.Module):
@@ -62,11 +68,30 @@ class Learner(nn.Module):
         optimizers.set_lr(self.optimizer, self.step, self.steps, self.cfg, self.per_epoch)
         loss = self._differentiate(inputs, wanted)
         learning = [p for group in self.optimizer.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(learning, self.cfg.clip_norm)
+        norm = nn.utils.clip_grad_norm_(learning, self.cfg.clip_norm)
+        self._check(float(loss.detach()), float(norm))
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
         return float(loss.detach())
+
+    def _check(self, loss: float, norm: float) -> None:
+        """DivergedError, before the update, when the step must not be taken."""
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self.optimizer.zero_grad()
+            raise DivergedError(
+                f"update {self.step + 1}: loss {loss}, gradient norm {norm}; stopped before the update. Try a lower "
+                f"--lr (it is {self.cfg.peak_lr:g}) or --precision fp32, in a new --out"
+            )
+
+    def check_weights(self) -> None:
+        """DivergedError when a weight that learns is not finite any more: such weights are not worth saving."""
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
+                raise DivergedError(
+                    f"after update {self.step} {name} holds numbers that are not finite. Try a lower --lr (it is "
+                    f"{self.cfg.peak_lr:g}) or --weight-decay (it is {self.cfg.weight_decay:g}), in a new --out"
+                )
 
     def _differentiate(self, inputs: Tensor, wanted: Tensor) -> Tensor:
         parts = torch.split(inputs, self.cfg.micro_batch_size)

@@ -144,6 +144,7 @@ def _train(config: FinetuneConfig, learner: Learner, stream: Epochs, console: Co
             losses.append(learner.update(normalized, batch.labels))
             meter(learner.step, learner.steps)
             if learner.step % learner.per_epoch == 0 or learner.step == learner.steps:
+                learner.check_weights()
                 epoch = learner.step // learner.per_epoch
                 loss = sum(losses) / len(losses)
                 metrics.write(json.dumps({"kind": "train", "step": learner.step, "epoch": epoch, "loss": loss}) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nextpatch.config import ConfigError
-from nextpatch.train.checkpoint import sync
+from nextpatch.core.files import replacing, sync
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.error import WeightsError
 
@@ -57,18 +58,22 @@ def to_torch_export(backbone: Backbone, out: Path, what: What = "auto") -> float
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch 2.11's own reader
         program = torch.export.export(graph, (graph.example(),), dynamic_shapes=({0: batch},))
-        aside = out.with_name(f".unfinished.{out.name}")
-        torch.export.save(program, aside)
-        again: Any = torch.export.load(aside).module()
+        file = io.BytesIO()  # PyTorch's own writer ends the process where the disk is full
+        torch.export.save(program, file)
+        file.seek(0)
+        again: Any = torch.export.load(file).module()
         apart = _difference(graph(graph.example(3)), again(graph.example(3)))
-    return _published(aside, out, apart)
+    _check_difference(out, apart)
+    with replacing(out) as aside:
+        aside.write_bytes(file.getbuffer())
+    return apart
 
 
 def to_onnx(backbone: Backbone, out: Path, what: What = "auto") -> float:
     """Write an .onnx file, input "pixels", output named by what it gives; returns the largest difference to
     onnxruntime's answer. ConfigError when the extra is not installed."""
     try:
-        import onnxruntime
+        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError:
         raise ConfigError("ONNX needs more: pip install 'nextpatch[onnx]'") from None
@@ -76,6 +81,20 @@ def to_onnx(backbone: Backbone, out: Path, what: What = "auto") -> float:
     if _is_large(graph):
         raise WeightsError(f"{backbone.about.name} has over 2 GB, more than an .onnx file holds; use torch.export")
     aside = out.with_name(f".unfinished.{out.name}")
+    try:
+        apart = _written_onnx(graph, aside)
+        _check_difference(out, apart)
+        sync(aside)
+        aside.replace(out)
+    finally:
+        aside.unlink(missing_ok=True)
+    return apart
+
+
+def _written_onnx(graph: Graph, aside: Path) -> float:
+    """Write the file; the largest difference to what onnxruntime makes of it."""
+    import onnxruntime
+
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         torch.onnx.export(
@@ -84,8 +103,7 @@ def to_onnx(backbone: Backbone, out: Path, what: What = "auto") -> float:
         )  # fmt: skip
         session = onnxruntime.InferenceSession(str(aside), providers=["CPUExecutionProvider"])
         [found] = session.run(None, {"pixels": graph.example(3).numpy()})
-        apart = _difference(graph(graph.example(3)), torch.from_numpy(found))
-    return _published(aside, out, apart)
+        return _difference(graph(graph.example(3)), torch.from_numpy(found))
 
 
 def _is_large(graph: Graph) -> bool:
@@ -98,11 +116,7 @@ def _difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / ours.abs().max().clamp_min(1.0))
 
 
-def _published(aside: Path, out: Path, apart: float) -> float:
-    """Give the file its name; WeightsError, and no file, when it does not compute the same."""
+def _check_difference(out: Path, apart: float) -> None:
+    """WeightsError when the file does not compute the same: it gets no name then."""
     if not apart <= TOLERANCE:
-        aside.unlink()
         raise WeightsError(f"{out} would be off by {apart:.1e}, more than {TOLERANCE:.0e}; it was not written")
-    sync(aside)
-    aside.replace(out)
-    return apart

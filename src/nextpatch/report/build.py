@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.files import write_text
+from nextpatch.core.output import check_file
 from nextpatch.report.facts import Facts, read_facts
 from nextpatch.report.figures import Look, figures
 from nextpatch.report.heldout import mean_guess_loss, some
-from nextpatch.report.page import render
+from nextpatch.report.page import need_jinja, render
 from nextpatch.report.pictures import draw_gallery
 from nextpatch.train.heldout import held_out
 from nextpatch.train.run import load_run
@@ -22,11 +24,13 @@ def write_report(run: Path, *, images: int = 8) -> Path:
     RunError when `run` is no run, ReportError when the `report` extra is not installed.
     """
     facts = read_facts(run)
+    need_jinja()  # before the pictures, which take longest
+    check_file(run / "report.html")
     look = _look(facts, images)
     values = figures(facts, look)
-    _write(run / "report.json", json.dumps(values, indent=1, allow_nan=False) + "\n")
+    write_text(run / "report.json", json.dumps(values, indent=1, allow_nan=False) + "\n")
     page = run / "report.html"
-    _write(page, render(values, look.gallery))
+    write_text(page, render(values, look.gallery))
     return page
 
 
@@ -48,10 +52,3 @@ def _look(facts: Facts, count: int) -> Look:
         facts.notes.append(f"The probe measured step {probed}; the weights are now of step {loaded.step}: probe again.")
     gallery = draw_gallery(loaded.model.eval(), facts.recipe, some(images, count), facts.path / "probe.safetensors")
     return Look(guess, gallery, loaded.step)
-
-
-def _write(path: Path, text: str) -> None:
-    """All or nothing: a page that is being looked at is replaced, never half written."""
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

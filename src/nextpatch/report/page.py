@@ -47,11 +47,18 @@ def render_probe(values: dict[str, Any]) -> str:
     return page
 
 
-def _environment() -> Any:
+def need_jinja() -> None:
+    """ReportError, which says what to install, when no page can be drawn here."""
     try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
+        import jinja2  # noqa: F401
     except ImportError:
         raise ReportError("the page needs Jinja2; install it with: pip install 'nextpatch[report]'") from None
+
+
+def _environment() -> Any:
+    need_jinja()
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("nextpatch.report", ""), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
