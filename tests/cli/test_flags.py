@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 import tyro
 
+from nextpatch.cli import main
 from nextpatch.cli.flags import HELP, flag_table, typed
 from nextpatch.train.recipe import Recipe
 
@@ -40,10 +41,34 @@ def test_values_have_their_types():
 
 @pytest.mark.parametrize(
     ("words", "shown"),
-    [(("--optim.lrr", "1"), "--optim.lr"), (("--train.steps", "many"), "int"), (("--train.device", "tpu"), "cuda")],
+    [
+        (("--optim.lrr", "1"), "--optim.lr"),
+        (("--train.steps", "many"), "whole number"),
+        (("--train.device", "tpu"), "cuda"),
+    ],
 )
 def test_a_wrong_flag_or_value_is_named_with_what_is_right(words, shown, capsys):
     with pytest.raises(SystemExit) as left:
         parse(*words)
     assert left.value.code == 2
     assert shown in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model.patch_size", "abc"], "needs a whole number, got 'abc'"),
+        (["--model.img_size", "3"], "Expected 2 values"),
+        (["--optim.betas", "0.9", "x"], "needs a number, got 'x'"),
+        (["--train.precision", "fp9"], "needs one of auto, fp32, bf16, got 'fp9'"),
+        (["--train.freeze_trunk", "maybe"], "needs one of True, False"),
+        (["--data.mean", "1", "b"], "needs a number, got 'b'"),
+    ],
+)
+def test_a_wrong_value_is_told_in_the_users_terms(words, said, capsys):
+    with pytest.raises(SystemExit):
+        main(["pretrain", "--out", "x", *words])
+    shown = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert said in shown
+    assert "None" not in shown
+    assert "[bold]" not in shown

@@ -25,7 +25,7 @@ class Classify:
       nextpatch classify --weights runs/photos --json new/*.jpg
     """
 
-    images: Annotated[Positional[tuple[str, ...]], arg(metavar="IMAGE ...", help="image files, or folders of them")]
+    images: Annotated[Positional[tuple[str, ...]], optional("IMAGE ...", "image files, or folders of them")]
     weights: Annotated[str, arg(metavar="WEIGHTS", help=WEIGHTS)]
     layers: Annotated[str, optional("SET", "of released weights: best or last (default: the classifier's own)")] = ""
     top: Annotated[int, arg(help="how many classes to name")] = 5

@@ -37,7 +37,7 @@ class Inspect:
       nextpatch data inspect 'dfn/{00000..00099}.tar' --limit 20000 --recipe aim-600m
     """
 
-    data: Annotated[Positional[tuple[str, ...]], arg(metavar="DATA", help=f"{_DATA}; several for a mixture")]
+    data: Annotated[Positional[tuple[str, ...]], optional("DATA", f"{_DATA}; several for a mixture")]
     recipe: Annotated[str, optional("RECIPE|RUN", _RECIPE)] = ""
     limit: Annotated[int, optional("N", "look at N images, evenly spread (default: all)")] = 0
     fast: Annotated[FlagCreatePairsOff[bool], optional("", "believe the headers, decode nothing")] = False
@@ -55,7 +55,7 @@ class Preview:
       nextpatch data preview imagenet/train --recipe aim-1b --out talk.png
     """
 
-    data: Annotated[Positional[tuple[str, ...]], arg(metavar="DATA", help=f"{_DATA}; several for a mixture")]
+    data: Annotated[Positional[tuple[str, ...]], optional("DATA", f"{_DATA}; several for a mixture")]
     recipe: Annotated[str, optional("RECIPE|RUN", _RECIPE)] = ""
     out: Annotated[Path, arg(metavar="FILE", help="the picture; the page is written beside it")] = Path("preview.png")
     images: Annotated[int, arg(help="how many")] = 12

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from nextpatch.cli.flags import optional
+from nextpatch.cli.flags import optional, read_as
 from nextpatch.core.errors import UserError
 from nextpatch.core.output import check_file, check_folder
 
@@ -37,7 +37,9 @@ class Export:
     weights: Annotated[Positional[str], arg(metavar="WEIGHTS", help="directory of a run, or any other weights")]
     to: Annotated[To, arg(help="what to write")] = "safetensors"
     out: Annotated[Path | None, optional("PATH", "where to write it (default: RUN/model.safetensors, or so)")] = None
-    step: Annotated[int | None, optional("N", "of a run: the checkpoint of this step (default: the newest)")] = None
+    step: Annotated[
+        int | None, optional("N", "of a run: the checkpoint of this step (default: the newest)"), read_as(int)
+    ] = None
     layout: Annotated[Literal["ours", "released"], arg(help="names of the tensors in a safetensors file")] = "ours"
     what: Annotated[
         Literal["auto", "logits", "pooled", "patches"],
@@ -49,11 +51,31 @@ class Export:
     license: Annotated[str, arg(help="of the weights, as the Hub names licences")] = "other"
 
 
+_READS = {"layout": ("safetensors",), "what": ("onnx", "torch.export"), "repo": ("hub",), "private": ("hub",),
+          "license": ("hub",)}  # fmt: skip
+
+
+def _refuse_ignored(args: Export, of_run: bool) -> None:
+    """UserError for a flag that this kind of export does not read: it would be overlooked without a word."""
+    unread = [name for name, kinds in _READS.items() if args.to not in kinds]
+    unread += [] if of_run else ["layout"]
+    unread += [] if of_run or "+" in args.weights else ["step"]
+    if of_run and args.to == "safetensors":
+        unread.append("layers")
+    if args.to == "hub" and args.out is not None:
+        unread.append("private")
+    for item in fields(Export):
+        if item.name in unread and getattr(args, item.name) != item.default:
+            whose = "" if of_run or item.name != "step" else f" of {args.weights}, which is no run"
+            raise UserError(f"--{item.name} says nothing for --to {args.to}{whose}; leave it out")
+
+
 def run(args: Export) -> int:
     """Write it and say where."""
     from nextpatch.train.run import RunDir
 
     of_run = RunDir.exists(Path(args.weights))
+    _refuse_ignored(args, of_run)
     if args.out is not None and args.to != "hub":
         folder = args.to == "released" or (args.to == "safetensors" and not of_run)
         (check_folder if folder else check_file)(args.out)
@@ -103,10 +125,11 @@ def _is_snapshot(weights: str) -> bool:
 def _hub(args: Export) -> int:
     from nextpatch.publish.hub import push, write_for_hub
 
-    if not args.repo:
-        raise UserError("name the place on the Hub: --repo OWNER/NAME")
+    if args.out is None and not args.repo:
+        raise UserError("name the place on the Hub: --repo OWNER/NAME; or with --out DIR write the folder alone")
     if args.out is not None:
-        print(f"{write_for_hub(args.weights, args.repo, args.out, args.layers, args.license)}/  nothing was uploaded")
+        repo = args.repo or f"OWNER/{args.out.resolve().name}"
+        print(f"{write_for_hub(args.weights, repo, args.out, args.layers, args.license)}/  nothing was uploaded")
         return 0
     print(push(args.weights, args.repo, args.private, args.layers, args.license))
     return 0

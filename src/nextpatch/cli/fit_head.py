@@ -10,7 +10,7 @@ from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 from nextpatch.cli import pretrain
 from nextpatch.cli.classify import WEIGHTS
-from nextpatch.cli.flags import optional
+from nextpatch.cli.flags import optional, read_as
 from nextpatch.core.errors import UserError
 
 
@@ -31,11 +31,17 @@ class FitHead:
     data: Annotated[
         UseAppendAction[tuple[str, ...]], optional("DATA", "images to learn from, as nextpatch pretrain takes them")
     ] = ()
-    steps: Annotated[int | None, optional("N", "optimizer steps (chosen from the number of images)")] = None
-    batch_size: Annotated[int | None, optional("N", "images per step (chosen from the number of images)")] = None
-    lr: Annotated[float | None, optional("LR", "peak learning rate (default: 1e-3, the paper's)")] = None
-    head_width: Annotated[int | None, optional("N", "width of the head (default: the size's)")] = None
-    head_depth: Annotated[int | None, optional("N", "blocks of the head (default: the size's)")] = None
+    steps: Annotated[int | None, optional("N", "optimizer steps (chosen from the number of images)"), read_as(int)] = (
+        None
+    )
+    batch_size: Annotated[
+        int | None, optional("N", "images per step (chosen from the number of images)"), read_as(int)
+    ] = None
+    lr: Annotated[float | None, optional("LR", "peak learning rate (default: 1e-3, the paper's)"), read_as(float)] = (
+        None
+    )
+    head_width: Annotated[int | None, optional("N", "width of the head (default: the size's)"), read_as(int)] = None
+    head_depth: Annotated[int | None, optional("N", "blocks of the head (default: the size's)"), read_as(int)] = None
     device: Annotated[str | None, optional("NAME", "where to compute (chosen from the machine)")] = None
     resume: Annotated[FlagCreatePairsOff[bool], optional("", "go on with the run at --out, by its own recipe")] = False
 
@@ -43,13 +49,11 @@ class FitHead:
 def run(args: FitHead) -> int:
     """The same as a pre-training whose trunk is frozen; returns the exit code."""
     blank = pretrain.arguments()(out=args.out, data_path=args.data, resume=args.resume)
-    if args.resume and not args.weights:
-        return pretrain.run(blank)
-    if not args.weights or not args.data:
+    if not args.resume and not (args.weights and args.data):
         raise UserError("fit-head needs --weights and --data; or --resume to go on")
     train = replace(
-        blank.train, init=args.weights, freeze_trunk=True, steps=args.steps, global_batch_size=args.batch_size,
-        device=args.device,
+        blank.train, init=args.weights or None, freeze_trunk=True if args.weights else None, steps=args.steps,
+        global_batch_size=args.batch_size, device=args.device,
     )  # fmt: skip
     model = replace(blank.model, head_width=args.head_width, head_depth=args.head_depth)
     return pretrain.run(replace(blank, train=train, model=model, optim=replace(blank.optim, lr=args.lr)))

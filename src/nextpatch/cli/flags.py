@@ -6,6 +6,9 @@ from dataclasses import asdict, field, fields, is_dataclass, make_dataclass
 from typing import Annotated, Any, Optional, get_args, get_origin, get_type_hints
 
 from tyro.conf import arg
+from tyro.constructors import PrimitiveConstructorSpec
+
+from nextpatch.core.text import shown as shown_text
 
 HELP: dict[str, str] = {
     "model.size": "nano, tiny, small, base, large, 600m, 1b, 3b or 7b",
@@ -81,7 +84,7 @@ def flag_table(config: type, path: str = "") -> Any:
             items.append((item.name, table, field(default_factory=table)))
         else:
             shown = arg(help=HELP[name], metavar=_metavar(hint), help_behavior_hint=_default_text(name, item.default))
-            items.append((item.name, Annotated[Optional[hint], shown], field(default=None)))  # noqa: UP045
+            items.append((item.name, Annotated[Optional[hint], shown, read_as(hint)], field(default=None)))  # noqa: UP045
     return make_dataclass(config.__name__, items, frozen=True)
 
 
@@ -93,6 +96,38 @@ def typed(tables: Any) -> dict[str, Any]:
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     plain = {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items()}
     return {k: v for k, v in plain.items() if v is not None and v != {}}
+
+
+def read_as(hint: Any) -> PrimitiveConstructorSpec[Any]:
+    """How the words behind a flag become its value; without this a wrong one would be told in Python's terms."""
+    parts = get_args(hint) if get_origin(hint) is tuple else (hint,)
+    several = get_origin(hint) is tuple
+    count: Any = "*" if ... in parts else len(parts)
+
+    def value(words: list[str]) -> Any:
+        kinds = (parts[0],) * len(words) if ... in parts else parts
+        found = tuple(_one(word, kind) for word, kind in zip(words, kinds, strict=True))
+        return found if several else found[0]
+
+    return PrimitiveConstructorSpec(
+        nargs=count, metavar=_metavar(hint), instance_from_str=value, is_instance=lambda given: True,
+        str_from_instance=lambda given: [] if given is None else [str(given)],
+    )  # fmt: skip
+
+
+def _one(word: str, kind: Any) -> Any:
+    choices = get_args(kind) or (("True", "False") if kind is bool else ())
+    if choices and word not in choices:
+        raise ValueError(f"needs one of {', '.join(choices)}, got '{shown_text(word)}'")
+    if kind is bool:
+        return word == "True"
+    if choices or kind is str:
+        return word
+    try:
+        return kind(word)
+    except ValueError:
+        named = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
+        raise ValueError(f"needs {named}, got '{shown_text(word)}'") from None
 
 
 def _metavar(hint: Any) -> str:

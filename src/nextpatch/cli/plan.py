@@ -83,7 +83,10 @@ def _recipe(args: Plan) -> Recipe:
         "size": args.model_size, "img_size": [args.img_size, args.img_size] if args.img_size else "",
         "patch_size": args.patch_size,
     }  # fmt: skip
-    flags = overlay({"model": {name: value for name, value in short.items() if value}}, _table(args))
+    said, given = {name: value for name, value in short.items() if value}, _table(args)
+    if twice := [name for name in said if name in given.get("model", {})]:
+        raise ConfigError(f"{twice[0]} is given in two ways, by a flag of its own and as --model.{twice[0]}; give one")
+    flags = overlay({"model": said}, given)
     return recipe_from_dict(override(read_toml(recipe_path(args.recipe)) if args.recipe else {}, flags))
 
 

@@ -15,15 +15,19 @@ SHIPPED = Path(__file__).parents[3] / "recipes"  # of a checkout; an installed p
 
 
 def recipe_path(name: str) -> Path:
-    """The recipe of that name: the path of a .toml file, or a shipped one such as "demo"."""
+    """The recipe of that name: the path of a .toml file, a run, or a shipped one such as "demo"."""
     path = Path(name)
+    if path.is_dir():
+        if not (path / "recipe.toml").is_file():
+            raise ConfigError(f"{path} is a folder without recipe.toml, so no run; give a run or a .toml file")
+        return path / "recipe.toml"
     if path.exists() or path.suffix == ".toml":
         return path
     shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.toml"))}
     if name in shipped:
         return shipped[name]
     near = difflib.get_close_matches(name, shipped, n=1, cutoff=0.4)
-    advice = f"did you mean '{near[0]}'?" if near else "give the path of a .toml file."
+    advice = f"did you mean '{near[0]}'?" if near else "give the path of a .toml file, or a run."
     raise ConfigError(f"no recipe '{name}'; {advice} Shipped: {', '.join(shipped) or 'none here'}")
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from nextpatch.cli.failure import Failure
+from nextpatch.core.text import shown
 
 
 class Verb(NamedTuple):
@@ -35,6 +36,16 @@ def listed(verbs: Mapping[str, Verb | Group]) -> str:
     return "\n".join(f"  {name:<22}  {verb.summary}" for name, verb in verbs.items())
 
 
+def _advice(name: str, verbs: Mapping[str, Verb] | Mapping[str, Verb | Group]) -> str:
+    """The verb that is meant: one of a group by its own name, or the nearest word."""
+    groups = {word: group for word, group in verbs.items() if isinstance(group, Group)}
+    inner = {verb: f"{word} {verb}" for word, group in groups.items() for verb in group.verbs}
+    if name in inner:
+        return f"did you mean '{inner[name]}'?"
+    near = difflib.get_close_matches(name, [*verbs, *inner], n=1, cutoff=0.6)
+    return f"did you mean '{inner.get(near[0], near[0])}'?" if near else f"there are {', '.join(verbs)}"
+
+
 def start(verbs: Mapping[str, Verb] | Mapping[str, Verb | Group], program: str, words: Sequence[str]) -> int:
     """Run the verb that the first word names with the rest of the words; returns the exit code.
 
@@ -42,9 +53,7 @@ def start(verbs: Mapping[str, Verb] | Mapping[str, Verb | Group], program: str, 
     """
     name, *rest = words
     if name not in verbs:
-        near = difflib.get_close_matches(name, verbs, n=1, cutoff=0.4)
-        advice = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(verbs)}"
-        raise Failure(f"unknown verb '{name}'; {advice}")
+        raise Failure(f"unknown verb '{shown(name)}'; {_advice(name, verbs)}")
     verb, program = verbs[name], f"{program} {name}"
     if isinstance(verb, Verb):
         return verb.run(tyro.cli(verb.arguments(), prog=program, args=rest))

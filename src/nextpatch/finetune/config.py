@@ -55,6 +55,11 @@ class FinetuneConfig:
             warmup_epochs=EPOCHS, weight_decay=RATE, clip_norm=(1e-12, 1e12), min_lr=RATE, mixup=(0, 1e6), seed=SEED,
             workers=WORKERS, micro_batch_size=(1, BATCH[1]),
         )  # fmt: skip
+        adapters = {"rank": self.rank, "alpha": self.alpha}
+        if self.full and (given := [name for name, value in adapters.items() if value != 8]):
+            raise ConfigError(f"{' and '.join(given)} are of adapters, which full has none of; leave one of them out")
+        if not self.full and self.layer_decay != 0.75:
+            raise ConfigError("layer_decay is of the whole trunk's learning rates; give it with full, or leave it out")
         if self.batch_size == 1:
             raise ConfigError("batch_size 1 is too few for the classifier's batch norm; give 2 or more, or 0")
 

@@ -31,13 +31,29 @@ def _needs(cfg: PlanConfig, found: Budget) -> str:
     p, model = found.params, cfg.model
     height, width = model.img_size
     return (
-        f"model      {model.size}: {p['total'] / 1e6:,.1f} M parameters "
-        f"(trunk {p['trunk'] / 1e6:,.1f} M, head {p['head'] / 1e6:,.1f} M)\n"
+        f"model      {model.size}: {_millions(p['total'])} parameters "
+        f"(trunk {_millions(p['trunk'])}, head {_millions(p['head'])})\n"
         f"images     {height} x {width} px in patches of {model.patch_size}: {model.num_patches} patches\n"
-        f"operations {found.flops_per_image / 1e12:.3f} TFLOP an image, forward and backward\n"
-        f"run        {cfg.steps:,} steps x {cfg.global_batch_size:,} = {found.images / 1e9:.3g} billion images, "
+        f"operations {_operations(found.flops_per_image)} an image, forward and backward\n"
+        f"run        {cfg.steps:,} steps x {cfg.global_batch_size:,} = {_count(found.images)} images, "
         f"{found.run_flops:.3g} FLOP\n"
     )
+
+
+def _millions(number: int) -> str:
+    return f"{number / 1e6:,.1f} M" if number >= 100_000 else f"{number:,}"
+
+
+def _operations(number: float) -> str:
+    return f"{number / 1e12:.3f} TFLOP" if number >= 1e9 else f"{number / 1e9:.3g} GFLOP"
+
+
+def _count(number: int) -> str:
+    """In the largest word of which there is at least one."""
+    for size, word in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
+        if number >= size:
+            return f"{number / size:.3g} {word}"
+    return f"{number:,}"
 
 
 def _options(cfg: PlanConfig, found: Budget) -> Table:

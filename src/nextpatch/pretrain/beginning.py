@@ -15,7 +15,7 @@ from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.load import load
 from nextpatch.weights.names import from_file, knows
 
-_TRUNK = ("patch_size", "in_chans", "embed_dim", "depth", "num_heads")
+_TRUNK = ("size", "patch_size", "in_chans", "embed_dim", "depth", "num_heads")
 _HEAD = ("head_width", "head_depth", "target")
 
 
@@ -32,10 +32,9 @@ def shaped_by_weights(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
     fixed = _TRUNK + (_HEAD if isinstance(backbone.aim.head, PixelHead) else ())
     values = to_dict(cfg.resolved())
     for name in fixed:
-        if model.get(name) not in (None, 0, values[name]):
+        if model.get(name) not in (None, 0, "", values[name]):
             raise ConfigError(f"model.{name} {model[name]} is not that of {init}, {values[name]}; leave it out")
         model[name] = values[name]
-    model["size"] = values["size"]
     model.setdefault("img_size", values["img_size"])
     data = {"mean": list(about.mean), "std": list(about.std), **given.get("data", {})}
     said = f"model: width {cfg.shape.embed_dim}, {cfg.shape.depth} blocks (of {init})"
