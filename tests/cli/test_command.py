@@ -109,3 +109,49 @@ def test_no_error_speaks_to_the_terminal(monkeypatch, capsys):
     monkeypatch.setitem(command.VERBS, "pretrain", refusing(UserError("\x1b[2Jfile\nsecond line")))
     assert main(["pretrain"]) == 2
     assert capsys.readouterr().err == "nextpatch: error: \\x1b[2Jfile\nsecond line\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("inspect", "data inspect"), ("verfy", "data verify"), ("prob", "probe"), ("embd", "embed")]
+)
+def test_a_verb_of_a_group_is_found_by_its_own_name(word, meant, capsys):
+    assert main([word]) == 2
+    assert f"did you mean '{meant}'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["export", "x.safetensors", "--to", "onnx", "--layout", "released"], "--layout says nothing for --to onnx"),
+        (["export", "x.safetensors", "--what", "patches", "--out", "y"], "--what says nothing for --to safetensors"),
+        (["export", "x.safetensors", "--to", "timm", "--repo", "a/b"], "--repo says nothing for --to timm"),
+        (["export", "x.safetensors", "--to", "onnx", "--step", "3"], "which is no run"),
+        (["plan", "--model", "base", "--model.size", "tiny"], "given in two ways"),
+        (["plan", "--img-size", "28", "--model.img_size", "28", "28"], "given in two ways"),
+        (["finetune", "--weights", "w", "--data", "d", "--out", "o", "--full", "--rank", "4"], "rank are of adapters"),
+        (["finetune", "--weights", "w", "--data", "d", "--out", "o", "--layer-decay", "0.5"], "layer_decay is of"),
+    ],
+)
+def test_a_flag_that_another_overrules_is_refused(words, said, capsys):
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_no_recipe(tmp_path, capsys):
+    assert main(["plan", str(tmp_path)]) == 2
+    assert "a folder without recipe.toml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"), [("10", "640 images"), ("100000", "6.4 million images"), ("100000000", "6.4 billion images")]
+)
+def test_a_plan_counts_in_words_that_fit(steps, said, capsys):
+    main(["plan", "--model", "nano", "--gpus", "1", "--batch", "64", "--steps", steps])
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", [["classify"], ["data", "inspect"], ["data", "preview"]])
+def test_no_help_shows_an_empty_default(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([*verb, "--help"])
+    assert "(default: )" not in capsys.readouterr().out
