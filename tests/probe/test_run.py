@@ -15,6 +15,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from labeled import CLASSES, write_labeled
+from nextpatch.core.errors import UserError
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.splits import Splits
 from nextpatch.model.attentive import AttentiveClassifier
@@ -24,6 +25,7 @@ from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.features import Labeled, TrunkFeatures
 from nextpatch.probe.run import probe
 from nextpatch.weights.classifier import read_readout
+from nextpatch.weights.error import WeightsError
 from nextpatch.weights.load import load
 from nextpatch.weights.running import Running
 
@@ -127,7 +129,7 @@ def test_the_same_seed_gives_the_same_figures(run: Path, train: Path) -> None:
     for _ in range(2):
         probe(config(run, train, "", labels=()), quiet())
         values = json.loads((run / "probe.json").read_text())
-        figures.append({k: v for k, v in values.items() if k != "elapsed_s"})
+        figures.append({k: v for k, v in values.items() if k not in ("elapsed_s", "sha256")})
     assert figures[0] == figures[1]
     assert figures[0]["num_test"] == 18
 
@@ -199,3 +201,42 @@ def test_values_that_make_no_sense_are_refused(run: Path) -> None:
 def test_two_classes_of_four_images_are_enough(run: Path, tmp_path: Path) -> None:
     probe(config(run, write_labeled(tmp_path / "few", 4, 0, CLASSES[:2]), "", labels=()), quiet())
     assert json.loads((run / "probe.json").read_text())["num_test"] == 2
+
+
+def test_a_probe_that_diverged_is_no_figure(run: Path, train: Path, test: Path) -> None:
+    with pytest.raises(UserError, match=r"not finite with every learning rate .*lower --lrs"):
+        probe(
+            config(run, train, test, lrs=(1e6,), weight_decay=1.0, labels=(9,), epochs=20, probes=("linear",)), quiet()
+        )
+    assert not (run / "probe.json").exists()
+    probe(config(run, train, test, lrs=(1e-2, 1e6), weight_decay=1.0, labels=(60,), probes=("linear",)), quiet())
+    rows = json.loads((run / "probe.json").read_text())["results"]
+    assert {row["lr"] for row in rows} == {1e-2}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_name_the_layer_and_the_image(
+    value: float, run: Path, train: Path, test: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = Running.features
+
+    def broken(self: Running, images: Any, layers: Any) -> Any:
+        found = features(self, images, layers)
+        found["block_1"][2] = value
+        return found
+
+    monkeypatch.setattr(Running, "features", broken)
+    with pytest.raises(WeightsError, match=r"block_1 of .*\.png holds numbers that are not finite"):
+        probe(config(run, train, test, probes=("linear",)), quiet())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"), [({"layers": ("9",)}, "blocks 0 to 2"), ({"out": Path("README.md/x")}, "is no folder")]
+)
+def test_what_cannot_be_is_refused_before_an_image_is_read(
+    changes: dict[str, Any], told: str, run: Path, train: Path, test: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.setattr(probe_run, "open_splits", lambda *_: pytest.fail("the images were opened"))
+    with pytest.raises(UserError, match=told):
+        probe(config(run, train, test, **changes), quiet())

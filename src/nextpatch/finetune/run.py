@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from nextpatch.config import ConfigError
+from nextpatch.core.files import write_json
 from nextpatch.data.augment import Augment
 from nextpatch.data.epochs import Epochs
 from nextpatch.data.loader import eval_batches
@@ -84,7 +85,7 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Finetune
         "test_ci95": [round(bound, 3) for bound in answers.ci95], "test_top5": round(answers.top5, 3),
         "test_macro_f1": round(answers.macro_f1, 3), "test_per_class": answers.per_class,
     }  # fmt: skip
-    write_atomically(out / RESULT, json.dumps(facts, indent=1))
+    write_json(out / RESULT, facts)
     return Finetuned(answers, learned, of_trunk, out / MODEL)
 
 

@@ -89,8 +89,9 @@ def _accuracy(grid: Grid, images: Labeled, setting: Setting) -> Float[Tensor, "s
     """Percent of images, on all ranks, that each probe gets right."""
     right, seen = torch.zeros(len(grid.norms), len(grid.lrs)), 0
     for features, labels in images.batches(_EVALUATED):
-        found = grid(features.to(setting.device)).argmax(dim=-1)
-        right += (found == labels.to(setting.device)).sum(dim=-1).cpu()
+        logits = grid(features.to(setting.device))
+        answered = logits.isfinite().all(dim=-1)  # of NaN the largest is any class: a probe that diverged has no answer
+        right += ((logits.argmax(dim=-1) == labels.to(setting.device)) & answered).sum(dim=-1).cpu()
         seen += len(labels)
     *counts, total = setting.world.sum([*right.flatten().tolist(), seen])
     return 100 * torch.tensor(counts).view_as(right) / total

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from nextpatch.config import ConfigError
+
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the squared weights, per image
 _ITERATIONS = 200
 
@@ -26,6 +28,14 @@ class Logistic(nn.Module):
     def on_vectors(self, vectors: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch classes"]:
         """Class logits of vectors."""
         return F.linear((vectors - self.mean) / self.scale, self.weight, self.bias)
+
+
+def need_scipy() -> None:
+    """ConfigError, which says what to install, when no optimum can be found here."""
+    try:
+        import scipy.optimize  # noqa: F401
+    except ImportError:
+        raise ConfigError("logistic regression needs SciPy; pip install 'nextpatch[measure]'") from None
 
 
 def logistic_path(

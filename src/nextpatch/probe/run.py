@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.output import check_folder
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Source
 from nextpatch.data.splits import Splits, Unlabeled, open_splits, split
@@ -24,6 +25,7 @@ from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.choose import Choice, Scored, SweepEntry, choose
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.features import Labeled, RawPixels, TrunkFeatures, memory_for_features
+from nextpatch.probe.logistic import need_scipy
 from nextpatch.probe.train import Setting, num_steps
 from nextpatch.probe.write import print_table, write_results
 from nextpatch.train.engine.world import ALONE, World
@@ -59,7 +61,11 @@ def probe(
     console = console or Console(quiet=not world.leads)
     start_s = time.monotonic()
     out = output_of(config)
+    check_folder(out)
+    if "logistic" in config.probes:
+        need_scipy()
     opened = _open(config, backbone)
+    sets = layer_sets(config.layers, len(opened.running.backbone.blocks))
     held_out = config.select_on == "held-out"
     if sources is not None:
         splits = split(*sources, config.seed, held_out, config.overlap)
@@ -67,7 +73,6 @@ def probe(
         splits = open_splits(config.data, config.test, config.seed, held_out, config.overlap)
     wanted = [*config.labels, *(shots * len(splits.classes) for shots in config.shots)]
     budgets = [len(splits.pool)] if whole else splits.budgets(wanted)
-    sets = layer_sets(config.layers, len(opened.running.backbone.blocks))
     if world.leads:
         out.mkdir(parents=True, exist_ok=True)
     with log_to(out / "log.txt", console) if world.leads else nullcontext():
@@ -179,8 +184,7 @@ def _score(choices: tuple[Choice, ...], extractors: _Features, splits: Splits, w
             found.append(which)
             for choice, outputs in zip(choices, ranked, strict=True):
                 if choice.features == name:
-                    with torch.no_grad():
-                        outputs.append(likeliest(choice.classifier.cpu()(features[choice.set_index]), top))
+                    outputs.append(_answered(choice, features[choice.set_index], top))
         indices[name] = world.gathered(torch.from_numpy(np.concatenate(found))).numpy()
     labels = splits.open_test_labels(indices[PRETRAINED])
     known = labels >= 0
@@ -188,6 +192,18 @@ def _score(choices: tuple[Choice, ...], extractors: _Features, splits: Splits, w
         Scored(world.gathered(torch.cat(outputs)).numpy()[known], labels[known], choice)
         for choice, outputs in zip(choices, ranked, strict=True)
     ]
+
+
+@torch.no_grad()
+def _answered(choice: Choice, features: Tensor, top: int) -> Tensor:
+    """The likeliest classes by a choice; UserError when its training went to infinity."""
+    scores = choice.classifier.cpu()(features)
+    if bool((scores.isnan() | (scores == torch.inf)).any()):
+        raise UserError(
+            f"the {choice.probe} probe of {choice.features} features, {choice.labels:,} labels, gives numbers that are "
+            f"not finite with every learning rate tried; give lower --lrs (the best was {choice.lr})"
+        )
+    return likeliest(scores, top)
 
 
 def _facts(

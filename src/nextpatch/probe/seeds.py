@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean, stdev
@@ -11,11 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from nextpatch.core.files import write_json
 from nextpatch.probe.choose import Scored
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.run import output_of, probe
 from nextpatch.train.engine.world import ALONE, World
-from nextpatch.train.run import write_atomically
 
 SEEDS = "seeds.json"
 
@@ -34,7 +33,7 @@ def probe_seeds(config: ProbeConfig, seeds: int, console: Console | None = None,
     if world.leads and seeds > 1:
         rows = spread(found)
         facts = {"seeds": [config.seed + number for number in range(seeds)], "results": rows}
-        write_atomically(out / SEEDS, json.dumps(facts, indent=1))
+        write_json(out / SEEDS, facts)
         _print(console, rows, seeds)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from nextpatch.core.files import write_json
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.probe.choose import Choice, Scored, SweepEntry
 from nextpatch.probe.config import KINDS
-from nextpatch.train.run import write_atomically
 from nextpatch.weights.classifier import Readout, save_readout
 
 
@@ -28,7 +27,7 @@ def write_results(run: Path, facts: dict[str, Any], scored: list[Scored], sweep:
         _save_probe(run / "probe.safetensors", most, facts["classes"])
     sweep_rows = [{**asdict(entry), "layers": _span(entry.layers)} for entry in sweep]
     values = {**facts, "results": results, "sweep": sweep_rows, "attention": attention}
-    write_atomically(run / "probe.json", json.dumps(values, indent=1))
+    write_json(run / "probe.json", values)
 
 
 def _is_main(choice: Choice) -> bool:
