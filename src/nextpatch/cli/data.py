@@ -214,7 +214,7 @@ VERBS = {
 
 
 def _processes(workers: int) -> int:
-    from nextpatch.data.tar.pool import usable_cores
+    from nextpatch.core.machine import usable_cores
 
     return usable_cores() if workers < 0 else workers
 

@@ -25,7 +25,7 @@ from nextpatch.data.sources.source import Samples, Source, digest_of
 from nextpatch.data.storage.cache import default_cache
 from nextpatch.data.storage.prefetch import Prefetcher
 from nextpatch.data.views import eval_view, stacked, train_view
-from nextpatch.data.workers import in_order
+from nextpatch.data.workers import STALL_S, in_order
 
 log = logging.getLogger(__name__)
 KEEP_BYTES = 256 * 2**20  # decoded images in memory, all workers together
@@ -154,17 +154,18 @@ def eval_batches(
     batch_size: int,
     workers: int = 0,
     seen: Bad | None = None,
+    stall_s: float = STALL_S,
 ) -> Iterator[Batch]:
     """One pass over `indices`, in order, each exactly once; positions are source indices, a batch may be short.
 
     Images that cannot be decoded are left out and named in a batch's `bad`, and in the log unless they are in `seen`,
-    which several passes may share. Raises DataError when none can.
+    which several passes may share. `stall_s`: see `in_order`. Raises DataError when none can.
     """
     chunks = _Chunks(Images(source, channels), np.asarray(indices, dtype=np.int64), img_size, batch_size)
     seen = {} if seen is None else seen
     failed: Bad = {}
     waiting: Batch | None = None  # one batch behind, so that it can name what is left out after it
-    for batch in in_order(chunks, workers):
+    for batch in in_order(chunks, workers, stall_s):
         log_new(batch.bad, seen)
         failed |= batch.bad
         if waiting and not batch.keys:

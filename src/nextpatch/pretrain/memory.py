@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
+from nextpatch.core import machine
 from nextpatch.model.config import ModelConfig
 from nextpatch.train.memory import Setting, largest_micro_batch
 
@@ -16,7 +15,7 @@ def memory_bytes(device: torch.device) -> int:
     """Memory that a run may plan with: what is free on a GPU, else half of the machine's, which others use too."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return machine.memory_bytes() // 2
 
 
 def images_that_fit(cfg: ModelConfig, available_bytes: int, setting: Setting, share: int) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, NamedTuple
 
 import torch
 
 from nextpatch.config import ConfigError, from_dict, to_dict
+from nextpatch.core.machine import usable_cores
 from nextpatch.data.collection import Collection, open_collection
 from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
@@ -134,7 +134,7 @@ def _choose_machine(draft: _Draft) -> None:
     draft.choose("train", "precision", precision, f"this {device.type} {native} bfloat16 natively")
     ranks = draft.world.local_size
     if ranks > 1:
-        draft.choose("train", "threads", max(1, _cores() // ranks), f"{_cores()} cores among {ranks} ranks")
+        draft.choose("train", "threads", max(1, usable_cores() // ranks), f"{usable_cores()} cores among {ranks} ranks")
     draft.choose("train", "threads", torch.get_num_threads(), "torch's own choice here")
 
 
@@ -209,11 +209,7 @@ def _choose_workers(draft: _Draft, images: Survey) -> None:
     if pixels <= KEEP_BYTES:
         draft.choose("data", "workers", 0, f"decoded once, all images take {pixels / 2**20:.0f} MiB of memory")
         return
-    cores = max(1, _cores() // draft.world.local_size)
+    cores = max(1, usable_cores() // draft.world.local_size)
     busy = draft.value("train", "device", "cpu") == "cpu"
     workers = max(1, min(16, cores // 4 if busy else cores - 1))
     draft.choose("data", "workers", workers, f"{cores} cores, " + ("which also compute" if busy else "one for the GPU"))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

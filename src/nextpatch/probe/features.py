@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from nextpatch.core.machine import memory_bytes
 from nextpatch.data.fingerprint import fingerprint_of
 from nextpatch.data.loader import eval_batches
 from nextpatch.data.skipped import Bad
@@ -200,7 +200,7 @@ class Labeled:
 
 def memory_for_features() -> int:
     """A quarter of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    return memory_bytes() // 4
 
 
 def _gathered(
