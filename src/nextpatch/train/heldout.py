@@ -63,9 +63,7 @@ class HeldOut:
         if not len(own):
             return
         size, channels = cfg.img_size, cfg.in_chans
-        for batch in eval_batches(
-            self.source, own, size, channels, GROUP_SIZE, self.workers, stall_s=self.stall_s
-        ):
+        for batch in eval_batches(self.source, own, size, channels, GROUP_SIZE, self.workers, stall_s=self.stall_s):
             self.bad |= batch.bad
             yield batch
 
