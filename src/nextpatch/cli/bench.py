@@ -51,7 +51,7 @@ def run(args: Bench) -> int:
     from nextpatch.bench.run import bench
     from nextpatch.train.engine.world import World
 
-    with World.opened() as world:
+    with World.opened() as world, world.only_writer(args.out, "bench"):
         try:
             bench(BenchConfig(**asdict(args)), world=world)
         except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nextpatch.cli.flags import optional
 from nextpatch.cli.values import overlay, recipe_path
-from nextpatch.cli.verb import Verb
+from nextpatch.cli.verb import Output, Verb
 from nextpatch.config import read_toml
 from nextpatch.core.files import replacing, write_text
 from nextpatch.core.output import check_file, picture_kind
@@ -142,7 +142,7 @@ def preview(args: Preview) -> int:
     from nextpatch.curate.sheet import draw_sheet
     from nextpatch.data.collection import open_collection
 
-    picture = args.out if args.out.suffix else args.out / "preview.png"
+    picture = _picture(args)
     kind = picture_kind(picture)
     check_file(picture)
     recipe = _planned(args.data, args.recipe, ())
@@ -152,6 +152,10 @@ def preview(args: Preview) -> int:
     print(f"picture:     {picture}")
     print(f"page:        {write_page(sheet, picture.with_suffix('.html'))}")
     return 0
+
+
+def _picture(args: Preview) -> Path:
+    return args.out if args.out.suffix else args.out / "preview.png"
 
 
 def pack(args: Pack) -> int:
@@ -205,9 +209,19 @@ def verify(args: Verify) -> int:
 
 
 VERBS = {
-    "inspect": Verb("what there is: counts, sizes, damage, copies, and whether it is enough", lambda: Inspect, inspect),
-    "preview": Verb("a few images beside what the model gets of them, as a picture", lambda: Preview, preview),
-    "pack": Verb("images into tar shards with a manifest", lambda: Pack, pack),
+    "inspect": Verb(
+        "what there is: counts, sizes, damage, copies, and whether it is enough",
+        lambda: Inspect,
+        inspect,
+        lambda args: [Output(path, file=True) for path in (args.json, args.bad) if path],
+    ),
+    "preview": Verb(
+        "a few images beside what the model gets of them, as a picture",
+        lambda: Preview,
+        preview,
+        lambda args: [Output(_picture(args), file=True)],
+    ),
+    "pack": Verb("images into tar shards with a manifest", lambda: Pack, pack, lambda args: [Output(args.out)]),
     "index": Verb("make the indexes and the manifest of tar shards", lambda: Index, index),
     "verify": Verb("compare every byte of tar shards with their manifest", lambda: Verify, verify),
 }

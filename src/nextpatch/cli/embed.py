@@ -11,6 +11,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nextpatch.cli.classify import WEIGHTS
 from nextpatch.cli.flags import optional
+from nextpatch.cli.verb import Output
 from nextpatch.embed.config import EmbedConfig, Pool
 
 
@@ -76,6 +77,11 @@ def run_embed(args: Embed) -> int:
     left = f", {done.skipped:,} left out (named beside it)" if done.skipped else ""
     print(f"{done.out}: features of {done.images:,} images{left}")
     return 0
+
+
+def picture(args: Similar) -> list[Output]:
+    """What `similar` writes."""
+    return [Output(args.out, file=True)]
 
 
 def run_similar(args: Similar) -> int:

@@ -81,8 +81,10 @@ def run(args: Probe) -> int:
     seeds = max(1, values.pop("seeds"))
     config = ProbeConfig(**values)
     with World.opened() as world:
-        probe_seeds(config, seeds, world=world)
+        out = output_of(config)
+        of_run = RunDir.exists(out)  # which may be training now: only what a probe leaves is held
+        with world.only_writer(out / "probe.json" if of_run else out, "probe", file=of_run):
+            probe_seeds(config, seeds, world=world)
         if world.leads:
-            out = output_of(config)
             (try_report if RunDir.exists(out) else try_probe_page)(out)
     return 0

@@ -56,12 +56,19 @@ def pretrain(
             raise ConfigError("a new run needs a recipe")
         if world.leads:  # which says it for all
             _check_share(recipe, world)
-    with world.leader_first():
-        stream, held = open_data(recipe, world)
-    with world.leader_first():
-        run = run or (RunDir.create(out, recipe) if world.leads else RunDir(out, recipe))
-        if world.leads:
-            run.write_environment(world.size)
+    with world.only_writer(out, "pretrain"):
+        with world.leader_first():
+            stream, held = open_data(recipe, world)
+        with world.leader_first():
+            run = run or (RunDir.create(out, recipe) if world.leads else RunDir(out, recipe))
+            if world.leads:
+                run.write_environment(world.size)
+        return _trained(run, stream, held, console, world)
+
+
+def _trained(run: RunDir, stream: TrainStream, held: HeldOut, console: Console, world: World) -> Outcome:
+    """The session itself, written to the run's log."""
+    recipe = run.recipe
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     with log_to(run.path / "log.txt", console) if world.leads else nullcontext():

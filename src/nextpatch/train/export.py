@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from nextpatch.config import from_dict, to_dict
+from nextpatch.core.writer import only_writer
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.weights import from_released, to_released
@@ -30,8 +31,14 @@ def export_model(run: RunDir, out: Path | None = None, step: int | None = None, 
     the model's config as JSON, the step and the layout of names: ours, or that of the released weights. Needs memory
     for the weights once. Raises RunError when there is no checkpoint, CheckpointError when there is none of `step`.
     """
+    out = out or run.path / EXPORTED
+    with only_writer(out, "export", file=True):
+        return _exported(run, out, step, layout)
+
+
+def _exported(run: RunDir, out: Path, step: int | None, layout: Layout) -> Path:
     checkpoint = run.checkpoint(step)
-    cfg, out = run.recipe.model, out or run.path / EXPORTED
+    cfg = run.recipe.model
     weights: Mapping[str, Tensor] = checkpoint.tensors("model")
     statistics = run.recipe.data.statistics(cfg.in_chans)
     facts = {

@@ -13,6 +13,7 @@ from jaxtyping import Int
 from rich.console import Console
 from torch import Tensor
 
+from nextpatch.core.writer import InUse
 from nextpatch.data.loader import Batch, TrainStream
 from nextpatch.model.aim import AIM
 from nextpatch.model.objective import scored_count
@@ -21,10 +22,10 @@ from nextpatch.train.bad import BadOfAll
 from nextpatch.train.book import Book
 from nextpatch.train.compute import Compute
 from nextpatch.train.engine.world import ALONE, World
-from nextpatch.train.export import export_model
+from nextpatch.train.export import EXPORTED, export_model
 from nextpatch.train.guard import judge
 from nextpatch.train.heldout import HeldOut
-from nextpatch.train.logs import Logs
+from nextpatch.train.logs import Logs, truncate_metrics
 from nextpatch.train.optimizer import build_optimizer, set_lr
 from nextpatch.train.progress import Display
 from nextpatch.train.recipe import Recipe
@@ -74,7 +75,7 @@ def fit(
     begun = TrainState(train_images=len(stream.mixture), data_digest=stream.digest)
     state = load_state(run, model, optimizer, begun, world)
     if world.leads:
-        run.truncate_metrics(state.step if state.step else -1)  # what a killed session wrote after its last checkpoint
+        truncate_metrics(run.metrics_path, state.step or -1)  # what a killed session wrote after its last checkpoint
     received: signal.Signals | None = None
     bad = BadOfAll(world, (stream.bad, held_out.bad))
     with (
@@ -122,7 +123,10 @@ def fit(
     if state.step == train.steps:
         with world.together():
             if world.leads:
-                export_model(run)
+                try:
+                    export_model(run)
+                except InUse as error:
+                    log.warning("%s is not written: %s", EXPORTED, error)
     return _ended(run, state.step, received)
 
 

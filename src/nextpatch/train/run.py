@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -21,6 +20,7 @@ from nextpatch.config import dumps_toml, to_dict
 from nextpatch.core.errors import FileError, UserError
 from nextpatch.core.files import write_json
 from nextpatch.core.reading import read_json, read_jsonl
+from nextpatch.core.writer import is_new
 from nextpatch.model.aim import AIM
 from nextpatch.model.init import init_weights
 from nextpatch.train.checkpoint import Checkpoint, checkpoint_at, newest_checkpoint, sync
@@ -28,7 +28,6 @@ from nextpatch.train.recipe import Recipe, load_run_recipe, recipe_digest
 
 log = logging.getLogger(__name__)
 _PACKAGES = ("nextpatch", "torch", "torchvision", "numpy", "pillow", "safetensors", "pyarrow")
-_HALF_BEGUN = ".recipe.toml.unfinished"  # all that a kill at the very start leaves
 
 
 class RunError(UserError):
@@ -45,11 +44,11 @@ class RunDir:
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> RunDir:
         """A new run directory; an existing one with anything in it is never written over."""
-        if path.exists() and (not path.is_dir() or any(file.name != _HALF_BEGUN for file in path.iterdir())):
+        if not is_new(path):
             raise RunError(f"{path} exists and is not empty; go on with it by --resume, or choose another --out")
         path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / "recipe.toml", dumps_toml(to_dict(recipe)))
-        (path / "checkpoints").mkdir()
+        (path / "checkpoints").mkdir(exist_ok=True)
         return cls(path, recipe)
 
     @classmethod
@@ -114,12 +113,6 @@ class RunDir:
     def read_metrics(self) -> list[dict[str, Any]]:
         """Every whole entry of metrics.jsonl; a last line torn by a kill is left out."""
         return [entry for entry in read_jsonl(self.metrics_path) if isinstance(entry.get("step"), int)]
-
-    def truncate_metrics(self, step: int) -> None:
-        """Keep only entries up to `step`: a killed session may have written some after its last checkpoint."""
-        if self.metrics_path.exists():
-            kept = [entry for entry in self.read_metrics() if entry["step"] <= step]
-            write_atomically(self.metrics_path, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
 @dataclass(frozen=True)

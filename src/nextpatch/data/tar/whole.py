@@ -55,7 +55,7 @@ def _wait_for_others(handle: int, folder: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        log.info("another process is indexing into %s; waiting for it", shown(folder))
+        log.warning("another process is indexing into %s; waiting for it", shown(folder))
         fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:  # a file system without locks: two may do the same work, each file still whole
         log.debug("no lock on %s: %s", folder, error)
