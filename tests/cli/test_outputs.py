@@ -14,7 +14,15 @@ from nextpatch.cli import main
 from nextpatch.cli.command import VERBS
 from nextpatch.cli.verb import Group
 from nextpatch.core.writer import lock_of
+from nextpatch.data.config import DataConfig
+from nextpatch.model.aim import AIM
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.init import init_weights
+from nextpatch.train.checkpoint import save_checkpoint
+from nextpatch.train.config import TrainConfig
 from nextpatch.train.engine.launch import LAUNCHED
+from nextpatch.train.recipe import Recipe
+from nextpatch.train.run import RunDir
 
 WRITING = {  # words of the verb -> what it holds: a folder, or a file
     "pretrain --data {data} --model nano --train.steps 1 --out {out}": "",
@@ -41,9 +49,13 @@ WRITING = {  # words of the verb -> what it holds: a folder, or a file
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("places")
-    data, run = write_labeled(place / "data", 6, 0), place / "run"
-    words = ["pretrain", "--data", str(data), "--model", "nano", "--model.depth", "1", "--train.steps", "1"]
-    assert main([*words, "--train.device", "cpu", "--out", str(run)]) == 0
+    data = write_labeled(place / "data", 6, 0)
+    model = ModelConfig("nano", (8, 8), 4, 3, embed_dim=16, depth=1, num_heads=2, head_width=16, head_depth=1)
+    recipe = Recipe(model, DataConfig((str(data),), val_images=2), train=TrainConfig(2, 2, 2, "fp32", "cpu"))
+    run = RunDir.create(place / "run", recipe).path
+    aim = AIM(model)
+    init_weights(aim, 0)
+    save_checkpoint(run / "checkpoints", 1, {"model": aim.state_dict()}, {"step": 1})
     return {"data": data, "run": run, "out": place / "out"}
 
 
@@ -51,9 +63,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_an_output_that_another_process_writes_is_refused(
     places: dict[str, Path], words: str, held: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        "nextpatch.core.writer.fcntl", None
-    )  # without locks of the system, the living hold what is theirs
+    monkeypatch.setattr("nextpatch.core.writer.fcntl", None)  # without the system's locks, the living hold theirs
     lock = lock_of(Path((held or "{out}").format(**places)), file=bool(held))
     lock.parent.mkdir(exist_ok=True)
     lock.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getppid(), "start": 0, "verb": "embed"}))

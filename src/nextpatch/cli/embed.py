@@ -68,12 +68,17 @@ class Similar:
 def run_embed(args: Embed) -> int:
     """Write the features and say what came out."""
     from nextpatch.embed.run import embed
+    from nextpatch.train.engine.world import World
 
-    try:
-        done = embed(EmbedConfig(**asdict(args)))
-    except KeyboardInterrupt:
-        print("stopped; finished shards are kept, the same command goes on", file=sys.stderr)
-        raise
+    with World.opened() as world:
+        try:
+            done = embed(EmbedConfig(**asdict(args)), world=world)
+        except KeyboardInterrupt:
+            if world.leads:
+                print("stopped; finished shards are kept, the same command goes on", file=sys.stderr)
+            raise
+        if not world.leads:
+            return 0
     left = f", {done.skipped:,} left out (named beside it)" if done.skipped else ""
     print(f"{done.out}: features of {done.images:,} images{left}")
     return 0

@@ -77,7 +77,6 @@ def run(args: Pretrain) -> int:
 
 def _run(args: Pretrain, world: World) -> Outcome:
     from nextpatch.pretrain.run import pretrain
-    from nextpatch.train.engine.world import PeerError
     from nextpatch.train.run import RunDir
     from nextpatch.train.step import BadStepError
 
@@ -89,8 +88,6 @@ def _run(args: Pretrain, world: World) -> Outcome:
         return pretrain(recipe, args.out, going_on, world=world)
     except BadStepError as error:
         raise Failure(str(error) if world.leads else "") from error
-    except PeerError as error:
-        raise Failure(f"stopped with the others: {error}" if world.leads else "") from error
 
 
 def _chosen(args: Pretrain, world: World) -> Recipe:

@@ -66,13 +66,20 @@ def _advice(name: str, verbs: Mapping[str, Verb] | Mapping[str, Verb | Group]) -
 
 def _run(verb: Verb, program: str, args: Any) -> int:
     """Do it, with its outputs held; Failure for one process of several where the verb is the work of one."""
+    leads = ranks() == 1 or os.environ["RANK"] == "0"
     if ranks() > 1 and not verb.ranks:
-        leads = os.environ["RANK"] == "0"
         raise Failure(f"{program} is the work of one process; start it without torchrun" if leads else "")
     with ExitStack() as held:
         for output in verb.writes(args):
             held.enter_context(only_writer(output.path, program.removeprefix("nextpatch "), file=output.file))
-        return verb.run(args)
+        try:
+            return verb.run(args)
+        except RuntimeError as error:
+            from nextpatch.train.engine.world import PeerError
+
+            if not isinstance(error, PeerError):
+                raise
+            raise Failure(f"stopped with the others: {error}" if leads else "") from error
 
 
 def start(verbs: Mapping[str, Verb] | Mapping[str, Verb | Group], program: str, words: Sequence[str]) -> int:
