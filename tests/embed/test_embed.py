@@ -121,7 +121,9 @@ def test_a_rank_takes_its_turns(
     monkeypatch.setattr(Opened, "work", lambda *args: made.append(args[2]))
     cfg, advanced = config(photos, weights, tmp_path / "f.npy"), list[int]()
     runs._work(cfg, Opened(cfg), open_source(str(photos)), [0, 1, 2, 3, 4], {}, advanced.append, World(rank, 2))
-    assert (made, advanced) == (own, [10, 10, 5])
+    assert made == own
+    assert len(advanced) == 3
+    assert sum(advanced) == COUNT + 2  # two of which are no images
 
 
 def test_what_a_kill_at_the_start_leaves_is_begun_anew(photos: Path, weights: Path, tmp_path: Path) -> None:
