@@ -12,7 +12,9 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from nextpatch.cli.classify import WEIGHTS
 from nextpatch.cli.flags import optional
 from nextpatch.cli.verb import Output
+from nextpatch.core.bounds import check_bounds
 from nextpatch.embed.config import EmbedConfig, Pool
+from nextpatch.train.config import Device, Precision
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Embed:
     batch_size: Annotated[int, arg(help="images at a time")] = 32
     shard_images: Annotated[int, arg(help="images in one unit of work, done wholly or not at all")] = 8192
     workers: Annotated[int, arg(help="processes that decode images; 0: this one")] = 0
-    device: Annotated[str, arg(help="auto, cpu, cuda or mps")] = "auto"
-    precision: Annotated[str, arg(help="auto, fp32 or bf16")] = "auto"
+    device: Annotated[Device, arg(help="where to compute")] = "auto"
+    precision: Annotated[Precision, arg(help="number format of matrix products")] = "auto"
     ray: Annotated[FlagCreatePairsOff[bool], arg(help="work on Ray: the cluster of $RAY_ADDRESS, or this machine")] = (
         False
     )
@@ -62,7 +64,7 @@ class Similar:
     top: Annotated[int, arg(help="how many images to show")] = 11
     weights: Annotated[str, optional("WEIGHTS", "the weights of the index, where they lie elsewhere now")] = ""
     data: Annotated[str, optional("DATA", "the images of the index, where they lie elsewhere now or behind a URL")] = ""
-    device: Annotated[str, arg(help="auto, cpu, cuda or mps")] = "auto"
+    device: Annotated[Device, arg(help="where to compute")] = "auto"
 
 
 def run_embed(args: Embed) -> int:
@@ -93,6 +95,7 @@ def run_similar(args: Similar) -> int:
     """Write the picture, and print what is on it."""
     from nextpatch.embed.similar import similar
 
+    check_bounds(args, top=(1, 10**4))
     for found in similar(args.query, args.index, args.out, args.top, args.weights, args.device, args.data):
         print(f"{found.similarity:6.3f}  {found.path}")
     print(args.out)

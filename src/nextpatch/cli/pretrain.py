@@ -93,10 +93,12 @@ def _run(args: Pretrain, world: World) -> Outcome:
 def _chosen(args: Pretrain, world: World) -> Recipe:
     """The recipe with what was left open chosen by rank 0, and said by it."""
     from nextpatch.pretrain.plan import resolve
+    from nextpatch.train.run import RunDir
 
     values = None
     with world.together():
         if world.leads:
+            RunDir.check_new(args.out)
             plan = resolve(given(args), world)
             print("\n".join(plan.choices))
             values = to_dict(plan.recipe)

@@ -13,6 +13,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from nextpatch.cli.failure import Failure
+from nextpatch.core.bounds import check_bounds
 from nextpatch.core.errors import UserError
 from nextpatch.core.reading import read_json
 from nextpatch.core.writer import only_writer
@@ -30,6 +31,7 @@ def run(args: Report) -> int:
     """Write the page and say where it is."""
     from nextpatch.report.build import write_report
 
+    check_bounds(args, images=(1, 1000))
     held = only_writer(args.run / "report.html", "report", file=True)  # the run itself may be training now
     with held if args.run.is_dir() else nullcontext():
         page = write_report(args.run, images=args.images)

@@ -21,7 +21,7 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.pretrain.beginning import begin_from, freeze_trunk
-from nextpatch.pretrain.memory import memory_bytes
+from nextpatch.pretrain.memory import check_memory, memory_bytes
 from nextpatch.train.engine.canary import check_engine
 from nextpatch.train.engine.materialize import materialize
 from nextpatch.train.engine.mesh import Mesh, mesh_shape, open_mesh
@@ -56,6 +56,7 @@ def pretrain(
             raise ConfigError("a new run needs a recipe")
         if world.leads:  # which says it for all
             _check_share(recipe, world)
+            check_memory(recipe, world)
     with world.only_writer(out, "pretrain"):
         with world.leader_first():
             stream, held = open_data(recipe, world)

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from nextpatch.config import dumps_toml, to_dict
 from nextpatch.core.errors import FileError, UserError
 from nextpatch.core.files import write_json
+from nextpatch.core.output import check_folder
 from nextpatch.core.reading import read_json, read_jsonl
 from nextpatch.core.writer import is_new
 from nextpatch.model.aim import AIM
@@ -44,12 +45,18 @@ class RunDir:
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> RunDir:
         """A new run directory; an existing one with anything in it is never written over."""
-        if not is_new(path):
-            raise RunError(f"{path} exists and is not empty; go on with it by --resume, or choose another --out")
+        cls.check_new(path)
         path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / "recipe.toml", dumps_toml(to_dict(recipe)))
         (path / "checkpoints").mkdir(exist_ok=True)
         return cls(path, recipe)
+
+    @classmethod
+    def check_new(cls, path: Path) -> None:
+        """RunError where no new run can begin, UserError where nothing can be written; asked before the work begins."""
+        if not is_new(path):
+            raise RunError(f"{path} exists and is not empty; go on with it by --resume, or choose another --out")
+        check_folder(path)
 
     @classmethod
     def open(cls, path: Path) -> RunDir:
