@@ -34,6 +34,7 @@ from nextpatch.train.metrics import TOP, likeliest
 from nextpatch.train.run import RunDir, load_run, random_twin
 from nextpatch.weights.assemble import Asked, of_model
 from nextpatch.weights.backbone import Backbone
+from nextpatch.weights.classifier import mark_of
 from nextpatch.weights.load import load
 from nextpatch.weights.running import Running
 
@@ -83,7 +84,7 @@ def probe(
         scored = _score(tuple(choices), extractors, splits, world)
     if world.leads:
         facts = _facts(config, splits, sets, opened.step, time.monotonic() - start_s, len(scored[0].right))
-        write_results(out, facts, scored, sweep)
+        write_results(out, facts, scored, sweep, mark_of(opened.running.backbone.trunk))
         print_table(console, scored, splits.classes, config.select_on)
     return scored
 

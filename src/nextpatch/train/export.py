@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from nextpatch.config import from_dict, to_dict
+from nextpatch.core.tensors import read_safetensors, save_safetensors
+from nextpatch.core.text import shown
 from nextpatch.core.writer import only_writer
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.weights import from_released, to_released
-from nextpatch.train.checkpoint import save_tensors, sync
 from nextpatch.train.run import RunDir, RunError
 
 Layout = Literal["ours", "released"]
@@ -50,26 +50,19 @@ def _exported(run: RunDir, out: Path, step: int | None, layout: Layout) -> Path:
         "mean": json.dumps(list(statistics[0])),
         "std": json.dumps(list(statistics[1])),
     }
-    aside = out.with_name(f".{out.name}.unfinished")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        save_tensors(aside, to_released(weights, cfg) if layout == "released" else weights, facts)
-        sync(aside)
-        aside.replace(out)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    sync(out.parent)
+    save_safetensors(out, to_released(weights, cfg) if layout == "released" else weights, facts)
     return out
 
 
 def import_model(path: Path, device: torch.device | str = "cpu") -> AIM:
     """The model in a file that `export_model` wrote, in evaluation mode; RunError when it is another kind of file."""
-    with safe_open(path, framework="pt") as file:
-        facts = file.metadata() or {}
-        if facts.get("format") != FORMAT:
-            raise RunError(f"{path} was not written by `nextpatch export`")
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    model = AIM(from_dict(ModelConfig, json.loads(facts["model"])))
-    model.load_state_dict(from_released(weights) if facts["layout"] == "released" else weights)
+    weights, facts = read_safetensors(path, "a model", "export it again: nextpatch export RUN", RunError)
+    if facts.get("format") != FORMAT:
+        raise RunError(f"{shown(path)} was not written by `nextpatch export`")
+    try:
+        model = AIM(from_dict(ModelConfig, json.loads(facts["model"]), str(path)))
+        model.load_state_dict(from_released(weights) if facts["layout"] == "released" else weights)
+    except (ValueError, KeyError, RuntimeError, RecursionError) as error:
+        reason = shown(" ".join(str(error).split())[:300])
+        raise RunError(f"{shown(path)} does not hold the model that it names ({reason}); export it again") from None
     return model.to(device).eval()
