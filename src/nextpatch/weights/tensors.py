@@ -144,7 +144,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 def _pieces(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in state.items():
-        for part in tensor.detach().flatten().split(_PIECE):
+        for part in torch.split(tensor.detach().flatten(), _PIECE):
             yield name, part
 
 
