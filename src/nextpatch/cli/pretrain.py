@@ -101,8 +101,23 @@ def _chosen(args: Pretrain, world: World) -> Recipe:
             RunDir.check_new(args.out)
             plan = resolve(given(args), world)
             print("\n".join(plan.choices))
-            values = to_dict(plan.recipe)
+            values = _placed(to_dict(plan.recipe))
     return recipe_from_dict(world.first(values))
+
+
+def _placed(values: Values) -> Values:
+    """The values with every local place written from the root: a run is gone on with from any folder."""
+    from nextpatch.data.collection import absolute
+    from nextpatch.weights import names
+
+    data, train = dict(values.get("data", {})), dict(values.get("train", {}))
+    if data.get("train"):
+        data["train"] = [absolute(spec) for spec in data["train"]]
+    if data.get("val"):
+        data["val"] = absolute(data["val"])
+    if train.get("init"):
+        train["init"] = names.absolute(train["init"])
+    return {**values, "data": data, "train": train}
 
 
 def given(args: Pretrain) -> Values:
@@ -129,4 +144,4 @@ def _unchanged(args: Pretrain) -> Recipe | None:
     """The run's recipe with what was given over it, for `pretrain` to compare; None when nothing was given."""
     stated = overlay(read_toml(recipe_path(args.recipe)) if args.recipe else {}, _flags(args))
     saved = args.out / "recipe.toml"
-    return recipe_from_dict(overlay(read_toml(saved), stated)) if stated and saved.exists() else None
+    return recipe_from_dict(overlay(read_toml(saved), _placed(stated))) if stated and saved.exists() else None

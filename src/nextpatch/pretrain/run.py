@@ -14,6 +14,7 @@ from rich.console import Console
 from nextpatch.config import ConfigError
 from nextpatch.core.text import shown
 from nextpatch.data.collection import open_collection
+from nextpatch.data.error import DataError
 from nextpatch.data.leakage import MOST, shared
 from nextpatch.data.loader import TrainStream
 from nextpatch.data.sources.source import Source
@@ -59,7 +60,7 @@ def pretrain(
             check_memory(recipe, world)
     with world.only_writer(out, "pretrain"):
         with world.leader_first():
-            stream, held = open_data(recipe, world)
+            stream, held = _found_again(recipe, world) if run else open_data(recipe, world)
         with world.leader_first():
             run = run or (RunDir.create(out, recipe) if world.leads else RunDir(out, recipe))
             if world.leads:
@@ -85,6 +86,14 @@ def _trained(run: RunDir, stream: TrainStream, held: HeldOut, console: Console, 
         except BadStepError as error:
             log.error("%s", error)
             raise
+
+
+def _found_again(recipe: Recipe, world: World) -> tuple[TrainStream, HeldOut]:
+    """The data of a run that goes on."""
+    try:
+        return open_data(recipe, world)
+    except DataError as error:
+        raise DataError(f"{error}. If the images have moved, say where they are now: --resume --data PLACE") from error
 
 
 def open_data(recipe: Recipe, world: World = ALONE) -> tuple[TrainStream, HeldOut]:

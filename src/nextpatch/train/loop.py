@@ -25,6 +25,7 @@ from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.export import EXPORTED, export_model
 from nextpatch.train.guard import judge
 from nextpatch.train.heldout import HeldOut
+from nextpatch.train.inputs import inputs_of
 from nextpatch.train.logs import Logs, truncate_metrics
 from nextpatch.train.optimizer import build_optimizer, set_lr
 from nextpatch.train.progress import Display
@@ -73,6 +74,10 @@ def fit(
     micro_batch_size = min(train.micro_batch_size, batch_size // world.size)
     optimizer = build_optimizer(model, recipe.optim)
     begun = TrainState(train_images=len(stream.mixture), data_digest=stream.digest)
+    with world.together():
+        if world.leads:
+            val = held_out.source if recipe.data.val else None
+            begun.images = inputs_of(stream.source, stream.mixture.counts.tolist(), val)
     state = load_state(run, model, optimizer, begun, world)
     if world.leads:
         truncate_metrics(run.metrics_path, state.step or -1)  # what a killed session wrote after its last checkpoint

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -92,12 +92,27 @@ class RunDir:
             raise RunError(
                 f"{self.path} has no checkpoint yet; go on with it: nextpatch pretrain --out {self.path} --resume"
             )
-        if found.state.get("recipe_sha256") not in (None, recipe_digest(self.recipe)):
+        if found.state.get("recipe_sha256") not in (None, *self.digests()):
             raise RunError(
                 f"{self.path / 'recipe.toml'} is not the recipe of {found.path.name}: it was changed or is damaged; "
                 "put it back as it was"
             )
         return found
+
+    def digests(self) -> tuple[str, str]:
+        """What a checkpoint of this run holds as the digest of recipe.toml: now, and when places still were part of it.
+
+        A session may know other places than are written there.
+        """
+        written = load_run_recipe(self.path / "recipe.toml")
+        return recipe_digest(written), recipe_digest(written, places=True)
+
+    def keep_places(self) -> None:
+        """Write down where the images lie now: they were found there to be the same."""
+        known, data = load_run_recipe(self.path / "recipe.toml"), self.recipe.data
+        moved = replace(known, data=replace(known.data, train=data.train, val=data.val))
+        if moved != known:
+            write_atomically(self.path / "recipe.toml", dumps_toml(to_dict(moved)))
 
     def write_environment(self, ranks: int = 1) -> None:
         """Add this session to env.json: what made these figures (versions, hardware, git revision, command) and when;
