@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from nextpatch.core.files import write_json
+from nextpatch.core.output import check_folder
 from nextpatch.core.writer import only_writer
 from nextpatch.data.augment import Augment
 from nextpatch.data.epochs import Epochs
@@ -60,9 +61,16 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Finetune
         before = begun_before(config)
         splits = open_splits(config.data, config.test, config.seed, held_out=False, overlap=config.overlap)
         backbone = load(config.weights, layers=config.layers)
+        check_folder(out, _bytes_of(config, backbone))
         begin(config, before, Inputs.of(config, splits, backbone))
         with log_to(out / "log.txt", console):
             return _trained(config, backbone, splits, console)
+
+
+def _bytes_of(config: FinetuneConfig, backbone: Backbone) -> int:
+    """About what is written: the model, and up to three checkpoints of what learns with its two moments."""
+    model = sum(p.numel() * p.element_size() for p in backbone.parameters())
+    return model + 3 * 3 * (model if config.full else 0)
 
 
 def _trained(config: FinetuneConfig, backbone: Backbone, splits: Splits, console: Console) -> Finetuned:
