@@ -100,12 +100,12 @@ def stacked(
 
 
 def to_model_input(
-    images: UInt8[Tensor, "batch channels height width"],
+    images: UInt8[Tensor, "batch channels height width"] | Float[Tensor, "batch channels height width"],
     mean: Sequence[float],
     std: Sequence[float],
     device: torch.device | str = "cpu",
 ) -> Float[Tensor, "batch channels height width"]:
-    """Float pixels, in [0, 1] before they are normalized per channel; made on `device`: bytes travel, not floats."""
+    """Pixels from 0 to 255 as floats, normalized per channel; made on `device`: bytes travel, not floats."""
     there = images.to(device, non_blocking=True).float()
     center, scale = (torch.tensor(v, device=there.device).view(1, -1, 1, 1) * 255 for v in (mean, std))
     return (there - center) / scale
