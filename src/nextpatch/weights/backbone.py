@@ -52,8 +52,8 @@ class Backbone(nn.Module):
     """A trunk that gives named features, and an attentive classifier where the weights bring one.
 
     `trunk` is an `AIM` or, for models of other libraries, anything with the same `features` and `layer_names`. Pictures
-    go through `transform` and are normalized by `inputs`; `embed` does all of it. A feature is the mean of the outputs of
-    the blocks `about.layers`, without a final norm.
+    go through `transform` and are normalized by `inputs`; `embed` does all of it. A feature is the mean of the
+    outputs of the blocks `about.layers`, without a final norm.
     """
 
     def __init__(self, trunk: nn.Module, about: About, readout: Readout | None = None) -> None:
