@@ -179,3 +179,15 @@ def test_similar_refuses_a_picture_that_cannot_be_written(
     assert main([*words, str(tmp_path / name)]) == 2
     assert "ending" in capsys.readouterr().err
     assert json.dumps(sorted(p.name for p in tmp_path.iterdir())) == '["photos"]'
+
+
+def test_an_index_that_is_not_finite_ranks_nothing(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = pa.array(np.full(8, np.nan, np.float16))
+    lists = pa.FixedSizeListArray.from_arrays(values, 4)
+    table = pa.table({"path": ["a", "b"], "height": pa.array([1, 1], pa.int32()), "features": lists})
+    write_table(tmp_path / "f.parquet", [table], FACTS, {})
+    words = ["similar", str(photos / "00.png"), "--index", str(tmp_path / "f.parquet")]
+    assert main([*words, "--out", str(tmp_path / "s.png")]) == 2
+    assert "not finite" in capsys.readouterr().err
