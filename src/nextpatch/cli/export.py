@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nextpatch.cli.flags import optional, read_as
-from nextpatch.cli.verb import Output
 from nextpatch.core.errors import UserError
 from nextpatch.core.output import check_file, check_folder
 
@@ -71,15 +70,6 @@ def _refuse_ignored(args: Export, of_run: bool) -> None:
             raise UserError(f"--{item.name} says nothing for --to {args.to}{whose}; leave it out")
 
 
-def writes(args: Export) -> list[Output]:
-    """The file, or the folder of a layout of several files; a run's own file is held where it is written."""
-    if args.to == "safetensors" and not args.out:
-        return []
-    out = args.out or Path(args.weights) / _NAMES.get(args.to, "")
-    folder = args.to in ("released", "hub") or (args.to == "safetensors" and _is_snapshot(args.weights))
-    return [Output(out, file=not folder)] if args.out or (out.parent.is_dir() and args.to != "hub") else []
-
-
 def run(args: Export) -> int:
     """Write it and say where."""
     from nextpatch.train.run import RunDir
@@ -139,10 +129,9 @@ def _hub(args: Export) -> int:
         raise UserError("name the place on the Hub: --repo OWNER/NAME; or with --out DIR write the folder alone")
     if args.out is not None:
         repo = args.repo or f"OWNER/{args.out.resolve().name}"
-        folder = write_for_hub(args.weights, repo, args.out, args.layers, args.license, args.step)
-        print(f"{folder}/  nothing was uploaded")
+        print(f"{write_for_hub(args.weights, repo, args.out, args.layers, args.license)}/  nothing was uploaded")
         return 0
-    print(push(args.weights, args.repo, args.private, args.layers, args.license, args.step))
+    print(push(args.weights, args.repo, args.private, args.layers, args.license))
     return 0
 
 

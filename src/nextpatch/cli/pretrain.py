@@ -77,6 +77,7 @@ def run(args: Pretrain) -> int:
 
 def _run(args: Pretrain, world: World) -> Outcome:
     from nextpatch.pretrain.run import pretrain
+    from nextpatch.train.engine.world import PeerError
     from nextpatch.train.run import RunDir
     from nextpatch.train.step import BadStepError
 
@@ -88,36 +89,21 @@ def _run(args: Pretrain, world: World) -> Outcome:
         return pretrain(recipe, args.out, going_on, world=world)
     except BadStepError as error:
         raise Failure(str(error) if world.leads else "") from error
+    except PeerError as error:
+        raise Failure(f"stopped with the others: {error}" if world.leads else "") from error
 
 
 def _chosen(args: Pretrain, world: World) -> Recipe:
     """The recipe with what was left open chosen by rank 0, and said by it."""
     from nextpatch.pretrain.plan import resolve
-    from nextpatch.train.run import RunDir
 
     values = None
     with world.together():
         if world.leads:
-            RunDir.check_new(args.out)
             plan = resolve(given(args), world)
             print("\n".join(plan.choices))
-            values = _placed(to_dict(plan.recipe))
+            values = to_dict(plan.recipe)
     return recipe_from_dict(world.first(values))
-
-
-def _placed(values: Values) -> Values:
-    """The values with every local place written from the root: a run is gone on with from any folder."""
-    from nextpatch.data.collection import absolute
-    from nextpatch.weights import names
-
-    data, train = dict(values.get("data", {})), dict(values.get("train", {}))
-    if data.get("train"):
-        data["train"] = [absolute(spec) for spec in data["train"]]
-    if data.get("val"):
-        data["val"] = absolute(data["val"])
-    if train.get("init"):
-        train["init"] = names.absolute(train["init"])
-    return {**values, "data": data, "train": train}
 
 
 def given(args: Pretrain) -> Values:
@@ -144,4 +130,4 @@ def _unchanged(args: Pretrain) -> Recipe | None:
     """The run's recipe with what was given over it, for `pretrain` to compare; None when nothing was given."""
     stated = overlay(read_toml(recipe_path(args.recipe)) if args.recipe else {}, _flags(args))
     saved = args.out / "recipe.toml"
-    return recipe_from_dict(overlay(read_toml(saved), _placed(stated))) if stated and saved.exists() else None
+    return recipe_from_dict(overlay(read_toml(saved), stated)) if stated and saved.exists() else None

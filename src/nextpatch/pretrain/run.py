@@ -14,7 +14,6 @@ from rich.console import Console
 from nextpatch.config import ConfigError
 from nextpatch.core.text import shown
 from nextpatch.data.collection import open_collection
-from nextpatch.data.error import DataError
 from nextpatch.data.leakage import MOST, shared
 from nextpatch.data.loader import TrainStream
 from nextpatch.data.sources.source import Source
@@ -22,7 +21,7 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.pretrain.beginning import begin_from, freeze_trunk
-from nextpatch.pretrain.memory import check_memory, memory_bytes
+from nextpatch.pretrain.memory import memory_bytes
 from nextpatch.train.engine.canary import check_engine
 from nextpatch.train.engine.materialize import materialize
 from nextpatch.train.engine.mesh import Mesh, mesh_shape, open_mesh
@@ -57,20 +56,12 @@ def pretrain(
             raise ConfigError("a new run needs a recipe")
         if world.leads:  # which says it for all
             _check_share(recipe, world)
-            check_memory(recipe, world)
-    with world.only_writer(out, "pretrain"):
-        with world.leader_first():
-            stream, held = _found_again(recipe, world) if run else open_data(recipe, world)
-        with world.leader_first():
-            run = run or (RunDir.create(out, recipe) if world.leads else RunDir(out, recipe))
-            if world.leads:
-                run.write_environment(world.size)
-        return _trained(run, stream, held, console, world)
-
-
-def _trained(run: RunDir, stream: TrainStream, held: HeldOut, console: Console, world: World) -> Outcome:
-    """The session itself, written to the run's log."""
-    recipe = run.recipe
+    with world.leader_first():
+        stream, held = open_data(recipe, world)
+    with world.leader_first():
+        run = run or (RunDir.create(out, recipe) if world.leads else RunDir(out, recipe))
+        if world.leads:
+            run.write_environment(world.size)
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     with log_to(run.path / "log.txt", console) if world.leads else nullcontext():
@@ -86,14 +77,6 @@ def _trained(run: RunDir, stream: TrainStream, held: HeldOut, console: Console, 
         except BadStepError as error:
             log.error("%s", error)
             raise
-
-
-def _found_again(recipe: Recipe, world: World) -> tuple[TrainStream, HeldOut]:
-    """The data of a run that goes on."""
-    try:
-        return open_data(recipe, world)
-    except DataError as error:
-        raise DataError(f"{error}. If the images have moved, say where they are now: --resume --data PLACE") from error
 
 
 def open_data(recipe: Recipe, world: World = ALONE) -> tuple[TrainStream, HeldOut]:

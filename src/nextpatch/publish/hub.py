@@ -13,19 +13,15 @@ from nextpatch.weights.load import load
 from nextpatch.weights.snapshot import save_snapshot
 
 
-def write_for_hub(
-    weights: str, repo: str, folder: Path, layers: str = "", license: str = "other", step: int | None = None
-) -> Path:
+def write_for_hub(weights: str, repo: str, folder: Path, layers: str = "", license: str = "other") -> Path:
     """config.json, model.safetensors in the released layout, a pixel head where there is one, and README.md."""
-    backbone = load(weights, layers=layers, step=step)
+    backbone = load(weights, layers=layers)
     save_snapshot(backbone, folder)
     write_atomically(folder / "README.md", card(backbone, repo, Path(weights), license))
     return folder
 
 
-def push(
-    weights: str, repo: str, private: bool = False, layers: str = "", license: str = "other", step: int | None = None
-) -> str:
+def push(weights: str, repo: str, private: bool = False, layers: str = "", license: str = "other") -> str:
     """Upload such a folder to `repo` (OWNER/NAME), which is made where it is not there; returns its address.
 
     ConfigError when huggingface_hub is not installed, WeightsError when the Hub refuses.
@@ -36,7 +32,7 @@ def push(
     except ImportError:
         raise ConfigError("this needs huggingface_hub; install it with: pip install 'nextpatch[hub]'") from None
     with tempfile.TemporaryDirectory() as name:
-        folder = write_for_hub(weights, repo, Path(name), layers, license, step)
+        folder = write_for_hub(weights, repo, Path(name), layers, license)
         try:
             api = HfApi()
             address = api.create_repo(repo, private=private, exist_ok=True)

@@ -13,7 +13,6 @@ from jaxtyping import Int
 from rich.console import Console
 from torch import Tensor
 
-from nextpatch.core.writer import InUse
 from nextpatch.data.loader import Batch, TrainStream
 from nextpatch.model.aim import AIM
 from nextpatch.model.objective import scored_count
@@ -22,11 +21,10 @@ from nextpatch.train.bad import BadOfAll
 from nextpatch.train.book import Book
 from nextpatch.train.compute import Compute
 from nextpatch.train.engine.world import ALONE, World
-from nextpatch.train.export import EXPORTED, export_model
+from nextpatch.train.export import export_model
 from nextpatch.train.guard import judge
 from nextpatch.train.heldout import HeldOut
-from nextpatch.train.inputs import inputs_of
-from nextpatch.train.logs import Logs, truncate_metrics
+from nextpatch.train.logs import Logs
 from nextpatch.train.optimizer import build_optimizer, set_lr
 from nextpatch.train.progress import Display
 from nextpatch.train.recipe import Recipe
@@ -74,13 +72,9 @@ def fit(
     micro_batch_size = min(train.micro_batch_size, batch_size // world.size)
     optimizer = build_optimizer(model, recipe.optim)
     begun = TrainState(train_images=len(stream.mixture), data_digest=stream.digest)
-    with world.together():
-        if world.leads:
-            val = held_out.source if recipe.data.val else None
-            begun.images = inputs_of(stream.source, stream.mixture.counts.tolist(), val)
     state = load_state(run, model, optimizer, begun, world)
     if world.leads:
-        truncate_metrics(run.metrics_path, state.step or -1)  # what a killed session wrote after its last checkpoint
+        run.truncate_metrics(state.step if state.step else -1)  # what a killed session wrote after its last checkpoint
     received: signal.Signals | None = None
     bad = BadOfAll(world, (stream.bad, held_out.bad))
     with (
@@ -128,10 +122,7 @@ def fit(
     if state.step == train.steps:
         with world.together():
             if world.leads:
-                try:
-                    export_model(run)
-                except InUse as error:
-                    log.warning("%s is not written: %s", EXPORTED, error)
+                export_model(run)
     return _ended(run, state.step, received)
 
 
