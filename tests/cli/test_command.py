@@ -155,3 +155,24 @@ def test_no_help_shows_an_empty_default(verb, capsys):
     with pytest.raises(SystemExit):
         main([*verb, "--help"])
     assert "(default: )" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["classify", "a.jpg", "--weights", "w", "--top", "0"],
+        ["classify", "a.jpg", "--weights", "w", "--workers", "-1"],
+        ["similar", "a.jpg", "--index", "i", "--top", "-1"], ["report", "run", "--images", "0"],
+        ["probe", "w", "--data", "d", "--seeds", "0"], ["data", "inspect", "d", "--limit", "-1"],
+        ["data", "preview", "d", "--images", "1000000"], ["data", "pack", "d", "--out", "o", "--workers", "100000"],
+        ["data", "index", "d", "--workers", "-2"], ["data", "verify", "d", "--workers", "100000"],
+        ["plan", "--tflops", "nan"], ["plan", "--mfu", "inf"], ["plan", "--gpus", "1000000000"],
+        ["bench", "--weights", "w", "--out", "o", "--workers", "-1"],
+        ["finetune", "--weights", "w", "--data", "d", "--out", "o", "--weight-decay", "nan"],
+    ],
+)  # fmt: skip
+def test_an_absurd_number_is_one_line_and_leaves_nothing(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())

@@ -107,3 +107,25 @@ def test_no_data_is_one_line(tmp_path, capsys):
     assert main(["pretrain", "--out", str(tmp_path / "run")]) == 2
     assert "no data given" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_begun_by_a_relative_path_goes_on_from_another_folder_after_both_have_moved(
+    photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(photos.parent)
+    words = ["pretrain", "--data", "photos", "--model", "nano", "--out", "run", "--train.steps", "2", *SMALL]
+    assert main(words) == 0
+    assert read_toml(tmp_path / "run" / "recipe.toml")["data"]["train"] == [str(photos)]
+    (tmp_path / "run").rename(tmp_path / "moved-run")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    photos.rename(elsewhere / "grown")
+    monkeypatch.chdir(elsewhere)
+    capsys.readouterr()
+    assert main(["pretrain", "--out", "../moved-run", "--resume"]) == 2
+    assert "If the images have moved" in capsys.readouterr().err
+    assert main(["pretrain", "--out", "../moved-run", "--resume", "--data", "grown"]) == 0
+    assert read_toml(tmp_path / "moved-run" / "recipe.toml")["data"]["train"] == [str(elsewhere / "grown")]
+    page = (tmp_path / "moved-run" / "report.json").read_text()
+    assert '"grown"' in page
+    assert str(elsewhere) not in page

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nextpatch.data.collection import divided, open_collection
+from nextpatch.data.collection import absolute, divided, open_collection, relative
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.joined import JoinedSource
 from nextpatch.data.sources.open import open_source
@@ -92,3 +92,23 @@ def test_every_shard_is_brought_near_by_its_own_source(memory):
     for shard in range(4):
         joined.prefetch(shard)
     assert asked == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("photos", "{here}/photos"),
+        ("photos=0.5", "{here}/photos=0.5"),
+        ("shards/{{00..03}}.tar", "{here}/shards/{{00..03}}.tar"),
+        ("/abroad/photos", "/abroad/photos"),
+        ("s3://bucket/photos=0.2", "s3://bucket/photos=0.2"),
+        ("hub:owner/name", "hub:owner/name"),
+        ("torchvision:CIFAR10", "torchvision:CIFAR10"),
+    ],
+)
+def test_a_local_place_is_kept_from_the_root_and_shown_from_here(tmp_path, monkeypatch, spec, expected):
+    monkeypatch.chdir(tmp_path)
+    spec = spec.format()
+    kept = absolute(spec)
+    assert kept == expected.format(here=tmp_path)
+    assert relative(kept) == spec.replace("/abroad/", "")

@@ -3,16 +3,16 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from nextpatch.data import workers as module
-from nextpatch.data import workers as workers_module
 from nextpatch.data.error import DataError
 from nextpatch.data.workers import in_order
 
@@ -49,12 +49,6 @@ class Faulty(Squares):
         return super().__getitem__(number)
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """Dead workers are looked for more often."""
-    monkeypatch.setattr(module, "_POLL_S", 0.5)
-
-
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_items_come_in_order_from_that_many_processes(workers):
     items = list(in_order(Squares(), workers))
@@ -73,7 +67,7 @@ def test_what_an_item_raises_is_raised_as_it_is(workers):
         next(items)
 
 
-def test_an_error_of_an_item_is_never_taken_for_the_loaders(quick):
+def test_an_error_of_an_item_is_never_taken_for_the_loaders():
     class Late(Faulty):
         def __getitem__(self, number):
             return super().__getitem__(number + 3)
@@ -89,10 +83,10 @@ def test_an_error_of_an_item_is_never_taken_for_the_loaders(quick):
 
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGSTOP])
 @pytest.mark.parametrize("seed", range(2))
-def test_dead_and_stuck_workers_are_replaced_and_no_item_is_lost(quick, kind, seed, caplog):
+def test_dead_and_stuck_workers_are_replaced_and_no_item_is_lost(kind, seed, caplog):
     """Workers struck at random, many times over: the items are those of an undisturbed pass."""
     chance, strikes = np.random.default_rng(seed), 0
-    items, got = in_order(Squares(120, 0.002), 2, stall_s=1), []
+    items, got = in_order(Squares(120, 0.002), 2, stall_s=0.3), []
     with caplog.at_level(logging.WARNING, "nextpatch"):
         for item in items:
             got.append(item[0])
@@ -101,7 +95,7 @@ def test_dead_and_stuck_workers_are_replaced_and_no_item_is_lost(quick, kind, se
                 strikes += 1
     assert got == [n * n for n in range(120)]
     assert strikes == 3
-    reason = "died" if kind == signal.SIGKILL else "gave nothing for 1 s"
+    reason = "died" if kind == signal.SIGKILL else "gave nothing for 0.3 s"
     assert all(f"a data worker {reason}" in r.getMessage() for r in caplog.records)
     assert not multiprocessing.active_children()
 
@@ -127,13 +121,13 @@ def longest_wait(strike_at, kind):
     return max(np.diff(times))
 
 
-def test_an_item_that_kills_every_worker_ends_with_advice(quick):
+def test_an_item_that_kills_every_worker_ends_with_advice():
     items = in_order(Deadly(), 1)
     with pytest.raises(DataError, match=r"a data worker died at batch [0-3] .* 3 times over; .*data\.workers"):
         list(items)
 
 
-def test_a_death_does_not_interrupt_the_main_thread(quick):
+def test_a_death_does_not_interrupt_the_main_thread():
     """torch's own handler would raise here, in the middle of whatever the step is doing."""
     items = in_order(Squares(1000), 1)
     next(items)
@@ -160,11 +154,54 @@ def test_leaving_early_leaves_no_process():
     assert not multiprocessing.active_children()
 
 
-def test_a_worker_killed_with_a_lock_in_its_hands_hangs_nobody():
-    crew = workers_module._Crew(range(100), 0, 2)
-    assert next(crew.outcomes(60)) == 0
-    crew._loader._workers_done_event._cond.acquire()  # as a worker does when it looks whether to end
-    ending = threading.Thread(target=crew.dismiss, daemon=True)
-    ending.start()
-    ending.join(30)
-    assert not ending.is_alive()
+class Batches(Squares):
+    """Items of tensors of several kinds, of other things, and of nothing."""
+
+    def __getitem__(self, number):
+        counted = torch.arange(30, dtype=torch.uint8).view(5, 6) + number
+        return {"a": [counted.T, torch.tensor(number)], "b": torch.empty(0, 3), "c": (counted > 9, f"n{number}", None)}
+
+
+def same(one, other):
+    return all(
+        torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y
+        for x, y in zip([*one["a"], one["b"], *one["c"]], [*other["a"], other["b"], *other["c"]], strict=True)
+    )
+
+
+def full(*_):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_tensors_arrive_as_they_are_also_where_no_memory_can_be_shared(short, monkeypatch, caplog):
+    monkeypatch.setattr("nextpatch.data.wire._told", False)
+    if short:
+        monkeypatch.setattr(os, "posix_fallocate", full)
+    assert all(map(same, in_order(Batches(), 2), in_order(Batches(), 0)))
+    assert [r.getMessage().count("No space left on device") for r in caplog.records] == [1] * short
+
+
+def test_what_cannot_be_sent_ends_with_its_cause(monkeypatch):
+    monkeypatch.setattr(Batches, "__getitem__", lambda items, number: lambda: 0)
+    with pytest.raises(DataError, match=r"batch 0 .*could not be sent.*pickle.*lambda.*data\.workers"):
+        list(in_order(Batches(), 1))
+
+
+@pytest.mark.parametrize("limit", ["RLIMIT_FSIZE", "RLIMIT_NOFILE"])
+def test_limits_of_the_system_end_or_are_passed_by_and_never_hang(limit):
+    """So many open files that workers cannot be begun, or not received from; and files of no length."""
+    number, before = getattr(resource, limit), resource.getrlimit(getattr(resource, limit))
+    handles = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+    for soft in [0] if limit == "RLIMIT_FSIZE" else range(handles, handles + 14, 2):
+        resource.setrlimit(number, (soft, before[1]))
+        said = ""
+        try:
+            assert len([*in_order(Batches(), 2, stall_s=5)]) == 7
+        except DataError as error:
+            said = str(error)
+        finally:
+            resource.setrlimit(number, before)
+        assert "open files" in said or not said
+        assert limit == "RLIMIT_NOFILE" or not said
+    assert not multiprocessing.active_children()

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from rich.console import Console
 from safetensors.numpy import load_file
 
 import nextpatch
@@ -22,12 +23,15 @@ from embed_fixtures import COUNT
 from nextpatch.cli import main
 from nextpatch.config import ConfigError
 from nextpatch.data.decode import decode
+from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
 from nextpatch.data.views import eval_view
 from nextpatch.embed import run as runs
 from nextpatch.embed.columns import facts_of
 from nextpatch.embed.config import EmbedConfig
 from nextpatch.embed.run import Opened, embed
+from nextpatch.train.engine.world import World
+from ranks import run_ranks
 
 FAST: dict[str, Any] = {"device": "cpu", "precision": "fp32", "batch_size": 4, "shard_images": 6}
 
@@ -87,6 +91,46 @@ def test_every_pool_and_every_format(photos: Path, weights: Path, tmp_path: Path
     np.testing.assert_allclose(layers["block_7"][at].astype(float), wanted.numpy(), rtol=2e-3, atol=2e-3)
     with pytest.raises(ValueError, match="nothing says what to attend to"):
         embed(config(photos, weights, tmp_path / "x.npy", layers="1", pool="attention"))
+
+
+def by_two(photos: str, weights: str, out: str) -> list[Any]:
+    """What each of two ranks did of the work, and what came out on rank 0."""
+    made, real = [], runs.Opened.work
+    runs.Opened.work = lambda *args: (made.append(args[2]), real(*args))[1]  # type: ignore[method-assign]
+    with World.opened() as world:
+        done = embed(config(Path(photos), Path(weights), Path(out)), Console(quiet=True), world)
+    return [made, done.images, done.skipped]
+
+
+@pytest.mark.slow
+def test_two_ranks_share_the_shards_and_leave_the_same_file(photos: Path, weights: Path, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole.parquet", tmp_path / "two.parquet"
+    done = embed(config(photos, weights, whole))
+    first, second = run_ranks(by_two, 2, str(photos), str(weights), str(out))
+    assert (first[0], second[0]) == ([0, 2, 4], [1, 3])
+    assert first[1:] == [done.images, done.skipped]
+    assert pq.read_table(out).equals(pq.read_table(whole))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize(("rank", "own"), [(0, [0, 2, 4]), (1, [1, 3])])
+def test_a_rank_takes_its_turns(
+    photos: Path, weights: Path, tmp_path: Path, rank: int, own: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(Opened, "work", lambda *args: made.append(args[2]))
+    cfg, advanced = config(photos, weights, tmp_path / "f.npy"), list[int]()
+    runs._work(cfg, Opened(cfg), open_source(str(photos)), [0, 1, 2, 3, 4], {}, advanced.append, World(rank, 2))
+    assert made == own
+    assert len(advanced) == 3
+    assert sum(advanced) == COUNT + 2  # two of which are no images
+
+
+def test_what_a_kill_at_the_start_leaves_is_begun_anew(photos: Path, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features"
+    out.mkdir()
+    (out / ".plan.json.unfinished").write_text('{"weigh')
+    assert embed(config(photos, weights, out)).images
 
 
 def test_stopped_work_goes_on_and_no_image_comes_twice(

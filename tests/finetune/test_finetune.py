@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
+import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import nextpatch
 from labeled import write_labeled
 from nextpatch.cli import main
 from nextpatch.config import ConfigError
+from nextpatch.core.writer import LOCK, InUse
 from nextpatch.finetune import run as runs
 from nextpatch.finetune.config import FinetuneConfig
 from nextpatch.finetune.learner import DivergedError, Learner
@@ -234,3 +239,68 @@ def test_too_few_images_are_refused_before_the_first_step(
     monkeypatch.setattr(Learner, "update", lambda *_: pytest.fail("a step was taken"))
     with pytest.raises(ValueError, match="give at least 2 of each class"):
         finetune(config(weights, write_labeled(tmp_path / "one", 1, 0), tmp_path / "out"), quiet())
+
+
+@pytest.fixture
+def begun(weights: Path, train: Path, tmp_path: Path) -> FinetuneConfig:
+    """A fine-tuning of one epoch, to be gone on with."""
+    test = write_labeled(tmp_path / "test", 4, 1)
+    cfg = config(weights, train, tmp_path / "out", test=str(test), epochs=1)
+    finetune(cfg, quiet())
+    return replace(cfg, resume=True)
+
+
+def swap(train: Path, test: Path, weights: Path) -> None:
+    """Images of one class under the names of another."""
+    for old, new in (("cat", "swap"), ("dog", "cat"), ("swap", "dog")):
+        (train / old).rename(train / new)
+
+
+def replace_test(train: Path, test: Path, weights: Path) -> None:
+    for path, other in zip(sorted((test / "elk").iterdir()), sorted((train / "elk").iterdir()), strict=False):
+        path.write_bytes(other.read_bytes() + b"\0")
+
+
+def other_weights(train: Path, test: Path, weights: Path) -> None:
+    shutil.rmtree(weights)
+    write_snapshot(weights, {name: t + 0.01 for name, t in state_of(CONFIG).items()}, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (swap, r"train does not hold the images that this was begun with \(other: .*contents of images"),
+        (replace_test, r"test does not hold the images"),
+        (other_weights, "weights are not the weights that this was begun with"),
+    ],
+)
+def test_inputs_that_changed_behind_their_names_are_refused(begun: FinetuneConfig, change: Any, said: str) -> None:
+    change(Path(begun.data), Path(begun.test), Path(begun.weights))
+    with pytest.raises(ConfigError, match=said):
+        finetune(begun, quiet())
+
+
+def test_inputs_that_moved_are_the_same(begun: FinetuneConfig, tmp_path: Path) -> None:
+    moved = {name: tmp_path / f"moved-{name}" for name in ("weights", "data", "test")}
+    for name, path in moved.items():
+        Path(getattr(begun, name)).rename(path)
+    entries = (begun.out / "metrics.jsonl").read_text()
+    finetune(replace(begun, **{name: str(path) for name, path in moved.items()}), quiet())
+    with (begun.out / "metrics.jsonl").open("a") as file:
+        file.write(entries.replace('"step": ', '"step": 9'))  # written after the last checkpoint by a killed session
+    finetune(replace(begun, **{name: str(path) for name, path in moved.items()}), quiet())
+    assert (begun.out / "metrics.jsonl").read_text() == entries
+
+
+def test_a_half_begun_one_is_begun_and_a_second_writer_is_refused(weights: Path, train: Path, tmp_path: Path) -> None:
+    cfg = config(weights, train, tmp_path / "out", epochs=1)
+    cfg.out.mkdir()
+    (cfg.out / ".config.json.unfinished").write_text('{"weigh')
+    (cfg.out / LOCK).write_text('{"host": "gone", "pid')  # torn, of a dead process
+    assert len(finetune(cfg, quiet()).answers.labels)
+    lock = json.dumps({"host": socket.gethostname(), "pid": os.getppid(), "start": 0, "verb": "finetune"})
+    (cfg.out / LOCK).write_text(lock)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nextpatch.core.writer.fcntl", None)  # as on a file system without locks: the living count
+        with pytest.raises(InUse, match=f"written by nextpatch finetune, process {os.getppid()}"):
+            finetune(replace(cfg, resume=True), quiet())

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +13,14 @@ from rich.console import Console
 
 from nextpatch.config import ConfigError
 from nextpatch.data.config import DataConfig
+from nextpatch.data.error import DataError
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.pretrain.run import open_data, pretrain
 from nextpatch.train.checkpoint import newest_checkpoint
 from nextpatch.train.config import OptimConfig, TrainConfig
-from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir, RunError
+from nextpatch.train.recipe import Recipe, recipe_digest
+from nextpatch.train.run import RunDir, RunError, load_run
 from nextpatch.train.step import BadStepError
 
 MODEL = ModelConfig(
@@ -151,3 +153,55 @@ def test_validation_images_that_are_trained_on_are_told(recipe, photos, tmp_path
     named = replace(recipe, data=replace(recipe.data, val=str((photos if told else tmp_path) / val), val_images=4))
     run_quietly(replace(named, train=replace(named.train, steps=2)), tmp_path / "run")
     assert ("among all training images" in (tmp_path / "run" / "log.txt").read_text()) == told
+
+
+@pytest.fixture
+def moving(recipe, photos, tmp_path):
+    """A finished run and its recipe on a copy of the photos, which may be moved and changed."""
+    place = shutil.copytree(photos, tmp_path / "photos")
+    own = replace(recipe, data=replace(recipe.data, train=(str(place),)))
+    return run_quietly(own, tmp_path / "run").run, own, place
+
+
+def moved_to(recipe, place):
+    return replace(recipe, data=replace(recipe.data, train=(str(place),)))
+
+
+def test_a_run_goes_on_with_its_images_wherever_they_lie(moving, tmp_path):
+    run, recipe, place = moving
+    there = place.rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"If the images have moved, say where they are now: --resume --data PLACE"):
+        run_quietly(None, run.path, resume=True)
+    assert run_quietly(moved_to(recipe, there), run.path, resume=True).step == 4
+    assert RunDir.open(run.path).recipe == moved_to(recipe, there)  # found again without a word the next time
+    assert run_quietly(None, run.path, resume=True).step == 4
+    assert load_run(run.path).step == 4
+
+
+@pytest.mark.parametrize("what", ["replaced", "one more", "others elsewhere"])
+def test_a_run_does_not_go_on_with_other_images(moving, tmp_path, what):
+    run, recipe, place = moving
+    picture, other = sorted(place.rglob("*.png"))[:2]
+    if what == "replaced":
+        picture.write_bytes(other.read_bytes())
+    elif what == "one more":
+        shutil.copy(other, other.with_name("more.png"))
+    else:
+        place = shutil.copytree(place, tmp_path / "elsewhere")
+        (place / picture.relative_to(tmp_path / "photos")).write_bytes(other.read_bytes())
+    with pytest.raises(ConfigError, match=r"(other images|images are not those).*say where it is now by --data"):
+        run_quietly(moved_to(recipe, place), run.path, resume=True)
+    assert RunDir.open(run.path).recipe == recipe
+
+
+def test_a_run_whose_checkpoints_know_places_goes_on_there(moving, monkeypatch):
+    run, recipe, place = moving
+    monkeypatch.setattr("nextpatch.train.state.recipe_digest", lambda own: recipe_digest(own, places=True))
+    monkeypatch.setattr("nextpatch.train.loop.inputs_of", lambda *_: {})
+    out = run.path.with_name("before")
+    longer = replace(recipe, train=replace(TRAIN, steps=2))
+    run_quietly(longer, out)
+    monkeypatch.undo()
+    assert run_quietly(None, out, resume=True).step == 2
+    there = place.rename(place.with_name("elsewhere"))
+    assert run_quietly(moved_to(longer, there), out, resume=True).step == 2

@@ -60,7 +60,7 @@ def test_a_failed_export_leaves_the_file_that_was_there(run, monkeypatch):
     def full(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("nextpatch.train.export.sync", full)
+    monkeypatch.setattr("nextpatch.core.files.sync", full)
     with pytest.raises(OSError, match="No space left"):
         export_model(run, step=1)
     assert path.read_bytes() == before

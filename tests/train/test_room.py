@@ -14,7 +14,7 @@ Usage = namedtuple("Usage", "total used free")
 def test_too_little_room_is_an_error_that_says_how_much_is_needed(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 5 * 2**30))
     check_room(tmp_path / "not" / "yet", 2**30, checkpoints=4)
-    with pytest.raises(OSError, match=r"5 checkpoints of 1\.0 GiB need 5\.1 GiB, 5\.0 GiB are free; make room"):
+    with pytest.raises(OSError, match=r"5 checkpoints of 1.07 GB need 5.48 GB, and 5.37 GB are free; make room"):
         check_room(tmp_path / "not" / "yet", 2**30, checkpoints=5)
 
 

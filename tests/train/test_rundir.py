@@ -15,6 +15,7 @@ from nextpatch.model.init import init_weights
 from nextpatch.train import run as run_module
 from nextpatch.train.checkpoint import save_checkpoint
 from nextpatch.train.config import TrainConfig
+from nextpatch.train.logs import truncate_metrics
 from nextpatch.train.recipe import Recipe
 from nextpatch.train.run import RunDir, RunError, load_run, random_twin, sessions_of, write_atomically
 from saved import save
@@ -50,7 +51,7 @@ def test_a_directory_that_a_kill_left_at_the_very_start_is_begun_again(tmp_path:
 def test_a_tail_of_any_bytes_is_no_entry(run: RunDir) -> None:
     run.metrics_path.write_bytes(b'{"step": 1, "loss": 2.0}\n{"step": null}\n\xff\xfe\x00{"st')
     assert [entry["step"] for entry in run.read_metrics()] == [1]
-    run.truncate_metrics(5)
+    truncate_metrics(run.metrics_path, 5)
     assert run.metrics_path.read_text() == '{"step": 1, "loss": 2.0}\n'
 
 
@@ -94,11 +95,11 @@ def test_the_random_twin_is_fixed_and_is_not_where_training_began() -> None:
 
 
 def test_entries_after_the_checkpoint_and_a_torn_line_are_dropped(run: RunDir) -> None:
-    run.truncate_metrics(5)  # nothing there yet
+    truncate_metrics(run.metrics_path, 5)  # nothing there yet
     lines = [json.dumps({"step": step, "loss": step / 7}) for step in (1, 2, 3, 4)]
     run.metrics_path.write_text("\n".join(lines) + '\n[5]\n{"loss": 5}\n{"step": 5, "lo')  # not all are entries
     assert [entry["step"] for entry in run.read_metrics()] == [1, 2, 3, 4]
-    run.truncate_metrics(2)
+    truncate_metrics(run.metrics_path, 2)
     assert run.metrics_path.read_text() == "\n".join(lines[:2]) + "\n"
 
 

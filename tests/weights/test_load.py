@@ -149,6 +149,7 @@ def test_a_pixel_head_is_small_and_goes_beside(snapshot: Path, tmp_path: Path) -
         model.aim.predict(IMAGES, torch.tensor([1, 2, 3]))
     donor = AIM(ModelConfig(img_size=(28, 28), patch_size=14, embed_dim=32, depth=8, num_heads=4, head_width=16,
                             head_depth=2, target="pixels"))  # fmt: skip
+    donor.load_state_dict(model.aim.state_dict(), strict=False)
     save_pixel_head(tmp_path / "pixel_head.safetensors", donor)
     before = model.digest()
     both = nextpatch.load(f"{snapshot}+{tmp_path}/pixel_head.safetensors")
@@ -214,14 +215,18 @@ print(peak, sum(t.numel() * t.element_size() for t in model.state_dict().values(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
-def test_a_7b_file_is_mapped_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The file is as long as the real one, 26 GB, but has no blocks on the disk."""
-    shape = SIZES["7b"]
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["large", "7b"])
+def test_a_large_file_is_looked_at_and_not_kept_in_memory(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is as long as the real one, 1.2 or 26 GB, but has no blocks on the disk; every value is looked at."""
+    shape = SIZES[name]
     config = {**CONFIG, "embed_dim": shape.embed_dim, "num_blocks": shape.depth, "num_heads": shape.num_heads}
     state, header, end = state_of({**config, "num_classes": 1000}, device="meta"), {}, 0
-    for name, tensor in state.items():
+    for key, tensor in state.items():
         kind, size = ("I64", 8) if tensor.dtype == torch.int64 else ("F32", 4)
-        header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [end, end + tensor.numel() * size]}
+        header[key] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [end, end + tensor.numel() * size]}
         end += tensor.numel() * size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -231,12 +236,12 @@ def test_a_7b_file_is_mapped_not_read(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "config.json").write_text(json.dumps({**config, "img_size": 224, "num_classes": 1000}))
     done = subprocess.run([sys.executable, "-c", MAPPED, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    peak, size, depth = map(int, done.stdout.split())
-    assert depth == 32
-    assert size > 25e9
-    assert peak < 1.1 * size
+    peak, held, depth = map(int, done.stdout.split())
+    assert depth == shape.depth
+    assert held > {"large": 1.2e9, "7b": 25e9}[name]
+    assert peak < 0.9e9  # of which 0.5 are the libraries
     with capsys.disabled():
-        print(f"[7B layout: {size / 1e9:.1f} GB of tensors, peak {peak / 1e9:.2f} GB] ", end="")
+        print(f"[{name} layout: {held / 1e9:.1f} GB of tensors, peak {peak / 1e9:.2f} GB] ", end="")
 
 
 def test_from_released_is_the_inverse() -> None:

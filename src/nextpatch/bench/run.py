@@ -15,6 +15,7 @@ from nextpatch.bench.registry import Benchmark, chosen
 from nextpatch.bench.table import rows, write_tables
 from nextpatch.config import ConfigError
 from nextpatch.core.files import write_json
+from nextpatch.core.output import check_folder
 from nextpatch.core.reading import read_json
 from nextpatch.data.error import DataError
 from nextpatch.data.fingerprint import Fingerprint, changes, fingerprint_of
@@ -37,6 +38,7 @@ def bench(
     """
     console = console or Console(quiet=not world.leads)
     wanted = chosen(config.only)
+    check_folder(config.out)
     backbone = backbone or load(config.weights)
     layer_sets(config.layers, len(backbone.blocks))  # refused before anything is measured
     digest = backbone.digest()  # of the weights as they are: to measure may convert them

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, arg
 
 from nextpatch.cli.flags import optional
+from nextpatch.train.config import Device, Precision
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Bench:
     any_counts: Annotated[FlagCreatePairsOff[bool], arg(help="measure also what has not Table 9's counts")] = False
     seed: Annotated[int, arg(help="of order, augmentation and start")] = 0
     workers: Annotated[int, arg(help="processes that decode images; 0: this one")] = 0
-    device: Annotated[str, arg(help="auto, cpu, cuda or mps")] = "auto"
-    precision: Annotated[str, arg(help="auto, fp32 or bf16: of the trunk")] = "auto"
+    device: Annotated[Device, arg(help="where to compute")] = "auto"
+    precision: Annotated[Precision, arg(help="number format of the trunk")] = "auto"
 
 
 def run(args: Bench) -> int:
@@ -51,7 +52,7 @@ def run(args: Bench) -> int:
     from nextpatch.bench.run import bench
     from nextpatch.train.engine.world import World
 
-    with World.opened() as world:
+    with World.opened() as world, world.only_writer(args.out, "bench"):
         try:
             bench(BenchConfig(**asdict(args)), world=world)
         except KeyboardInterrupt:

@@ -9,6 +9,8 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nextpatch.cli.flags import optional
+from nextpatch.core.bounds import BATCH, WORKERS, check_bounds
+from nextpatch.train.config import Device
 
 WEIGHTS = (
     "apple/aim-600M (-1B, -3B, -7B), OWNER/NAME of the Hub, a run, a folder or file of weights, or "
@@ -34,7 +36,7 @@ class Classify:
     )
     batch_size: Annotated[int, arg(help="images at a time")] = 32
     workers: Annotated[int, arg(help="processes that decode images; 0: this one")] = 0
-    device: Annotated[str, arg(help="auto, cpu, cuda or mps")] = "auto"
+    device: Annotated[Device, arg(help="where to compute")] = "auto"
 
 
 def run(args: Classify) -> int:
@@ -48,10 +50,11 @@ def run(args: Classify) -> int:
     from nextpatch.weights.load import load
     from nextpatch.weights.running import Running
 
+    check_bounds(args, top=(1, 10**6), batch_size=(1, BATCH[1]), workers=WORKERS)
     source = ListedSource(args.images)
     running = Running.of(load(args.weights, layers=args.layers), args.device)
     bad: Bad = {}
-    found = classify(running, source, max(1, args.top), max(1, args.batch_size), args.workers, bad)
+    found = classify(running, source, args.top, args.batch_size, args.workers, bad)
     console = Console()
     if args.as_json:
         for one in found:

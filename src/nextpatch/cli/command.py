@@ -14,18 +14,18 @@ from nextpatch.core.errors import UserError
 from nextpatch.core.text import shown
 
 VERBS: dict[str, Verb | Group] = {
-    "pretrain": Verb("learn from images by predicting the next patch", pretrain.arguments, pretrain.run),
-    "probe": Verb("measure frozen features with labels", lambda: probe.Probe, probe.run),
-    "bench": Verb("run the paper's benchmarks, with its Table 6", lambda: bench.Bench, bench.run),
+    "pretrain": Verb("learn from images by predicting the next patch", pretrain.arguments, pretrain.run, ranks=True),
+    "probe": Verb("measure frozen features with labels", lambda: probe.Probe, probe.run, ranks=True),
+    "bench": Verb("run the paper's benchmarks, with its Table 6", lambda: bench.Bench, bench.run, ranks=True),
     "finetune": Verb("adapt weights to labels by LoRA, or wholly", lambda: finetune.Finetune, finetune.run),
     "classify": Verb("name the classes of images", lambda: classify.Classify, classify.run),
-    "embed": Verb("write features of images into a file", lambda: embed.Embed, embed.run_embed),
-    "similar": Verb("show the nearest images of such a file", lambda: embed.Similar, embed.run_similar),
-    "fit-head": Verb("fit a pixel head to weights that have none", lambda: fit_head.FitHead, fit_head.run),
+    "embed": Verb("write features of images into a file", lambda: embed.Embed, embed.run_embed, ranks=True),
+    "similar": Verb("show the nearest images of such a file", lambda: embed.Similar, embed.run_similar, embed.picture),
+    "fit-head": Verb("fit a pixel head to weights that have none", lambda: fit_head.FitHead, fit_head.run, ranks=True),
     "report": Verb("write the page about a run", lambda: report.Report, report.run),
     "data": Group("look at images before training on them, and prepare them", data.VERBS),
     "plan": Verb("say what a run will need and cost", plan.arguments, plan.run),
-    "export": Verb("write a run's weights as one file", lambda: export.Export, export.run),
+    "export": Verb("write a run's weights as one file", lambda: export.Export, export.run, export.writes),
     "check": Verb("prove that a model learns what it should", lambda: check.Check, check.run),
 }
 

@@ -12,8 +12,9 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nextpatch.cli.flags import optional
 from nextpatch.cli.values import overlay, recipe_path
-from nextpatch.cli.verb import Verb
+from nextpatch.cli.verb import Output, Verb
 from nextpatch.config import read_toml
+from nextpatch.core.bounds import COUNT, SEED, WORKERS, check_bounds
 from nextpatch.core.files import replacing, write_text
 from nextpatch.core.output import check_file, picture_kind
 from nextpatch.curate.config import Packing
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _DATA = "a folder of images, tar shards, Parquet, hub:OWNER/NAME, torchvision:NAME or a URL"
 _RECIPE = "a .toml file, a shipped recipe, or a run: for its image size, crops and length (default: chosen from DATA)"
 _WORKERS = "processes; -1: one for each core"
+_CORES = (-1, WORKERS[1])
 _SIZES = ("img_size", "patch_size", "in_chans", "target", "attention")
 
 
@@ -104,6 +106,7 @@ def inspect(args: Inspect) -> int:
     """Print what there is."""
     from rich.console import Console
 
+    check_bounds(args, limit=COUNT, workers=_CORES)
     from nextpatch.curate.enough import seen, verdict
     from nextpatch.curate.inspection import inspect
     from nextpatch.curate.table import show, show_enough
@@ -142,7 +145,8 @@ def preview(args: Preview) -> int:
     from nextpatch.curate.sheet import draw_sheet
     from nextpatch.data.collection import open_collection
 
-    picture = args.out if args.out.suffix else args.out / "preview.png"
+    check_bounds(args, images=(1, 1000), seed=SEED)
+    picture = _picture(args)
     kind = picture_kind(picture)
     check_file(picture)
     recipe = _planned(args.data, args.recipe, ())
@@ -154,6 +158,10 @@ def preview(args: Preview) -> int:
     return 0
 
 
+def _picture(args: Preview) -> Path:
+    return args.out if args.out.suffix else args.out / "preview.png"
+
+
 def pack(args: Pack) -> int:
     """Pack, and say what came of it."""
     from nextpatch.curate.pack import BAD, pack
@@ -161,6 +169,7 @@ def pack(args: Pack) -> int:
     from nextpatch.data.skipped import by_kind
     from nextpatch.data.sources.open import open_source
 
+    check_bounds(args, workers=_CORES)
     cfg = Packing(args.samples_per_shard, args.shard_mib, args.seed, args.keep_bad)
     made = pack(open_source(args.data), args.out, cfg, _processes(args.workers))
     print(f"packed {made.samples:,} images into {made.shards:,} shards ({in_bytes(made.bytes)}) in {args.out}")
@@ -176,6 +185,7 @@ def index(args: Index) -> int:
     from nextpatch.data.tar.build import index_shards
     from nextpatch.train.meter import Meter
 
+    check_bounds(args, workers=_CORES)
     entries = shards_of(args.shards)
     with Meter("index", len(entries), "shards") as meter:
         made = index_shards(entries, workers=_processes(args.workers), progress=meter, accept_damage=args.accept_damage)
@@ -191,6 +201,7 @@ def verify(args: Verify) -> int:
     from nextpatch.data.tar.verify import verify
     from nextpatch.train.meter import Meter
 
+    check_bounds(args, workers=_CORES)
     entries = shards_of(args.shards)
     with Meter("verify", len(entries), "shards") as meter:
         problems = verify(entries, meter, _processes(args.workers))
@@ -205,16 +216,26 @@ def verify(args: Verify) -> int:
 
 
 VERBS = {
-    "inspect": Verb("what there is: counts, sizes, damage, copies, and whether it is enough", lambda: Inspect, inspect),
-    "preview": Verb("a few images beside what the model gets of them, as a picture", lambda: Preview, preview),
-    "pack": Verb("images into tar shards with a manifest", lambda: Pack, pack),
+    "inspect": Verb(
+        "what there is: counts, sizes, damage, copies, and whether it is enough",
+        lambda: Inspect,
+        inspect,
+        lambda args: [Output(path, file=True) for path in (args.json, args.bad) if path],
+    ),
+    "preview": Verb(
+        "a few images beside what the model gets of them, as a picture",
+        lambda: Preview,
+        preview,
+        lambda args: [Output(_picture(args), file=True)],
+    ),
+    "pack": Verb("images into tar shards with a manifest", lambda: Pack, pack, lambda args: [Output(args.out)]),
     "index": Verb("make the indexes and the manifest of tar shards", lambda: Index, index),
     "verify": Verb("compare every byte of tar shards with their manifest", lambda: Verify, verify),
 }
 
 
 def _processes(workers: int) -> int:
-    from nextpatch.data.tar.pool import usable_cores
+    from nextpatch.core.machine import usable_cores
 
     return usable_cores() if workers < 0 else workers
 

@@ -11,7 +11,10 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nextpatch.cli.classify import WEIGHTS
 from nextpatch.cli.flags import optional
+from nextpatch.cli.verb import Output
+from nextpatch.core.bounds import check_bounds
 from nextpatch.embed.config import EmbedConfig, Pool
+from nextpatch.train.config import Device, Precision
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ class Embed:
     batch_size: Annotated[int, arg(help="images at a time")] = 32
     shard_images: Annotated[int, arg(help="images in one unit of work, done wholly or not at all")] = 8192
     workers: Annotated[int, arg(help="processes that decode images; 0: this one")] = 0
-    device: Annotated[str, arg(help="auto, cpu, cuda or mps")] = "auto"
-    precision: Annotated[str, arg(help="auto, fp32 or bf16")] = "auto"
+    device: Annotated[Device, arg(help="where to compute")] = "auto"
+    precision: Annotated[Precision, arg(help="number format of matrix products")] = "auto"
     ray: Annotated[FlagCreatePairsOff[bool], arg(help="work on Ray: the cluster of $RAY_ADDRESS, or this machine")] = (
         False
     )
@@ -61,27 +64,38 @@ class Similar:
     top: Annotated[int, arg(help="how many images to show")] = 11
     weights: Annotated[str, optional("WEIGHTS", "the weights of the index, where they lie elsewhere now")] = ""
     data: Annotated[str, optional("DATA", "the images of the index, where they lie elsewhere now or behind a URL")] = ""
-    device: Annotated[str, arg(help="auto, cpu, cuda or mps")] = "auto"
+    device: Annotated[Device, arg(help="where to compute")] = "auto"
 
 
 def run_embed(args: Embed) -> int:
     """Write the features and say what came out."""
     from nextpatch.embed.run import embed
+    from nextpatch.train.engine.world import World
 
-    try:
-        done = embed(EmbedConfig(**asdict(args)))
-    except KeyboardInterrupt:
-        print("stopped; finished shards are kept, the same command goes on", file=sys.stderr)
-        raise
+    with World.opened() as world:
+        try:
+            done = embed(EmbedConfig(**asdict(args)), world=world)
+        except KeyboardInterrupt:
+            if world.leads:
+                print("stopped; finished shards are kept, the same command goes on", file=sys.stderr)
+            raise
+        if not world.leads:
+            return 0
     left = f", {done.skipped:,} left out (named beside it)" if done.skipped else ""
     print(f"{done.out}: features of {done.images:,} images{left}")
     return 0
+
+
+def picture(args: Similar) -> list[Output]:
+    """What `similar` writes."""
+    return [Output(args.out, file=True)]
 
 
 def run_similar(args: Similar) -> int:
     """Write the picture, and print what is on it."""
     from nextpatch.embed.similar import similar
 
+    check_bounds(args, top=(1, 10**4))
     for found in similar(args.query, args.index, args.out, args.top, args.weights, args.device, args.data):
         print(f"{found.similarity:6.3f}  {found.path}")
     print(args.out)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nextpatch.cli.flags import optional, read_as
+from nextpatch.cli.verb import Output
 from nextpatch.core.errors import UserError
 from nextpatch.core.output import check_file, check_folder
 
@@ -68,6 +69,15 @@ def _refuse_ignored(args: Export, of_run: bool) -> None:
         if item.name in unread and getattr(args, item.name) != item.default:
             whose = "" if of_run or item.name != "step" else f" of {args.weights}, which is no run"
             raise UserError(f"--{item.name} says nothing for --to {args.to}{whose}; leave it out")
+
+
+def writes(args: Export) -> list[Output]:
+    """The file, or the folder of a layout of several files; a run's own file is held where it is written."""
+    if args.to == "safetensors" and not args.out:
+        return []
+    out = args.out or Path(args.weights) / _NAMES.get(args.to, "")
+    folder = args.to in ("released", "hub") or (args.to == "safetensors" and _is_snapshot(args.weights))
+    return [Output(out, file=not folder)] if args.out or (out.parent.is_dir() and args.to != "hub") else []
 
 
 def run(args: Export) -> int:

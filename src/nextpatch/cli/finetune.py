@@ -11,6 +11,7 @@ from tyro.conf import FlagCreatePairsOff, arg
 
 from nextpatch.cli.classify import WEIGHTS
 from nextpatch.cli.flags import optional
+from nextpatch.train.config import Device, Precision
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Finetune:
     seed: Annotated[int, arg(help="of order, augmentation and start")] = 0
     workers: Annotated[int, arg(help="processes that decode images; 0: this one")] = 0
     micro_batch_size: Annotated[int, arg(help="images at a time; a matter of memory only")] = 32
-    device: Annotated[str, arg(help="auto, cpu, cuda or mps")] = "auto"
-    precision: Annotated[str, arg(help="auto, fp32 or bf16: of matrix products")] = "auto"
+    device: Annotated[Device, arg(help="where to compute")] = "auto"
+    precision: Annotated[Precision, arg(help="number format of matrix products")] = "auto"
     resume: Annotated[FlagCreatePairsOff[bool], arg(help="go on after the last finished epoch")] = False
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,6 +51,9 @@ class Pretrain:
     init: Annotated[
         str, optional("WEIGHTS", "begin with these weights: apple/aim-600M, a run, a file (default: random ones)")
     ] = ""
+    minutes: Annotated[
+        float | None, optional("MINUTES", "train as many steps as fit into this time, which is measured first")
+    ] = None
     resume: Annotated[
         FlagCreatePairsOff[bool],
         optional("", "go on with the run at --out, by its own recipe; where there is none yet, begin it"),
@@ -64,10 +69,14 @@ def arguments() -> Any:
 
 def run(args: Pretrain) -> int:
     """Start or resume, then write the report; returns the exit code."""
-    from nextpatch.train.engine.world import World
+    began_s = time.monotonic()
+    from nextpatch.train.meter import phase
 
+    with phase("starting") if os.environ.get("RANK", "0") == "0" else nullcontext():
+        from nextpatch.pretrain.run import pretrain  # noqa: F401 - PyTorch takes seconds to load
+        from nextpatch.train.engine.world import World
     with World.opened() as world:
-        outcome, leads = _run(args, world), world.leads
+        outcome, leads = _run(args, world, began_s), world.leads
     if outcome.signal is None and leads:
         try_report(args.out)
         print(f"measure it:  nextpatch probe {args.out} --data TRAIN --test TEST")
@@ -75,9 +84,8 @@ def run(args: Pretrain) -> int:
     return outcome.exit_code
 
 
-def _run(args: Pretrain, world: World) -> Outcome:
+def _run(args: Pretrain, world: World, began_s: float) -> Outcome:
     from nextpatch.pretrain.run import pretrain
-    from nextpatch.train.engine.world import PeerError
     from nextpatch.train.run import RunDir
     from nextpatch.train.step import BadStepError
 
@@ -86,29 +94,55 @@ def _run(args: Pretrain, world: World) -> Outcome:
         begin = args.recipe or "train" in _flags(args).get("data", {})
         going_on = world.first(resume and (RunDir.exists(args.out) or not begin))
         recipe = _unchanged(args) if going_on else _chosen(args, world)
-        return pretrain(recipe, args.out, going_on, world=world)
+        return pretrain(recipe, args.out, going_on, world=world, began_s=began_s)
     except BadStepError as error:
         raise Failure(str(error) if world.leads else "") from error
-    except PeerError as error:
-        raise Failure(f"stopped with the others: {error}" if world.leads else "") from error
 
 
 def _chosen(args: Pretrain, world: World) -> Recipe:
     """The recipe with what was left open chosen by rank 0, and said by it."""
     from nextpatch.pretrain.plan import resolve
+    from nextpatch.train.meter import phase
+    from nextpatch.train.run import RunDir
 
     values = None
     with world.together():
         if world.leads:
-            plan = resolve(given(args), world)
+            RunDir.check_new(args.out)
+            with phase("looking at the images"):
+                plan = resolve(given(args), world)
             print("\n".join(plan.choices))
-            values = to_dict(plan.recipe)
+            values = _placed(to_dict(plan.recipe))
     return recipe_from_dict(world.first(values))
 
 
+def _placed(values: Values) -> Values:
+    """The values with every local place written from the root: a run is gone on with from any folder."""
+    from nextpatch.data.collection import absolute
+    from nextpatch.weights import names
+
+    data, train = dict(values.get("data", {})), dict(values.get("train", {}))
+    if data.get("train"):
+        data["train"] = [absolute(spec) for spec in data["train"]]
+    if data.get("val"):
+        data["val"] = absolute(data["val"])
+    if train.get("init"):
+        train["init"] = names.absolute(train["init"])
+    return {**values, "data": data, "train": train}
+
+
 def given(args: Pretrain) -> Values:
-    """What the recipe file says, and over it what the flags say."""
-    return override(read_toml(recipe_path(args.recipe)) if args.recipe else {}, _flags(args))
+    """What the recipe file says, and over it what the flags say; of a length said in both ways, the flags' way.
+
+    A file that says both is of a run whose steps were fixed: they are the ones to repeat.
+    """
+    flags = _flags(args)
+    values = override(read_toml(recipe_path(args.recipe)) if args.recipe else {}, flags)
+    train = values.get("train", {})
+    if isinstance(train, dict) and train.get("steps") and train.get("minutes"):
+        other = "steps" if "minutes" in flags.get("train", {}) else "minutes"
+        values["train"] = {name: value for name, value in train.items() if name != other}
+    return values
 
 
 def _flags(args: Pretrain) -> Values:
@@ -118,11 +152,16 @@ def _flags(args: Pretrain) -> Values:
         ("data", "train", args.data_path),
         ("model", "size", args.model_size),
         ("train", "init", args.init),
+        ("train", "minutes", args.minutes),
     ):
         if value and name in flags.get(table, {}):
             raise ConfigError(f"--{table} and --{table}.{name} say the same thing; give one of them")
         if value:
             flags = overlay(flags, {table: {name: value}})
+    if args.minutes == 0:
+        raise ConfigError("--minutes 0 leaves no time; leave it out for the length that the images suggest")
+    if {"steps", "minutes"} <= flags.get("train", {}).keys():
+        raise ConfigError("--minutes and --train.steps both say how long the run is; give one of them")
     return flags
 
 
@@ -130,4 +169,4 @@ def _unchanged(args: Pretrain) -> Recipe | None:
     """The run's recipe with what was given over it, for `pretrain` to compare; None when nothing was given."""
     stated = overlay(read_toml(recipe_path(args.recipe)) if args.recipe else {}, _flags(args))
     saved = args.out / "recipe.toml"
-    return recipe_from_dict(overlay(read_toml(saved), stated)) if stated and saved.exists() else None
+    return recipe_from_dict(overlay(read_toml(saved), _placed(stated))) if stated and saved.exists() else None

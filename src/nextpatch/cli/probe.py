@@ -10,7 +10,9 @@ from tyro.conf import Positional, arg
 
 from nextpatch.cli.flags import optional
 from nextpatch.cli.report import try_probe_page, try_report
+from nextpatch.core.bounds import check_bounds
 from nextpatch.probe.config import KINDS, NEIGHBORS, Kind, ProbeConfig
+from nextpatch.train.config import Device, Precision
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Probe:
     seeds: Annotated[int, arg(help="measure with so many seeds, and give their mean and deviation")] = 1
     seed: Annotated[int, arg(help="of the division of the labels and of the start of the probes")] = 0
     workers: Annotated[int, arg(help="processes that decode images; 0: this one")] = 0
-    device: Annotated[str, arg(help="auto, cpu, cuda or mps")] = "auto"
+    device: Annotated[Device, arg(help="where to compute")] = "auto"
     out: Annotated[Path | None, optional("DIR", "where the results go (default: a run's into the run)")] = None
     shots: Annotated[tuple[int, ...], optional("N ...", "labels per class, each one more row: 1 5 10")] = ()
     probes: Annotated[tuple[Kind, ...], arg(help="which classifiers to train")] = KINDS[:3]
@@ -61,7 +63,7 @@ class Probe:
     select_on: Annotated[
         Literal["held-out", "paper"], arg(help="choose on a held-out slice of DATA, or on the test images (the paper)")
     ] = "held-out"
-    precision: Annotated[str, arg(help="auto, fp32 or bf16: of the trunk; probes are always float32")] = "auto"
+    precision: Annotated[Precision, arg(help="number format of the trunk; probes are always float32")] = "auto"
     overlap: Annotated[
         Literal["refuse", "leave-out", "keep"], arg(help="test images that are among the training images as well")
     ] = "refuse"
@@ -77,12 +79,15 @@ def run(args: Probe) -> int:
     from nextpatch.train.engine.world import World
     from nextpatch.train.run import RunDir
 
+    check_bounds(args, seeds=(1, 1000))
     values = asdict(args)
-    seeds = max(1, values.pop("seeds"))
+    seeds = values.pop("seeds")
     config = ProbeConfig(**values)
     with World.opened() as world:
-        probe_seeds(config, seeds, world=world)
+        out = output_of(config)
+        of_run = RunDir.exists(out)  # which may be training now: only what a probe leaves is held
+        with world.only_writer(out / "probe.json" if of_run else out, "probe", file=of_run):
+            probe_seeds(config, seeds, world=world)
         if world.leads:
-            out = output_of(config)
             (try_report if RunDir.exists(out) else try_probe_page)(out)
     return 0

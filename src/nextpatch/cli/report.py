@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +13,10 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from nextpatch.cli.failure import Failure
+from nextpatch.core.bounds import check_bounds
 from nextpatch.core.errors import UserError
 from nextpatch.core.reading import read_json
+from nextpatch.core.writer import only_writer
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,10 @@ def run(args: Report) -> int:
     """Write the page and say where it is."""
     from nextpatch.report.build import write_report
 
-    page = write_report(args.run, images=args.images)
+    check_bounds(args, images=(1, 1000))
+    held = only_writer(args.run / "report.html", "report", file=True)  # the run itself may be training now
+    with held if args.run.is_dir() else nullcontext():
+        page = write_report(args.run, images=args.images)
     said = read_json(page.with_suffix(".json"), "the report's values", "write the report again")
     print(said["verdict"])
     print(f"report:      {page}")

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import tyro
 
 from nextpatch.cli.failure import Failure
 from nextpatch.core.text import shown
+from nextpatch.core.writer import only_writer
+from nextpatch.train.engine.launch import ranks
+
+
+class Output(NamedTuple):
+    """A folder that a verb writes into, or one file."""
+
+    path: Path
+    file: bool = False
 
 
 class Verb(NamedTuple):
-    """What it is for, the dataclass of its arguments (built when needed), and what it does."""
+    """What it is for, the dataclass of its arguments (built when needed), and what it does.
+
+    `writes` says which outputs are held for this process while it runs; a verb with `ranks`, which several processes of
+    a launcher do together, holds its own.
+    """
 
     summary: str
     arguments: Callable[[], Any]
     run: Callable[[Any], int]
+    writes: Callable[[Any], Sequence[Output]] = lambda args: ()
+    ranks: bool = False
 
 
 class Group(NamedTuple):
@@ -46,6 +64,24 @@ def _advice(name: str, verbs: Mapping[str, Verb] | Mapping[str, Verb | Group]) -
     return f"did you mean '{inner.get(near[0], near[0])}'?" if near else f"there are {', '.join(verbs)}"
 
 
+def _run(verb: Verb, program: str, args: Any) -> int:
+    """Do it, with its outputs held; Failure for one process of several where the verb is the work of one."""
+    leads = ranks() == 1 or os.environ["RANK"] == "0"
+    if ranks() > 1 and not verb.ranks:
+        raise Failure(f"{program} is the work of one process; start it without torchrun" if leads else "")
+    with ExitStack() as held:
+        for output in verb.writes(args):
+            held.enter_context(only_writer(output.path, program.removeprefix("nextpatch "), file=output.file))
+        try:
+            return verb.run(args)
+        except RuntimeError as error:
+            from nextpatch.train.engine.world import PeerError
+
+            if not isinstance(error, PeerError):
+                raise
+            raise Failure(f"stopped with the others: {error}" if leads else "") from error
+
+
 def start(verbs: Mapping[str, Verb] | Mapping[str, Verb | Group], program: str, words: Sequence[str]) -> int:
     """Run the verb that the first word names with the rest of the words; returns the exit code.
 
@@ -56,7 +92,7 @@ def start(verbs: Mapping[str, Verb] | Mapping[str, Verb | Group], program: str, 
         raise Failure(f"unknown verb '{shown(name)}'; {_advice(name, verbs)}")
     verb, program = verbs[name], f"{program} {name}"
     if isinstance(verb, Verb):
-        return verb.run(tyro.cli(verb.arguments(), prog=program, args=rest))
+        return _run(verb, program, tyro.cli(verb.arguments(), prog=program, args=rest))
     if rest and rest[0] not in ("-h", "--help", "help"):
         return start(verb.verbs, program, rest)
     print(f"usage: {program} VERB ...\n\n{verb.summary}\n\n{listed(verb.verbs)}\n\n  {program} VERB --help")

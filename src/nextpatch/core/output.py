@@ -45,12 +45,13 @@ def _check(path: Path, folder: Path, room_bytes: int) -> None:
     free = shutil.disk_usage(there).free
     if room_bytes > free:
         raise UserError(
-            f"{shown(path)} needs about {_size(room_bytes)}, and {_size(free)} are free on the disk of {shown(there)}; "
-            "make room, or choose another place"
+            f"{shown(path)} needs about {in_bytes(room_bytes)}, and {in_bytes(free)} are free on the disk of "
+            f"{shown(there)}; make room, or choose another place"
         )
 
 
-def _size(count: int) -> str:
+def in_bytes(count: int) -> str:
+    """A number of bytes in the unit that fits it, to three digits."""
     size = float(count)
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.files import UNFINISHED
 from nextpatch.core.text import shown
 
 try:
@@ -58,7 +59,16 @@ def only_writer(out: Path, verb: str, *, file: bool = False) -> Iterator[None]:
         if not _held[path] and os.getpid() == owner:  # a forked child leaves the lock to its parent
             del _held[path]
             ended.set()
-            _released(path, handle, made and not file)
+            _released(path, handle, made)
+
+
+def is_new(out: Path) -> bool:
+    """Whether an output folder is absent or empty, but for a lock and what a kill at the very start leaves."""
+    if not out.exists():
+        return True
+    return out.is_dir() and all(
+        path.name == LOCK or (path.name.startswith(".") and path.name.endswith(UNFINISHED)) for path in out.iterdir()
+    )
 
 
 def lock_of(out: Path, file: bool = False) -> Path:

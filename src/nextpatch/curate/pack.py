@@ -14,6 +14,7 @@ from rich.console import Console
 
 from nextpatch.core.files import digest_of_json
 from nextpatch.core.reading import read_jsonl
+from nextpatch.core.writer import is_new
 from nextpatch.curate.config import Packing
 from nextpatch.curate.journal import Journal, Step
 from nextpatch.curate.samples import Chunks, Packable
@@ -82,7 +83,7 @@ def _settings(source: Source, cfg: Packing) -> dict[str, object]:
 
 def _refuse_foreign(out: Path) -> None:
     """DataError when there are shards of someone else: they would become part of the set."""
-    if out.exists() and not (out / _STATE).exists() and any(out.iterdir()):
+    if not (out / _STATE).exists() and not is_new(out):
         raise DataError(f"{out} is not empty, and nothing was packed into it before; give an empty or a new folder")
 
 

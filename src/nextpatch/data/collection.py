@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from nextpatch.data.error import DataError
+from nextpatch.data.sources import hub, torchvision
 from nextpatch.data.sources.joined import JoinedSource
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
+from nextpatch.data.storage.place import is_remote
+from nextpatch.data.storage.url import local_path
 
 
 class Collection(NamedTuple):
@@ -39,6 +44,24 @@ def open_collection(specs: Sequence[str]) -> Collection:
     if not given:
         return Collection(whole, (whole,), (1.0,))
     return Collection(whole, sources, tuple(given))
+
+
+def absolute(spec: str) -> str:
+    """The spec with a local place written from the root, so that it means the same wherever it is read again."""
+    place, _ = divided(spec)
+    if place.startswith((hub.PREFIX, torchvision.PREFIX)) or is_remote(place):
+        return spec
+    return os.path.abspath(local_path(place)) + spec[len(place) :]  # noqa: PTH100 - links stay as they are named
+
+
+def relative(spec: str) -> str:
+    """The spec for a person: a local place from here where it lies below, else by its name; others do not see ours."""
+    place, _ = divided(spec)
+    path = Path(place)
+    if not path.is_absolute():
+        return spec
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else Path(path.name)
+    return f"{shown}{spec[len(place) :]}"
 
 
 def divided(spec: str) -> tuple[str, float | None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nextpatch.core.errors import FileError
 from nextpatch.data.sources.source import Samples, digest_of
 
 SAMPLED = 64  # image files whose bytes are read: some milliseconds
@@ -33,8 +34,11 @@ class Fingerprint:
     labels: str
 
 
-def fingerprint_of(source: Samples) -> Fingerprint:
-    """The fingerprint of a source; an image that cannot be read counts as unreadable, never as an error."""
+def fingerprint_of(source: Samples, labels: bool = True) -> Fingerprint:
+    """The fingerprint of a source; an image that cannot be read counts as unreadable, never as an error.
+
+    Without `labels` none is looked at: where they do not matter, or must stay closed.
+    """
     count = len(source)
     scattered, remote = getattr(source, "scattered", True), getattr(source, "remote", False)
     sizes, times = _stamps(getattr(source, "files", list)())
@@ -44,8 +48,18 @@ def fingerprint_of(source: Samples) -> Fingerprint:
         sizes=sizes,
         times=times,
         sample=_sample(source, _spread(count, SAMPLED if scattered else SAMPLED_ROWS)) if not remote else "",
-        labels=digest_of([*source.classes, *(str(source.label(index)) for index in _labeled(source))]),
+        labels=digest_of([*source.classes, *(str(source.label(index)) for index in _labeled(source))])
+        if labels
+        else "",
     )
+
+
+def fingerprint_from(values: object) -> Fingerprint:
+    """A fingerprint that was written down as plain values; FileError when it is not whole."""
+    kinds = {item.name: int if item.name == "images" else str for item in fields(Fingerprint)}
+    if not isinstance(values, dict) or any(type(values.get(name)) is not kind for name, kind in kinds.items()):
+        raise FileError("the fingerprint of a collection is not whole")
+    return Fingerprint(**{name: values[name] for name in kinds})
 
 
 def changes(then: Fingerprint, now: Fingerprint, times: bool = True) -> str:
@@ -94,6 +108,10 @@ def _sample(source: Samples, indices: Sequence[int]) -> str:
         except (OSError, ValueError):
             total.update(b"unreadable")
     return total.hexdigest()
+
+
+def _labels(source: Samples) -> str:
+    return digest_of([*source.classes, *(str(source.label(index)) for index in _labeled(source))])
 
 
 def _labeled(source: Samples) -> list[int]:

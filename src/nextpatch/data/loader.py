@@ -20,13 +20,12 @@ from nextpatch.data.decode import BadImage
 from nextpatch.data.images import Images
 from nextpatch.data.mixture import Mixture
 from nextpatch.data.order import VERSION, VIEW, rng_at
-from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad, check_budget, none_decodes, skipped
 from nextpatch.data.sources.source import Samples, Source, digest_of
 from nextpatch.data.storage.cache import default_cache
 from nextpatch.data.storage.prefetch import Prefetcher
 from nextpatch.data.views import eval_view, stacked, train_view
-from nextpatch.data.workers import in_order
+from nextpatch.data.workers import STALL_S, in_order
 
 log = logging.getLogger(__name__)
 KEEP_BYTES = 256 * 2**20  # decoded images in memory, all workers together
@@ -71,8 +70,7 @@ class TrainStream:
     bad: Bad = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        room = KEEP_BYTES // max(1, self.workers)
-        self._images = Images(self.source, self.channels, len(self.mixture), room, self.cfg.preprocessing)
+        self._images = Images(self.source, self.channels, len(self.mixture), KEEP_BYTES // max(1, self.workers))
 
     @property
     def digest(self) -> str:
@@ -156,20 +154,18 @@ def eval_batches(
     batch_size: int,
     workers: int = 0,
     seen: Bad | None = None,
-    preprocessing: Preprocessing = AS_OURS,
+    stall_s: float = STALL_S,
 ) -> Iterator[Batch]:
     """One pass over `indices`, in order, each exactly once; positions are source indices, a batch may be short.
 
     Images that cannot be decoded are left out and named in a batch's `bad`, and in the log unless they are in `seen`,
-    which several passes may share. Raises DataError when none can.
+    which several passes may share. `stall_s`: see `in_order`. Raises DataError when none can.
     """
-    chunks = _Chunks(
-        Images(source, channels, preprocessing=preprocessing), np.asarray(indices, dtype=np.int64), img_size, batch_size
-    )
+    chunks = _Chunks(Images(source, channels), np.asarray(indices, dtype=np.int64), img_size, batch_size)
     seen = {} if seen is None else seen
     failed: Bad = {}
     waiting: Batch | None = None  # one batch behind, so that it can name what is left out after it
-    for batch in in_order(chunks, workers):
+    for batch in in_order(chunks, workers, stall_s):
         log_new(batch.bad, seen)
         failed |= batch.bad
         if waiting and not batch.keys:
@@ -204,7 +200,7 @@ class _Chunks:
         for index in self.indices[number * self.size : (number + 1) * self.size].tolist():
             try:
                 image = self.images[index]
-                views.append(eval_view(image, self.img_size, self.images.preprocessing))
+                views.append(eval_view(image, self.img_size))
                 kept.append(index)
                 sizes.append((image.shape[1], image.shape[2]))
             except (BadImage, OSError) as error:

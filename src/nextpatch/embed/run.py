@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from nextpatch.config import ConfigError, to_dict
+from nextpatch.config import ConfigError
+from nextpatch.core.files import write_json
 from nextpatch.core.output import check_file, check_folder
+from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
+from nextpatch.core.writer import is_new
 from nextpatch.data.error import DataError
 from nextpatch.data.fingerprint import Fingerprint, changes, fingerprint_of
 from nextpatch.data.loader import eval_batches
@@ -27,6 +30,7 @@ from nextpatch.embed.columns import is_sound, skipped_in
 from nextpatch.embed.config import EmbedConfig
 from nextpatch.embed.output import combine
 from nextpatch.embed.shard import Columns, write_shard, write_table
+from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.meter import Meter
 from nextpatch.train.run import write_atomically
 from nextpatch.weights.load import load
@@ -44,27 +48,39 @@ class Embedded:
         self.out, self.images, self.skipped = out, images, skipped
 
 
-def embed(config: EmbedConfig, console: Console | None = None) -> Embedded:
+def embed(config: EmbedConfig, console: Console | None = None, world: World = ALONE) -> Embedded:
     """Write the features of every image of `config.data` that can be decoded; each exactly once, however often stopped.
 
     What is there already of the same work is kept. Images that are left out are in `skipped.jsonl` beside the output,
-    with the reason. Raises ConfigError when other work lies at `out`, DataError or WeightsError for what is not usable.
+    with the reason. The ranks of `world` share the shards; all must see the same files. Raises ConfigError when other
+    work lies at `out`, InUse when another process writes there, DataError or WeightsError for what is not usable.
     """
-    console = console or Console(stderr=True)
+    console = console or Console(stderr=True, quiet=not world.leads)
     check = check_file if config.out.suffix else check_folder
-    check(config.out)
-    source = open_source(config.data)
-    opened = Opened(config)
-    facts = opened.facts(source)
-    parts = config.parts
-    check(config.out, opened.bytes_of(len(source)))
-    _begin(config, parts, facts)
-    shards = -(-len(source) // config.shard_images)
-    todo = [number for number in range(shards) if not _made(part(parts, number))]
-    done = len(source) - sum(len(indices_of(config, source, number)) for number in todo)
-    with Meter("features of", len(source), done=done, console=console) as meter:
-        _work(config, opened, source, todo, facts, meter.add)
-    return _finish(config, parts, [part(parts, number) for number in range(shards)], len(source))
+    if config.ray and world.size > 1:
+        raise ConfigError("--ray shares the work by itself; start it without torchrun")
+    with world.together():
+        check(config.out)
+    with world.only_writer(config.out, "embed", file=bool(config.out.suffix)):
+        with world.leader_first():  # what it leaves in caches, the others find
+            source, opened = open_source(config.data), Opened(config)
+        todo = None
+        facts, parts = opened.facts(source), config.parts
+        shards = -(-len(source) // config.shard_images)
+        with world.together():
+            if world.leads:
+                check(config.out, opened.bytes_of(len(source)))
+                _begin(config, parts, facts)
+                todo = [number for number in range(shards) if not _made(part(parts, number))]
+        todo = world.first(todo)
+        done = len(source) - sum(len(indices_of(config, source, number)) for number in todo)
+        with Meter("features of", len(source), done=done, console=console) as meter:
+            _work(config, opened, source, todo, facts, meter.add, world)
+        embedded = Embedded(config.out, 0, 0)
+        with world.together():
+            if world.leads:
+                embedded = _finish(config, parts, [part(parts, number) for number in range(shards)], len(source))
+        return embedded
 
 
 class Opened:
@@ -89,7 +105,7 @@ class Opened:
             "weights": config.weights, "weights_sha256": self.digest, "layers": list(self.columns.layers),
             "each_layer": config.each_layer, "pool": self.columns.pool, "precision": self.running.precision,
             "img_size": list(about.img_size), "mean": list(about.mean), "std": list(about.std),
-            "preprocessing": to_dict(about.preprocessing), "dim": about.dim, "kind": patches,
+            "dim": about.dim, "kind": patches,
             "data": config.data, "data_sha256": source.digest, "images": len(source),
             "shard_images": config.shard_images, "images_were": asdict(fingerprint_of(source)),
         }  # fmt: skip
@@ -106,9 +122,7 @@ class Opened:
         config, about = self.config, self.running.backbone.about
         indices = np.asarray(indices_of(config, source, number))
         path, bad = part(config.parts, number), Bad()
-        batches = eval_batches(
-            source, indices, about.img_size, about.in_chans, config.batch_size, config.workers, bad, about.preprocessing
-        )
+        batches = eval_batches(source, indices, about.img_size, about.in_chans, config.batch_size, config.workers, bad)
         try:
             write_shard(path, facts, batches, partial(self.columns, self.running), advance)
         except DataError:
@@ -144,12 +158,12 @@ def _begin(config: EmbedConfig, parts: Path, facts: dict[str, Any]) -> None:
     if config.out.suffix and config.out.exists() and not parts.exists():
         raise ConfigError(f"{config.out} exists; remove it, or choose another --out")
     if not plan.exists():
-        if parts.exists() and any(parts.iterdir()):
+        if not is_new(parts):
             raise ConfigError(f"{parts} is not empty and no features were begun in it; choose another --out")
         parts.mkdir(parents=True, exist_ok=True)
-        write_atomically(plan, json.dumps(facts, indent=1))
+        write_json(plan, facts)
         return
-    begun = json.loads(plan.read_text(encoding="utf-8"))
+    begun = read_json(plan, "the plan of features", f"remove {shown(parts)} and begin anew", ConfigError)
     if other := sorted(name for name in facts if begun.get(name) != facts[name]):
         if other == ["images_were"] and isinstance(begun.get("images_were"), dict):
             other = [changes(Fingerprint(**begun["images_were"]), Fingerprint(**facts["images_were"])) or "images"]
@@ -165,15 +179,26 @@ def _work(
     todo: list[int],
     facts: dict[str, Any],
     advance: Callable[[int], None],
+    world: World,
 ) -> None:
+    """Every shard of `todo`, one a rank at a time; so no rank waits for the others longer than a shard takes."""
     if not config.ray:
-        for number in todo:
-            opened.work(source, number, facts, advance)
+        for start in range(0, len(todo), world.size):
+            turn = todo[start : start + world.size]
+            with world.together():
+                for number in turn[world.rank : world.rank + 1]:
+                    opened.work(source, number, facts, advance if world.size == 1 else _untold)
+            if world.size > 1:
+                advance(sum(len(indices_of(config, source, number)) for number in turn))
         return
     from nextpatch.embed.distributed import worked_by_ray
 
     for number in worked_by_ray(config, todo, facts):
         advance(len(indices_of(config, source, number)))
+
+
+def _untold(_: int) -> None:
+    """Of several ranks each knows its own part; all are counted when they meet."""
 
 
 def _finish(config: EmbedConfig, parts: Path, files: list[Path], images: int) -> Embedded:

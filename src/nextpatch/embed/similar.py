@@ -132,9 +132,7 @@ def _query(query: Path, index: Path, facts: dict[str, object], weights: str, dev
         )
     columns = Columns(str(facts["pool"]), backbone.about.layers, False)
     about = backbone.about
-    [batch] = eval_batches(
-        ListedSource([str(query)]), np.arange(1), about.img_size, about.in_chans, 1, preprocessing=about.preprocessing
-    )
+    [batch] = eval_batches(ListedSource([str(query)]), np.arange(1), about.img_size, about.in_chans, 1)
     found = columns(Running.of(backbone, device), batch.images, batch.keys)
     return torch.from_numpy(next(iter(found.values()))[0]).float()
 

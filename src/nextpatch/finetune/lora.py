@@ -11,9 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from nextpatch.config import ConfigError
+from nextpatch.core.tensors import read_safetensors, save_safetensors
 from nextpatch.model.aim import AIM
 from nextpatch.model.layers import Attention
+from nextpatch.weights.error import WeightsError
+from nextpatch.weights.tensors import check_values
 
+_ADAPTER = "adapter_model.safetensors"
 TARGETS = r".*\.attn\.(qkv\.q|qkv\.v|proj)"
 
 
@@ -82,12 +86,16 @@ def save_adapter(peft_model: Any, folder: Path, weights: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for a config that only transformers' models have
         peft_model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    tensors, facts = read_safetensors(folder / _ADAPTER, "an adapter", "fine-tune again", WeightsError)
+    save_safetensors(folder / _ADAPTER, tensors, facts)  # with a digest, which peft does not write
 
 
 def load_adapter(model: AIM, folder: Path) -> Any:
-    """A PeftModel around `model` with the adapters of a folder in peft's format."""
+    """A PeftModel around `model` with the adapters of a folder in peft's format; WeightsError when it is damaged."""
     from peft import PeftModel
 
+    tensors, _ = read_safetensors(folder / _ADAPTER, "an adapter", "fine-tune again", WeightsError)
+    check_values(tensors, folder / _ADAPTER)
     split(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 
-from nextpatch.config import ConfigError
 from nextpatch.core.files import write_json
+from nextpatch.core.writer import only_writer
 from nextpatch.data.augment import Augment
 from nextpatch.data.epochs import Epochs
 from nextpatch.data.loader import eval_batches
 from nextpatch.data.splits import Splits, Unlabeled, open_splits
+from nextpatch.finetune.begin import Inputs, begin, begun_before
 from nextpatch.finetune.config import FinetuneConfig
 from nextpatch.finetune.learner import Learner
 from nextpatch.finetune.lora import save_adapter, trainable
 from nextpatch.model.count import count_params
 from nextpatch.train.checkpoint import newest_checkpoint, prune, save_checkpoint
-from nextpatch.train.logs import log_to
+from nextpatch.train.logs import log_to, truncate_metrics
 from nextpatch.train.meter import Meter
 from nextpatch.train.metrics import TOP, Answers, likeliest
-from nextpatch.train.run import write_atomically
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.finite import need_finite
 from nextpatch.weights.load import load
 from nextpatch.weights.running import Running
 from nextpatch.weights.snapshot import save_snapshot
 
-RESULT, CONFIG, MODEL, ADAPTER = "finetune.json", "config.json", "model", "adapter"
+RESULT, MODEL, ADAPTER = "finetune.json", "model", "adapter"
 _EVALUATED = 256
 _IMAGES, _LEAST_EPOCHS, _MOST_EPOCHS = 80_000, 8, 100
 _LEAST_BATCH, _MOST_BATCH = 16, 512
@@ -57,25 +56,33 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Finetune
     end. Raises ConfigError, DataError or WeightsError for what cannot be used.
     """
     console, out = console or Console(), config.out
-    _begin(config)
-    splits = open_splits(config.data, config.test, config.seed, held_out=False, overlap=config.overlap)
-    backbone = load(config.weights, layers=config.layers)
-    with log_to(out / "log.txt", console):
-        learner, stream = _learner(config, backbone, splits)
-        learned, of_trunk = trainable(learner.trunk)[0], count_params(backbone.aim.cfg).trunk
-        own = sum(p.numel() for p in learner.classifier.parameters())
-        console.print(
-            f"{learned:,} values of the trunk learn ({learned / of_trunk:.2%}), and {own:,} of the classifier; "
-            f"{len(splits.pool):,} images, {len(splits.classes)} classes, {learner.steps:,} updates",
-            highlight=False,
-        )
-        start_s = time.monotonic()
-        _train(config, learner, stream, console)
-        if learner.peft is not None:
-            save_adapter(learner.peft, out / ADAPTER, config.weights)
-        result = learner.result()
-        save_snapshot(result, out / MODEL)
-        answers = _answers(config, result, splits)
+    with only_writer(out, "finetune"):
+        before = begun_before(config)
+        splits = open_splits(config.data, config.test, config.seed, held_out=False, overlap=config.overlap)
+        backbone = load(config.weights, layers=config.layers)
+        begin(config, before, Inputs.of(config, splits, backbone))
+        with log_to(out / "log.txt", console):
+            return _trained(config, backbone, splits, console)
+
+
+def _trained(config: FinetuneConfig, backbone: Backbone, splits: Splits, console: Console) -> Finetuned:
+    """The session itself: train, save, measure."""
+    out = config.out
+    learner, stream = _learner(config, backbone, splits)
+    learned, of_trunk = trainable(learner.trunk)[0], count_params(backbone.aim.cfg).trunk
+    own = sum(p.numel() for p in learner.classifier.parameters())
+    console.print(
+        f"{learned:,} values of the trunk learn ({learned / of_trunk:.2%}), and {own:,} of the classifier; "
+        f"{len(splits.pool):,} images, {len(splits.classes)} classes, {learner.steps:,} updates",
+        highlight=False,
+    )
+    start_s = time.monotonic()
+    _train(config, learner, stream, console)
+    if learner.peft is not None:
+        save_adapter(learner.peft, out / ADAPTER, config.weights)
+    result = learner.result()
+    save_snapshot(result, out / MODEL)
+    answers = _answers(config, result, splits)
     facts = {
         "weights": config.weights, "data": config.data, "test": config.test, "full": config.full, "rank": config.rank,
         "learned_of_trunk": learned, "trunk": of_trunk, "classes": list(splits.classes), "seed": config.seed,
@@ -87,29 +94,6 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Finetune
     }  # fmt: skip
     write_json(out / RESULT, facts)
     return Finetuned(answers, learned, of_trunk, out / MODEL)
-
-
-def _begin(config: FinetuneConfig) -> None:
-    """A new folder with its config, or with `resume` one of the same config."""
-    out, values = config.out, _plain(config)
-    if (out / CONFIG).exists() and not config.resume:
-        raise ConfigError(f"{out} was begun already; go on with it by --resume, or choose another --out")
-    if (out / CONFIG).exists():
-        begun = json.loads((out / CONFIG).read_text(encoding="utf-8"))
-        if other := sorted(name for name in values if begun.get(name) != values[name]):
-            raise ConfigError(f"{out} was begun with other {', '.join(other)}; resume with the same, or begin anew")
-        return
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"{out} is not empty; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / CONFIG, json.dumps(values, indent=1))
-
-
-def _plain(config: FinetuneConfig) -> dict[str, Any]:
-    values = asdict(config) | {"out": str(config.out)}
-    for name in ("resume", "workers", "device", "out", "micro_batch_size"):
-        del values[name]
-    return values
 
 
 def _learner(config: FinetuneConfig, backbone: Backbone, splits: Splits) -> tuple[Learner, Epochs]:
@@ -128,13 +112,14 @@ def _learner(config: FinetuneConfig, backbone: Backbone, splits: Splits) -> tupl
     view = Augment(about.img_size, colors=config.augment)
     stream = Epochs(
         splits.source, pool, labels, size, epochs, config.seed, view, about.in_chans, config.workers,
-        start=learner.step, preprocessing=about.preprocessing,
+        start=learner.step,
     )  # fmt: skip
     return learner, stream
 
 
 def _train(config: FinetuneConfig, learner: Learner, stream: Epochs, console: Console) -> None:
     folder, about = config.out / "checkpoints", learner.about
+    truncate_metrics(config.out / "metrics.jsonl", learner.step)
     losses: list[float] = []
     with (
         Meter("updates", learner.steps, "updates", learner.step, console) as meter,
@@ -160,9 +145,7 @@ def _answers(config: FinetuneConfig, result: Backbone, splits: Splits) -> Answer
     top = min(TOP, len(splits.classes))
     found, which = [], []
     unlabeled = Unlabeled(splits.test_source)
-    for batch in eval_batches(
-        unlabeled, splits.test, about.img_size, about.in_chans, _EVALUATED, config.workers, None, about.preprocessing
-    ):
+    for batch in eval_batches(unlabeled, splits.test, about.img_size, about.in_chans, _EVALUATED, config.workers):
         logits = running.logits(batch.images)
         need_finite({"the classifier's scores": logits}, batch.keys, about.name)
         found.append(likeliest(logits, top).cpu())

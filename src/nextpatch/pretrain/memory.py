@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 
 import torch
 
+from nextpatch.core import machine
+from nextpatch.core.errors import ConfigError
+from nextpatch.core.output import in_bytes
 from nextpatch.model.config import ModelConfig
-from nextpatch.train.memory import Setting, largest_micro_batch
+from nextpatch.model.count import count_params
+from nextpatch.model.precision import resolve_device, resolve_precision
+from nextpatch.train.engine.mesh import mesh_shape
+from nextpatch.train.engine.world import World
+from nextpatch.train.memory import Kernel, Setting, largest_micro_batch, step_memory
+from nextpatch.train.recipe import Recipe
 
 _USABLE = 0.8  # of the memory: the rest is for PyTorch itself, fragments, data workers
 
@@ -16,7 +24,40 @@ def memory_bytes(device: torch.device) -> int:
     """Memory that a run may plan with: what is free on a GPU, else half of the machine's, which others use too."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return whole_memory_bytes(device) // 2
+
+
+def whole_memory_bytes(device: torch.device) -> int:
+    """All memory of the device, whoever uses it now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    return machine.memory_bytes()
+
+
+def check_memory(recipe: Recipe, world: World) -> None:
+    """ConfigError where a step of the recipe can never fit into this machine; by formula, before anything is built."""
+    cfg, train = recipe.model, recipe.train
+    device = resolve_device(train.device)
+    low = resolve_precision(train.precision, device) == "bf16"
+    memory = whole_memory_bytes(device) // (world.local_size if device.type == "cpu" else 1)
+    params = count_params(cfg).total
+    shard = mesh_shape(recipe.engine, world, params, memory)[1] if world.spread else 1
+    kernel: Kernel = "written out" if low and device.type == "cpu" else "fused"
+    setting = Setting(
+        2 if low else 4, shard, world.spread, recipe.engine.activation_checkpointing, kernel,
+    )  # fmt: skip
+    share = max(1, train.global_batch_size // world.size)
+    images = max(1, min(train.micro_batch_size, share))
+    needed = step_memory(cfg, replace(setting, several=images < share), images).total
+    if train.freeze_trunk:
+        needed = 4 * params // shard  # most of it has neither gradients nor an optimizer
+    batch = share * cfg.in_chans * cfg.img_size[0] * cfg.img_size[1]
+    if needed > memory or batch > memory:
+        raise ConfigError(
+            f"a step of this model of {params:,} parameters with {images} images of {train.global_batch_size:,} at a "
+            f"time needs about {in_bytes(max(needed, batch))} of memory, and this {device.type} has "
+            f"{in_bytes(memory)}; take a smaller model, smaller images or batches, or more ranks"
+        )
 
 
 def images_that_fit(cfg: ModelConfig, available_bytes: int, setting: Setting, share: int) -> int:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, NamedTuple
 
 import torch
 
 from nextpatch.config import ConfigError, from_dict, to_dict
+from nextpatch.core.machine import usable_cores
 from nextpatch.data.collection import Collection, open_collection
 from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
-from nextpatch.data.levels import advice
 from nextpatch.data.loader import KEEP_BYTES
 from nextpatch.data.sources.open import open_source
-from nextpatch.data.survey import Survey, several, survey
+from nextpatch.data.survey import Survey, survey
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.pretrain.beginning import shaped_by_weights
+from nextpatch.pretrain.budget import clock
 from nextpatch.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes
 from nextpatch.pretrain.sizes import dividing_patch, patch_for, sides_for
 from nextpatch.train.config import OptimConfig
@@ -56,10 +56,9 @@ def resolve(given: dict[str, Any], world: World = ALONE) -> Plan:
     draft.choices += said
     given_recipe = recipe_from_dict(draft.checkable())  # a wrong value is named before it is used below
     train = open_collection(given_recipe.data.train)
-    images = survey(train.source, preprocessing=given_recipe.data.preprocessing)
+    images = survey(train.source)
     size = f"{images.median_height} x {images.median_width} px"
     draft.choices.append(f"images: {images.count:,} (median {size}, channels: {images.channels})")
-    _choose_reading(draft, images, given_recipe.data)
     _choose_shape(draft, images)
     _choose_machine(draft)
     train_images = images.count - _choose_held_out(draft, images.count)
@@ -114,24 +113,6 @@ def _shown(value: Any) -> str:
     return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _choose_reading(draft: _Draft, images: Survey, data: DataConfig) -> None:
-    """The range of values that is seen, of images of more than 8 bits; a note where it, or a page, would be lost."""
-    levels, chosen = images.levels, data.pixel_range
-    if levels and not chosen and data.range_from != "type":
-        chosen = levels.extremes() if data.range_from == "survey" else levels.percentiles()
-        what = "the least and the greatest value" if data.range_from == "survey" else "without a thousandth at each end"
-        draft.values["data"]["pixel_range"] = list(chosen)
-        draft.choices.append(
-            f"data.pixel_range: {chosen[0]:g} to {chosen[1]:g} ({what}, of {levels.images:,} images looked at)"
-        )
-    if said := advice(levels, chosen):
-        if levels and "need a range" in said:
-            raise DataError(f"{data.train[0]}: {said}")
-        draft.choices.append(f"warning: {said}")
-    if images.several and data.pages == "first":
-        draft.choices.append(f"note: of the images looked at {several(images.several)}")
-
-
 def _choose_shape(draft: _Draft, images: Survey) -> None:
     """Channels, patch and image size."""
     channels = draft.choose("model", "in_chans", images.channels, "as the images have")
@@ -154,7 +135,7 @@ def _choose_machine(draft: _Draft) -> None:
     draft.choose("train", "precision", precision, f"this {device.type} {native} bfloat16 natively")
     ranks = draft.world.local_size
     if ranks > 1:
-        draft.choose("train", "threads", max(1, _cores() // ranks), f"{_cores()} cores among {ranks} ranks")
+        draft.choose("train", "threads", max(1, usable_cores() // ranks), f"{usable_cores()} cores among {ranks} ranks")
     draft.choose("train", "threads", torch.get_num_threads(), "torch's own choice here")
 
 
@@ -201,6 +182,11 @@ def _setting(draft: _Draft, cfg: ModelConfig, device: torch.device, available: i
 
 def _choose_length(draft: _Draft, train_images: int) -> None:
     """Steps, warm-up, and how often to look and to save."""
+    if minutes := draft.value("train", "minutes", 0):
+        if not draft.open("train", "steps"):
+            raise ConfigError("train.steps and train.minutes both say how long the run is; give one of them")
+        draft.choices.append(f"train.steps: as many as fit into {minutes:g} minutes, measured first")
+        return
     batch = draft.value("train", "global_batch_size", 0)
     seen = max(train_images, min(max(EPOCHS * train_images, LEAST_SEEN), MOST_SEEN))
     rule = f"{EPOCHS} epochs, but {LEAST_SEEN:,} to {MOST_SEEN:,} images and at least one epoch"
@@ -208,7 +194,7 @@ def _choose_length(draft: _Draft, train_images: int) -> None:
     optim = from_dict(OptimConfig, draft.values["optim"])
     warmup = warmup_steps(optim, steps)
     draft.choose("optim", "warmup_steps", warmup, "2.5 % of the run, as in the paper")
-    every = min(1000, max(1, steps // 20))
+    every = clock(steps)
     draft.choose("train", "val_every", every, "20 times a run, and at least every 1,000 steps")
     draft.choose("train", "checkpoint_every", every, "with the validations")
 
@@ -229,11 +215,7 @@ def _choose_workers(draft: _Draft, images: Survey) -> None:
     if pixels <= KEEP_BYTES:
         draft.choose("data", "workers", 0, f"decoded once, all images take {pixels / 2**20:.0f} MiB of memory")
         return
-    cores = max(1, _cores() // draft.world.local_size)
+    cores = max(1, usable_cores() // draft.world.local_size)
     busy = draft.value("train", "device", "cpu") == "cpu"
     workers = max(1, min(16, cores // 4 if busy else cores - 1))
     draft.choose("data", "workers", workers, f"{cores} cores, " + ("which also compute" if busy else "one for the GPU"))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from nextpatch.config import ConfigError
+from nextpatch.config import ConfigError, to_dict
 from nextpatch.core.text import shown
 from nextpatch.data.collection import open_collection
+from nextpatch.data.error import DataError
 from nextpatch.data.leakage import MOST, shared
 from nextpatch.data.loader import TrainStream
 from nextpatch.data.sources.source import Source
@@ -21,7 +23,8 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.pretrain.beginning import begin_from, freeze_trunk
-from nextpatch.pretrain.memory import memory_bytes
+from nextpatch.pretrain.budget import Speed, fitted, guessed, measured
+from nextpatch.pretrain.memory import check_memory, memory_bytes
 from nextpatch.train.engine.canary import check_engine
 from nextpatch.train.engine.materialize import materialize
 from nextpatch.train.engine.mesh import Mesh, mesh_shape, open_mesh
@@ -29,7 +32,8 @@ from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.heldout import HeldOut, held_out, training_order
 from nextpatch.train.logs import log_to
 from nextpatch.train.loop import Outcome, fit
-from nextpatch.train.recipe import Recipe, binding
+from nextpatch.train.meter import phase
+from nextpatch.train.recipe import Recipe, binding, recipe_from_dict
 from nextpatch.train.run import RunDir, load_run
 from nextpatch.train.step import BadStepError
 from nextpatch.weights.assemble import save_pixel_head
@@ -39,16 +43,23 @@ log = logging.getLogger(__name__)
 
 
 def pretrain(
-    recipe: Recipe | None, out: Path, resume: bool = False, console: Console | None = None, world: World = ALONE
+    recipe: Recipe | None,
+    out: Path,
+    resume: bool = False,
+    console: Console | None = None,
+    world: World = ALONE,
+    began_s: float | None = None,
 ) -> Outcome:
     """Pre-train as a resolved `recipe` (no value left to choose) says, in a new run directory at `out`.
 
     With `resume` the run at `out` goes on from its newest checkpoint, by its own recipe, or is begun where there is
     none; a recipe given as well must agree with its own in everything that decides what is learned, and its other
-    values hold for this session. Called by every rank of `world` alike. Raises ConfigError, DataError or RunError for
-    what cannot be used, BadStepError where the guard stops the run.
+    values hold for this session. Where the recipe has `train.minutes` and no steps, as many are fixed before the
+    first as fit into that time since `began_s` (of `time.monotonic`, default: now). Called by every rank of `world`
+    alike. Raises ConfigError, DataError or RunError for what cannot be used, BadStepError where the guard stops.
     """
     console = console or Console(quiet=not world.leads)
+    began_s = time.monotonic() if began_s is None else began_s
     with world.together():
         run = _resumed(recipe, out) if resume and (recipe is None or RunDir.exists(out)) else None
         recipe = run.recipe if run else recipe
@@ -56,19 +67,33 @@ def pretrain(
             raise ConfigError("a new run needs a recipe")
         if world.leads:  # which says it for all
             _check_share(recipe, world)
-    with world.leader_first():
-        stream, held = open_data(recipe, world)
-    with world.leader_first():
-        run = run or (RunDir.create(out, recipe) if world.leads else RunDir(out, recipe))
-        if world.leads:
-            run.write_environment(world.size)
+            check_memory(recipe, world)
+    with world.only_writer(out, "pretrain"):
+        with world.leader_first(), phase("opening the images", console):
+            stream, held = _found_again(recipe, world) if run else open_data(recipe, world)
+        with world.leader_first():
+            run = run or (RunDir.create(out, recipe) if world.leads else RunDir(out, recipe))
+            if world.leads:
+                run.write_environment(world.size)
+        return _trained(run, stream, held, console, world, began_s)
+
+
+def _trained(
+    run: RunDir, stream: TrainStream, held: HeldOut, console: Console, world: World, began_s: float
+) -> Outcome:
+    """The session itself, written to the run's log."""
+    recipe = run.recipe
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     with log_to(run.path / "log.txt", console) if world.leads else nullcontext():
         try:
             if world.leads and recipe.data.val:
                 _tell_overlap(stream.source, held)
-            outcome = fit(_model(recipe, run, world), stream, held, run, console, world)
+            with phase("setting up the model and measuring its speed", console):
+                model = _model(recipe, run, world)
+                run, speed = _timed(model, stream, held, run, world, began_s)
+            recipe = run.recipe
+            outcome = fit(model, stream, held, run, console, world, lambda step: speed.said(recipe, step))
             if recipe.train.freeze_trunk and outcome.step == recipe.train.steps:
                 with world.together():
                     if world.leads:
@@ -77,6 +102,31 @@ def pretrain(
         except BadStepError as error:
             log.error("%s", error)
             raise
+
+
+def _found_again(recipe: Recipe, world: World) -> tuple[TrainStream, HeldOut]:
+    """The data of a run that goes on."""
+    try:
+        return open_data(recipe, world)
+    except DataError as error:
+        raise DataError(f"{error}. If the images have moved, say where they are now: --resume --data PLACE") from error
+
+
+def _timed(
+    model: AIM, stream: TrainStream, held: HeldOut, run: RunDir, world: World, began_s: float
+) -> tuple[RunDir, Speed]:
+    """The run with its steps fixed, and what each will take; the fixed number is on the disk before it is used."""
+    recipe, train = run.recipe, run.recipe.train
+    if train.steps or not train.minutes:
+        return run, guessed(model, held, recipe, world)
+    log.info("measuring how many steps fit into %g minutes", train.minutes)
+    speed = measured(model, stream, held, recipe, world)
+    with world.together():
+        if world.leads:
+            run = run.refined(fitted(recipe, speed, 60 * train.minutes - (time.monotonic() - began_s)))
+    run = RunDir(run.path, recipe_from_dict(world.first(to_dict(run.recipe))))
+    log.info("train.steps: %d (fits into %g minutes)", run.recipe.train.steps, train.minutes)
+    return run, speed
 
 
 def open_data(recipe: Recipe, world: World = ALONE) -> tuple[TrainStream, HeldOut]:

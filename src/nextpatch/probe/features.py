@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -15,10 +14,9 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from nextpatch.config import to_dict
+from nextpatch.core.machine import memory_bytes
 from nextpatch.data.fingerprint import fingerprint_of
 from nextpatch.data.loader import eval_batches
-from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Samples, digest_of
 from nextpatch.model.layer_sets import LayerSets
@@ -58,11 +56,6 @@ class TrunkFeatures:
         return self.running.backbone.about.img_size
 
     @property
-    def preprocessing(self) -> Preprocessing:
-        """How files become what the trunk sees."""
-        return self.running.backbone.about.preprocessing
-
-    @property
     def channels(self) -> int:
         """Channels of what the trunk sees."""
         return self.running.backbone.about.in_chans
@@ -74,7 +67,6 @@ class TrunkFeatures:
         return {
             "trunk": digest_of_tensors(running.backbone.trunk), "precision": running.precision, "layers": self.names,
             "img_size": about.img_size, "mean": about.mean, "std": about.std,
-            "preprocessing": to_dict(about.preprocessing),
         }  # fmt: skip
 
     def nbytes(self, images: int) -> int:
@@ -93,9 +85,7 @@ class TrunkFeatures:
 
     def __call__(self, source: Samples, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
         """Features of the evaluation view, float32, on the CPU; what cannot be decoded is left out and logged."""
-        for batch in eval_batches(
-            source, indices, self.img_size, self.channels, GROUP, self.workers, self.bad, self.preprocessing
-        ):
+        for batch in eval_batches(source, indices, self.img_size, self.channels, GROUP, self.workers, self.bad):
             yield Extracted(torch.stack(self.of(batch.images, batch.keys)).cpu(), batch.positions.numpy())
 
 
@@ -107,7 +97,6 @@ class RawPixels:
     channels: int
     workers: int = 0
     bad: Bad = field(default_factory=dict)
-    preprocessing: Preprocessing = AS_OURS
 
     @property
     def names(self) -> list[list[str]]:
@@ -131,9 +120,7 @@ class RawPixels:
 
     def __call__(self, source: Samples, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
         """Pixels in [0, 1]."""
-        for batch in eval_batches(
-            source, indices, self.img_size, self.channels, GROUP, self.workers, self.bad, self.preprocessing
-        ):
+        for batch in eval_batches(source, indices, self.img_size, self.channels, GROUP, self.workers, self.bad):
             yield Extracted(torch.stack(self.of(batch.images, batch.keys)), batch.positions.numpy())
 
 
@@ -213,7 +200,7 @@ class Labeled:
 
 def memory_for_features() -> int:
     """A quarter of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    return memory_bytes() // 4
 
 
 def _gathered(

@@ -34,6 +34,7 @@ from nextpatch.train.metrics import TOP, likeliest
 from nextpatch.train.run import RunDir, load_run, random_twin
 from nextpatch.weights.assemble import Asked, of_model
 from nextpatch.weights.backbone import Backbone
+from nextpatch.weights.classifier import mark_of
 from nextpatch.weights.load import load
 from nextpatch.weights.running import Running
 
@@ -83,7 +84,7 @@ def probe(
         scored = _score(tuple(choices), extractors, splits, world)
     if world.leads:
         facts = _facts(config, splits, sets, opened.step, time.monotonic() - start_s, len(scored[0].right))
-        write_results(out, facts, scored, sweep)
+        write_results(out, facts, scored, sweep, mark_of(opened.running.backbone.trunk))
         print_table(console, scored, splits.classes, config.select_on)
     return scored
 
@@ -115,7 +116,7 @@ def _open(config: ProbeConfig, backbone: Backbone | None) -> _Opened:
     precision = config.precision if config.precision != "auto" else loaded.recipe.train.precision
     # what an earlier probe has left is not read: it may be damaged or of another version, and is about to be replaced
     statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
-    found = of_model(loaded.model, str(path), Asked(), None, statistics, loaded.recipe.data.preprocessing)
+    found = of_model(loaded.model, str(path), Asked(), None, statistics)
     twin = Backbone(random_twin(loaded.recipe), found.about)
     return _Opened(Running.of(found, config.device, precision), Running.of(twin, config.device, precision), loaded.step)
 
@@ -126,7 +127,7 @@ def _extractors(config: ProbeConfig, opened: _Opened, sets: dict[str, list[str]]
     about = opened.running.backbone.about
     return {
         **{n: TrunkFeatures(running, sets, config.workers, bad) for n, running in trunks.items() if running},
-        PIXELS: RawPixels(about.img_size, about.in_chans, config.workers, bad, about.preprocessing),
+        PIXELS: RawPixels(about.img_size, about.in_chans, config.workers, bad),
     }
 
 

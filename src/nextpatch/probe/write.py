@@ -16,15 +16,18 @@ from nextpatch.probe.config import KINDS
 from nextpatch.weights.classifier import Readout, save_readout
 
 
-def write_results(run: Path, facts: dict[str, Any], scored: list[Scored], sweep: list[SweepEntry]) -> None:
-    """probe.json with every figure; probe.safetensors with the attentive probe of the most labels."""
+def write_results(
+    run: Path, facts: dict[str, Any], scored: list[Scored], sweep: list[SweepEntry], trunk: str = ""
+) -> None:
+    """probe.json with every figure; probe.safetensors with the attentive probe of the most labels, and the mark of the
+    trunk that it is of."""
     results = [_row(one, facts["seed"]) for one in scored]
     main = [one for one in scored if _is_main(one.choice)]
     attention = None
     if main:
         most = max((one.choice for one in main), key=lambda choice: choice.labels)
         attention = {"labels": most.labels, "layers": most.layers, "select_top1": most.select_top1}
-        _save_probe(run / "probe.safetensors", most, facts["classes"])
+        _save_probe(run / "probe.safetensors", most, facts["classes"], trunk)
     sweep_rows = [{**asdict(entry), "layers": _span(entry.layers)} for entry in sweep]
     values = {**facts, "results": results, "sweep": sweep_rows, "attention": attention}
     write_json(run / "probe.json", values)
@@ -45,10 +48,10 @@ def _row(one: Scored, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _save_probe(path: Path, choice: Choice, classes: list[str]) -> None:
+def _save_probe(path: Path, choice: Choice, classes: list[str], trunk: str) -> None:
     probe = choice.classifier
     assert isinstance(probe, AttentiveClassifier)
-    save_readout(path, Readout(probe, tuple(choice.layers), tuple(classes)))
+    save_readout(path, Readout(probe, tuple(choice.layers), tuple(classes), trunk))
 
 
 def print_table(console: Console, scored: list[Scored], classes: tuple[str, ...], select_on: str = "held-out") -> None:

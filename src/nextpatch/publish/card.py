@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nextpatch.data.collection import relative
 from nextpatch.model.aim import PixelHead
 from nextpatch.model.count import count_params
 from nextpatch.train.results import read_probe
@@ -60,7 +61,7 @@ def _of_run(path: Path) -> str:
     entries = run.read_metrics()
     train = [entry for entry in entries if entry.get("kind") == "train"]
     val = [entry for entry in entries if entry.get("kind") == "val" and isinstance(entry.get("loss"), float)]
-    lines = ["\n## How it learned\n", f"- data: {', '.join(run.recipe.data.train)}"]
+    lines = ["\n## How it learned\n", f"- data: {', '.join(map(relative, run.recipe.data.train))}"]
     if train:
         seen = f"{train[-1]['images']:,} images" if "images" in train[-1] else "images"
         lines.append(f"- {train[-1]['step']:,} steps of {run.recipe.train.global_batch_size:,} ({seen})")
@@ -69,7 +70,7 @@ def _of_run(path: Path) -> str:
             f"- loss on held-out images: {val[-1]['loss']:.4f} (mean squared error of {run.recipe.model.target})"
         )
     if run.recipe.train.init:
-        lines.append(f"- it began with the weights of {run.recipe.train.init}")
+        lines.append(f"- it began with the weights of {relative(run.recipe.train.init)}")
     if (path / "probe.json").exists():
         probe = read_probe(path / "probe.json", "probe the run again, or remove the file")
         lines += ["\n## What was measured\n", *_measured(probe)]

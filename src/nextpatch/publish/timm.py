@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from nextpatch.config import ConfigError
+from nextpatch.core.tensors import save_safetensors
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.layers import LN_EPS
 from nextpatch.model.weights import to_released
 from nextpatch.patches import sincos_positions
-from nextpatch.train.checkpoint import save_tensors, sync
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.error import WeightsError
 
@@ -84,8 +84,5 @@ def to_timm(backbone: Backbone, out: Path) -> float:
         "std": json.dumps(list(about.std)),
         "layers": json.dumps(list(about.layers)),
     }
-    aside = out.with_name(f".unfinished.{out.name}")
-    save_tensors(aside, state, facts)
-    sync(aside)
-    aside.replace(out)
+    save_safetensors(out, state, facts)
     return apart

@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nextpatch.core.text import shown
 from nextpatch.model.aim import AIM
 from nextpatch.report.images import heat_image
 from nextpatch.weights.backbone import mean_of
-from nextpatch.weights.classifier import read_readout
+from nextpatch.weights.classifier import mark_of, read_readout
+from nextpatch.weights.error import WeightsError
 
 
 def principal_colors(
@@ -39,6 +41,8 @@ def attention_maps(
     """Where the attentive probe looks, mean over its heads (equation 4 with keys folded into the queries), and the
     layers it reads."""
     readout = read_readout(probe)
+    if readout.trunk and readout.trunk != mark_of(model):
+        raise WeightsError(f"{shown(probe)} was fitted to weights of another step; measure again: nextpatch probe")
     classifier, layers = readout.classifier, list(readout.layers)
     features = mean_of(model.features(inputs, layers), layers)
     weights = classifier.attention(classifier.bn(features.flatten(0, 1)).view_as(features)).mean(dim=1)

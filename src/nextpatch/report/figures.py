@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nextpatch.config import to_dict
+from nextpatch.data.collection import relative
 from nextpatch.model.count import count_params, forward_flops, train_step_flops
 from nextpatch.report.facts import Facts, list_files, thin
 from nextpatch.report.measured import last_and_best
@@ -41,11 +42,20 @@ def figures(facts: Facts, look: Look) -> dict[str, Any]:
         "checkpoint_step": look.checkpoint_step,
         "gallery": None if look.gallery is None else _gallery(look.gallery),
         "probe": None if facts.probe is None else _probe(facts.probe),
-        "recipe": to_dict(facts.recipe),
+        "recipe": _recipe(facts),
         "environment": facts.environment,
         "commands": _commands(facts),
         "files": list_files(facts.path),
     }
+
+
+def _recipe(facts: Facts) -> dict[str, Any]:
+    """Its values, with places as a reader elsewhere may see them."""
+    values = to_dict(facts.recipe)
+    values["data"] |= {"train": [relative(spec) for spec in facts.recipe.data.train]}
+    values["data"] |= {"val": relative(facts.recipe.data.val)}
+    values["train"] |= {"init": relative(facts.recipe.train.init)}
+    return values
 
 
 def _training(facts: Facts) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
 
+from nextpatch.data.collection import relative
 from nextpatch.data.views import to_model_input
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
@@ -83,7 +84,7 @@ def draw_gallery(model: AIM, recipe: Recipe, images: HeldOut, probe: Path) -> Ga
             [overlay(image, weights) for image, weights in zip(shown, maps, strict=True)]
         )
     pictures = [
-        Picture(key, {name: image_uri(images_of[i]) for name, images_of in painted.items()}, loss, guess_loss)
+        Picture(relative(key), {name: image_uri(images_of[i]) for name, images_of in painted.items()}, loss, guess_loss)
         for i, (key, loss, guess_loss) in enumerate(zip(keys, done.loss, done.mean_guess_loss, strict=True))
     ]
     return Gallery(pictures, shown_prefix(model.cfg), layer, explained, layers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
@@ -14,15 +15,15 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.count import train_step_flops
 from nextpatch.train.agreement import Agreed
 from nextpatch.train.compute import Compute
-from nextpatch.train.config import GuardConfig
 from nextpatch.train.engine.world import World
 from nextpatch.train.guard import Verdict, judge_validation
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.logs import Logs
 from nextpatch.train.progress import Display, Throughput
+from nextpatch.train.recipe import Recipe
 from nextpatch.train.state import Saver, TrainState
 from nextpatch.train.step import BadStepError, stopped
-from nextpatch.train.validation import validation_loss
+from nextpatch.train.validation import interruptible_loss
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,10 @@ class Book:
 
     def __init__(
         self, model: AIM, stream: TrainStream, held_out: HeldOut, compute: Compute, logs: Logs, display: Display,
-        state: TrainState, world: World, guard: GuardConfig,
+        state: TrainState, world: World, recipe: Recipe,
     ) -> None:  # fmt: skip
-        self.guard = guard
+        self.guard, self.train = recipe.guard, recipe.train
+        self._validation_s = self._save_s = 0.0
         self.model, self.stream, self.held_out, self.compute = model, stream, held_out, compute
         self.logs, self.display, self.state, self.world = logs, display, state, world
         self._grad_norm, self._frozen = 0.0, not any(p.requires_grad for p in model.trunk.parameters())
@@ -73,7 +75,7 @@ class Book:
             "train", state.step, loss=loss, lr=lr, grad_norm=self._grad_norm, images=state.position,
             images_per_s=images_per_s, tflops=tflops, **self._fetched(), elapsed_s=self._elapsed_s(),
         )  # fmt: skip
-        self.display.figures(state.step, loss, images_per_s, tflops)
+        self.display.figures(state.step, loss, images_per_s, tflops, self._pauses_s())
 
     def _fetched(self) -> dict[str, float]:
         """What came from other machines since the last entry, in MiB per second; nothing where no data is far."""
@@ -83,10 +85,15 @@ class Book:
             return {}
         return {"fetched_mib_per_s": fetched / 2**20 / max(1e-9, self._fetched_until - since)}
 
-    def validate(self) -> None:
-        """A "val" entry."""
+    def validate(self, stopped: Callable[[], object] = lambda: False) -> bool:
+        """A "val" entry; False, and none, when it was stopped on the way."""
+        began_s, rounds = time.monotonic(), self.held_out.rounds
+        batches = self.display.validating(self.held_out, rounds)
         with self._throughput.paused():
-            result = validation_loss(self.model, self.held_out, self.compute, self.world, self.held_out.rounds)
+            result = interruptible_loss(self.model, batches, self.compute, self.world, rounds, stopped)
+        if result is None:
+            return False
+        self._validation_s = time.monotonic() - began_s
         self.state.validated(result.loss)
         self.logs.metric("val", self.state.step, **asdict(result), elapsed_s=self._elapsed_s())
         self.display.validated(result.loss)
@@ -97,13 +104,23 @@ class Book:
                 raise BadStepError(f"step {self.state.step}: {verdict.trouble}")
             if self.world.leads:
                 log.warning("step %d: %s", self.state.step, verdict.trouble)
+        return True
 
     def save(self, saver: Saver, optimizer: torch.optim.Optimizer) -> None:
         """A checkpoint, after the metrics that lead up to it are on the disk."""
+        began_s = time.monotonic()
         with self._throughput.paused():
             self.logs.sync()
             self.state.elapsed_s = self._elapsed_s()
             saver.save(self.model, optimizer, self.state)
+        self._save_s = time.monotonic() - began_s
+
+    def _pauses_s(self) -> float:
+        """What validations and checkpoints to come will take, if they take as long as the last ones."""
+        train, step = self.train, self.state.step
+        validations = -(-train.steps // train.val_every) - step // train.val_every
+        saves = -(-train.steps // train.checkpoint_every) - step // train.checkpoint_every
+        return validations * self._validation_s + saves * self._save_s
 
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._began_s

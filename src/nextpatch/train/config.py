@@ -39,6 +39,7 @@ class OptimConfig:
 class TrainConfig:
     """Length, batch, precision and upkeep of a run. A 0 (or `auto`) is chosen from the data and machine, and printed.
 
+    With `minutes` the number of steps is the one that fits into so much time, measured on this machine before step 0.
     A step is one optimizer step; a sample is one image. `micro_batch_size` cuts each rank's share of the global batch,
     for memory only: loss and gradients do not depend on it. Of the checkpoints the newest `keep_checkpoints` are kept,
     and for ever those whose step is a multiple of `keep_every` (0: none). `threads`: CPU threads of torch (0: torch's
@@ -47,6 +48,7 @@ class TrainConfig:
     """
 
     steps: int = 0
+    minutes: float = 0.0
     global_batch_size: int = 0
     micro_batch_size: int = 0
     precision: Precision = "auto"
@@ -63,9 +65,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_bounds(
-            self, steps=COUNT, global_batch_size=BATCH, micro_batch_size=BATCH, seed=SEED, val_every=COUNT,
-            checkpoint_every=COUNT, keep_checkpoints=(0, COUNT[1]), keep_every=COUNT, log_every=(1, COUNT[1]),
-            threads=(0, 4096),
+            self, steps=COUNT, minutes=(0.0, 1e7), global_batch_size=BATCH, micro_batch_size=BATCH, seed=SEED,
+            val_every=COUNT, checkpoint_every=COUNT, keep_checkpoints=(0, COUNT[1]), keep_every=COUNT,
+            log_every=(1, COUNT[1]), threads=(0, 4096),
         )  # fmt: skip
         if self.keep_checkpoints < 2:
             raise ConfigError("keep_checkpoints must be at least 2: the crash that needs the newest may damage it")

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from nextpatch.config import from_dict, to_dict
+from nextpatch.core.tensors import read_safetensors, save_safetensors
+from nextpatch.core.text import shown
+from nextpatch.core.writer import only_writer
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.weights import from_released, to_released
-from nextpatch.train.checkpoint import save_tensors, sync
 from nextpatch.train.run import RunDir, RunError
 
 Layout = Literal["ours", "released"]
@@ -30,8 +31,14 @@ def export_model(run: RunDir, out: Path | None = None, step: int | None = None, 
     the model's config as JSON, the step and the layout of names: ours, or that of the released weights. Needs memory
     for the weights once. Raises RunError when there is no checkpoint, CheckpointError when there is none of `step`.
     """
+    out = out or run.path / EXPORTED
+    with only_writer(out, "export", file=True):
+        return _exported(run, out, step, layout)
+
+
+def _exported(run: RunDir, out: Path, step: int | None, layout: Layout) -> Path:
     checkpoint = run.checkpoint(step)
-    cfg, out = run.recipe.model, out or run.path / EXPORTED
+    cfg = run.recipe.model
     weights: Mapping[str, Tensor] = checkpoint.tensors("model")
     statistics = run.recipe.data.statistics(cfg.in_chans)
     facts = {
@@ -42,28 +49,20 @@ def export_model(run: RunDir, out: Path | None = None, step: int | None = None, 
         "run": run.path.resolve().name,
         "mean": json.dumps(list(statistics[0])),
         "std": json.dumps(list(statistics[1])),
-        "preprocessing": json.dumps(to_dict(run.recipe.data.preprocessing)),
     }
-    aside = out.with_name(f".{out.name}.unfinished")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        save_tensors(aside, to_released(weights, cfg) if layout == "released" else weights, facts)
-        sync(aside)
-        aside.replace(out)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    sync(out.parent)
+    save_safetensors(out, to_released(weights, cfg) if layout == "released" else weights, facts)
     return out
 
 
 def import_model(path: Path, device: torch.device | str = "cpu") -> AIM:
     """The model in a file that `export_model` wrote, in evaluation mode; RunError when it is another kind of file."""
-    with safe_open(path, framework="pt") as file:
-        facts = file.metadata() or {}
-        if facts.get("format") != FORMAT:
-            raise RunError(f"{path} was not written by `nextpatch export`")
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    model = AIM(from_dict(ModelConfig, json.loads(facts["model"])))
-    model.load_state_dict(from_released(weights) if facts["layout"] == "released" else weights)
+    weights, facts = read_safetensors(path, "a model", "export it again: nextpatch export RUN", RunError)
+    if facts.get("format") != FORMAT:
+        raise RunError(f"{shown(path)} was not written by `nextpatch export`")
+    try:
+        model = AIM(from_dict(ModelConfig, json.loads(facts["model"]), str(path)))
+        model.load_state_dict(from_released(weights) if facts["layout"] == "released" else weights)
+    except (ValueError, KeyError, RuntimeError, RecursionError) as error:
+        reason = shown(" ".join(str(error).split())[:300])
+        raise RunError(f"{shown(path)} does not hold the model that it names ({reason}); export it again") from None
     return model.to(device).eval()

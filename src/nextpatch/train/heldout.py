@@ -13,11 +13,11 @@ from nextpatch.data.collection import Collection, open_collection
 from nextpatch.data.loader import Batch, eval_batches
 from nextpatch.data.mixture import Mixture, Part
 from nextpatch.data.order import held_out_indices
-from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
 from nextpatch.data.sources.sparse import sparse
+from nextpatch.data.workers import STALL_S
 from nextpatch.model.config import ModelConfig
 from nextpatch.train.recipe import Recipe
 
@@ -40,7 +40,7 @@ class HeldOut:
     rank: int = 0
     ranks: int = 1
     bad: Bad = field(default_factory=dict)  # once read
-    preprocessing: Preprocessing = AS_OURS
+    stall_s: float = STALL_S  # see `in_order`
     _kept: list[Batch] = field(default_factory=list)
 
     @property
@@ -62,9 +62,8 @@ class HeldOut:
         own = self.indices[groups % self.ranks == self.rank]
         if not len(own):
             return
-        for batch in eval_batches(
-            self.source, own, cfg.img_size, cfg.in_chans, GROUP_SIZE, self.workers, None, self.preprocessing
-        ):
+        size, channels = cfg.img_size, cfg.in_chans
+        for batch in eval_batches(self.source, own, size, channels, GROUP_SIZE, self.workers, stall_s=self.stall_s):
             self.bad |= batch.bad
             yield batch
 
@@ -82,13 +81,11 @@ def held_out(
         parts = kept_back(recipe, train)
         firsts = np.cumsum([0, *map(len, train.parts)])
         indices = np.concatenate([first + part for first, part in zip(firsts, parts, strict=False)])
-        return HeldOut(
-            sparse(train.source), indices, recipe.model, workers, rank, ranks, preprocessing=data.preprocessing
-        )
+        return HeldOut(sparse(train.source), indices, recipe.model, workers, rank, ranks, stall_s=data.stall_s)
     source = open_source(data.val)
     whole = data.val_images >= len(source)
     indices = np.arange(len(source)) if whole else held_out_indices(len(source), data.val_images, seed)
-    return HeldOut(sparse(source), indices, recipe.model, workers, rank, ranks, preprocessing=data.preprocessing)
+    return HeldOut(sparse(source), indices, recipe.model, workers, rank, ranks, stall_s=data.stall_s)
 
 
 def kept_back(recipe: Recipe, train: Collection) -> list[Int64[np.ndarray, " samples"]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from nextpatch.core.files import write_text
 from nextpatch.core.reading import read_jsonl
 from nextpatch.data.skipped import Bad
 
@@ -78,6 +79,13 @@ class Logs:
         """Metrics are on the disk: called before a checkpoint, which must not outlive them."""
         if not self._silent:
             os.fsync(self._metrics.fileno())
+
+
+def truncate_metrics(path: Path, step: int) -> None:
+    """Keep only entries up to `step`: a killed session may have written some after its last checkpoint."""
+    if path.exists():
+        kept = [entry for entry in read_jsonl(path) if isinstance(entry.get("step"), int) and entry["step"] <= step]
+        write_text(path, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
 def _not_finite(value: Any) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Int
 from rich.console import Console
 from torch import Tensor
 
+from nextpatch.core.writer import InUse
 from nextpatch.data.loader import Batch, TrainStream
 from nextpatch.model.aim import AIM
 from nextpatch.model.objective import scored_count
@@ -21,10 +23,11 @@ from nextpatch.train.bad import BadOfAll
 from nextpatch.train.book import Book
 from nextpatch.train.compute import Compute
 from nextpatch.train.engine.world import ALONE, World
-from nextpatch.train.export import export_model
+from nextpatch.train.export import EXPORTED, export_model
 from nextpatch.train.guard import judge
 from nextpatch.train.heldout import HeldOut
-from nextpatch.train.logs import Logs
+from nextpatch.train.inputs import inputs_of
+from nextpatch.train.logs import Logs, truncate_metrics
 from nextpatch.train.optimizer import build_optimizer, set_lr
 from nextpatch.train.progress import Display
 from nextpatch.train.recipe import Recipe
@@ -58,23 +61,34 @@ class Outcome:
 
 
 def fit(
-    model: AIM, stream: TrainStream, held_out: HeldOut, run: RunDir, console: Console, world: World = ALONE
+    model: AIM,
+    stream: TrainStream,
+    held_out: HeldOut,
+    run: RunDir,
+    console: Console,
+    world: World = ALONE,
+    estimate: Callable[[int], str] | None = None,
 ) -> Outcome:
     """Train `model` as the run's recipe says, from the run's newest checkpoint or, without one, from its weights as
     they are; returns after the last step, or after the step in which one of SIGNALS came to any rank.
 
     A resumed run equals an uninterrupted one bit for bit: sample order, views and prefixes are pure functions of (seed,
     position), and the rest is in the checkpoint. Any number of ranks sees the same global batches. Raises BadStepError
-    where the guard stops the run, before that update. Source: section 4.1, Table 10.
+    where the guard stops the run, before that update. `estimate` says how long the run takes from a
+    step on. Source: section 4.1, Table 10.
     """
     recipe, compute = run.recipe, Compute.of(run.recipe)
     train, batch_size = recipe.train, recipe.train.global_batch_size
     micro_batch_size = min(train.micro_batch_size, batch_size // world.size)
     optimizer = build_optimizer(model, recipe.optim)
     begun = TrainState(train_images=len(stream.mixture), data_digest=stream.digest)
+    with world.together():
+        if world.leads:
+            val = held_out.source if recipe.data.val else None
+            begun.images = inputs_of(stream.source, stream.mixture.counts.tolist(), val)
     state = load_state(run, model, optimizer, begun, world)
     if world.leads:
-        run.truncate_metrics(state.step if state.step else -1)  # what a killed session wrote after its last checkpoint
+        truncate_metrics(run.metrics_path, state.step or -1)  # what a killed session wrote after its last checkpoint
     received: signal.Signals | None = None
     bad = BadOfAll(world, (stream.bad, held_out.bad))
     with (
@@ -82,13 +96,16 @@ def fit(
         Saver(run, world) as saver,
         Logs(run.path, state.step, bad.watched, silent=not world.leads) as logs,
         Display(console, train.steps, batch_size, state.step) as display,
-        closing(_batches(model, stream, state, recipe, world)) as batches,
+        closing(shared_batches(model, stream, state, recipe, world)) as batches,
     ):
         saver.check_room(model, optimizer)
-        book = Book(model, stream, held_out, compute, logs, display, state, world, recipe.guard)
-        if state.step == 0:
-            book.validate()
-        for batch, prefix_len, scored in batches:
+        book = Book(model, stream, held_out, compute, logs, display, state, world, recipe)
+        if estimate is not None and state.step < train.steps:
+            log.info("%s", estimate(state.step))
+        asked = partial(_asked, world, stop)
+        if _validation_due(run, state, world) and not book.validate(asked):
+            received = asked()
+        for batch, prefix_len, scored in batches if received is None else ():
             lr = lr_at(state.step, recipe.optim, train.steps)
             set_lr(optimizer, lr)
             share = accumulate_gradients(model, batch, prefix_len, scored, micro_batch_size, compute)
@@ -106,8 +123,8 @@ def fit(
             received, last = agreed.signal, state.step == train.steps
             if last or state.step % train.log_every == 0:
                 book.log_training(lr)
-            if last or state.step % train.val_every == 0:
-                book.validate()
+            if (last or state.step % train.val_every == 0) and not book.validate(_never if last else asked):
+                received = received or asked()
             if agreed.failed_saves:
                 saver.wait()
             if last or received or state.step % train.checkpoint_every == 0:
@@ -122,11 +139,32 @@ def fit(
     if state.step == train.steps:
         with world.together():
             if world.leads:
-                export_model(run)
+                try:
+                    export_model(run)
+                except InUse as error:
+                    log.warning("%s is not written: %s", EXPORTED, error)
     return _ended(run, state.step, received)
 
 
-def _batches(
+def _asked(world: World, stop: StopSignals) -> signal.Signals | None:
+    """The signal by which any rank was asked to stop (collective)."""
+    found = [number for number in world.gather(stop.received) if number is not None]
+    return signal.Signals(found[0]) if found else None
+
+
+def _never() -> None:
+    """Nobody asks: the last validation is always finished."""
+
+
+def _validation_due(run: RunDir, state: TrainState, world: World) -> bool:
+    """Whether the validation of this step is still to be made: before step 0, or where it was stopped on the way."""
+    train, due = run.recipe.train, state.step == 0
+    if world.leads and not due and state.step % train.val_every == 0:
+        due = not any(entry["kind"] == "val" and entry["step"] == state.step for entry in run.read_metrics())
+    return bool(world.first(due))
+
+
+def shared_batches(
     model: AIM, stream: TrainStream, state: TrainState, recipe: Recipe, world: World
 ) -> Generator[tuple[Batch, Int[Tensor, " batch"], int], None, None]:
     """This rank's share of each batch to come with its prefixes, and the number of scored patches on all ranks.
@@ -154,6 +192,13 @@ def _batches(
 
 def _ended(run: RunDir, step: int, received: signal.Signals | None) -> Outcome:
     steps = run.recipe.train.steps
+    if received and not step:
+        log.info(
+            "%s: stopped before the first step; begin with: nextpatch pretrain --out %s --resume",
+            received.name,
+            run.path,
+        )
+        return Outcome(run, step, received)
     if received and step < steps:
         log.info(
             "%s: stopped after step %d of %d and saved; go on with: nextpatch pretrain --out %s --resume",

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 _PLAIN_EVERY_S = 10.0
+_PHASE_S = 2.0  # shorter ones are not worth a line
+
+
+@contextmanager
+def phase(what: str, console: Console | None = None) -> Iterator[None]:
+    """Say what is done at the moment: something that moves on a terminal, elsewhere a line when it takes seconds."""
+    console = console or Console(stderr=True)
+    if console.is_terminal:
+        with console.status(what):
+            yield
+        return
+    said = threading.Timer(_PHASE_S, console.print, (f"{what} ...",), {"soft_wrap": True, "highlight": False})
+    said.daemon = True
+    said.start()
+    try:
+        yield
+    finally:
+        said.cancel()
 
 
 class Meter:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from nextpatch.train.meter import duration
+
 _PLAIN_EVERY_S = 10.0
+T = TypeVar("T")
 
 
 class Throughput:
@@ -45,10 +49,19 @@ class Throughput:
 class Display:
     """Steps, images/s, TFLOP/s, time left, loss and validation loss of a run of `steps` steps."""
 
-    def __init__(self, console: Console, steps: int, batch_size: int, step: int = 0) -> None:
+    def __init__(
+        self,
+        console: Console,
+        steps: int,
+        batch_size: int,
+        step: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock, self._line = clock, ""
+        self._first: tuple[int, float] | None = None  # step and time from which the speed is reckoned
         self._console, self._steps, self._batch_size = console, steps, batch_size
         self._val_loss = "-"
-        self._printed_s = -_PLAIN_EVERY_S
+        self._printed_s = clock() - _PLAIN_EVERY_S
         columns = (
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(bar_width=20),
@@ -67,28 +80,44 @@ class Display:
         self._progress.stop()
 
     def step(self, step: int) -> None:
-        """Move the bar; the figures stay as they were."""
+        """Move the bar; the figures stay as they were, but where there are none yet, the speed so far is shown."""
         self._progress.update(self._task, completed=step)
+        if self._line:
+            return
+        now = self._clock()
+        if self._first is None:  # the first step of a session sets up what the others find ready
+            self._first = (step, now)
+        elif now > self._first[1]:
+            step_s = (now - self._first[1]) / (step - self._first[0])
+            self._show(step, f"{step_s:.2g} s a step · {duration((self._steps - step) * step_s)} left", False)
+
+    def validating(self, batches: Iterable[T], rounds: int) -> Iterator[T]:
+        """The batches, with how many of them were taken shown meanwhile."""
+        for number, batch in enumerate(batches):
+            self._show(None, f"validating: {number} of {rounds} batches", False)
+            yield batch
+        self._progress.update(self._task, line=self._line)
 
     def validated(self, loss: float) -> None:
         """Show this validation loss from now on."""
         self._val_loss = f"{loss:.4f}"
 
-    def figures(self, step: int, loss: float, images_per_s: float, tflops: float) -> None:
-        """Show the newest figures; off a terminal, print them every few seconds and at the end."""
-        eta_s = (self._steps - step) * self._batch_size / images_per_s
-        line = (
+    def figures(self, step: int, loss: float, images_per_s: float, tflops: float, pauses_s: float = 0.0) -> None:
+        """Show the newest figures; off a terminal, print them every few seconds and at the end.
+
+        `pauses_s`: what validations and checkpoints to come will take, beside the steps.
+        """
+        eta_s = (self._steps - step) * self._batch_size / images_per_s + pauses_s
+        self._line = (
             f"loss {loss:.4f} · val {self._val_loss} · {images_per_s:,.0f} images/s · {tflops:.3g} TFLOP/s"
-            f" · {_duration(eta_s)} left"
+            f" · {duration(eta_s)} left"
         )
+        self._show(step, self._line, step == self._steps)
+
+    def _show(self, step: int | None, line: str, now: bool) -> None:
+        """On the live line; off a terminal printed, `now` or when nothing was for a while."""
         self._progress.update(self._task, completed=step, line=line)
-        due = time.monotonic() - self._printed_s >= _PLAIN_EVERY_S or step == self._steps
-        if not self._console.is_terminal and due:
-            self._printed_s = time.monotonic()
-            self._console.print(f"step {step}/{self._steps} · {line}", soft_wrap=True, highlight=False)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+        if not self._console.is_terminal and (now or self._clock() - self._printed_s >= _PLAIN_EVERY_S):
+            self._printed_s = self._clock()
+            where = "" if step is None else f"step {step}/{self._steps} · "
+            self._console.print(f"{where}{line}", soft_wrap=True, highlight=False)

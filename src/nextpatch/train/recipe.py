@@ -52,17 +52,26 @@ def recipe_from_dict(values: dict[str, Any], where: str = "recipe") -> Recipe:
     return from_dict(Recipe, values, where)
 
 
-def binding(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """The values by which a run was begun and must go on; the others may be changed when it is resumed."""
+def binding(recipe: Recipe, places: bool = False) -> dict[str, dict[str, Any]]:
+    """The values by which a run was begun and must go on; the others may be changed when it is resumed.
+
+    With `places` also where its images lie, which bound it once; now the images themselves do.
+    """
     values = to_dict(recipe)
+    if not places:
+        del values["data"]["train"], values["data"]["val"]
     del values["engine"], values["guard"]
     for table, names in _OF_THE_MACHINE.items():
         values[table] = {name: value for name, value in values[table].items() if name not in names}
-    for name in ("init", "freeze_trunk"):  # absent where they say nothing, as in runs from before there were any
+    for name in (
+        "init",
+        "freeze_trunk",
+        "minutes",
+    ):  # absent where they say nothing, as in runs from before there were any
         values["train"] = {k: v for k, v in values["train"].items() if k != name or v}
     return values
 
 
-def recipe_digest(recipe: Recipe) -> str:
+def recipe_digest(recipe: Recipe, places: bool = False) -> str:
     """SHA-256 of the values that a run must go on with."""
-    return hashlib.sha256(dumps_toml(binding(recipe)).encode()).hexdigest()
+    return hashlib.sha256(dumps_toml(binding(recipe, places)).encode()).hexdigest()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,9 @@ from safetensors import SafetensorError
 from nextpatch.config import dumps_toml, to_dict
 from nextpatch.core.errors import FileError, UserError
 from nextpatch.core.files import write_json
+from nextpatch.core.output import check_folder
 from nextpatch.core.reading import read_json, read_jsonl
+from nextpatch.core.writer import is_new
 from nextpatch.model.aim import AIM
 from nextpatch.model.init import init_weights
 from nextpatch.train.checkpoint import Checkpoint, checkpoint_at, newest_checkpoint, sync
@@ -28,7 +29,6 @@ from nextpatch.train.recipe import Recipe, load_run_recipe, recipe_digest
 
 log = logging.getLogger(__name__)
 _PACKAGES = ("nextpatch", "torch", "torchvision", "numpy", "pillow", "safetensors", "pyarrow")
-_HALF_BEGUN = ".recipe.toml.unfinished"  # all that a kill at the very start leaves
 
 
 class RunError(UserError):
@@ -45,12 +45,23 @@ class RunDir:
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> RunDir:
         """A new run directory; an existing one with anything in it is never written over."""
-        if path.exists() and (not path.is_dir() or any(file.name != _HALF_BEGUN for file in path.iterdir())):
-            raise RunError(f"{path} exists and is not empty; go on with it by --resume, or choose another --out")
+        cls.check_new(path)
         path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / "recipe.toml", dumps_toml(to_dict(recipe)))
-        (path / "checkpoints").mkdir()
+        (path / "checkpoints").mkdir(exist_ok=True)
         return cls(path, recipe)
+
+    def refined(self, recipe: Recipe) -> RunDir:
+        """The same run by a recipe in which more is settled, which is on the disk when this returns."""
+        write_atomically(self.path / "recipe.toml", dumps_toml(to_dict(recipe)))
+        return RunDir(self.path, recipe)
+
+    @classmethod
+    def check_new(cls, path: Path) -> None:
+        """RunError where no new run can begin, UserError where nothing can be written; asked before the work begins."""
+        if not is_new(path):
+            raise RunError(f"{path} exists and is not empty; go on with it by --resume, or choose another --out")
+        check_folder(path)
 
     @classmethod
     def open(cls, path: Path) -> RunDir:
@@ -86,12 +97,27 @@ class RunDir:
             raise RunError(
                 f"{self.path} has no checkpoint yet; go on with it: nextpatch pretrain --out {self.path} --resume"
             )
-        if found.state.get("recipe_sha256") not in (None, recipe_digest(self.recipe)):
+        if found.state.get("recipe_sha256") not in (None, *self.digests()):
             raise RunError(
                 f"{self.path / 'recipe.toml'} is not the recipe of {found.path.name}: it was changed or is damaged; "
                 "put it back as it was"
             )
         return found
+
+    def digests(self) -> tuple[str, str]:
+        """What a checkpoint of this run holds as the digest of recipe.toml: now, and when places still were part of it.
+
+        A session may know other places than are written there.
+        """
+        written = load_run_recipe(self.path / "recipe.toml")
+        return recipe_digest(written), recipe_digest(written, places=True)
+
+    def keep_places(self) -> None:
+        """Write down where the images lie now: they were found there to be the same."""
+        known, data = load_run_recipe(self.path / "recipe.toml"), self.recipe.data
+        moved = replace(known, data=replace(known.data, train=data.train, val=data.val))
+        if moved != known:
+            write_atomically(self.path / "recipe.toml", dumps_toml(to_dict(moved)))
 
     def write_environment(self, ranks: int = 1) -> None:
         """Add this session to env.json: what made these figures (versions, hardware, git revision, command) and when;
@@ -114,12 +140,6 @@ class RunDir:
     def read_metrics(self) -> list[dict[str, Any]]:
         """Every whole entry of metrics.jsonl; a last line torn by a kill is left out."""
         return [entry for entry in read_jsonl(self.metrics_path) if isinstance(entry.get("step"), int)]
-
-    def truncate_metrics(self, step: int) -> None:
-        """Keep only entries up to `step`: a killed session may have written some after its last checkpoint."""
-        if self.metrics_path.exists():
-            kept = [entry for entry in self.read_metrics() if entry["step"] <= step]
-            write_atomically(self.metrics_path, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,20 @@ class StopSignals:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received is None:
+            self._acknowledge(signal.Signals(number))
         self.received = self.received or signal.Signals(number)
         if _is_hang_up(number):
             _leave_the_terminal()
         if not self._patient:
             self._restore()
+
+    def _acknowledge(self, number: signal.Signals) -> None:
+        """Say at once that it was heard: a step may take long. Written past all buffers, as a handler must."""
+        again = "" if self._patient else "; once more leaves at once, without what came since the last checkpoint"
+        if number is signal.SIGINT and os.environ.get("RANK", "0") == "0":
+            with contextlib.suppress(OSError):
+                os.write(2, f"\nnextpatch: {number.name}: stopping after this step, and saving{again}\n".encode())
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -6,16 +6,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nextpatch.config import ConfigError
+from nextpatch.core.text import shown
 from nextpatch.model.aim import AIM
 from nextpatch.train.checkpoint import BackgroundSaver, check_room, newest_checkpoint, prune, save_checkpoint
 from nextpatch.train.checkpoint.files import published
 from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.guard import GuardState
+from nextpatch.train.inputs import differences
 from nextpatch.train.optimizer import optimizer_tensors, prepare_state
 from nextpatch.train.recipe import recipe_digest
 from nextpatch.train.run import RunDir
@@ -32,6 +35,7 @@ class TrainState:
     position: int = 0
     train_images: int = 0
     data_digest: str = ""  # of what the order of samples depends on
+    images: dict[str, Any] = field(default_factory=dict)  # what `Inputs.plain` gives
     elapsed_s: float = 0.0
     losses: list[float] = field(default_factory=list)  # per step, since the last entry in metrics.jsonl
     guard: GuardState = field(default_factory=GuardState)
@@ -99,6 +103,18 @@ def _tensors(model: AIM, optimizer: torch.optim.Optimizer) -> dict[str, dict[str
     return {"model": model.state_dict(), "optimizer": optimizer_tensors(optimizer, model)}
 
 
+def _refuse_other_images(run: RunDir, state: TrainState, begun: TrainState) -> None:
+    """ConfigError when a run would go on with other images than those that it began with, wherever they lie."""
+    remedy = "bring the data back to what it was, say where it is now by --data, or start a new run with another --out"
+    if (state.train_images, state.data_digest) != (begun.train_images, begun.data_digest):
+        raise ConfigError(
+            f"{shown(', '.join(run.recipe.data.train))} gives {begun.train_images:,} training images, but gave "
+            f"{state.train_images:,} when this run began, or they are other images; {remedy}"
+        )
+    if different := differences(state.images, begun.images):
+        raise ConfigError(f"the images are not those that {shown(run.path)} began with: {different}; {remedy}")
+
+
 def load_state(
     run: RunDir, model: AIM, optimizer: torch.optim.Optimizer, begun: TrainState, world: World = ALONE
 ) -> TrainState:
@@ -113,15 +129,16 @@ def load_state(
         return begun
     beside = dict(checkpoint.state)
     beside.pop("seed")
-    if beside.pop("recipe_sha256") != recipe_digest(run.recipe):
+    known = run.digests()
+    if (digest := beside.pop("recipe_sha256")) not in known:
         raise ConfigError(f"{run.path}: recipe.toml is not the one that this run was started with; put it back")
     state = TrainState(**{**beside, "guard": GuardState(**beside["guard"])})
-    if (state.train_images, state.data_digest) != (begun.train_images, begun.data_digest):
-        raise ConfigError(
-            f"{', '.join(run.recipe.data.train)} gives {begun.train_images:,} training images, but gave "
-            f"{state.train_images:,} when this run began, or they are other images; bring the data back to what it "
-            "was, or start a new run with another --out"
-        )
+    with world.together():
+        if world.leads:
+            _refuse_other_images(run, state, begun)
+            if digest == known[0]:
+                run.keep_places()
+    state.images = begun.images
     checkpoint.load_into("model", model.state_dict(), world)
     checkpoint.load_into("optimizer", optimizer_tensors(optimizer, model), world)
     return state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -44,15 +44,32 @@ def chunk_size(num_patches: int) -> int:
 def validation_loss(
     model: AIM, batches: Iterable[Batch], compute: Compute, world: World = ALONE, rounds: int = 0
 ) -> ValidationLoss:
+    """The loss of `model` on every image of `batches`: `interruptible_loss` without an interruption."""
+    found = interruptible_loss(model, batches, compute, world, rounds, lambda: False)
+    assert found is not None
+    return found
+
+
+@torch.no_grad()
+def interruptible_loss(
+    model: AIM, batches: Iterable[Batch], compute: Compute, world: World, rounds: int, stopped: Callable[[], object]
+) -> ValidationLoss | None:
     """The loss of `model` on every image of `batches`, each with a prefix fixed by its position in the source.
 
     Sums are made in float64, batch by batch in the order of their positions, so that the number is the same for any
     number of ranks that share the batches. `rounds`: as many forward passes as every rank has to make, because a
-    sharded model is gathered by all together; those without images count nothing. UserError when there is no image.
+    sharded model is gathered by all together; those without images count nothing. `stopped` is asked before each
+    pass, on all ranks alike; None as soon as it says yes. UserError when there is no image.
     """
-    found = [_sums(model, batch, compute) for batch in batches]
+    found = []
+    for batch in batches:
+        if stopped():
+            return None
+        found.append(_sums(model, batch, compute))
     for _ in range(len(found), rounds):
-        _sums(model, _blank(model), compute)
+        if stopped():
+            return None
+        _sums(model, blank(model), compute)
     parts = sorted((part for own in world.gather(found) for part in own), key=lambda part: part[0])
     if not parts:
         raise UserError("no held-out image could be decoded; the log names the files and reasons")
@@ -70,10 +87,10 @@ def _sums(model: AIM, batch: Batch, compute: Compute) -> tuple[int, list[float],
     return int(batch.positions[0]), losses.cpu().double().sum(dim=0).tolist(), counts.tolist(), len(batch.images)
 
 
-def _blank(model: AIM) -> Batch:
-    """One image of nothing."""
-    images = torch.zeros(1, model.cfg.in_chans, *model.cfg.img_size, dtype=torch.uint8)
-    return Batch(images, torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), [""])
+def blank(model: AIM, count: int = 1) -> Batch:
+    """Images of nothing."""
+    images = torch.zeros(count, model.cfg.in_chans, *model.cfg.img_size, dtype=torch.uint8)
+    return Batch(images, torch.arange(count), torch.zeros(count, dtype=torch.int64), [""] * count)
 
 
 def _summary(sums: Tensor, counts: Tensor, images: int, chunk: int) -> ValidationLoss:

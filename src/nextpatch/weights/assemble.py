@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,28 @@ import torch
 from torch import Tensor
 
 from nextpatch.config import from_dict
+from nextpatch.core.tensors import save_safetensors
+from nextpatch.core.text import shown
 from nextpatch.data.config import DataConfig
-from nextpatch.data.preprocessing import AS_OURS, AS_RELEASED, Preprocessing
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig, Target
+from nextpatch.model.count import count_params
 from nextpatch.model.layer_sets import blocks_named, last_blocks
 from nextpatch.model.weights import from_released, to_released
 from nextpatch.patches import sincos_positions
-from nextpatch.train.checkpoint import save_tensors, sync
 from nextpatch.weights.backbone import About, Backbone
-from nextpatch.weights.classifier import Readout, classifier_of, read_readout
+from nextpatch.weights.classifier import Readout, classifier_of, in_float32, mark_of, read_readout, texts
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.layout import has_pixel_head, model_config, pixel_head_shape, probed_blocks
 from nextpatch.weights.released import BEST_BY_WIDTH
-from nextpatch.weights.tensors import joined, read_tensors
+from nextpatch.weights.tensors import read_tensors
 
 _IMAGENET = 1000
 PIXEL_HEAD = "nextpatch-pixel-head-1"
+_OF_OTHERS = (
+    "{probe} was fitted to other weights than {name}: of another step, or of another model. Measure these weights "
+    "(nextpatch probe), take the step that was probed, or name the blocks to read (--layers) and use no classifier"
+)
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std per channel; empty: the default
 
 
@@ -43,34 +49,60 @@ class Asked:
 
 def of_released_names(state: Mapping[str, Tensor], config: Mapping[str, Any], name: str, asked: Asked) -> Backbone:
     """Of tensors with the released names; `config` is what a snapshot's config.json says."""
-    cfg = model_config(state, config, name)
-    layers = [f"block_{block}" for block in probed_blocks(config, cfg.shape.depth)]
-    readout, ours = _readout_in(from_released(state), cfg, layers, config.get("classes", ()))
-    statistics = tuple(config.get("mean", ())), tuple(config.get("std", ()))
-    return of_model(_aim(cfg, ours, name), name, asked, readout, statistics, AS_RELEASED)
+    with _named(name):
+        cfg = model_config(state, config, name)
+        layers = [f"block_{block}" for block in probed_blocks(config, cfg.shape.depth)]
+        classes = texts(json.dumps(config.get("classes", [])))
+        statistics = _numbers(config.get("mean", [])), _numbers(config.get("std", []))
+        readout, ours = _readout_in(from_released(state), cfg, layers, classes)
+    return of_model(_aim(cfg, ours, name), name, asked, readout, statistics)
 
 
-def of_export(paths: Sequence[Path], facts: Mapping[str, str], asked: Asked) -> Backbone:
-    """Of a file that `export_model` wrote, with a fitted pixel head beside it where a second file is given."""
-    name = "+".join(map(str, paths))
-    cfg = from_dict(ModelConfig, json.loads(facts["model"]))
-    state = joined([(path, read_tensors(path)[0]) for path in paths])
-    ours = from_released(state) if facts["layout"] == "released" else state
-    layers, classes, mean, std = (json.loads(facts.get(key, "[]")) for key in ("layers", "classes", "mean", "std"))
-    readout, ours = _readout_in(ours, cfg, layers, classes)
-    preprocessing = from_dict(Preprocessing, json.loads(facts.get("preprocessing", "{}")))
-    return of_model(_aim(cfg, ours, name), name, asked, readout, (tuple(mean), tuple(std)), preprocessing)
+def of_export(state: Mapping[str, Tensor], facts: Mapping[str, str], name: str, asked: Asked) -> Backbone:
+    """Of the tensors and the metadata of a file that `export_model` or `save_snapshot` wrote."""
+    with _named(name):
+        cfg = from_dict(ModelConfig, _json(facts["model"]), f"{shown(name)}, model")
+        layers, classes = (texts(facts.get(key, "[]")) for key in ("layers", "classes"))
+        mean, std = (_numbers(_json(facts.get(key, "[]"))) for key in ("mean", "std"))
+        ours = from_released(state) if facts["layout"] == "released" else dict(state)
+        readout, ours = _readout_in(ours, cfg, layers, classes)
+    return of_model(_aim(cfg, ours, name), name, asked, readout, (mean, std))
 
 
-def of_model(
-    model: AIM,
-    name: str,
-    asked: Asked,
-    readout: Readout | None,
-    statistics: Statistics,
-    preprocessing: Preprocessing = AS_OURS,
-) -> Backbone:
-    """Of a model, read as asked; a classifier of other layers than those is left out."""
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Whatever is wrong with what a file says of its tensors becomes a WeightsError with the file's name."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError) as error:
+        if isinstance(error, WeightsError) and name in str(error):
+            raise
+        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        text = shown(" ".join(reason.split())[:300])
+        raise WeightsError(f"{shown(name)} does not say what model it is of ({text}); get it again") from None
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+        raise ValueError(f"{str(values)[:40]!r} is no list of numbers")
+    return tuple(map(float, values))
+
+
+def of_model(model: AIM, name: str, asked: Asked, readout: Readout | None, statistics: Statistics) -> Backbone:
+    """Of a model, read as asked; a classifier of other layers than those is left out.
+
+    WeightsError when the classifier was fitted to another trunk and no layers are asked for.
+    """
+    readout = _fitting(model, name, asked, readout)
+    if bool(statistics[0]) != bool(statistics[1]):
+        raise WeightsError(f"{shown(name)} says the mean or the deviation of its pixels, and not both; get it again")
     if asked.img_size is not None:
         _resize(model, asked.img_size)
     cfg = model.cfg
@@ -79,22 +111,26 @@ def of_model(
     mean, std = statistics if statistics[0] else DataConfig().statistics(cfg.in_chans)
     shape = cfg.shape
     about = About(
-        name, cfg.img_size, cfg.in_chans, mean, std, shape.embed_dim, shape.num_heads, chosen, cfg.num_patches,
-        preprocessing,
-    )  # fmt: skip
+        name, cfg.img_size, cfg.in_chans, mean, std, shape.embed_dim, shape.num_heads, chosen, cfg.num_patches
+    )
     return Backbone(model, about, readout)
 
 
 def with_pixel_head(backbone: Backbone, path: Path) -> Backbone:
     """The same weights with the pixel head of a file of `save_pixel_head`; WeightsError when it does not fit."""
     model, (state, facts) = backbone.aim, read_tensors(path)
+    name = f"{backbone.about.name}+{path}"
     if facts.get("format") != PIXEL_HEAD or not has_pixel_head(state):
-        raise WeightsError(f"{path} holds no pixel head; nextpatch fit-head writes one")
-    width, depth = pixel_head_shape(state)
-    target: Target = "pixels" if facts.get("target") == "pixels" else "norm_pixels"
-    cfg = replace(model.cfg, head_width=width, head_depth=depth, target=target)
-    both = {name: t for name, t in model.state_dict().items() if not name.startswith("head.")} | from_released(state)
-    backbone.trunk = _aim(cfg, both, f"{backbone.about.name}+{path}").to(backbone.device).eval()
+        raise WeightsError(f"{shown(path)} holds no pixel head; nextpatch fit-head writes one")
+    if facts.get("trunk", mark_of(model)) != mark_of(model):
+        raise WeightsError(f"{shown(path)} was fitted to other weights than {shown(backbone.about.name)}; fit it again")
+    with _named(name):
+        width, depth = pixel_head_shape(state)
+        target: Target = "pixels" if facts.get("target") == "pixels" else "norm_pixels"
+        cfg = replace(model.cfg, head_width=width, head_depth=depth, target=target)
+        ours = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("head.")}
+        both = ours | from_released(state)
+    backbone.trunk = _aim(cfg, both, name).to(backbone.device).eval()
     return backbone
 
 
@@ -102,19 +138,31 @@ def with_readout(backbone: Backbone, path: Path, asked: Asked) -> Backbone:
     """The same weights with a probe's classifier and its layers; WeightsError when it is of another width."""
     readout, about = read_readout(path), backbone.about
     if readout.classifier.linear.in_features != about.dim or not set(readout.layers) <= set(backbone.layer_names()):
-        raise WeightsError(f"{path} is the probe of another model than {about.name}; probe this one")
+        raise WeightsError(f"{shown(path)} is the probe of another model than {shown(about.name)}; probe this one")
     if asked.layers and tuple(blocks_named(asked.layers, len(backbone.blocks))) != readout.layers:
         return Backbone(backbone.trunk, replace(about, layers=tuple(blocks_named(asked.layers, len(backbone.blocks)))))
+    if readout.trunk and readout.trunk != mark_of(backbone.trunk):
+        raise WeightsError(_OF_OTHERS.format(probe=shown(path), name=shown(about.name)))
     return Backbone(backbone.trunk, replace(about, name=f"{about.name}+{path}", layers=readout.layers), readout)
+
+
+def _fitting(model: AIM, name: str, asked: Asked, readout: Readout | None) -> Readout | None:
+    """The classifier, when it is of these weights; without it where layers are asked for, since it is not needed."""
+    blocks = {f"block_{block}" for block in range(model.cfg.shape.depth)}
+    if readout is not None and not set(readout.layers) <= blocks:
+        raise WeightsError(f"{shown(name)}: its classifier reads {shown(', '.join(readout.layers))[:80]}, not there")
+    if readout is None or not readout.trunk or readout.trunk == mark_of(model):
+        return readout
+    if asked.layers not in ("", "best"):
+        return None
+    raise WeightsError(_OF_OTHERS.format(probe="its probe", name=shown(name)))
 
 
 def save_pixel_head(path: Path, model: AIM) -> None:
     """The pixel head alone, under the names of the released layout; an existing file is replaced in one step."""
     state = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
-    aside = path.with_name(f".{path.name}.unfinished")
-    save_tensors(aside, to_released(state, model.cfg), {"format": PIXEL_HEAD, "target": model.cfg.target})
-    sync(aside)
-    aside.replace(path)
+    facts = {"format": PIXEL_HEAD, "target": model.cfg.target, "trunk": mark_of(model)}
+    save_safetensors(path, to_released(state, model.cfg), facts)
 
 
 def _readout_in(
@@ -139,18 +187,31 @@ def imagenet_classes() -> tuple[str, ...]:
 
 
 def _aim(cfg: ModelConfig, state: Mapping[str, Tensor], name: str) -> AIM:
-    """The model around the tensors as they are."""
+    """The model around the tensors as they are, in float32."""
+    _check_size(cfg, state, name)
     with torch.device("meta"):
         model = AIM(cfg, pixel_head=any(key.startswith("head.") for key in state))
     try:
-        missing, unexpected = model.load_state_dict(dict(state), strict=False, assign=True)
+        missing, unexpected = model.load_state_dict(in_float32(state), strict=False, assign=True)
     except RuntimeError as error:
-        raise WeightsError(f"{name}: {' '.join(str(error).split())}; is it of another model?") from None
+        reason = shown(" ".join(str(error).split())[:600])
+        raise WeightsError(f"{shown(name)}: {reason}; is it of another model?") from None
     if missing or unexpected:
         what = f"lacks {', '.join(missing[:3])}" if missing else f"has {', '.join(unexpected[:3])}, which no AIM v1 has"
-        raise WeightsError(f"{name} {what}; is the file whole, and of this model?")
+        raise WeightsError(f"{shown(name)} {shown(what)}; is the file whole, and of this model?")
     _put_positions(model)
     return model
+
+
+def _check_size(cfg: ModelConfig, state: Mapping[str, Tensor], name: str) -> None:
+    """WeightsError, before anything is built, when the config is of another size than the tensors."""
+    said, found = count_params(cfg), sum(tensor.numel() for tensor in state.values())
+    wanted = said.total if any(key.startswith("head.") for key in state) else said.patch_embed + said.trunk
+    if not found / 2 <= wanted <= 2 * found:
+        raise WeightsError(
+            f"{shown(name)} says that its model has {wanted:,} parameters, and holds {found:,}; is the file whole, and "
+            "of this model?"
+        )
 
 
 def _resize(model: AIM, img_size: tuple[int, int]) -> None:

@@ -12,7 +12,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from nextpatch.core.text import shown
-from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.views import to_model_input
 from nextpatch.model.aim import AIM
 from nextpatch.weights.classifier import Readout
@@ -32,7 +31,6 @@ class About:
     num_heads: int
     layers: tuple[str, ...]
     num_patches: int
-    preprocessing: Preprocessing = AS_OURS  # of the images that it was trained and measured on
 
     def __post_init__(self) -> None:
         if not len(self.mean) == len(self.std) == self.in_chans:

@@ -2,36 +2,85 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from nextpatch.core.tensors import save_safetensors
+from nextpatch.core.text import shown
 from nextpatch.model.attentive import AttentiveClassifier
-from nextpatch.train.checkpoint import save_tensors, sync
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.tensors import read_tensors
+
+_MARKED = 64  # values of a tensor that its mark looks at
 
 
 @dataclass(frozen=True)
 class Readout:
-    """A classifier with the blocks whose mean it reads, and the names of its classes (none: numbers)."""
+    """A classifier with the blocks whose mean it reads, and the names of its classes (none: numbers).
+
+    `trunk` is the `mark_of` the trunk that it was fitted to, where that is known.
+    """
 
     classifier: AttentiveClassifier
     layers: tuple[str, ...]
     classes: tuple[str, ...] = ()
+    trunk: str = ""
+
+    def __post_init__(self) -> None:
+        if self.classes and len(self.classes) != self.classifier.linear.out_features:
+            raise WeightsError(
+                f"the classifier gives {self.classifier.linear.out_features} classes and has names for "
+                f"{len(self.classes)}; measure again: nextpatch probe"
+            )
 
 
 def classifier_of(state: Mapping[str, Tensor], num_heads: int) -> AttentiveClassifier:
-    """The classifier of a state with the released names, without "head."; its weights are the given tensors."""
-    weight = state["linear.weight"]
+    """The classifier of a state with the released names, without "head."; its weights are the given tensors.
+
+    WeightsError when they are not those of one.
+    """
+    weight = state.get("linear.weight", torch.empty(0))
+    if weight.ndim != 2 or num_heads < 1 or weight.shape[1] % num_heads:
+        raise WeightsError(
+            f"no classifier of {num_heads} heads has a linear layer of shape {tuple(weight.shape)}; is the file whole?"
+        )
     with torch.device("meta"):
         classifier = AttentiveClassifier(weight.shape[1], num_heads, weight.shape[0], "linear.bias" in state)
-    classifier.load_state_dict(dict(state), assign=True)
+    try:
+        classifier.load_state_dict(in_float32(state), assign=True)
+    except RuntimeError as error:
+        reason = shown(" ".join(str(error).split())[:300])
+        raise WeightsError(f"these are not the tensors of a classifier ({reason}); is the file whole?") from None
     return classifier.eval()
+
+
+def in_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Every tensor of floats as float32, whatever it is stored in; those that are already are not copied."""
+    return {name: t.to(torch.float32) if t.is_floating_point() else t for name, t in state.items()}
+
+
+@torch.no_grad()
+def mark_of(trunk: nn.Module) -> str:
+    """A digest of some values of every tensor of a trunk, of any size in a moment; the pixel head does not count.
+
+    Values are rounded to bfloat16, so that a trunk keeps its mark when its matrices are converted for computing. One
+    step of training changes it.
+    """
+    total = hashlib.sha256()
+    for name, tensor in sorted(trunk.state_dict().items()):
+        if not name.startswith("head."):
+            flat = tensor.detach().reshape(-1)
+            some = flat[:: max(1, len(flat) // _MARKED)][:_MARKED].to(torch.bfloat16).cpu()
+            total.update(f"{name} {tuple(tensor.shape)}\n".encode())
+            total.update(some.contiguous().view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def save_readout(path: Path, readout: Readout) -> None:
@@ -40,21 +89,35 @@ def save_readout(path: Path, readout: Readout) -> None:
         "layers": json.dumps(list(readout.layers)),
         "classes": json.dumps(list(readout.classes)),
         "num_heads": str(readout.classifier.num_heads),
+        **({"trunk": readout.trunk} if readout.trunk else {}),
     }
-    aside = path.with_name(f".{path.name}.unfinished")
-    save_tensors(aside, readout.classifier.state_dict(), facts)
-    sync(aside)
-    aside.replace(path)
+    save_safetensors(path, readout.classifier.state_dict(), facts)
 
 
 def read_readout(path: Path) -> Readout:
     """What `save_readout` wrote; WeightsError when it is another kind of file."""
     state, facts = read_tensors(path)
     try:
-        layers, classes = (tuple(json.loads(facts[name])) for name in ("layers", "classes"))
-        return Readout(classifier_of(state, int(facts["num_heads"])), layers, classes)
-    except (KeyError, ValueError, RuntimeError):
-        raise WeightsError(f"{path} is no probe of this version; measure again: nextpatch probe") from None
+        layers, classes = (texts(facts[name]) for name in ("layers", "classes"))
+        if not layers or not all(re.fullmatch(r"block_\d{1,4}", layer) for layer in layers):
+            raise ValueError("it reads no blocks")
+        return Readout(classifier_of(state, int(facts["num_heads"])), layers, classes, facts.get("trunk", ""))
+    except (KeyError, ValueError) as error:
+        reason = shown(" ".join(str(error).split())[:200])
+        raise WeightsError(
+            f"{shown(path)} is no probe of this version ({reason}); measure again: nextpatch probe"
+        ) from None
+
+
+def texts(written: str) -> tuple[str, ...]:
+    """A list of texts in JSON; ValueError for anything else."""
+    try:
+        values = json.loads(written)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{written[:40]!r} is no list of texts")
+    return tuple(values)
 
 
 def numbered(layers: Sequence[str]) -> list[int]:

@@ -29,17 +29,24 @@ def fetched(repo: str, name: str, revision: str | None = None) -> Path:
     return path
 
 
-def first_fetched(repo: str, names: Sequence[str], revision: str | None = None) -> Path:
-    """The first of `names` that the repository has."""
+def fetched_if_there(repo: str, name: str, revision: str | None = None) -> Path | None:
+    """The same, or None when the repository has no such file."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    try:
+        return fetched(repo, name, revision)
+    except WeightsError as error:
+        absent = isinstance(error.__cause__, EntryNotFoundError)
+        if not absent or isinstance(error.__cause__, LocalEntryNotFoundError):
+            raise
+    return None
+
+
+def first_fetched(repo: str, names: Sequence[str], revision: str | None = None) -> Path:
+    """The first of `names` that the repository has."""
     for name in names:
-        try:
-            return fetched(repo, name, revision)
-        except WeightsError as error:
-            absent = isinstance(error.__cause__, EntryNotFoundError)
-            if not absent or isinstance(error.__cause__, LocalEntryNotFoundError):
-                raise
+        if (path := fetched_if_there(repo, name, revision)) is not None:
+            return path
     raise WeightsError(f"{repo} on the Hub has none of {', '.join(names)}; is it a model of this kind?")
 
 

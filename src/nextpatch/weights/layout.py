@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from nextpatch.core.text import shown
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.released import LAST
@@ -23,19 +24,21 @@ def model_config(state: Mapping[str, Tensor], config: Mapping[str, Any], where: 
     """
     kernel = state.get(KERNEL)
     if kernel is None or kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3]:
-        shown = ", ".join(sorted(state)[:3])
-        raise WeightsError(f"{where} is no AIM v1 model: it has no {KERNEL} (it has {shown}, ...)")
+        names = shown(", ".join(sorted(state)[:3])[:200])
+        raise WeightsError(f"{shown(where)} is no AIM v1 model: it has no {KERNEL} (it has {names}, ...)")
     dim, chans, patch, _ = kernel.shape
     depth = depth_of(state)
     if not depth:
-        raise WeightsError(f"{where} has no trunk; give the backbone too: BACKBONE.pth+HEAD.pth")
+        raise WeightsError(f"{shown(where)} has no trunk; give the backbone too: BACKBONE.pth+HEAD.pth")
     size = _size_of(dim, depth)
     side = config.get("img_size", _GRID * patch)
-    sides = (side, side) if isinstance(side, int) else (int(side[0]), int(side[1]))
-    heads = int(config.get("num_heads", 0)) or _heads_of(dim, where)
+    sides = [side, side] if type(side) is int else side
+    heads = config.get("num_heads", 0) or _heads_of(dim, where)
+    if not isinstance(sides, list) or [type(n) for n in (*sides, heads)] != [int, int, int]:
+        raise WeightsError(f"{shown(where)}: img_size or num_heads in its config is no whole number; get it again")
     width, head_depth = pixel_head_shape(state)
     return ModelConfig(
-        size, sides, patch, chans, dim, depth, heads, width or SIZES[size].head_width,
+        size, (sides[0], sides[1]), patch, chans, dim, depth, heads, width or SIZES[size].head_width,
         head_depth or SIZES[size].head_depth,
     )  # fmt: skip
 
@@ -49,7 +52,11 @@ def depth_of(state: Mapping[str, Tensor]) -> int:
 def probed_blocks(config: Mapping[str, Any], depth: int) -> list[int]:
     """Which blocks the classifier reads: a list of them, or how many of the last; the last six unless it is said."""
     said = config.get("probe_layers", LAST)
-    return list(range(max(0, depth - said), depth)) if isinstance(said, int) else [int(block) for block in said]
+    if type(said) is int and 1 <= said <= max(depth, LAST):
+        return list(range(max(0, depth - said), depth))
+    if isinstance(said, list) and said and all(type(block) is int and 0 <= block < depth for block in said):
+        return said
+    raise WeightsError(f"probe_layers {shown(str(said)[:80])} names no blocks of 0 to {depth - 1}")
 
 
 def has_pixel_head(state: Mapping[str, Tensor]) -> bool:
@@ -66,8 +73,8 @@ def _heads_of(dim: int, where: str) -> int:
     heads = {s.num_heads for s in SIZES.values() if s.embed_dim == dim}
     if len(heads) != 1:
         raise WeightsError(
-            f"{where} does not say how many attention heads it has, and width {dim} is none of ours; put a config.json "
-            'with {"num_heads": N} beside it and give the folder'
+            f"{shown(where)} does not say how many attention heads it has, and width {dim} is none of ours; put a "
+            'config.json with {"num_heads": N} beside it and give the folder'
         )
     return heads.pop()
 

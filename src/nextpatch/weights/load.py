@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
+from nextpatch.core.reading import read_json
+from nextpatch.core.text import shown
 from nextpatch.train.export import FORMAT
 from nextpatch.train.run import RunDir, load_run
-from nextpatch.weights.assemble import Asked, of_export, of_model, of_released_names, with_pixel_head, with_readout
+from nextpatch.weights.assemble import (
+    PIXEL_HEAD,
+    Asked,
+    of_export,
+    of_model,
+    of_released_names,
+    with_pixel_head,
+    with_readout,
+)
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.classifier import read_readout
-from nextpatch.weights.download import fetched, first_fetched
+from nextpatch.weights.download import fetched, fetched_if_there, first_fetched
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.foreign import backbone_of
 from nextpatch.weights.from_timm import of_timm
@@ -25,7 +34,7 @@ from nextpatch.weights.from_transformers import of_transformers
 from nextpatch.weights.layout import depth_of, probed_blocks
 from nextpatch.weights.names import HUB, knows
 from nextpatch.weights.released import BEST_BY_WIDTH, LAST, PAIRS, Released, released
-from nextpatch.weights.tensors import joined, read_tensors
+from nextpatch.weights.tensors import check_values, facts_of, joined, read_tensors
 
 KINDS = (
     "apple/aim-600M (-1B, -3B, -7B), OWNER/NAME of the Hub, a run, a folder with config.json, a .safetensors or .pth "
@@ -66,6 +75,8 @@ def load(
     asked, spec = Asked(layers, img_size, step), str(weights)
     if not spec:
         raise WeightsError(f"no weights given; name {KINDS}")
+    if step is not None and not RunDir.exists(Path(spec.partition("+")[0])) and not RunDir.exists(Path(spec)):
+        raise WeightsError(f"{shown(spec)} is no run, so it has no step {step}; leave the step out")
     return _found(spec, asked).to(device)
 
 
@@ -79,20 +90,32 @@ def _found(spec: str, asked: Asked) -> Backbone:
     if path.is_dir():
         return _of_run(path, asked) if RunDir.exists(path) else _of_snapshot(path, asked)
     parts = [spec] if path.exists() else spec.split("+")
-    if len(parts) > 1 and (Path(parts[0]).suffix not in _FILES or parts[-1].endswith(PROBE)):
-        beside = Path(parts[-1])
-        if beside.name == PROBE:
-            return with_readout(_found("+".join(parts[:-1]), Asked("", asked.img_size)), beside, asked)
-        return with_pixel_head(_found("+".join(parts[:-1]), asked), beside)
+    kind = _head_in(Path(parts[-1]), Path(parts[0]).suffix not in _FILES) if len(parts) > 1 else ""
+    if kind == PROBE:
+        return with_readout(_found("+".join(parts[:-1]), replace(asked, layers="last")), Path(parts[-1]), asked)
+    if kind:
+        return with_pixel_head(_found("+".join(parts[:-1]), asked), Path(parts[-1]))
     if path.exists() or path.suffix in _FILES:
         return _of_files([Path(part) for part in parts], asked)
     if path.parent.is_dir() and str(path.parent) != "." and not spec.startswith(HUB):
         near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.4)
         advice = f"did you mean {path.parent / near[0]}?" if near else "look there for what you meant."
-        raise WeightsError(f"{spec} does not exist; {advice} A model of the Hub by this name is {HUB}{spec}")
+        raise WeightsError(
+            f"{shown(spec)} does not exist; {shown(advice)} A model of the Hub by this name is {HUB}{shown(spec)}"
+        )
     if _ON_THE_HUB.fullmatch(spec.removeprefix(HUB)):
         return _of_hub(spec.removeprefix(HUB), asked)
-    raise WeightsError(f"{spec} does not exist; give {KINDS}")
+    raise WeightsError(f"{shown(spec)} does not exist; give {KINDS}")
+
+
+def _head_in(path: Path, no_file_before: bool) -> str:
+    """Which head a file behind a "+" holds, by what it says of itself, then by its name; "" for a released pair."""
+    facts = facts_of(path)
+    if facts.get("format") == PIXEL_HEAD or path.name == PIXEL_HEAD_FILE:
+        return PIXEL_HEAD_FILE
+    if {"num_heads", "layers"} <= facts.keys() or path.name == PROBE:
+        return PROBE
+    return PIXEL_HEAD_FILE if no_file_before else ""
 
 
 def _of_release(model: Released, asked: Asked) -> Backbone:
@@ -111,17 +134,23 @@ def _of_release(model: Released, asked: Asked) -> Backbone:
 def _of_hub(spec: str, asked: Asked) -> Backbone:
     repo, _, revision = spec.partition("@")
     config = _config(fetched(repo, "config.json", revision or None))
-    state, _ = read_tensors(first_fetched(repo, _SNAPSHOT, revision or None))
-    return of_released_names(state, config, spec, asked)
+    state, facts = read_tensors(first_fetched(repo, _SNAPSHOT, revision or None))
+    if facts.get("format") != FORMAT:
+        return of_released_names(state, config, spec, asked)
+    found = of_export(state, facts, spec, asked)
+    head = fetched_if_there(repo, PIXEL_HEAD_FILE, revision or None)
+    return with_pixel_head(found, head) if head is not None else found
 
 
 def _of_snapshot(folder: Path, asked: Asked) -> Backbone:
     file = next((folder / name for name in _SNAPSHOT if (folder / name).is_file()), None)
     if file is None or not (folder / "config.json").is_file():
-        raise WeightsError(f"{folder} is neither a run (recipe.toml) nor a snapshot (config.json and {_SNAPSHOT[0]})")
+        raise WeightsError(
+            f"{shown(folder)} is neither a run (recipe.toml) nor a snapshot (config.json and {_SNAPSHOT[0]})"
+        )
     state, facts = read_tensors(file)
     if facts.get("format") == FORMAT:
-        found = of_export([file], facts, asked)
+        found = of_export(state, facts, str(folder), asked)
     else:
         found = of_released_names(state, _config(folder / "config.json"), str(folder), asked)
     head = folder / PIXEL_HEAD_FILE
@@ -131,19 +160,17 @@ def _of_snapshot(folder: Path, asked: Asked) -> Backbone:
 def _of_files(paths: list[Path], asked: Asked) -> Backbone:
     """A file of ours, or the released pair; the name of a head's file says which layers it reads."""
     name = "+".join(map(str, paths))
-    if paths[0].suffix == ".safetensors" and paths[0].is_file():
-        with safe_open(paths[0], framework="pt") as file:
-            facts = file.metadata() or {}
-        if facts.get("format") == FORMAT:
-            return of_export(paths, facts, asked)
-    state = joined([(path, read_tensors(path)[0]) for path in paths])
+    parts = [(path, read_tensors(path)) for path in paths]
+    state, facts = joined([(path, found) for path, (found, _) in parts]), parts[0][1][1]
+    if facts.get("format") == FORMAT:
+        return of_export(state, facts, name, asked)
     config: dict[str, Any] = {}
     if any("best_layers" in path.name for path in paths):
         norm = state.get("trunk.post_trunk_norm.weight")
         best = BEST_BY_WIDTH.get(0 if norm is None else len(norm))
         if best is None:
             raise WeightsError(
-                f"{name}: which layers the head reads is not known for this width; rename it, and name them"
+                f"{shown(name)}: which layers the head reads is not known for this width; rename it, and name them"
             )
         config["probe_layers"] = list(best)
     return of_released_names(state, config, name, asked)
@@ -152,19 +179,14 @@ def _of_files(paths: list[Path], asked: Asked) -> Backbone:
 def _of_run(path: Path, asked: Asked) -> Backbone:
     """With the probe's classifier and layers, when it was probed."""
     loaded = load_run(path, step=asked.step)
+    check_values(loaded.model.state_dict(), path)
     readout = read_readout(path / PROBE) if (path / PROBE).exists() else None
     statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
-    return of_model(loaded.model, str(path), asked, readout, statistics, loaded.recipe.data.preprocessing)
+    return of_model(loaded.model, str(path), asked, readout, statistics)
 
 
 def _config(path: Path) -> dict[str, Any]:
     """config.json of a snapshot: plain values, some of them wrapped once more by older libraries."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{path} is no JSON ({error}); get it again") from None
-    inner = values.get("config") if isinstance(values, dict) else None
-    found = inner if isinstance(inner, dict) else values
-    if not isinstance(found, dict):
-        raise WeightsError(f"{path} holds no values by name; get it again")
-    return dict(found)
+    values = read_json(path, "a model's config", "get it again", WeightsError)
+    inner = values.get("config")
+    return dict(inner) if isinstance(inner, dict) else values

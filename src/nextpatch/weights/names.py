@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -19,6 +20,12 @@ _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:|[a-zA-Z]://")  # one letter alon
 def knows(spec: str) -> bool:
     """Whether a text names a model of another library."""
     return spec.startswith(PREFIXES)
+
+
+def absolute(spec: str) -> str:
+    """The name with the files and folders in it written from the root, so that it means the same everywhere."""
+    parts = ((part, Path(part).expanduser()) for part in spec.split("+"))
+    return "+".join(os.path.abspath(path) if part and path.exists() else part for part, path in parts)  # noqa: PTH100
 
 
 def from_file(spec: object, where: str | Path) -> str:

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from nextpatch.config import to_dict
+from nextpatch.core.files import write_text
+from nextpatch.core.tensors import save_safetensors
 from nextpatch.model.aim import PixelHead
 from nextpatch.model.weights import to_released
-from nextpatch.train.checkpoint import save_tensors, sync
 from nextpatch.train.export import FORMAT
-from nextpatch.train.run import write_atomically
 from nextpatch.weights.assemble import save_pixel_head
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.classifier import numbered
@@ -37,13 +37,8 @@ def save_snapshot(backbone: Backbone, folder: Path) -> None:
         "classes": json.dumps(list(backbone.classes)),
         "mean": json.dumps(list(about.mean)),
         "std": json.dumps(list(about.std)),
-        "preprocessing": json.dumps(to_dict(about.preprocessing)),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / ".model.safetensors.unfinished"
-    save_tensors(aside, to_released(state, cfg), facts)
-    sync(aside)
-    aside.replace(folder / "model.safetensors")
+    save_safetensors(folder / "model.safetensors", to_released(state, cfg), facts)
     square = cfg.img_size[0] == cfg.img_size[1]
     config = {
         "img_size": cfg.img_size[0] if square else list(cfg.img_size),
@@ -55,6 +50,6 @@ def save_snapshot(backbone: Backbone, folder: Path) -> None:
         "probe_layers": numbered(about.layers),
         "num_classes": 1000 if classifier is None else classifier.linear.out_features,
     }
-    write_atomically(folder / "config.json", json.dumps(config, indent=1) + "\n")
+    write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")  # no digest: it has the released keys only
     if isinstance(model.head, PixelHead):
         save_pixel_head(folder / PIXEL_HEAD_FILE, model)

@@ -1,83 +1,95 @@
-"""Tensors of a file, mapped into memory and not read before they are used: safetensors, or .pth without its code."""
+"""Tensors of a file, mapped into memory, every value looked at: safetensors, or .pth without its code."""
 
 from __future__ import annotations
 
 import json
 import math
 import mmap
-import pickle
+import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
+from nextpatch.core.files import DIGEST
+from nextpatch.core.tensors import damage
+from nextpatch.core.text import shown
 from nextpatch.weights.error import WeightsError
 
 _KINDS = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
-    "I32": torch.int32, "U8": torch.uint8, "BOOL": torch.bool,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 _NO_RESERVE = 0x4000  # Linux's MAP_NORESERVE, which Python has no name for before 3.13
 _WRAPPED = ("state_dict", "model", "module")  # names under which training scripts put a state
+_PIECE = 2**22  # bytes looked at together, so that a file of any size takes no memory
+LARGEST = 1e12  # of a weight: beyond it, squares and their sums leave float32
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(tensors by name, the file's own metadata); a .pth file is opened as tensors only, never as Python objects.
 
-    WeightsError when it is neither, or holds anything but tensors.
+    The digest is checked where the file has one, and every value is looked at once, in pieces. WeightsError when the
+    file is neither, holds anything but tensors, or a number that is not finite or beyond LARGEST.
     """
     if not path.is_file():
-        raise WeightsError(f"{path} does not exist; give a .safetensors or .pth file")
+        raise WeightsError(f"{shown(path)} does not exist; give a .safetensors or .pth file")
     if path.suffix == ".safetensors":
-        return _safetensors(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle's own versions: what they may hold is checked all the same
-            found = _pth(path)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(
-            f"{path} cannot be opened as tensors alone ({reason}); it is damaged, or holds Python objects, which are "
-            "never loaded. Save it again as .safetensors"
-        ) from None
-    state: Any = found
-    for name in _WRAPPED:
-        state = state[name] if isinstance(state, dict) and isinstance(state.get(name), dict) else state
-    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds no tensors by name; give the file of a model's state")
-    return {str(name): tensor for name, tensor in state.items()}, {}
+        found, facts = _safetensors(path)
+        _check(path, _pieces_of_file(path))
+        return found, facts
+    state = _state(path)
+    _check(path, _pieces(state))
+    return state, {}
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if reason := damage(path):
+        raise _damaged(path, reason)
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is damaged or no safetensors file ({error}); get it again") from None
-    except RuntimeError as error:  # torch reserves memory for the whole file, though it is never written to
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            facts = dict(file.metadata() or {})
+    except Exception as error:  # whatever the bytes are: the library raises a dozen kinds of errors
         if "mmap" not in str(error):
-            raise
-        return mapped(path)
+            raise _damaged(path, str(error)) from None
+        found, facts = mapped(path)  # torch reserves memory for the whole file, though it is never written to
+    facts.pop(DIGEST, None)
+    return found, facts
+
+
+def _damaged(path: Path, reason: str) -> WeightsError:
+    text = shown(" ".join(_COLOR.sub("", reason).split())[:200])
+    return WeightsError(f"{shown(path)} is damaged or no safetensors file ({text}); get it again")
 
 
 def mapped(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """A safetensors file larger than the memory: mapped without memory being set aside for it."""
     flags = mmap.MAP_PRIVATE | (_NO_RESERVE if sys.platform == "linux" else 0)
-    with path.open("rb") as file:
-        whole = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    start = 8 + int.from_bytes(whole[:8], "little")
     try:
-        header = json.loads(whole[8:start])
+        header, start = _header(path)
         facts = header.pop("__metadata__", {})
+        with path.open("rb") as file:
+            whole = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
         tensors = {name: _view(whole, start, entry) for name, entry in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} is damaged or no safetensors file ({error}); get it again") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, RecursionError) as error:
+        raise _damaged(path, str(error)) from None
     return tensors, facts
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """(the file's header, where its data begin)."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= path.stat().st_size - 8:
+            raise ValueError("it does not begin as a safetensors file")
+        return dict(json.loads(file.read(length))), 8 + length
 
 
 def _view(whole: mmap.mmap, start: int, entry: Mapping[str, Any]) -> Tensor:
@@ -92,6 +104,29 @@ def _view(whole: mmap.mmap, start: int, entry: Mapping[str, Any]) -> Tensor:
     return flat.view(kind).view(shape)
 
 
+def _state(path: Path) -> dict[str, Tensor]:
+    """The tensors by name of a .pth file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle's own versions: what they may hold is checked all the same
+            found = _pth(path)
+    except Exception as error:  # whatever the bytes are: unpickling raises anything
+        reason = shown((_COLOR.sub("", str(error)).splitlines() or [""])[0][:200]) or type(error).__name__
+        raise WeightsError(
+            f"{shown(path)} cannot be opened as tensors alone ({reason}); it is damaged, or holds Python objects, "
+            "which are never loaded. Save it again as .safetensors"
+        ) from None
+    state: Any = found
+    for name in _WRAPPED:
+        state = state[name] if isinstance(state, dict) and isinstance(state.get(name), dict) else state
+    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{shown(path)} holds no tensors by name; give the file of a model's state")
+    for name, tensor in state.items():
+        if not _is_plain(tensor):
+            raise WeightsError(f"{shown(path)}: {shown(name)} is no plain tensor; save the file as .safetensors")
+    return {str(name): tensor.detach() for name, tensor in state.items()}
+
+
 def _pth(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -101,11 +136,67 @@ def _pth(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether every value has its place in memory: a few bytes can name a tensor that would fill it when copied."""
+    dense = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    return dense and tensor.dtype in _KINDS.values() and tensor.nbytes <= tensor.untyped_storage().nbytes()
+
+
+def _pieces(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in state.items():
+        for part in torch.split(tensor.detach().flatten(), _PIECE):
+            yield name, part
+
+
+def _pieces_of_file(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """The values of a safetensors file, read and not mapped: mapped pages would count as memory in use."""
+    header, start = _header(path)
+    space = bytearray(_PIECE)
+    with path.open("rb") as file:
+        for name, entry in header.items():
+            kind = _KINDS.get(entry.get("dtype", ""), torch.uint8)
+            if not kind.is_floating_point:
+                continue
+            first, last = entry["data_offsets"]
+            file.seek(start + first)
+            for at in range(first, last, _PIECE):
+                size = file.readinto(memoryview(space)[: min(_PIECE, last - at)])
+                yield name, torch.frombuffer(space, dtype=torch.uint8, count=size).view(kind)
+
+
+def facts_of(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; {} of any other file."""
+    try:
+        facts = _header(path)[0].get("__metadata__", {}) if path.suffix == ".safetensors" else {}
+    except (OSError, ValueError, TypeError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def check_values(tensors: Mapping[str, Tensor], what: str | Path) -> None:
+    """WeightsError, naming the tensor, where a number is not finite or beyond LARGEST."""
+    _check(what, _pieces(tensors))
+
+
+def _check(path: str | Path, pieces: Iterator[tuple[str, Tensor]]) -> None:
+    """WeightsError, naming the tensor, for a number that is not finite or is too large."""
+    for name, piece in pieces:
+        if piece.is_floating_point() and len(piece):
+            low, high = (float(bound) for bound in piece.aminmax())  # NaN where there is one
+            if not (low > -LARGEST and high < LARGEST):
+                what = "numbers that are not finite" if not math.isfinite(low + high) else f"numbers of {high:.1g}"
+                raise WeightsError(
+                    f"{shown(path)}: {shown(name)} holds {what}; the file is damaged, or the training that made it "
+                    "went wrong. Take an earlier checkpoint, or get it again"
+                )
+
+
 def joined(parts: list[tuple[Path, Mapping[str, Tensor]]]) -> dict[str, Tensor]:
     """The tensors of several files as one state; WeightsError when two hold the same name."""
     out: dict[str, Tensor] = {}
     for path, state in parts:
         if twice := sorted(out.keys() & state.keys()):
-            raise WeightsError(f"{path} holds {', '.join(twice[:3])} once more; give one backbone and one head")
+            names = shown(", ".join(twice[:3]))
+            raise WeightsError(f"{shown(path)} holds {names} once more; give one backbone and one head")
         out.update(state)
     return out

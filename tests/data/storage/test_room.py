@@ -90,7 +90,7 @@ def test_a_part_that_cannot_be_trusted_is_fetched_anew(server, tmp_path, monkeyp
     part = part_of(cache, place)
     assert part.read_bytes() == server.files["/b.tar"][:100_000]
     if changed == "boot":
-        monkeypatch.setattr(room, "_boot", lambda: "another")
+        monkeypatch.setattr(room, "boot_id", lambda: "another")
     elif changed == "note":
         part.with_suffix(room.NOTE).write_text('{"version"')
     part.write_bytes(bytes(300_002 if changed == "longer" else 100_000))

@@ -6,7 +6,6 @@ import bisect
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nextpatch.core.text import shown
+from nextpatch.core.threads import side_by_side
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.labels import NO_LABEL, Labels, labels_of
 from nextpatch.data.sources.source import digest_of
@@ -138,11 +138,7 @@ class ParquetSource:
         if not self.remote:
             yield from map(ask, self._files)
             return
-        pool = ThreadPoolExecutor(_THREADS)
-        try:
-            yield from pool.map(ask, self._files)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        yield from side_by_side(ask, self._files, _THREADS)
 
     def _read_labels(self, schemas: list[Any]) -> Labels:
         """The class of every row and the names of the classes; or why there are none: that never keeps a file away."""

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from nextpatch.core.machine import boot_id
+
 log = logging.getLogger(__name__)
 PART, NOTE, LOCK = ".part", ".note", ".lock"
 FRESH_S = 10.0  # used so recently that whoever asked for it may not have opened it yet
 WAIT_S = 6 * FRESH_S
 _POLL_S = 0.1
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class _File(NamedTuple):
@@ -33,7 +34,7 @@ def begin(folder: Path, cap_bytes: int, part: Path, version: dict[str, Any], siz
     (what was not synced may be holes). While everything is in use this waits; after WAIT_S it goes over the cap, and
     says so.
     """
-    note = {"version": version, "size": size, "boot": _boot()}
+    note = {"version": version, "size": size, "boot": boot_id()}
     if _noted(part) != note or not part.exists() or part.stat().st_size > size:
         discard(part)
     end = time.monotonic() + WAIT_S
@@ -133,11 +134,3 @@ def _noted(part: Path) -> dict[str, Any]:
 
 def _note_of(part: Path) -> Path:
     return part.with_suffix(NOTE)
-
-
-def _boot() -> str:
-    """A text that changes when the machine is restarted; empty where there is none."""
-    try:
-        return _BOOT.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from nextpatch.core.threads import side_by_side
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.read import retried
 from nextpatch.data.storage.url import filesystem
@@ -29,11 +29,7 @@ def sizes(places: Sequence[str]) -> list[int | None]:
 def _asked_at_once(places: Sequence[str]) -> list[int | None]:
     """The answers for each; the first that fails ends it."""
     located = [(place, *filesystem(place)) for place in places]  # in this thread: each has connections of its own
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        return list(pool.map(_asked, located))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return list(side_by_side(_asked, located, THREADS))
 
 
 def _by_folder(places: Sequence[str]) -> dict[str, list[str]]:

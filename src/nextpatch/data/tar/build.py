@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from nextpatch.core.machine import usable_cores
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.place import Entry, is_remote
 from nextpatch.data.storage.read import open_stream
 from nextpatch.data.tar.index import IndexWriter, Shard, ShardIndex, usable
 from nextpatch.data.tar.manifest import Manifest, joined
-from nextpatch.data.tar.pool import in_processes, usable_cores
+from nextpatch.data.tar.pool import in_processes
 from nextpatch.data.tar.samples import kept_bytes, samples
 from nextpatch.data.tar.shelf import Shelf
 from nextpatch.data.tar.walk import Walk

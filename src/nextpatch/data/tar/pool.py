@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait as wait_for
+from multiprocessing import resource_tracker
 from typing import TypeVar
+
+from nextpatch.core.processes import Lost, PlainWire, Unsent, Worker, end, first_answers
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-_AHEAD = 4  # jobs given out per process, so that none waits
-
-
-def usable_cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def in_processes(
@@ -33,42 +23,47 @@ def in_processes(
     workers = min(workers, len(jobs))
     if workers < 2:
         for number, job in enumerate(jobs):
-            yield number, _tried(function, job)
+            yield number, _tried(lambda job=job: function(job))  # type: ignore[misc]
         return
+    left, working = iter(enumerate(jobs)), dict[Worker, int]()
+    crew: list[Worker] = []
+    try:
+        _start(crew, function, workers)
+        for worker in crew:
+            _give(worker, left, working)
+        while working:
+            for worker in first_answers(list(working)):
+                number, result = working.pop(worker), _tried(worker.answer)
+                _give(worker, left, working)
+                yield number, result
+    except Lost as error:
+        raise OSError(
+            f"a process {error} (is memory short?); what is done is kept, so run it again, with fewer workers"
+        ) from None
+    finally:
+        end(crew)
+
+
+def _start(crew: list[Worker], function: Callable[[Job], Result], workers: int) -> None:
     context = multiprocessing.get_context("spawn")  # a fork may copy another thread's locks
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare) as pool:
-        running: dict[Future[Result | Exception], int] = {}
-        given = 0
-        try:
-            while running or given < len(jobs):
-                while given < len(jobs) and len(running) < _AHEAD * workers:
-                    running[pool.submit(_tried, function, jobs[given])] = given
-                    given += 1
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-        except BrokenProcessPool:
-            raise OSError(
-                "a process was killed (is memory short?); what is done is kept, so run it again, with fewer workers"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    resource_tracker.ensure_running()  # it would else undo, amid our start, that workers do not hear signals
+    for _ in range(workers):
+        crew.append(Worker(context, function, PlainWire()))  # noqa: PERF401 - those begun are kept when the next fails
 
 
-def _tried(function: Callable[[Job], Result], job: Job) -> Result | Exception:
+def _give(worker: Worker, left: Iterator[tuple[int, Job]], working: dict[Worker, int]) -> None:
+    """The next job, where there is one."""
+    for number, job in left:
+        worker.ask(job)
+        working[worker] = number
+        return
+
+
+def _tried(action: Callable[[], Result]) -> Result | Exception:
     """The result, or the error as a value: so one bad shard does not hide what the others are."""
     try:
-        return function(job)
+        return action()
+    except Unsent as error:
+        return OSError(f"a result cannot be sent: {error}")
     except (ValueError, OSError) as error:
         return error
-
-
-def _prepare() -> None:
-    """Leave quietly when interrupted, and when the parent is gone, even by a kill."""
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(1))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    if parent := multiprocessing.parent_process():
-        wait_for([parent.sentinel])
-        os._exit(1)

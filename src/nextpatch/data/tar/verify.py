@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from nextpatch.core.machine import usable_cores
 from nextpatch.data.storage.place import Entry, exists
 from nextpatch.data.storage.read import open_stream
 from nextpatch.data.tar.build import Progress
 from nextpatch.data.tar.index import IndexDamagedError, Shard, ShardIndex
 from nextpatch.data.tar.manifest import Manifest
-from nextpatch.data.tar.pool import in_processes, usable_cores
+from nextpatch.data.tar.pool import in_processes
 from nextpatch.data.tar.samples import shown
 from nextpatch.data.tar.shelf import Shelf
 from nextpatch.data.tar.tape import Tape

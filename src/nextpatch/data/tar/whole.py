@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from nextpatch.core.text import shown
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 UNFINISHED = ".part"
@@ -35,18 +41,24 @@ def one_writer(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("another process is indexing into %s; waiting for it", folder)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:  # a file system without locks: two may do the same work, each file still whole
-            log.debug("no lock on %s: %s", folder, error)
+        _wait_for_others(handle, folder)
         for left in (*folder.glob(f"*.json.*{UNFINISHED}"), *folder.glob(f"index/*.idx.*{UNFINISHED}")):
             left.unlink(missing_ok=True)
         yield
     finally:
         os.close(handle)
+
+
+def _wait_for_others(handle: int, folder: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.warning("another process is indexing into %s; waiting for it", shown(folder))
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:  # a file system without locks: two may do the same work, each file still whole
+        log.debug("no lock on %s: %s", folder, error)
 
 
 def _sync(folder: Path) -> None:

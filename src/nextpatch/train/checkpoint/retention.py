@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from nextpatch.core.output import in_bytes
 from nextpatch.train.checkpoint.files import REMOVED, REPLACED, published, step_of
 from nextpatch.train.checkpoint.verification import verify
 from nextpatch.train.engine.world import ALONE, World
@@ -41,8 +42,8 @@ def check_room(folder: Path, needed_bytes: int, checkpoints: int = 1) -> None:
     if free < needed:
         raise OSError(
             errno.ENOSPC,
-            f"{os.strerror(errno.ENOSPC)}: {checkpoints} checkpoints of {needed_bytes / 2**30:.1f} GiB need "
-            f"{needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; make room, or choose another --out",
+            f"{os.strerror(errno.ENOSPC)}: {checkpoints} checkpoints of {in_bytes(needed_bytes)} need "
+            f"{in_bytes(needed)}, and {in_bytes(free)} are free; make room, or choose another --out",
             str(folder),
         )
 

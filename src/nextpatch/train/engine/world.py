@@ -6,9 +6,10 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
+from nextpatch.core.writer import only_writer
 from nextpatch.train.engine.launch import LAUNCHED, end_with_launcher, launched, wait_for_meeting_point
 from nextpatch.train.engine.meeting import meet
 
@@ -140,6 +142,15 @@ class World:
             raise error
         if failed := [f"rank {rank}: {text}" for rank, text in enumerate(said) if text is not None]:
             raise PeerError("; ".join(failed))
+
+    @contextmanager
+    def only_writer(self, out: Path, verb: str, *, file: bool = False) -> Iterator[None]:
+        """Rank 0 holds an output for all; where another process holds it, InUse there and PeerError on the others."""
+        with ExitStack() as held:
+            with self.together():
+                if self.leads:
+                    held.enter_context(only_writer(out, verb, file=file))
+            yield
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:

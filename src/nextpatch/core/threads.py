@@ -1,0 +1,49 @@
+"""Many questions asked side by side by threads that nobody waits for when the answers are no longer wanted."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+
+
+def side_by_side(
+    function: Callable[[Question], Answer], questions: Sequence[Question], threads: int
+) -> Iterator[Answer]:
+    """What `function` returns for each question, in order; the first that it raises is raised here.
+
+    The threads of concurrent.futures are waited for even when the program ends: a server that does not answer would
+    then hold up Ctrl-C. These end by themselves.
+    """
+    left = iter(enumerate(questions))
+    lock, ended = threading.Lock(), threading.Event()
+    answers: queue.SimpleQueue[tuple[int, Answer | None, BaseException | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        while not ended.is_set():
+            with lock:
+                number, question = next(left, (-1, None))
+            if number < 0:
+                return
+            try:
+                answers.put((number, function(question), None))  # type: ignore[arg-type]
+            except BaseException as error:
+                answers.put((number, None, error))
+
+    for _ in range(min(threads, len(questions))):
+        threading.Thread(target=work, daemon=True).start()
+    known: dict[int, Answer] = {}
+    try:
+        for due in range(len(questions)):
+            while due not in known:
+                number, answer, error = answers.get()
+                if error is not None:
+                    raise error
+                known[number] = answer  # type: ignore[assignment]
+            yield known.pop(due)
+    finally:
+        ended.set()

@@ -1,0 +1,181 @@
+"""How long a run will take, measured on its own machine, and how many steps fit into a time budget.
+
+Steps are measured and thrown away before the first one: gradients of the run's first batches, computed and dropped, and
+an update at a rate of zero on an optimizer of its own. Weights, optimizer and order of images are as before, so a run
+with a budget is, bit for bit, the run of the number of steps that was fixed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from jaxtyping import Int
+from torch import Tensor
+
+from nextpatch.core.errors import ConfigError
+from nextpatch.data.loader import Batch, TrainStream
+from nextpatch.model.aim import AIM
+from nextpatch.model.objective import scored_count
+from nextpatch.train.compute import Compute
+from nextpatch.train.engine.world import ALONE, World
+from nextpatch.train.heldout import GROUP_SIZE, HeldOut
+from nextpatch.train.loop import shared_batches
+from nextpatch.train.meter import duration
+from nextpatch.train.optimizer import build_optimizer, set_lr
+from nextpatch.train.recipe import Recipe
+from nextpatch.train.schedule import warmup_steps
+from nextpatch.train.state import TrainState
+from nextpatch.train.step import accumulate_gradients, gradient_norm, prefix_lengths, update
+from nextpatch.train.validation import blank, validation_loss
+
+LEAST_STEPS = 20  # fewer are no schedule
+LEAST_MEASURED, MOST_MEASURED = 4, 16  # steps, the first of which does not count
+_SHARE, _LONGEST_S = 0.03, 10.0  # of the budget, and seconds, that measuring may take once the least are done
+_RESERVE, _REPORT_S = 0.02, 5.0  # of the budget, for what varies; and seconds for the report behind it
+_DISK_BYTES_PER_S, _SAVED_BYTES = 1.5e8, 12  # a plain disk, with its syncs; weights and AdamW's moments in float32
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds that a step, a validation and a checkpoint take, the slowest rank's."""
+
+    step_s: float
+    validation_s: float
+    save_s: float
+
+    def total_s(self, recipe: Recipe, done: int = 0) -> float:
+        """Seconds from step `done` to the end of the run, by the recipe's clocks; before step 0 one more validation."""
+        train, left = recipe.train, recipe.train.steps - done
+        validations = _times(train.steps, train.val_every) - done // train.val_every + (done == 0)
+        saves = _times(train.steps, train.checkpoint_every) - done // train.checkpoint_every
+        return left * self.step_s + validations * self.validation_s + saves * self.save_s
+
+    def said(self, recipe: Recipe, done: int = 0) -> str:
+        """The estimate for a person: the whole time, and what it is made of."""
+        left = recipe.train.steps - done
+        return (
+            f"about {duration(self.total_s(recipe, done))} for {left:,} steps of {_seconds(self.step_s)} each, "
+            f"with validations of {_seconds(self.validation_s)}"
+        )
+
+
+def measured(model: AIM, stream: TrainStream, held: HeldOut, recipe: Recipe, world: World = ALONE) -> Speed:
+    """The speed of this run here (collective), by whole steps on its first images, which leave nothing behind.
+
+    As many as are needed for a steady figure, within a small part of the budget.
+    """
+    train, compute = recipe.train, Compute.of(recipe)
+    most_s = min(_LONGEST_S, _SHARE * 60 * train.minutes)
+    some = replace(recipe, train=replace(train, steps=MOST_MEASURED))
+    optimizer = build_optimizer(model, recipe.optim)
+    set_lr(optimizer, 0.0)  # the update is computed, and moves nothing
+    times: list[float] = []
+    began = time.monotonic()
+    with closing(shared_batches(model, stream, TrainState(), some, world)) as batches:
+        for batch, prefix_len, scored in batches:
+            _gradients(model, batch, prefix_len, scored, recipe, compute, world)
+            update(model, optimizer, float(gradient_norm(model)), recipe.optim.clip_norm)
+            optimizer.zero_grad(set_to_none=True)
+            now = time.monotonic()
+            times.append(_slowest(world, now - began))
+            began = now
+            if len(times) >= LEAST_MEASURED and sum(times) > most_s:
+                break
+    step_s = sum(times[1:]) / len(times[1:])
+    return Speed(step_s, _validation_s(model, held, compute, world), _save_s(model, world))
+
+
+def guessed(model: AIM, held: HeldOut, recipe: Recipe, world: World = ALONE) -> Speed:
+    """The speed of this run here (collective), by two blank micro-batches: what computing takes, without the data."""
+    compute, batch_size = Compute.of(recipe), recipe.train.global_batch_size
+    count = min(recipe.train.micro_batch_size, batch_size // world.size)
+    batch = blank(model, count)
+    prefix_len = prefix_lengths(model.cfg, 0, batch.positions)
+    scored = scored_count(prefix_len, model.cfg.num_patches)
+    times = []
+    for _ in range(2):
+        times.append(_timed(lambda: _gradients(model, batch, prefix_len, scored, recipe, compute, world)))
+        model.zero_grad(set_to_none=True)
+    step_s = _slowest(world, times[-1]) * batch_size / (count * world.size)
+    return Speed(step_s, _validation_s(model, held, compute, world), _save_s(model, world))
+
+
+def _gradients(
+    model: AIM, batch: Batch, prefix_len: Int[Tensor, " batch"], scored: int, recipe: Recipe, compute: Compute,
+    world: World,
+) -> float:  # fmt: skip
+    """Gradients of a batch, done when this returns."""
+    micro = min(recipe.train.micro_batch_size, recipe.train.global_batch_size // world.size)
+    return float(accumulate_gradients(model, batch, prefix_len, scored, micro, compute).total())
+
+
+def fitted(recipe: Recipe, speed: Speed, left_s: float) -> Recipe:
+    """The recipe with the largest number of steps that `left_s` seconds are enough for, and its clocks.
+
+    Clocks that the recipe gives stay; others are those of any run. ConfigError when not even LEAST_STEPS fit.
+    """
+    usable_s = left_s * (1 - _RESERVE) - _REPORT_S
+    low, high = LEAST_STEPS, LEAST_STEPS + max(0, int(usable_s / speed.step_s))
+    if (short_s := speed.total_s(_of_steps(recipe, low)) - usable_s) > 0:
+        minutes = recipe.train.minutes + short_s / 60 * 1.1
+        raise ConfigError(
+            f"train.minutes {recipe.train.minutes:g} is too short: a step takes {_seconds(speed.step_s)}, a "
+            f"validation {_seconds(speed.validation_s)}, and {LEAST_STEPS} steps are the least; give at least "
+            f"{minutes:.2g} minutes"
+        )
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = speed.total_s(_of_steps(recipe, middle)) <= usable_s
+        low, high = (middle, high) if fits else (low, middle - 1)
+    found = _of_steps(recipe, low)
+    warmup_steps(found.optim, low)  # one that is given may be too long
+    return found
+
+
+def clock(steps: int) -> int:
+    """Steps between validations, and between checkpoints, of a run that does not say: 20 of them, or each 1,000."""
+    return min(1000, max(1, steps // 20))
+
+
+def _of_steps(recipe: Recipe, steps: int) -> Recipe:
+    train = recipe.train
+    val_every, checkpoint_every = train.val_every or clock(steps), train.checkpoint_every or clock(steps)
+    warmup = warmup_steps(replace(recipe.optim, warmup_steps=-1), steps) if recipe.optim.warmup_steps < 0 else None
+    optim = recipe.optim if warmup is None else replace(recipe.optim, warmup_steps=warmup)
+    return replace(
+        recipe, optim=optim, train=replace(train, steps=steps, val_every=val_every, checkpoint_every=checkpoint_every)
+    )
+
+
+def _validation_s(model: AIM, held: HeldOut, compute: Compute, world: World) -> float:
+    """Of one blank batch, twice, times their number: the second time nothing is compiled or set aside any more."""
+    batches = [blank(model, min(GROUP_SIZE, max(1, len(held.indices))))]
+    found = [_timed(lambda: validation_loss(model, batches, compute, world, 1)) for _ in range(2)]
+    return _slowest(world, found[-1]) * held.rounds
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def _save_s(model: AIM, world: World) -> float:
+    parameters = sum(p.numel() for p in model.parameters())
+    return 0.1 + parameters * _SAVED_BYTES / _DISK_BYTES_PER_S / world.size
+
+
+def _slowest(world: World, seconds: float) -> float:
+    return float(max(world.gather(seconds)))
+
+
+def _times(steps: int, every: int) -> int:
+    """How often a clock strikes in a run, whose end counts in any case."""
+    return -(-steps // every)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds >= 1 else f"{1000 * seconds:.2g} ms"
