@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,3 +59,22 @@ def test_a_full_disk_is_told_and_leaves_no_file_cut_off(
     assert "too large" in error or "cannot be written" in error or "No space" in error, error
     whole = [file for file in (tmp_path / "out").rglob("*") if file.is_file() and not file.name.startswith(".")]
     assert not [file for file in whole if file.stat().st_size >= LIMIT and file.suffix not in (".txt", ".jsonl")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_small_file_system_is_told_too(
+    verb: str, photos: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labeled = write_labeled(tmp_path / "labeled", 4, 0)
+    (tmp_path / "out").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(tmp_path / "out")]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    places = {"photos": photos, "weights": weights, "labeled": labeled, "out": tmp_path / "out"}
+    try:
+        assert main([word.format(**places) for word in VERBS[verb]]) == 2
+        error = capsys.readouterr().err
+        assert "No space" in error or "cannot be written" in error or "are free on the disk" in error, error
+    finally:
+        subprocess.run(["umount", str(tmp_path / "out")], check=True)

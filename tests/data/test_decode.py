@@ -133,7 +133,7 @@ def test_exif_orientation_is_applied(png, orientation, kind):
     data = png(smooth(), kind, exif=exif)
     upright = UPRIGHT[orientation](pixels(png(smooth(), kind)))
     assert np.array_equal(pixels(data), upright)
-    assert header(data) == (3, *upright.shape[:2])
+    assert header(data)[:3] == (3, *upright.shape[:2])
 
 
 def test_animation_shows_its_first_frame(noise):
@@ -173,12 +173,11 @@ def test_bombs_are_refused_by_their_header(side):
         decode(raw_png(side, side, 8, 2), 3)
 
 
-def test_text_bomb_is_bad():
+def test_a_text_bomb_is_passed_over():
     bomb = b"note\0\0" + zlib.compress(b"a" * 10_000_000)
     chunk = struct.pack(">I", len(bomb)) + b"zTXt" + bomb + struct.pack(">I", zlib.crc32(b"zTXt" + bomb))
     data = raw_png(2, 2, 8, 0, b"\0\1\2\0\3\4")
-    with pytest.raises(BadImage):
-        decode(data[:33] + chunk + data[33:], 1)
+    assert decode(data[:33] + chunk + data[33:], 1).flatten().tolist() == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError, SyntaxError, struct.error, KeyError, MemoryError, TypeError])
@@ -198,21 +197,21 @@ def test_floats_between_0_and_1_are_scaled_and_others_refused():
     for value in (2.0, -1.0, np.nan):
         stream = io.BytesIO()
         Image.fromarray(np.array([[0, value]], np.float32)).save(stream, "TIFF")
-        with pytest.raises(BadImage, match="outside 0 to 1"):
+        with pytest.raises(BadImage, match=r"not floats in \[0, 1\]; .*data.pixel_range"):
             decode(stream.getvalue(), 1)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5, 13])
 def test_npy_carries_any_number_of_channels(noise, channels):
-    image = noise(4, 6, channels)
+    image = noise(14, 16, channels)
     assert np.array_equal(pixels(npy(image), channels), image)
     assert np.array_equal(pixels(npy(np.asfortranarray(image)), channels), image)
     assert np.array_equal(pixels(npy(image.astype(np.uint16) * 257), channels), image)
-    assert header(npy(image)) == (channels, 4, 6)
+    assert header(npy(image)) == (channels, 14, 16, "uint8", 1)
 
 
 def test_npy_that_lies_or_does_not_fit_is_bad(noise):
-    image = noise(4, 6, 5)
+    image = noise(7, 6, 5)
     with pytest.raises(BadImage, match="has 5 channels, the model takes 3"):
         decode(npy(image), 3)
     with pytest.raises(BadImage, match="as long as its header says"):
@@ -221,7 +220,7 @@ def test_npy_that_lies_or_does_not_fit_is_bad(noise):
         decode(npy(image)[:20], 5)
     with pytest.raises(BadImage, match="needs height x width"):
         decode(npy(np.array([{}]), allow_pickle=True), 1)
-    huge = npy(image).replace(b"(4, 6, 5), }" + b" " * 10, b"(400000, 60000, 5), }" + b" ")
+    huge = npy(image).replace(b"(7, 6, 5), }" + b" " * 10, b"(400000, 60000, 5), }" + b" ")
     with pytest.raises(BadImage, match="over the cap"):
         decode(huge, 5)
 

@@ -114,7 +114,7 @@ def test_an_orientation_turns_a_jpeg_as_pillow_turns_it_however_it_is_told(way):
     found = decode(data, 3).permute(1, 2, 0).numpy()
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).mean() < 1
-    assert tuple(header(data)[1:]) == expected.shape[:2]
+    assert header(data)[1:3] == expected.shape[:2]
 
 
 def tiff_with_tile(side):

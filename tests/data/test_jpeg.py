@@ -69,7 +69,7 @@ def test_what_an_encoder_writes_is_pillows_picture(height, width, mode, quality,
     data = saved(image, "JPEG", quality=quality, restart_marker_blocks=restarts, **coding, **options)
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     assert np.array_equal(decode(data, 3).permute(1, 2, 0), expected)
-    assert tuple(header(data)) == (1 if mode == "L" else 3, height, width)
+    assert header(data)[:3] == (1 if mode == "L" else 3, height, width)
 
 
 ODD = st.sampled_from(
@@ -93,4 +93,4 @@ def test_odd_bytes_between_markers_give_the_size_of_the_header_or_nothing(insert
         pixels = decode(data, 3)
     except BadImage:
         return
-    assert pixels.shape[1:] == tuple(header(data))[1:]
+    assert pixels.shape[1:] == header(data)[1:3]

@@ -24,7 +24,7 @@ from nextpatch.embed.output import combine
 from nextpatch.embed.run import embed
 from nextpatch.embed.shard import write_table
 from nextpatch.weights.error import WeightsError
-from weights_layout import CONFIG, state_of, write_snapshot
+from nextpatch.weights.running import Running
 
 FACTS = {"kind": "vector", "dim": 4, "pool": "mean"}
 FAST: dict[str, Any] = {"device": "cpu", "precision": "fp32", "batch_size": 4, "shard_images": 6}
@@ -133,13 +133,19 @@ def test_other_images_under_the_same_names_are_other_work(photos: Path, weights:
         embed(given)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
-def test_features_that_are_not_finite_name_the_layer_and_the_image(value: float, photos: Path, tmp_path: Path) -> None:
-    state = state_of(CONFIG)
-    name = next(name for name in state if "blocks.2" in name and "fc1.weight" in name)
-    state[name] = state[name] * value if value > 1e9 else state[name].fill_(value)
-    weights = write_snapshot(tmp_path / "weights", state, CONFIG)
-    with pytest.raises((WeightsError, FileError), match=r"block_\d of .*00\.png|not finite"):
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_name_the_layer_and_the_image(
+    value: float, photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Running.features
+
+    def broken(self: Running, images: Any, layers: Any) -> Any:
+        found = real(self, images, layers)
+        found["block_4"][0, 1, 2] = value
+        return found
+
+    monkeypatch.setattr(Running, "features", broken)
+    with pytest.raises(WeightsError, match=r"block_4 of .*00\.png holds numbers that are not finite"):
         embed(EmbedConfig(str(photos), str(weights), tmp_path / "f.parquet", **FAST))
     assert not (tmp_path / "f.parquet").exists()
 
@@ -179,3 +185,15 @@ def test_similar_refuses_a_picture_that_cannot_be_written(
     assert main([*words, str(tmp_path / name)]) == 2
     assert "ending" in capsys.readouterr().err
     assert json.dumps(sorted(p.name for p in tmp_path.iterdir())) == '["photos"]'
+
+
+def test_an_index_that_is_not_finite_ranks_nothing(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = pa.array(np.full(8, np.nan, np.float16))
+    lists = pa.FixedSizeListArray.from_arrays(values, 4)
+    table = pa.table({"path": ["a", "b"], "height": pa.array([1, 1], pa.int32()), "features": lists})
+    write_table(tmp_path / "f.parquet", [table], FACTS, {})
+    words = ["similar", str(photos / "00.png"), "--index", str(tmp_path / "f.parquet")]
+    assert main([*words, "--out", str(tmp_path / "s.png")]) == 2
+    assert "not finite" in capsys.readouterr().err

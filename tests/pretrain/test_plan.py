@@ -37,7 +37,7 @@ def many(monkeypatch):
     def pretend(count, height, width, channels=3, shards=1):
         source = SimpleNamespace(scattered=shards == 1, shard_sizes=np.full(shards, count // shards))
         monkeypatch.setattr(plan, "open_collection", lambda specs: Collection(source, (source,), (1.0,)))
-        monkeypatch.setattr(plan, "survey", lambda source: Survey(count, channels, height, width, {}))
+        monkeypatch.setattr(plan, "survey", lambda source, **_: Survey(count, channels, height, width, {}))
         return {"data": {"train": "pictures"}}
 
     return pretend

@@ -139,9 +139,10 @@ def _hub(args: Export) -> int:
         raise UserError("name the place on the Hub: --repo OWNER/NAME; or with --out DIR write the folder alone")
     if args.out is not None:
         repo = args.repo or f"OWNER/{args.out.resolve().name}"
-        print(f"{write_for_hub(args.weights, repo, args.out, args.layers, args.license)}/  nothing was uploaded")
+        folder = write_for_hub(args.weights, repo, args.out, args.layers, args.license, args.step)
+        print(f"{folder}/  nothing was uploaded")
         return 0
-    print(push(args.weights, args.repo, args.private, args.layers, args.license))
+    print(push(args.weights, args.repo, args.private, args.layers, args.license, args.step))
     return 0
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from nextpatch.core.bounds import COUNT, SHARE, WORKERS, check_bounds
 from nextpatch.core.errors import ConfigError
+from nextpatch.data.preprocessing import Layout, Pages, Preprocessing
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -22,6 +24,10 @@ class DataConfig:
     are mixed that are best read as a whole (see `Order`); data that can be read in any order is shuffled wholly.
     `max_bad`: the share of samples that may be skipped before the run stops. `stall_s`: seconds after which a worker
     that yields nothing is replaced.
+
+    `pixel_range`, `layout`, `pages` and `keep_exact` say how files are read (see `Preprocessing`); `range_from` chooses
+    the range from a look at the images when a run begins: "survey" takes the least and the greatest value seen,
+    "percentile" leaves out a thousandth of the values at either end, "type" keeps the whole range of the type.
     """
 
     train: tuple[str, ...] = ()
@@ -37,6 +43,11 @@ class DataConfig:
     window: int = 4
     max_bad: float = 0.01
     stall_s: int = 900
+    pixel_range: tuple[float, ...] = ()
+    range_from: Literal["type", "survey", "percentile"] = "type"
+    layout: Layout = "auto"
+    pages: Pages = "first"
+    keep_exact: bool = True
 
     def __post_init__(self) -> None:
         check_bounds(
@@ -51,6 +62,12 @@ class DataConfig:
             raise ConfigError(f"crop_ratio {self.crop_ratio} must satisfy 0 < low <= high")
         if len(self.mean) != len(self.std):
             raise ConfigError("mean and std need one value per channel, std above 0")
+        _ = self.preprocessing  # which checks its own values
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How files are read, and what an evaluation sees of them."""
+        return Preprocessing(self.pixel_range, self.layout, self.pages, self.keep_exact)
 
     def statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """(mean, std) for images of `channels` channels."""

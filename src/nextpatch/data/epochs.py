@@ -15,6 +15,7 @@ from nextpatch.data.decode import BadImage
 from nextpatch.data.images import Images
 from nextpatch.data.loader import KEEP_BYTES, Batch, log_new
 from nextpatch.data.order import rng_at
+from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad, none_decodes, skipped
 from nextpatch.data.sources.source import Samples
 from nextpatch.data.views import stacked
@@ -45,12 +46,13 @@ class Epochs:
     ranks: int = 1
     start: int = 0  # the first batch that is wanted
     bad: Bad = field(default_factory=dict)
+    preprocessing: Preprocessing = AS_OURS
 
     def __post_init__(self) -> None:
         if self.size % self.ranks:
             raise UserError(f"a batch of {self.size} does not divide among {self.ranks} ranks; give another batch_size")
         room = KEEP_BYTES // max(1, self.workers)
-        self._images = Images(self.source, self.channels, len(self.indices), room)
+        self._images = Images(self.source, self.channels, len(self.indices), room, self.preprocessing)
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def __len__(self) -> int:

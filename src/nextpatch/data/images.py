@@ -8,16 +8,25 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from nextpatch.data.decode import decode
+from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.sources.source import Samples
 
 
 class Images:
     """Pixels by index. All images are kept when `count` of the size of the first fit into `keep_bytes`."""
 
-    def __init__(self, source: Samples, channels: int, count: int = 0, keep_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        source: Samples,
+        channels: int,
+        count: int = 0,
+        keep_bytes: int = 0,
+        preprocessing: Preprocessing = AS_OURS,
+    ) -> None:
         self.source = source
         self.channels = channels
-        self._settings = (source, channels, count, keep_bytes)
+        self.preprocessing = preprocessing
+        self._settings = (source, channels, count, keep_bytes, preprocessing)
         self._count = count
         self._room = keep_bytes
         self._kept: dict[int, Tensor] = {}
@@ -30,7 +39,7 @@ class Images:
         """The image; BadImage when it cannot be decoded, OSError when it cannot even be read."""
         if index in self._kept:
             return self._kept[index]
-        image = decode(self.source.read(index), self.channels)
+        image = decode(self.source.read(index), self.channels, self.preprocessing)
         self._keep(index, image)
         return image
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+from nextpatch.data.pixels import BadImage
 
 _START_OF_SCAN, _HUFFMAN_TABLES, _RESTARTS, _ABOUT = 0xDA, 0xC4, 0xDD, 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -12,6 +15,8 @@ _HARMLESS = frozenset({0xC4, 0xCC, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})  # tab
 _SEQUENTIAL = (0xC0, 0xC1)
 _END = b"\xff\xd9"
 _HOLE = bytes(64)
+_MARKER = re.compile(rb"\xff+[^\x00\xff]")
+_MOST_FILLER, _MOST_SEGMENTS = 2**16, 20_000  # 20,000 segments of 64 KB are more than a file may have
 _ORIENTATION, _SHORT = 0x0112, 3  # of EXIF
 
 
@@ -51,6 +56,26 @@ def jpeg_header(data: bytes) -> JpegHeader | None:
     return None
 
 
+def check_filler(data: bytes) -> None:
+    """BadImage when much lies between the markers before the pixels that is none, or when these are very many.
+
+    Pillow looks at such bytes one by one: five million of them would take nine seconds.
+    """
+    at = filler = segments = 0
+    at = 2
+    while (found := _MARKER.search(data, at)) is not None:
+        filler += found.start() - at + found.end() - found.start() - 2
+        segments += 1
+        if filler > _MOST_FILLER or segments > _MOST_SEGMENTS:
+            raise BadImage("holds more filler, or more parts, before its pixels than any picture does")
+        if data[found.end() - 1] == _START_OF_SCAN:
+            return
+        alone = 0xD0 <= data[found.end() - 1] <= 0xD9 or data[found.end() - 1] == 0x01  # markers without contents
+        at = found.end() + (0 if alone else int.from_bytes(data[found.end() : found.end() + 2]))
+    if len(data) - at > _MOST_FILLER:
+        raise BadImage("has no pixels behind its markers")
+
+
 def has_end(data: bytes, header: JpegHeader) -> bool:
     """Whether an end marker comes anywhere behind the header; cameras put more pictures, or notes, after it."""
     return data.rfind(_END, header.scan) >= 0
@@ -85,7 +110,10 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         if data[at + 1] == 0xFF:  # a marker may be preceded by any number of these
-            at += 1
+            found = _MARKER.match(data, at)
+            if found is None:
+                return
+            at = found.end() - 2
             continue
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4])
         if not at + 4 <= end <= len(data):

@@ -20,6 +20,7 @@ from nextpatch.data.decode import BadImage
 from nextpatch.data.images import Images
 from nextpatch.data.mixture import Mixture
 from nextpatch.data.order import VERSION, VIEW, rng_at
+from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad, check_budget, none_decodes, skipped
 from nextpatch.data.sources.source import Samples, Source, digest_of
 from nextpatch.data.storage.cache import default_cache
@@ -70,7 +71,8 @@ class TrainStream:
     bad: Bad = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._images = Images(self.source, self.channels, len(self.mixture), KEEP_BYTES // max(1, self.workers))
+        room = KEEP_BYTES // max(1, self.workers)
+        self._images = Images(self.source, self.channels, len(self.mixture), room, self.cfg.preprocessing)
 
     @property
     def digest(self) -> str:
@@ -154,6 +156,7 @@ def eval_batches(
     batch_size: int,
     workers: int = 0,
     seen: Bad | None = None,
+    preprocessing: Preprocessing = AS_OURS,
     stall_s: float = STALL_S,
 ) -> Iterator[Batch]:
     """One pass over `indices`, in order, each exactly once; positions are source indices, a batch may be short.
@@ -161,7 +164,9 @@ def eval_batches(
     Images that cannot be decoded are left out and named in a batch's `bad`, and in the log unless they are in `seen`,
     which several passes may share. `stall_s`: see `in_order`. Raises DataError when none can.
     """
-    chunks = _Chunks(Images(source, channels), np.asarray(indices, dtype=np.int64), img_size, batch_size)
+    chunks = _Chunks(
+        Images(source, channels, preprocessing=preprocessing), np.asarray(indices, dtype=np.int64), img_size, batch_size
+    )
     seen = {} if seen is None else seen
     failed: Bad = {}
     waiting: Batch | None = None  # one batch behind, so that it can name what is left out after it
@@ -200,7 +205,7 @@ class _Chunks:
         for index in self.indices[number * self.size : (number + 1) * self.size].tolist():
             try:
                 image = self.images[index]
-                views.append(eval_view(image, self.img_size))
+                views.append(eval_view(image, self.img_size, self.images.preprocessing))
                 kept.append(index)
                 sizes.append((image.shape[1], image.shape[2]))
             except (BadImage, OSError) as error:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nextpatch.data.decode import BadImage, Header, header
+from nextpatch.data.decode import BadImage, Header, deep_values, header
+from nextpatch.data.levels import Levels, levels_of
+from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad, none_decodes, skipped
 from nextpatch.data.sources.source import Source
 from nextpatch.data.sources.sparse import sparse
@@ -21,19 +23,38 @@ class Survey:
     median_height: int
     median_width: int
     bad: Bad
+    levels: Levels | None = None  # of those of more than 8 bits
+    several: int = 0  # images looked at whose file holds more than one picture
 
 
-def survey(source: Source, limit: int = 64) -> Survey:
-    """Read the headers of up to `limit` images, evenly spread. Raises DataError when none of them is an image."""
+def survey(source: Source, limit: int = 64, preprocessing: Preprocessing = AS_OURS) -> Survey:
+    """Read the headers of up to `limit` images, evenly spread, and the values of those of more than 8 bits.
+
+    Raises DataError when none of them is an image.
+    """
     near = sparse(source)
     headers: list[Header] = []
     bad: Bad = {}
+    levels: Levels | None = None
     for index in np.unique(np.linspace(0, len(source) - 1, limit).round().astype(int)).tolist():
         try:
-            headers.append(header(near.read(index)))
+            data = near.read(index)
+            found = header(data, preprocessing)
+            if found.kind != "uint8" and (own := levels_of(deep_values(data, preprocessing))):
+                levels = levels.and_also(own) if levels else own
+            headers.append(found)
         except (BadImage, OSError) as error:
             bad[source.key(index)] = skipped(error, source.name)
     if not headers:
         raise none_decodes(source.name, bad)
-    channels, heights, widths = zip(*headers, strict=True)
-    return Survey(len(source), max(channels), int(np.median(heights)), int(np.median(widths)), bad)
+    channels, heights, widths, _, pictures = zip(*headers, strict=True)
+    several = sum(count > 1 for count in pictures)
+    return Survey(len(source), max(channels), int(np.median(heights)), int(np.median(widths)), bad, levels, several)
+
+
+def several(count: int) -> str:
+    """What is said of so many images whose files hold more than one picture."""
+    return (
+        f"{count:,} hold several pictures, of which the first is used; data.pages bands takes the pages of a TIFF that "
+        "have one size as bands"
+    )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.TiffImagePlugin import TiffImageFile
 
+from nextpatch.data.arrays import arranged
 from nextpatch.data.jpeg import jpeg_header
-from nextpatch.data.pixels import BadImage, check_size, scaled_to_8_bits
+from nextpatch.data.pixels import BadImage, check_size
+from nextpatch.data.preprocessing import AS_OURS, Layout, Pages, Preprocessing
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG = 7
@@ -27,6 +30,9 @@ _COMPRESSIONS = {  # whose decoders write no more than the room they are given; 
     50000: "Zstandard",
 }
 _TILE_PIXELS = 2048 * 2048
+_MOST_PAGES = 4096
+_MINISWHITE = 0
+_PHOTOMETRIC = (0, 1, 2, 4, 5, 32803, 34892)  # shades, RGB, masks, inks, raw sensors: values as they are
 
 
 def is_tiff(data: bytes) -> bool:
@@ -34,25 +40,57 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in _MAGIC
 
 
-def tiff_shape(data: bytes) -> tuple[int, int, int]:
-    """(bands, height, width) of the first page, from its tags. Raises BadImage."""
-    with _first_page(data) as page:
-        return int(page.samplesperpixel), int(page.imagelength), int(page.imagewidth)
+def tiff_shape(data: bytes, preprocessing: Preprocessing = AS_OURS) -> tuple[int, int, int, str]:
+    """(bands, height, width, type of the values), from the tags. Raises BadImage."""
+    with _pages(data, preprocessing.pages) as pages:
+        height, width, bands = _sides(pages, preprocessing.layout)
+        return bands, height, width, str(pages[0].dtype or "")
 
 
-def tiff_pixels(data: bytes) -> NDArray[np.uint8]:
-    """Height x width x bands of the first page; 8 bits as they are, 16 bits and floats in [0, 1] scaled.
+def tiff_values(data: bytes, preprocessing: Preprocessing = AS_OURS) -> NDArray[Any]:
+    """Height x width x bands, of the type that they are stored in, and light where it is bright.
 
-    The size is checked from the tags. Bands of unlike kinds, or of other types, are a BadImage.
+    The size is checked from the tags. Bands of unlike kinds are a BadImage.
     """
-    with _first_page(data) as page:
-        if page.dtype is None or page.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
-            raise BadImage(f"needs bands of 8 or 16 bits, has {page.dtype or 'bands of several kinds'}", "unsupported")
-        values = page.asarray()
-        planar = page.samplesperpixel > 1 and page.planarconfig == 2
+    with _pages(data, preprocessing.pages) as pages:
+        _sides(pages, preprocessing.layout)
+        if pages[0].dtype is None or pages[0].dtype.kind not in "buif":
+            raise BadImage(f"needs bands of numbers, has {pages[0].dtype or 'bands of several kinds'}", "unsupported")
+        values = np.concatenate([_values(page) for page in pages], axis=2)
+    return np.moveaxis(values, 0, 2) if preprocessing.layout == "channels_first" else values
+
+
+def pages_in(data: bytes) -> int:
+    """How many pages a TIFF has; 1 where that cannot be told."""
+    try:
+        with TiffImageFile(io.BytesIO(data)) as image:
+            return int(image.n_frames)
+    except Exception:
+        return 1
+
+
+def _values(page: Any) -> NDArray[Any]:
+    """Height x width x bands of one page."""
+    values = page.asarray()
     values = values.reshape(values.shape if values.ndim == 3 else (*values.shape[:2], 1))
-    values = np.moveaxis(values, 0, 2) if planar else values
-    return np.asarray(values) if values.dtype == np.uint8 else scaled_to_8_bits(values)
+    values = np.moveaxis(values, 0, 2) if page.samplesperpixel > 1 and page.planarconfig == 2 else values
+    if page.photometric == _MINISWHITE:
+        return upside_down(values)
+    return np.asarray(values)
+
+
+def upside_down(values: NDArray[Any]) -> NDArray[Any]:
+    """Dark for bright, of values without a sign; others are no shades of grey, and stay."""
+    return np.iinfo(values.dtype).max - values if values.dtype.kind == "u" else values
+
+
+def _sides(pages: Sequence[Any], layout: Layout) -> tuple[int, int, int]:
+    """(height, width, bands) together. The tags say which axis is which, but were often written from a wrong guess."""
+    page = pages[0]
+    height, width, bands = int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel)
+    if len(pages) > 1 or page.planarconfig == 2:
+        return height, width, bands * len(pages)
+    return arranged((height, width, bands) if bands > 1 else (height, width), layout)
 
 
 def check_tile(height: int, width: int, tile_height: int, tile_width: int) -> None:
@@ -62,8 +100,8 @@ def check_tile(height: int, width: int, tile_height: int, tile_width: int) -> No
 
 
 @contextmanager
-def _first_page(data: bytes) -> Iterator[Any]:
-    """The first page, its size checked; whatever goes wrong in the block becomes a BadImage."""
+def _pages(data: bytes, which: Pages) -> Iterator[list[Any]]:
+    """The first page, or all like it, sizes checked; whatever goes wrong in the block becomes a BadImage."""
     try:
         import tifffile
     except ImportError:
@@ -71,16 +109,31 @@ def _first_page(data: bytes) -> Iterator[Any]:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it reports odd tags at length
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            page: Any = file.pages.first
-            check_size(int(page.imagelength), int(page.imagewidth) * -(-int(page.samplesperpixel) // 4))
-            if int(page.imagedepth) != 1:
-                raise BadImage(f"has {page.imagedepth} layers; give each as an image of its own", "unsupported")
-            _check_parts(data, page)
-            yield page
+            pages = [file.pages.first] if which == "first" else _alike(file.pages)
+            first: Any = pages[0]
+            bands = len(pages) * int(first.samplesperpixel)
+            check_size(int(first.imagelength), int(first.imagewidth) * -(-bands // 4))
+            for page in pages:
+                if int(page.imagedepth) != 1:
+                    raise BadImage(f"has {page.imagedepth} layers; give each as an image of its own", "unsupported")
+                if page.photometric not in _PHOTOMETRIC:
+                    raise BadImage(f"TIFF of colors that are not known here: {page.photometric!s}", "unsupported")
+                _check_parts(data, page)
+            yield pages
     except BadImage:
         raise
     except Exception as error:  # damaged tags raise anything
         raise BadImage(f"damaged TIFF: {error}" if error.args else f"damaged TIFF: {type(error).__name__}") from None
+
+
+def _alike(pages: Any) -> list[Any]:
+    """The pages that have the size and the type of the first: the others are smaller copies."""
+    if len(pages) > _MOST_PAGES:
+        raise BadImage(f"has {len(pages):,} pages; at most {_MOST_PAGES:,} can be bands", "too large")
+    first = pages.first
+    kind = (first.imagelength, first.imagewidth, first.samplesperpixel, first.dtype)
+    found = (pages[number] for number in range(len(pages)))
+    return [p for p in found if (p.imagelength, p.imagewidth, p.samplesperpixel, p.dtype) == kind]
 
 
 def _check_parts(data: bytes, page: Any) -> None:

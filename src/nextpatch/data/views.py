@@ -12,6 +12,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from nextpatch.data.config import DataConfig
+from nextpatch.data.preprocessing import AS_OURS, Interpolation, Preprocessing
+
+_STRIP = 32  # how many times larger than the view a resized image may be, when it is larger than the image itself
+_LONGEST = 2**20  # px of a side: the weights of a resize take 32 bytes for each
 
 
 def train_view(
@@ -46,37 +50,54 @@ def crop_box(height: int, width: int, cfg: DataConfig, rng: np.random.Generator)
 
 
 def eval_view(
-    image: UInt8[Tensor, "channels height width"], size: tuple[int, int]
+    image: UInt8[Tensor, "channels height width"], size: tuple[int, int], preprocessing: Preprocessing = AS_OURS
 ) -> UInt8[Tensor, "channels out_height out_width"]:
-    """Resize, keeping the aspect, until `size` / 0.875 is just covered; then crop the center.
+    """Resize, keeping the aspect, until `size` / `crop_ratio` is just covered; then crop the center.
 
-    An image of exactly `size` is returned as it is: small data sets are made for their own size. Source: the released
-    evaluation transform (224: shorter side to 256, crop 224), extended to sizes that are not square.
+    With `keep_exact` an image of exactly `size` is returned as it is: small data sets are made for their own size.
+    Source: the released evaluation transform (224: shorter side to 256, crop 224), extended to sizes that are not
+    square. Of a strip, whose resized whole would be much larger than itself and than the view, only the part around
+    the center is resized.
     """
     height, width = image.shape[1:]
-    if (height, width) == size:
+    if preprocessing.keep_exact and (height, width) == size:
         return image
-    rows, columns = round(size[0] / 0.875), round(size[1] / 0.875)
+    rows, columns = (round(side / preprocessing.crop_ratio) for side in size)
     by_height = rows * width >= columns * height
     covering = (rows, width * rows // height) if by_height else (height * columns // width, columns)
-    resized = _resized(image, covering)
+    if covering[0] * covering[1] > max(height * width, _STRIP * rows * columns):
+        long = -(-height * columns // rows) if by_height else -(-width * rows // columns)
+        image, covering = _middle(image, long, by_height), (rows, columns)
+    resized = _resized(image, covering, preprocessing.interpolation)
     top, left = round((covering[0] - size[0]) / 2), round((covering[1] - size[1]) / 2)
     return resized[:, top : top + size[0], left : left + size[1]]
 
 
+def _middle(image: Tensor, length: int, across: bool) -> Tensor:
+    """So many columns, or rows, from the middle."""
+    start = (image.shape[2 if across else 1] - length) // 2
+    return image.narrow(2 if across else 1, max(0, start), length)
+
+
 def _resized(
-    image: UInt8[Tensor, "channels height width"], size: tuple[int, int]
+    image: UInt8[Tensor, "channels height width"], size: tuple[int, int], interpolation: Interpolation = "bicubic"
 ) -> UInt8[Tensor, "channels out_height out_width"]:
-    """Bicubic with antialiasing, in 8 bits: torchvision's result without its overhead, which counts at 28 pixels.
+    """With antialiasing, in 8 bits: torchvision's result without its overhead, which counts at 28 pixels.
 
     Three channels are resized, and stay, pixel by pixel in memory: a quarter faster than plane by plane, the same bits.
+    Torch resizes rows first. Where that would make a strip much larger than it is, its columns are resized first; and
+    of a side of more than a million pixels only every so many are looked at.
     """
     if image.shape[1:] == size:
         return image
+    height, width = image.shape[1:]
+    image = image[:, :: -(-height // _LONGEST), :: -(-width // _LONGEST)]
     whole = image[None]
     if len(image) == 3:
         whole = whole.contiguous(memory_format=torch.channels_last)
-    return interpolate(whole, size=size, mode="bicubic", antialias=True)[0]
+    if image.shape[1] * size[1] > max(image.shape[1] * image.shape[2], _STRIP * size[0] * size[1]):
+        whole = interpolate(whole, size=(size[0], image.shape[2]), mode=interpolation, antialias=True)
+    return interpolate(whole, size=size, mode=interpolation, antialias=True)[0]
 
 
 def stacked(
@@ -100,12 +121,12 @@ def stacked(
 
 
 def to_model_input(
-    images: UInt8[Tensor, "batch channels height width"],
+    images: UInt8[Tensor, "batch channels height width"] | Float[Tensor, "batch channels height width"],
     mean: Sequence[float],
     std: Sequence[float],
     device: torch.device | str = "cpu",
 ) -> Float[Tensor, "batch channels height width"]:
-    """Float pixels, in [0, 1] before they are normalized per channel; made on `device`: bytes travel, not floats."""
+    """Pixels from 0 to 255 as floats, normalized per channel; made on `device`: bytes travel, not floats."""
     there = images.to(device, non_blocking=True).float()
     center, scale = (torch.tensor(v, device=there.device).view(1, -1, 1, 1) * 255 for v in (mean, std))
     return (there - center) / scale

@@ -45,7 +45,9 @@ def classify(
         )
     names = backbone.classes
     about = backbone.about
-    for batch in eval_batches(source, np.arange(len(source)), about.img_size, about.in_chans, batch_size, workers, bad):
+    for batch in eval_batches(
+        source, np.arange(len(source)), about.img_size, about.in_chans, batch_size, workers, bad, about.preprocessing
+    ):
         logits = running.logits(batch.images)
         need_finite({"the classifier's scores": logits}, batch.keys, about.name)
         likely = logits.float().softmax(dim=-1).topk(min(top, max(1, _classes(running))), dim=-1)

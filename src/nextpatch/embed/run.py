@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from nextpatch.config import ConfigError
+from nextpatch.config import ConfigError, to_dict
 from nextpatch.core.files import write_json
 from nextpatch.core.output import check_file, check_folder
 from nextpatch.core.reading import read_json
@@ -105,7 +105,7 @@ class Opened:
             "weights": config.weights, "weights_sha256": self.digest, "layers": list(self.columns.layers),
             "each_layer": config.each_layer, "pool": self.columns.pool, "precision": self.running.precision,
             "img_size": list(about.img_size), "mean": list(about.mean), "std": list(about.std),
-            "dim": about.dim, "kind": patches,
+            "preprocessing": to_dict(about.preprocessing), "dim": about.dim, "kind": patches,
             "data": config.data, "data_sha256": source.digest, "images": len(source),
             "shard_images": config.shard_images, "images_were": asdict(fingerprint_of(source)),
         }  # fmt: skip
@@ -122,7 +122,9 @@ class Opened:
         config, about = self.config, self.running.backbone.about
         indices = np.asarray(indices_of(config, source, number))
         path, bad = part(config.parts, number), Bad()
-        batches = eval_batches(source, indices, about.img_size, about.in_chans, config.batch_size, config.workers, bad)
+        batches = eval_batches(
+            source, indices, about.img_size, about.in_chans, config.batch_size, config.workers, bad, about.preprocessing
+        )
         try:
             write_shard(path, facts, batches, partial(self.columns, self.running), advance)
         except DataError:

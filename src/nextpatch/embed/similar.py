@@ -69,6 +69,8 @@ def similar(
             f"{index} does not hold one vector for each image; embed without --pool patches, --each-layer"
         )
     features = torch.from_numpy(np.concatenate(list(arrays(filled, columns[0])))).float()
+    if not bool(torch.isfinite(features).all()):
+        raise ConfigError(f"{shown(index)} holds features that are not finite; embed again with weights that are whole")
     paths = [path for file in filled for table in tables_of(file, ["path"]) for path in table.column(0).to_pylist()]
     near = nearest(_query(query, index, facts, weights, device), features, top)
     found = [Near(paths[i], value) for i, value in near]
@@ -132,7 +134,9 @@ def _query(query: Path, index: Path, facts: dict[str, object], weights: str, dev
         )
     columns = Columns(str(facts["pool"]), backbone.about.layers, False)
     about = backbone.about
-    [batch] = eval_batches(ListedSource([str(query)]), np.arange(1), about.img_size, about.in_chans, 1)
+    [batch] = eval_batches(
+        ListedSource([str(query)]), np.arange(1), about.img_size, about.in_chans, 1, preprocessing=about.preprocessing
+    )
     found = columns(Running.of(backbone, device), batch.images, batch.keys)
     return torch.from_numpy(next(iter(found.values()))[0]).float()
 

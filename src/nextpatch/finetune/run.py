@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from nextpatch.core.files import write_json
+from nextpatch.core.output import check_folder
 from nextpatch.core.writer import only_writer
 from nextpatch.data.augment import Augment
 from nextpatch.data.epochs import Epochs
@@ -60,9 +61,16 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Finetune
         before = begun_before(config)
         splits = open_splits(config.data, config.test, config.seed, held_out=False, overlap=config.overlap)
         backbone = load(config.weights, layers=config.layers)
+        check_folder(out, _bytes_of(config, backbone))
         begin(config, before, Inputs.of(config, splits, backbone))
         with log_to(out / "log.txt", console):
             return _trained(config, backbone, splits, console)
+
+
+def _bytes_of(config: FinetuneConfig, backbone: Backbone) -> int:
+    """About what is written: the model, and up to three checkpoints of what learns with its two moments."""
+    model = sum(p.numel() * p.element_size() for p in backbone.parameters())
+    return model + 3 * 3 * (model if config.full else 0)
 
 
 def _trained(config: FinetuneConfig, backbone: Backbone, splits: Splits, console: Console) -> Finetuned:
@@ -112,7 +120,7 @@ def _learner(config: FinetuneConfig, backbone: Backbone, splits: Splits) -> tupl
     view = Augment(about.img_size, colors=config.augment)
     stream = Epochs(
         splits.source, pool, labels, size, epochs, config.seed, view, about.in_chans, config.workers,
-        start=learner.step,
+        start=learner.step, preprocessing=about.preprocessing,
     )  # fmt: skip
     return learner, stream
 
@@ -145,7 +153,9 @@ def _answers(config: FinetuneConfig, result: Backbone, splits: Splits) -> Answer
     top = min(TOP, len(splits.classes))
     found, which = [], []
     unlabeled = Unlabeled(splits.test_source)
-    for batch in eval_batches(unlabeled, splits.test, about.img_size, about.in_chans, _EVALUATED, config.workers):
+    for batch in eval_batches(
+        unlabeled, splits.test, about.img_size, about.in_chans, _EVALUATED, config.workers, None, about.preprocessing
+    ):
         logits = running.logits(batch.images)
         need_finite({"the classifier's scores": logits}, batch.keys, about.name)
         found.append(likeliest(logits, top).cpu())

@@ -11,9 +11,10 @@ from nextpatch.core.machine import usable_cores
 from nextpatch.data.collection import Collection, open_collection
 from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
+from nextpatch.data.levels import advice
 from nextpatch.data.loader import KEEP_BYTES
 from nextpatch.data.sources.open import open_source
-from nextpatch.data.survey import Survey, survey
+from nextpatch.data.survey import Survey, several, survey
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
@@ -56,9 +57,10 @@ def resolve(given: dict[str, Any], world: World = ALONE) -> Plan:
     draft.choices += said
     given_recipe = recipe_from_dict(draft.checkable())  # a wrong value is named before it is used below
     train = open_collection(given_recipe.data.train)
-    images = survey(train.source)
+    images = survey(train.source, preprocessing=given_recipe.data.preprocessing)
     size = f"{images.median_height} x {images.median_width} px"
     draft.choices.append(f"images: {images.count:,} (median {size}, channels: {images.channels})")
+    _choose_reading(draft, images, given_recipe.data)
     _choose_shape(draft, images)
     _choose_machine(draft)
     train_images = images.count - _choose_held_out(draft, images.count)
@@ -111,6 +113,24 @@ class _Draft:
 
 def _shown(value: Any) -> str:
     return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _choose_reading(draft: _Draft, images: Survey, data: DataConfig) -> None:
+    """The range of values that is seen, of images of more than 8 bits; a note where it, or a page, would be lost."""
+    levels, chosen = images.levels, data.pixel_range
+    if levels and not chosen and data.range_from != "type":
+        chosen = levels.extremes() if data.range_from == "survey" else levels.percentiles()
+        what = "the least and the greatest value" if data.range_from == "survey" else "without a thousandth at each end"
+        draft.values["data"]["pixel_range"] = list(chosen)
+        draft.choices.append(
+            f"data.pixel_range: {chosen[0]:g} to {chosen[1]:g} ({what}, of {levels.images:,} images looked at)"
+        )
+    if said := advice(levels, chosen):
+        if levels and "need a range" in said:
+            raise DataError(f"{data.train[0]}: {said}")
+        draft.choices.append(f"warning: {said}")
+    if images.several and data.pages == "first":
+        draft.choices.append(f"note: of the images looked at {several(images.several)}")
 
 
 def _choose_shape(draft: _Draft, images: Survey) -> None:

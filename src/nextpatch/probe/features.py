@@ -14,9 +14,11 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from nextpatch.config import to_dict
 from nextpatch.core.machine import memory_bytes
 from nextpatch.data.fingerprint import fingerprint_of
 from nextpatch.data.loader import eval_batches
+from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Samples, digest_of
 from nextpatch.model.layer_sets import LayerSets
@@ -56,6 +58,11 @@ class TrunkFeatures:
         return self.running.backbone.about.img_size
 
     @property
+    def preprocessing(self) -> Preprocessing:
+        """How files become what the trunk sees."""
+        return self.running.backbone.about.preprocessing
+
+    @property
     def channels(self) -> int:
         """Channels of what the trunk sees."""
         return self.running.backbone.about.in_chans
@@ -67,6 +74,7 @@ class TrunkFeatures:
         return {
             "trunk": digest_of_tensors(running.backbone.trunk), "precision": running.precision, "layers": self.names,
             "img_size": about.img_size, "mean": about.mean, "std": about.std,
+            "preprocessing": to_dict(about.preprocessing),
         }  # fmt: skip
 
     def nbytes(self, images: int) -> int:
@@ -85,7 +93,9 @@ class TrunkFeatures:
 
     def __call__(self, source: Samples, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
         """Features of the evaluation view, float32, on the CPU; what cannot be decoded is left out and logged."""
-        for batch in eval_batches(source, indices, self.img_size, self.channels, GROUP, self.workers, self.bad):
+        for batch in eval_batches(
+            source, indices, self.img_size, self.channels, GROUP, self.workers, self.bad, self.preprocessing
+        ):
             yield Extracted(torch.stack(self.of(batch.images, batch.keys)).cpu(), batch.positions.numpy())
 
 
@@ -97,6 +107,7 @@ class RawPixels:
     channels: int
     workers: int = 0
     bad: Bad = field(default_factory=dict)
+    preprocessing: Preprocessing = AS_OURS
 
     @property
     def names(self) -> list[list[str]]:
@@ -120,7 +131,9 @@ class RawPixels:
 
     def __call__(self, source: Samples, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
         """Pixels in [0, 1]."""
-        for batch in eval_batches(source, indices, self.img_size, self.channels, GROUP, self.workers, self.bad):
+        for batch in eval_batches(
+            source, indices, self.img_size, self.channels, GROUP, self.workers, self.bad, self.preprocessing
+        ):
             yield Extracted(torch.stack(self.of(batch.images, batch.keys)), batch.positions.numpy())
 
 

@@ -116,7 +116,7 @@ def _open(config: ProbeConfig, backbone: Backbone | None) -> _Opened:
     precision = config.precision if config.precision != "auto" else loaded.recipe.train.precision
     # what an earlier probe has left is not read: it may be damaged or of another version, and is about to be replaced
     statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
-    found = of_model(loaded.model, str(path), Asked(), None, statistics)
+    found = of_model(loaded.model, str(path), Asked(), None, statistics, loaded.recipe.data.preprocessing)
     twin = Backbone(random_twin(loaded.recipe), found.about)
     return _Opened(Running.of(found, config.device, precision), Running.of(twin, config.device, precision), loaded.step)
 
@@ -127,7 +127,7 @@ def _extractors(config: ProbeConfig, opened: _Opened, sets: dict[str, list[str]]
     about = opened.running.backbone.about
     return {
         **{n: TrunkFeatures(running, sets, config.workers, bad) for n, running in trunks.items() if running},
-        PIXELS: RawPixels(about.img_size, about.in_chans, config.workers, bad),
+        PIXELS: RawPixels(about.img_size, about.in_chans, config.workers, bad, about.preprocessing),
     }
 
 

@@ -12,6 +12,7 @@ from nextpatch.core.errors import UserError
 from nextpatch.data.augment import Augment
 from nextpatch.data.epochs import Epochs
 from nextpatch.data.order import rng_at
+from nextpatch.data.preprocessing import Preprocessing
 from nextpatch.data.views import eval_view
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.features import GROUP, Labeled, TrunkFeatures
@@ -97,10 +98,14 @@ def _streamed(setting: Setting, train: Labeled, size: int) -> Iterator[Step]:
     """Images decoded and changed anew in every epoch; the trunk runs once a batch for all probes together."""
     cfg, extract, world = setting.cfg, train.extract, setting.world
     colors = isinstance(extract, TrunkFeatures)
-    view = Augment(extract.img_size, colors) if cfg.augment == "paper" else _Evaluation(extract.img_size)
+    view = (
+        Augment(extract.img_size, colors)
+        if cfg.augment == "paper"
+        else _Evaluation(extract.img_size, extract.preprocessing)
+    )
     stream = Epochs(
         train.source, train.planned, train.label_of, size, num_epochs(cfg, len(train.planned)), cfg.seed, view,
-        extract.channels, extract.workers, world.rank, world.size, 0, extract.bad,
+        extract.channels, extract.workers, world.rank, world.size, 0, extract.bad, extract.preprocessing,
     )  # fmt: skip
     for batch in stream:
         parts = [
@@ -115,6 +120,7 @@ class _Evaluation:
     """The view that is not changed by chance."""
 
     size: tuple[int, int]
+    preprocessing: Preprocessing
 
     def __call__(self, image: Tensor, rng: object) -> Tensor:
-        return eval_view(image, self.size)
+        return eval_view(image, self.size, self.preprocessing)

@@ -13,15 +13,19 @@ from nextpatch.weights.load import load
 from nextpatch.weights.snapshot import save_snapshot
 
 
-def write_for_hub(weights: str, repo: str, folder: Path, layers: str = "", license: str = "other") -> Path:
+def write_for_hub(
+    weights: str, repo: str, folder: Path, layers: str = "", license: str = "other", step: int | None = None
+) -> Path:
     """config.json, model.safetensors in the released layout, a pixel head where there is one, and README.md."""
-    backbone = load(weights, layers=layers)
+    backbone = load(weights, layers=layers, step=step)
     save_snapshot(backbone, folder)
     write_atomically(folder / "README.md", card(backbone, repo, Path(weights), license))
     return folder
 
 
-def push(weights: str, repo: str, private: bool = False, layers: str = "", license: str = "other") -> str:
+def push(
+    weights: str, repo: str, private: bool = False, layers: str = "", license: str = "other", step: int | None = None
+) -> str:
     """Upload such a folder to `repo` (OWNER/NAME), which is made where it is not there; returns its address.
 
     ConfigError when huggingface_hub is not installed, WeightsError when the Hub refuses.
@@ -32,7 +36,7 @@ def push(weights: str, repo: str, private: bool = False, layers: str = "", licen
     except ImportError:
         raise ConfigError("this needs huggingface_hub; install it with: pip install 'nextpatch[hub]'") from None
     with tempfile.TemporaryDirectory() as name:
-        folder = write_for_hub(weights, repo, Path(name), layers, license)
+        folder = write_for_hub(weights, repo, Path(name), layers, license, step)
         try:
             api = HfApi()
             address = api.create_repo(repo, private=private, exist_ok=True)

@@ -49,6 +49,7 @@ def _exported(run: RunDir, out: Path, step: int | None, layout: Layout) -> Path:
         "run": run.path.resolve().name,
         "mean": json.dumps(list(statistics[0])),
         "std": json.dumps(list(statistics[1])),
+        "preprocessing": json.dumps(to_dict(run.recipe.data.preprocessing)),
     }
     save_safetensors(out, to_released(weights, cfg) if layout == "released" else weights, facts)
     return out

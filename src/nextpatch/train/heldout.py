@@ -13,6 +13,7 @@ from nextpatch.data.collection import Collection, open_collection
 from nextpatch.data.loader import Batch, eval_batches
 from nextpatch.data.mixture import Mixture, Part
 from nextpatch.data.order import held_out_indices
+from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
@@ -41,6 +42,7 @@ class HeldOut:
     ranks: int = 1
     bad: Bad = field(default_factory=dict)  # once read
     stall_s: float = STALL_S  # see `in_order`
+    preprocessing: Preprocessing = AS_OURS
     _kept: list[Batch] = field(default_factory=list)
 
     @property
@@ -63,7 +65,9 @@ class HeldOut:
         if not len(own):
             return
         size, channels = cfg.img_size, cfg.in_chans
-        for batch in eval_batches(self.source, own, size, channels, GROUP_SIZE, self.workers, stall_s=self.stall_s):
+        for batch in eval_batches(
+            self.source, own, size, channels, GROUP_SIZE, self.workers, None, self.preprocessing, self.stall_s
+        ):
             self.bad |= batch.bad
             yield batch
 
@@ -81,11 +85,17 @@ def held_out(
         parts = kept_back(recipe, train)
         firsts = np.cumsum([0, *map(len, train.parts)])
         indices = np.concatenate([first + part for first, part in zip(firsts, parts, strict=False)])
-        return HeldOut(sparse(train.source), indices, recipe.model, workers, rank, ranks, stall_s=data.stall_s)
+        return HeldOut(
+            sparse(train.source), indices, recipe.model, workers, rank, ranks, stall_s=data.stall_s,
+            preprocessing=data.preprocessing,
+        )  # fmt: skip
     source = open_source(data.val)
     whole = data.val_images >= len(source)
     indices = np.arange(len(source)) if whole else held_out_indices(len(source), data.val_images, seed)
-    return HeldOut(sparse(source), indices, recipe.model, workers, rank, ranks, stall_s=data.stall_s)
+    return HeldOut(
+        sparse(source), indices, recipe.model, workers, rank, ranks, stall_s=data.stall_s,
+        preprocessing=data.preprocessing,
+    )  # fmt: skip
 
 
 def kept_back(recipe: Recipe, train: Collection) -> list[Int64[np.ndarray, " samples"]]:

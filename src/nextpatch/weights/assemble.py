@@ -16,6 +16,7 @@ from nextpatch.config import from_dict
 from nextpatch.core.tensors import save_safetensors
 from nextpatch.core.text import shown
 from nextpatch.data.config import DataConfig
+from nextpatch.data.preprocessing import AS_OURS, AS_RELEASED, Preprocessing
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig, Target
 from nextpatch.model.count import count_params
@@ -55,7 +56,7 @@ def of_released_names(state: Mapping[str, Tensor], config: Mapping[str, Any], na
         classes = texts(json.dumps(config.get("classes", [])))
         statistics = _numbers(config.get("mean", [])), _numbers(config.get("std", []))
         readout, ours = _readout_in(from_released(state), cfg, layers, classes)
-    return of_model(_aim(cfg, ours, name), name, asked, readout, statistics)
+    return of_model(_aim(cfg, ours, name), name, asked, readout, statistics, AS_RELEASED)
 
 
 def of_export(state: Mapping[str, Tensor], facts: Mapping[str, str], name: str, asked: Asked) -> Backbone:
@@ -64,9 +65,12 @@ def of_export(state: Mapping[str, Tensor], facts: Mapping[str, str], name: str, 
         cfg = from_dict(ModelConfig, _json(facts["model"]), f"{shown(name)}, model")
         layers, classes = (texts(facts.get(key, "[]")) for key in ("layers", "classes"))
         mean, std = (_numbers(_json(facts.get(key, "[]"))) for key in ("mean", "std"))
+        preprocessing = from_dict(
+            Preprocessing, _json(facts.get("preprocessing", "{}")), f"{shown(name)}, preprocessing"
+        )
         ours = from_released(state) if facts["layout"] == "released" else dict(state)
         readout, ours = _readout_in(ours, cfg, layers, classes)
-    return of_model(_aim(cfg, ours, name), name, asked, readout, (mean, std))
+    return of_model(_aim(cfg, ours, name), name, asked, readout, (mean, std), preprocessing)
 
 
 @contextmanager
@@ -95,7 +99,14 @@ def _numbers(values: Any) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
-def of_model(model: AIM, name: str, asked: Asked, readout: Readout | None, statistics: Statistics) -> Backbone:
+def of_model(
+    model: AIM,
+    name: str,
+    asked: Asked,
+    readout: Readout | None,
+    statistics: Statistics,
+    preprocessing: Preprocessing = AS_OURS,
+) -> Backbone:
     """Of a model, read as asked; a classifier of other layers than those is left out.
 
     WeightsError when the classifier was fitted to another trunk and no layers are asked for.
@@ -111,8 +122,9 @@ def of_model(model: AIM, name: str, asked: Asked, readout: Readout | None, stati
     mean, std = statistics if statistics[0] else DataConfig().statistics(cfg.in_chans)
     shape = cfg.shape
     about = About(
-        name, cfg.img_size, cfg.in_chans, mean, std, shape.embed_dim, shape.num_heads, chosen, cfg.num_patches
-    )
+        name, cfg.img_size, cfg.in_chans, mean, std, shape.embed_dim, shape.num_heads, chosen, cfg.num_patches,
+        preprocessing,
+    )  # fmt: skip
     return Backbone(model, about, readout)
 
 

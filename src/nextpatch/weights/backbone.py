@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +12,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from nextpatch.core.text import shown
-from nextpatch.data.views import to_model_input
+from nextpatch.data.error import DataError
+from nextpatch.data.preprocessing import AS_OURS, Preprocessing
+from nextpatch.data.views import eval_view, to_model_input
 from nextpatch.model.aim import AIM
+from nextpatch.model.precision import autocast, resolve_precision
 from nextpatch.weights.classifier import Readout
 from nextpatch.weights.error import WeightsError
+from nextpatch.weights.given import Given, check_batch, is_many, is_one, pixels_of, stacked_views
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class About:
     num_heads: int
     layers: tuple[str, ...]
     num_patches: int
+    preprocessing: Preprocessing = AS_OURS  # of the images that it was trained and measured on
 
     def __post_init__(self) -> None:
         if not len(self.mean) == len(self.std) == self.in_chans:
@@ -48,8 +53,9 @@ class About:
 class Backbone(nn.Module):
     """A trunk that gives named features, and an attentive classifier where the weights bring one.
 
-    `trunk` is an `AIM` or, for models of other libraries, anything with the same `features` and `layer_names`. Images
-    are normalized by `inputs`. A feature is the mean of the outputs of the blocks `about.layers`, without a final norm.
+    `trunk` is an `AIM` or, for models of other libraries, anything with the same `features` and `layer_names`. Pictures
+    go through `transform` and are normalized by `inputs`; `embed` does all of it. A feature is the mean of the
+    outputs of the blocks `about.layers`, without a final norm.
     """
 
     def __init__(self, trunk: nn.Module, about: About, readout: Readout | None = None) -> None:
@@ -81,11 +87,64 @@ class Backbone(nn.Module):
         """The outputs of its blocks, in order of depth."""
         return [name for name in self.layer_names() if name.startswith("block_")]
 
-    def inputs(
-        self, images: UInt8[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch channels height width"]:
-        """Normalized images, on its device."""
-        return to_model_input(images, self.about.mean, self.about.std, self.device)
+    def transform(self, images: Given) -> UInt8[Tensor, ...]:
+        """What the model sees of an image, or of a list of images, exactly as `nextpatch embed` would: uint8.
+
+        An image is a path, an image of Pillow, an array "height width channels" or a tensor "channels height width" of
+        uint8, uint16 or floats in [0, 1]. One gives "channels height width", so that this is a transform for a
+        DataLoader; a list, or an array of four axes, gives "batch channels height width". DataError for what is none.
+        """
+        about = self.about
+        if is_many(images):
+            return stacked_views([self.transform(image) for image in images])
+        found: Tensor = eval_view(
+            pixels_of(images, about.in_chans, about.preprocessing), about.img_size, about.preprocessing
+        )
+        return found
+
+    def inputs(self, images: Given) -> Float[Tensor, "batch channels height width"]:
+        """Normalized images on its device, of what `transform` gives: uint8, or the same as floats in [0, 1].
+
+        DataError for other shapes, types and ranges.
+        """
+        check_batch(images, self.about.in_chans, self.about.img_size)
+        whole = images if images.dtype == torch.uint8 else images.float() * 255
+        return to_model_input(whole, self.about.mean, self.about.std, self.device)
+
+    @torch.no_grad()
+    def embed(self, images: Given, batch_size: int = 32) -> Float[Tensor, "images dim"]:
+        """One vector an image, float32 on the CPU: the numbers that `nextpatch embed` writes as float16.
+
+        `images` is one image or a list of them, as `transform` takes them, or anything that gives batches of them, as a
+        DataLoader does (labels behind them are left out). Batches of the model's own size are taken as `transform` made
+        them. Pooled by the classifier's attention where the weights bring one, else the mean of the patches.
+        """
+        found = [self._vectors(batch) for batch in self._batches(images, batch_size)]
+        if not found:
+            raise DataError("no images given; give at least one")
+        return torch.cat(found)
+
+    def _batches(self, images: Given, size: int) -> Iterator[Tensor]:
+        about = self.about
+        if is_one(images):
+            yield self.transform(images)[None]
+        elif is_many(images):
+            for at in range(0, len(images), size):
+                yield self.transform(images[at : at + size])
+        elif isinstance(images, Iterable):
+            for batch in images:
+                given = batch[0] if isinstance(batch, (list, tuple)) and len(batch) and not is_one(batch[0]) else batch
+                if isinstance(given, Tensor) and tuple(given.shape[1:]) == (about.in_chans, *about.img_size):
+                    yield given
+                else:
+                    yield self.transform([given] if is_one(given) else given)
+        else:
+            raise DataError(f"{type(images).__name__} is no image and no collection of images; see Backbone.transform")
+
+    def _vectors(self, batch: Tensor) -> Tensor:
+        with autocast(self.device, resolve_precision("auto", self.device)):
+            features = self.features(self.inputs(batch), self.about.layers)
+        return self.pool(mean_of(features, self.about.layers)).float().cpu()
 
     @staticmethod
     def normalized(
@@ -94,14 +153,16 @@ class Backbone(nn.Module):
         """What `inputs` gives, without the model."""
         return to_model_input(images, about.mean, about.std, device)
 
-    def features(
-        self, images: Float[Tensor, "batch channels height width"], layers: Sequence[str]
-    ) -> dict[str, Float[Tensor, "batch patches dim"]]:
-        """The outputs named in `layers`, bidirectional; nothing behind the last of them is computed."""
+    def features(self, images: Tensor, layers: Sequence[str]) -> dict[str, Float[Tensor, "batch patches dim"]]:
+        """The outputs named in `layers`, bidirectional, of what `inputs` gives, or `transform`.
+
+        Nothing behind the last of them is computed.
+        """
+        images = self.inputs(images) if images.dtype == torch.uint8 else images
         found: dict[str, Tensor] = self.trunk.features(images, layers)  # type: ignore[operator]
         return found
 
-    def read(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch patches dim"]:
+    def read(self, images: Tensor) -> Float[Tensor, "batch patches dim"]:
         """The mean of the layers that are read by default: what a probe sees."""
         return mean_of(self.features(images, self.about.layers), self.about.layers)
 
@@ -119,8 +180,8 @@ class Backbone(nn.Module):
         logits: Tensor = self.classifier(features)
         return logits
 
-    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Class logits of normalized images."""
+    def forward(self, images: Tensor) -> Float[Tensor, "batch classes"]:
+        """Class logits of what `inputs` gives, or `transform`."""
         return self.classify(self.read(images))
 
     def digest(self) -> str:

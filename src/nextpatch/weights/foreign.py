@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nextpatch.core.errors import UserError
 from nextpatch.data.config import IMAGENET_MEAN, IMAGENET_STD
+from nextpatch.data.preprocessing import AS_RELEASED
 from nextpatch.model.layer_sets import blocks_named, last_blocks
 from nextpatch.weights.backbone import About, Backbone
 from nextpatch.weights.error import WeightsError
@@ -54,7 +55,8 @@ def backbone_of(
     64. Depth and width are found by one forward pass. The default layer is the last.
     """
     known: dict[str, Any] = {
-        "img_size": (224, 224), "in_chans": 3, "mean": IMAGENET_MEAN, "std": IMAGENET_STD, **(facts or {}),
+        "img_size": (224, 224), "in_chans": 3, "mean": IMAGENET_MEAN, "std": IMAGENET_STD,
+        "preprocessing": AS_RELEASED, **(facts or {}),
     }  # fmt: skip
     model.eval()
     like = next(model.parameters(), torch.zeros(()))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nextpatch.core.text import shown
+from nextpatch.data.preprocessing import Preprocessing
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.foreign import Taps
 
@@ -41,4 +42,8 @@ def of_timm(name: str, img_size: tuple[int, int] | None) -> tuple[nn.Module, Tap
     return model, taps, {
         "img_size": img_size or tuple(data["input_size"][1:]), "in_chans": data["input_size"][0],
         "mean": tuple(data["mean"]), "std": tuple(data["std"]), "num_heads": heads,
+        "preprocessing": Preprocessing(
+            keep_exact=False, crop_ratio=data["crop_pct"],
+            interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
+        ),
     }  # fmt: skip

@@ -182,7 +182,7 @@ def _of_run(path: Path, asked: Asked) -> Backbone:
     check_values(loaded.model.state_dict(), path)
     readout = read_readout(path / PROBE) if (path / PROBE).exists() else None
     statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
-    return of_model(loaded.model, str(path), asked, readout, statistics)
+    return of_model(loaded.model, str(path), asked, readout, statistics, loaded.recipe.data.preprocessing)
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def save_snapshot(backbone: Backbone, folder: Path) -> None:
         "classes": json.dumps(list(backbone.classes)),
         "mean": json.dumps(list(about.mean)),
         "std": json.dumps(list(about.std)),
+        "preprocessing": json.dumps(to_dict(about.preprocessing)),
     }
     save_safetensors(folder / "model.safetensors", to_released(state, cfg), facts)
     square = cfg.img_size[0] == cfg.img_size[1]

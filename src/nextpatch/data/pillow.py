@@ -1,0 +1,171 @@
+"""Pictures by Pillow: opened without what metadata could spoil, upright, flat; values of more than 8 bits unscaled."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from nextpatch.data.bare import bare
+from nextpatch.data.formats import pillow_formats
+from nextpatch.data.pixels import BadImage, check_size
+from nextpatch.data.tiff import check_tile, is_tiff, upside_down
+
+try:
+    from torchvision.io import ImageReadMode, decode_png
+except (ImportError, RuntimeError):  # absent, without its decoders, or built for another torch
+    decode_png = None
+
+_ORIENTATION = 0x0112  # the EXIF tag
+EXCHANGED = (5, 6, 7, 8)  # the orientations that turn height into width
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BITS, _PHOTOMETRIC, _SAMPLES_PER_PIXEL, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 277, 322, 323  # TIFF tags
+_PNG_WHITE = 65535.0
+_TURNING_WORDS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+
+
+class _Tiff(TiffImageFile):
+    """As it lies in the file: Pillow would read all metadata once more to turn it, and fail where that is damaged."""
+
+    def load_end(self) -> None:
+        """Nothing more to do."""
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """The image with only its header read, of a size that may be decoded."""
+    if not data:
+        raise BadImage("empty file", "empty")
+    try:
+        with _open(data) as image:
+            check_size(image.height, image.width)
+            if isinstance(image, TiffImageFile):
+                tile = image.tag_v2.get(_TILE_LENGTH, 0), image.tag_v2.get(_TILE_WIDTH, 0)
+                check_tile(image.height, image.width, *tile)
+            yield image
+    except Image.DecompressionBombError as error:
+        raise BadImage(str(error), "too large") from None
+    except UnidentifiedImageError:
+        raise BadImage("not an image of a known format", "not an image") from None
+
+
+def _open(data: bytes) -> Image.Image:
+    """JPEG and TIFF by their own classes: `Image.open` would look for a second picture, and fail on damaged lists."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return JpegImageFile(io.BytesIO(data))
+    if is_tiff(data):
+        return _Tiff(io.BytesIO(data))
+    image = Image.open(io.BytesIO(bare(data)), formats=pillow_formats())
+    if image.format == "PNG" and not any(word in data for word in _TURNING_WORDS):
+        image.info["exif"] = b""  # or else Pillow decodes the whole image to look for it behind the pixels
+    return image
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF's or XMP's, 1 to 8; where it cannot be read the image is taken to be upright."""
+    try:
+        told = image.tag_v2.get(_ORIENTATION) if isinstance(image, TiffImageFile) else None
+        found = image.getexif().get(_ORIENTATION, 1) if told is None else told
+        return int(found) if found in _TURNS else 1
+    except Exception:
+        return 1
+
+
+def sides(image: Image.Image) -> tuple[int, int]:
+    """Height and width, upright."""
+    turned = isinstance(image, TiffImageFile)  # Pillow gives the upright size of these, and of no other
+    exchanged = not turned and orientation(image) in EXCHANGED
+    return (image.width, image.height) if exchanged else (image.height, image.width)
+
+
+def kind_of(image: Image.Image) -> str:
+    """The type of its values, by its mode."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return "uint16"
+    return {"I": "int32", "F": "float32"}.get(image.mode, "uint8")
+
+
+def values_of(data: bytes, grey: bool) -> NDArray[Any]:
+    """Height x width x channels: 8 bits in grey or RGB with alpha over white, or one channel of more than 8 bits."""
+    with opened(data) as image:
+        turn = _TURNS.get(orientation(image))
+        image.load()
+        if turn is not None:
+            image.im = image.im.transpose(turn)
+            image._size = image.im.size
+        if image.mode[0] not in "IF":
+            pixels = np.asarray(_flat(image, "L" if grey else "RGB"))
+            return pixels[:, :, None] if pixels.ndim == 2 else pixels
+        values = np.asarray(image)[:, :, None]
+        values = values.astype(values.dtype.newbyteorder("="))
+        values = values.clip(0, 65535).astype(np.uint16) if kind_of(image) == "uint16" else values
+        inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
+        return upside_down(values) if inverted else values
+
+
+def _flat(image: Image.Image, mode: str) -> Image.Image:
+    """8 bits in `mode`, alpha composited over white."""
+    if image.has_transparency_data:
+        color = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", color.size, "white"), color)
+    return image.convert(mode) if image.mode in ("L", "RGB") else image.convert("RGB").convert(mode)
+
+
+def reads_tiff(data: bytes, deep: bool) -> bool:
+    """Whether Pillow knows this kind of TIFF, with all its bands: of four that are not RGBA it would give three.
+
+    Of color of 16 bits it gives 8; that is enough with `deep`.
+    """
+    try:
+        with _Tiff(io.BytesIO(data)) as image:
+            lost = len(image.getbands()) > 1 and max(image.tag_v2.get(_BITS, (1,))) > 8
+            return bool(image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) <= len(image.getbands())) and (deep or not lost)
+    except Exception:
+        return False
+
+
+def is_deep_png(data: bytes) -> bool:
+    """Whether it is a PNG of 16 bits in color, or with alpha, of which Pillow would give 8."""
+    return data.startswith(b"\x89PNG\r\n\x1a\n") and data[24:25] == b"\x10" and data[25:26] in (b"\2", b"\4", b"\6")
+
+
+def deep_png_values(data: bytes, white: float = _PNG_WHITE) -> NDArray[Any]:
+    """Height x width x channels of 16 bits, alpha over `white`."""
+    with opened(data) as image:
+        turn = _TURNS.get(orientation(image))
+        if decode_png is None or "transparency" in image.info:
+            plain = np.asarray(_flat(image, "RGB")).astype(np.uint16) * np.uint16(257)
+            return plain if turn is None else _turned(plain, turn)
+    pixels = decode_png(torch.frombuffer(bytearray(bare(data)), dtype=torch.uint8), ImageReadMode.UNCHANGED)
+    values: NDArray[Any] = pixels.permute(1, 2, 0).numpy()
+    if values.shape[2] in (2, 4):
+        share = values[:, :, -1:].astype(np.float32) / np.float32(_PNG_WHITE)
+        values = (
+            (values[:, :, :-1] * share + np.float32(min(white, _PNG_WHITE)) * (1 - share)).round().astype(np.uint16)
+        )
+    return values if turn is None else _turned(values, turn)
+
+
+def _turned(values: NDArray[Any], turn: Image.Transpose) -> NDArray[Any]:
+    """As Pillow turns."""
+    exchanged = turn.name in ("TRANSPOSE", "TRANSVERSE", "ROTATE_90", "ROTATE_270")
+    values = values.transpose(1, 0, 2) if exchanged else values
+    rows = turn.name in ("FLIP_TOP_BOTTOM", "ROTATE_180", "ROTATE_90", "TRANSVERSE")
+    columns = turn.name in ("FLIP_LEFT_RIGHT", "ROTATE_180", "ROTATE_270", "TRANSVERSE")
+    return np.ascontiguousarray(values[:: -1 if rows else 1, :: -1 if columns else 1])

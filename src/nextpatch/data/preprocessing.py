@@ -1,0 +1,50 @@
+"""How the values of a file become what a model is given: their range, axes and pages, and the evaluation view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nextpatch.core.bounds import check_bounds
+from nextpatch.core.errors import ConfigError
+
+Layout = Literal["auto", "channels_last", "channels_first"]
+Pages = Literal["first", "bands"]
+Interpolation = Literal["bicubic", "bilinear"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Everything between a file and the 8-bit view, but size and channels. Weights keep it, so that features use it.
+
+    `pixel_range`: the values (low, high) that become black and white in images of more than 8 bits; what lies beyond is
+    clipped, and not-a-number is black. Empty: the whole range of 16 bits, and floats in [0, 1]. `layout`: the axes of
+    arrays; "auto" takes height x width x channels and refuses what does not look so. `pages`: of a TIFF with several
+    pages of one size, the first, or all as bands of one image. The evaluation view is resized until the model's size /
+    `crop_ratio` is covered, and cropped; with `keep_exact` an image of exactly the model's size is left as it is.
+    """
+
+    pixel_range: tuple[float, ...] = ()
+    layout: Layout = "auto"
+    pages: Pages = "first"
+    keep_exact: bool = True
+    crop_ratio: float = 0.875
+    interpolation: Interpolation = "bicubic"
+
+    def __post_init__(self) -> None:
+        check_bounds(self, pixel_range=(-1e300, 1e300), crop_ratio=(0.05, 1.0))
+        if len(self.pixel_range) not in (0, 2) or (self.pixel_range and self.pixel_range[0] >= self.pixel_range[1]):
+            raise ConfigError(
+                f"pixel_range {list(self.pixel_range)} needs two numbers, the value that becomes black below the one "
+                "that becomes white, or none"
+            )
+
+    def view(self, size: tuple[int, int]) -> str:
+        """The evaluation view in words, for a size of (height, width)."""
+        rows, columns = (round(side / self.crop_ratio) for side in size)
+        kept = ", an image of exactly this size is left as it is" if self.keep_exact else ""
+        return f"resized to cover {rows} x {columns} px ({self.interpolation}), center {size[0]} x {size[1]}{kept}"
+
+
+AS_OURS = Preprocessing()
+AS_RELEASED = Preprocessing(keep_exact=False)  # 224: the shorter side to 256, crop 224, whatever the image's size
