@@ -122,7 +122,7 @@ def test_weights_that_are_no_run_need_a_place_and_keep_the_choice(
              "--epochs", "2", "--labels", "30", "--device", "cpu", "--layers", "1", "2-4"]  # fmt: skip
     assert main(words) == 2
     capsys.readouterr()
-    config_of = {**CONFIG, "embed_dim": 128, "num_heads": 2, "num_blocks": 4, "patch_size": 14}
+    config_of = {**CONFIG, "embed_dim": 128, "num_heads": 2, "num_blocks": 4, "patch_size": 14, "probe_layers": [1, 2]}
     weights = write_snapshot(tmp_path / "known", state_of(config_of), config_of)
     out = tmp_path / "measured"
     assert main(["probe", str(weights), *words[2:], "--out", str(out)]) in (0, 2)

@@ -240,3 +240,13 @@ def test_what_cannot_be_is_refused_before_an_image_is_read(
     monkeypatch.setattr(probe_run, "open_splits", lambda *_: pytest.fail("the images were opened"))
     with pytest.raises(UserError, match=told):
         probe(config(run, train, test, **changes), quiet())
+
+
+def test_neighbors_alone_train_nothing_by_gradients(
+    run: Path, train: Path, test: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nextpatch.probe.fit.Fit.step", lambda *_: pytest.fail("a probe was trained"))
+    probe(config(run, train, test, labels=(60,), neighbors=(1,), probes=("knn",)), quiet())
+    rows = json.loads((run / "probe.json").read_text())["results"]
+    assert {row["probe"] for row in rows} == {"knn"}
+    assert all(row["test_top5"] == row["test_top1"] for row in rows)

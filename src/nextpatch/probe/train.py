@@ -64,6 +64,9 @@ def trained(
     images = len(train.planned) if streamed else len(train)
     size = batch_size(cfg, images, world.size)
     steps, fits = num_steps(cfg, images, world.size), dict[str, Fit]()
+    if not _kinds(cfg, attentive):
+        advance(steps)
+        return {}
     for features, labels in _streamed(setting, train, size) if streamed else _kept(setting, train, size):
         if not fits:
             fits = _fits(setting, features, steps, attentive)
@@ -73,14 +76,19 @@ def trained(
     return {kind: fit.grid.eval() for kind, fit in fits.items()}
 
 
+def _kinds(cfg: ProbeConfig, attentive: bool) -> list[str]:
+    """Which probes are trained by gradients: what is asked for; a linear one where there is nothing to attend to."""
+    if attentive:
+        return [kind for kind in ("attentive", "linear") if kind in cfg.probes]
+    return ["linear"] if {"attentive", "linear"} & set(cfg.probes) else []
+
+
 def _fits(setting: Setting, features: list[Tensor], steps: int, attentive: bool) -> dict[str, Fit]:
     cfg = setting.cfg
     sizes = (len(features), cfg.lrs, features[0].shape[-1], setting.num_classes, setting.num_heads, cfg.seed)
     grids: dict[str, Grid] = {}
-    if attentive and "attentive" in cfg.probes:
-        grids["attentive"] = AttentiveGrid(*sizes)
-    if "linear" in cfg.probes or not grids:
-        grids["linear"] = LinearGrid(*sizes)
+    for kind in _kinds(cfg, attentive):
+        grids[kind] = (AttentiveGrid if kind == "attentive" else LinearGrid)(*sizes)
     return {kind: Fit(grid.to(setting.device).train(), cfg, steps, setting.world) for kind, grid in grids.items()}
 
 
