@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every promise about faults, tried on this machine: under an hour on two CPU cores. Stopped, it goes on where it was.
+# Every promise about faults, tried on this machine: about half an hour on two CPU cores. Stopped, it goes on where it was.
 # Results are kept for each revision of the code in .promises/, the page is docs/promises.md.
 #
 #   bash runs/promises.sh [--only P1 P12 ...]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from figure import Figure, tested
 from listening import sockets
+from outputs import launcher_killed, thin_images, two_at_once
 from tries import exactly_once, kills, other_numbers, preemption, restarts, same_bits
 
 
@@ -58,5 +59,25 @@ ROWS: tuple[tuple[str, str, Callable[[], Figure]], ...] = (
     ("A rank of 1,024 holds what the plan says.", "within 5 %",
      tested("tests/train/test_memory.py", "-k", "simulated")),
     ("A billion samples: any place is found at once.", "50 ms, 200 MB", tested("tests/data/test_order.py")),
+    ("Two processes never write to one output, whatever the verb; the second is told which one has it.", "every verb",
+     two_at_once),
+    ("Ranks end with their launcher, however that ends.", "within 15 s", launcher_killed),
+    ("Inputs that changed under a cache, a half-done output or a resume are noticed; moved ones are the same.", "all",
+     tested("tests/data/test_fingerprint.py", "tests/finetune/test_finetune.py", "tests/pretrain/test_run.py",
+            "tests/probe/test_cache.py", "tests/curate/test_pack.py", "tests/embed/test_columns.py", "-k",
+            "other_images or changed or moved or same_images or same_names")),
+    ("A name of weights that stands in a file never chooses a program or a server.", "0 calls",
+     tested("tests/weights/test_names.py")),
+    ("An image of any shape costs no more memory than its pixels and the output.", "64 MiB",
+     thin_images),
+    ("A full disk ends every verb with an error in words, and no file is cut off under its name.", "every verb",
+     tested("tests/cli/test_full_disk.py", "tests/embed/test_columns.py", "-k", "disk or file_system")),
+    ("Too little /dev/shm, too few open files or too small files: an error or a way round, never a hang.", "0 hangs",
+     tested("tests/data/test_workers.py", "-k", "shared or sent or limits")),
+    ("Any bit of any file of ours flipped: one line that names it, or right figures.", "0 tracebacks",
+     tested("tests/cli/test_damage.py", "tests/weights/test_damage.py", "tests/core/test_reading.py",
+            "tests/embed/test_columns.py", "-k", "flip or damage or bytes or verb or line or bit")),
+    ("No value of any configuration does harm: it holds, or it is named before anything is made.", "0 other errors",
+     tested("tests/core/test_configs.py", "tests/pretrain/test_memory.py")),
 )  # fmt: skip
 PROMISES = {f"P{number}": Promise(*row) for number, row in enumerate(ROWS, 1)}

@@ -1,6 +1,7 @@
 """Counts against torch's own counter, the modules themselves and Table 1."""
 
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,3 +59,14 @@ def test_train_step_flops_equal_the_counter(model: AIM, prefix: int) -> None:
 def test_expected_scored_is_the_mean_over_prefixes() -> None:
     cfg = ModelConfig(img_size=(28, 28), patch_size=7)
     assert expected_scored(cfg) == sum(16 - s for s in range(1, 16)) / 15
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_table_of_sizes_is_true(name):
+    cfg, shape = ModelConfig(name), SIZES[name]
+    params = count_params(cfg)
+    row = (
+        f"| {name} | {shape.embed_dim} | {shape.depth} | {shape.num_heads} | {shape.head_width} x {shape.head_depth} "
+        f"| {params.trunk / 1e6:,.1f} M | {params.head / 1e6:,.1f} M | {train_step_flops(cfg) / 1e9:,.0f} |"
+    )
+    assert row in (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
