@@ -112,6 +112,7 @@ def inspect(args: Inspect) -> int:
     from nextpatch.curate.table import show, show_enough
     from nextpatch.data.collection import open_collection
     from nextpatch.data.error import DataError
+    from nextpatch.data.preprocessing import AS_OURS
 
     for out in (args.json, args.bad):
         if out:
@@ -123,7 +124,8 @@ def inspect(args: Inspect) -> int:
         if args.recipe:
             raise  # else: nothing can be used, which the findings say better
     model = recipe.model if recipe else None
-    found, bad = inspect(data.source, args.limit, args.fast, _processes(args.workers), model)
+    reading = recipe.data.preprocessing if recipe else AS_OURS
+    found, bad = inspect(data.source, args.limit, args.fast, _processes(args.workers), model, None, reading)
     show(found, console)
     values: dict[str, Any] = asdict(found)
     if recipe:

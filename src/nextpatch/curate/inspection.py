@@ -10,6 +10,8 @@ from rich.console import Console
 
 from nextpatch.curate.look import Looks
 from nextpatch.curate.tally import Spread, Tally
+from nextpatch.data.levels import advice
+from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Source
 from nextpatch.data.workers import in_order
@@ -44,6 +46,8 @@ class Findings:
     duplicates: dict[str, Any]
     smaller: int | None
     unfit_channels: int | None
+    levels: str
+    several_pictures: int
     decoded: bool
     workers: int
     elapsed_s: float
@@ -56,6 +60,7 @@ def inspect(
     workers: int = 0,
     model: ModelConfig | None = None,
     console: Console | None = None,
+    reading: Preprocessing = AS_OURS,
 ) -> tuple[Findings, Bad]:
     """One pass over the source, or over `limit` images evenly spread; and, by key, what cannot be used.
 
@@ -65,7 +70,7 @@ def inspect(
     indices = np.unique(np.linspace(0, len(source) - 1, count).round().astype(np.int64))
     tally, bad = Tally(len(indices)), Bad()
     with Meter("inspect", len(indices), console=console) as meter:
-        for looks in in_order(Looks(source, indices, fast), workers):
+        for looks in in_order(Looks(source, indices, fast, reading), workers):
             for look in looks:
                 tally.add(look)
                 if look.bad:
@@ -87,6 +92,8 @@ def inspect(
         duplicates=_duplicates(tally, source),
         smaller=tally.smaller(model.img_size) if model else None,
         unfit_channels=tally.unfit(model.in_chans) if model else None,
+        levels=advice(tally.levels, reading.pixel_range),
+        several_pictures=tally.several if reading.pages == "first" else 0,
         decoded=not fast,
         workers=workers,
         elapsed_s=round(elapsed_s, 2),

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from nextpatch.data.decode import BadImage, Header, decode, header
+from nextpatch.data.decode import BadImage, Header, decode, deep_values, header
 from nextpatch.data.formats import ending_of
+from nextpatch.data.levels import Levels, levels_of
+from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Skipped, skipped
 from nextpatch.data.sources.source import Samples
 
@@ -27,13 +29,16 @@ class Look(NamedTuple):
     ending: str = ""
     header: Header = Header(0, 0, 0)
     bad: Skipped | None = None
+    levels: Levels | None = None  # of more than 8 bits; not looked for where headers are believed
 
 
 class Looks:
     """A look at each of `indices`, CHUNK by CHUNK; with `fast` an image's header is believed, nothing is decoded."""
 
-    def __init__(self, source: Samples, indices: Int64[np.ndarray, " images"], fast: bool) -> None:
-        self._source, self._indices, self._fast = source, indices, fast
+    def __init__(
+        self, source: Samples, indices: Int64[np.ndarray, " images"], fast: bool, reading: Preprocessing = AS_OURS
+    ) -> None:
+        self._source, self._indices, self._fast, self._reading = source, indices, fast, reading
 
     def __len__(self) -> int:
         return -(-len(self._indices) // CHUNK)
@@ -46,10 +51,12 @@ class Looks:
         label = self._source.label(index)
         try:
             data = self._source.read(index)
-            found = header(data)
+            found = header(data, self._reading)
             if not self._fast:
-                decode(data, found.channels)
+                decode(data, found.channels, self._reading)
+            deep = not self._fast and found.kind != "uint8"
+            levels = levels_of(deep_values(data, self._reading), sampled=False) if deep else None
         except (BadImage, OSError) as error:
             return Look(index, label, bad=skipped(error, self._source.name))
         digest = hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
-        return Look(index, label, len(data), digest, ending_of(data) or "other", found)
+        return Look(index, label, len(data), digest, ending_of(data) or "other", found, None, levels)

@@ -55,6 +55,7 @@ class Row:
     views: tuple[View, ...]
     target: Float[Tensor, "channels height width"]
     evaluation: UInt8[Tensor, "channels height width"]
+    pictures: int = 1  # that the file holds, of which the first is shown
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def _chosen(count: int, seed: int) -> Iterator[int]:
 def _row(source: Source, index: int, recipe: Recipe, seed: int, position: int) -> Row:
     """An image with views as at `position` and those after it. BadImage or OSError when it cannot be used."""
     data, cfg, label = source.read(index), recipe.model, source.label(index)
-    channels, image = header(data).channels, decode(data, cfg.in_chans)
+    reading = recipe.data.preprocessing
+    found, image = header(data, reading), decode(data, cfg.in_chans, reading)
     positions = torch.arange(position, position + VIEWS)
     prefixes = prefix_lengths(cfg, seed, positions).tolist()
     views = tuple(
@@ -111,11 +113,12 @@ def _row(source: Source, index: int, recipe: Recipe, seed: int, position: int) -
         "" if label is None else source.classes[label],
         ending_of(data) or "",
         len(data),
-        channels,
+        found.channels,
         image,
         views,
         _target(views[0], recipe),
-        eval_view(image, cfg.img_size),
+        eval_view(image, cfg.img_size, reading),
+        found.pictures if reading.pages == "first" else 1,
     )
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from nextpatch.curate.enough import Seen
 from nextpatch.curate.inspection import Findings
 from nextpatch.curate.tally import Spread
+from nextpatch.data.survey import several
 from nextpatch.train.config import TrainConfig
 from nextpatch.train.meter import duration
 
@@ -55,6 +56,10 @@ def _rows(found: Findings) -> Iterator[tuple[str, str | Text]]:
     yield "channels", ", ".join(f"{channels} ({count:,})" for channels, count in found.channels.items()) or "none"
     if found.unfit_channels:
         yield "", Text(f"{found.unfit_channels:,} cannot be given the model's channels", _WARN)
+    if found.levels:
+        yield "", Text(found.levels, _WARN)
+    if found.several_pictures:
+        yield "", Text(f"{several(found.several_pictures)}", _WARN)
     yield "height", _spread(found.height)
     yield "width", _spread(found.width)
     yield "file size", _file_sizes(found.bytes)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nextpatch.curate.duplicates import repeated
 from nextpatch.curate.look import Look
+from nextpatch.data.levels import Levels
 
 EDGES = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)  # px, of the histogram
 
@@ -32,6 +33,8 @@ class Tally:
         self.formats: Counter[str] = Counter()
         self.channels: Counter[int] = Counter()
         self.labels: Counter[int | None] = Counter()
+        self.levels: Levels | None = None  # of images of more than 8 bits
+        self.several = 0  # files with more than one picture
         self._digests = np.zeros((count, 2), np.uint64)
         self._sides = np.zeros((count, 2), np.uint32)  # height, width
         self._bytes = np.zeros(count, np.uint32)
@@ -45,6 +48,9 @@ class Tally:
         self.formats[look.ending] += 1
         self.channels[look.header.channels] += 1
         self.labels[look.label] += 1
+        self.several += look.header.pictures > 1
+        if look.levels:
+            self.levels = self.levels.and_also(look.levels) if self.levels else look.levels
         self._digests[row] = np.frombuffer(look.digest, np.uint64)
         self._sides[row] = look.header.height, look.header.width
         self._bytes[row] = min(look.size, 2**32 - 1)

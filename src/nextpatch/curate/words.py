@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nextpatch.curate.preview import Row, Sheet, View
 from nextpatch.data.skipped import by_kind
+from nextpatch.data.survey import several
 
 COLUMNS = ("original, with the crops", "view 1", "view 2", "view 3", "to predict in view 1", "evaluation view")
 
@@ -35,6 +36,8 @@ def notes(sheet: Sheet) -> list[str]:
         found.append("To predict: the pixels of each patch after the prefix.")
     if sheet.model.in_chans not in (1, 3):
         found.append(f"Of {sheet.model.in_chans} channels the first is shown, in grey.")
+    if count := sum(row.pictures > 1 for row in sheet.rows):
+        found.append(f"Of these files {several(count)}.")
     if sheet.bad:
         found.append(f"Passed over, as they cannot be used: {by_kind(sheet.bad)}.")
     return found
@@ -45,7 +48,8 @@ def about_image(row: Row) -> tuple[str, str]:
     height, width = row.original.shape[1:]
     label = f", {row.label}" if row.label else ""
     color = "" if row.channels == 3 else f", {row.channels} channel{'s' if row.channels > 1 else ''}"
-    return row.key, f"{height} x {width} px, {row.ending}{color}{label}"
+    first = f", the first of {row.pictures} pictures" if row.pictures > 1 else ""
+    return row.key, f"{height} x {width} px, {row.ending}{color}{first}{label}"
 
 
 def about_view(row: Row, view: View, patches: int) -> str:

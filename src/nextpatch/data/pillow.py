@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
@@ -18,11 +17,6 @@ from nextpatch.data.bare import bare
 from nextpatch.data.formats import pillow_formats
 from nextpatch.data.pixels import BadImage, check_size
 from nextpatch.data.tiff import check_tile, is_tiff, upside_down
-
-try:
-    from torchvision.io import ImageReadMode, decode_png
-except (ImportError, RuntimeError):  # absent, without its decoders, or built for another torch
-    decode_png = None
 
 _ORIENTATION = 0x0112  # the EXIF tag
 EXCHANGED = (5, 6, 7, 8)  # the orientations that turn height into width
@@ -146,20 +140,36 @@ def is_deep_png(data: bytes) -> bool:
 
 
 def deep_png_values(data: bytes, white: float = _PNG_WHITE) -> NDArray[Any]:
-    """Height x width x channels of 16 bits, alpha over `white`."""
+    """Height x width x channels of 16 bits, alpha over `white`.
+
+    Pillow unpacks one byte of each value: it is asked for the upper and for the lower one. (torchvision's decoder
+    reads both, and past its memory where a file is cut short.)
+    """
     with opened(data) as image:
         turn = _TURNS.get(orientation(image))
-        if decode_png is None or "transparency" in image.info:
-            plain = np.asarray(_flat(image, "RGB")).astype(np.uint16) * np.uint16(257)
-            return plain if turn is None else _turned(plain, turn)
-    pixels = decode_png(torch.frombuffer(bytearray(bare(data)), dtype=torch.uint8), ImageReadMode.UNCHANGED)
-    values: NDArray[Any] = pixels.permute(1, 2, 0).numpy()
+        keyed = "transparency" in image.info
+        plain = np.asarray(_flat(image, "RGB")) if keyed else None
+    if plain is not None:
+        values: NDArray[Any] = plain.astype(np.uint16) * np.uint16(257)
+    elif data[25:26] == b"\4":
+        values = _unpacked(data, "RGBA", "RGBA").view(">u2").astype(np.uint16)  # grey and alpha: four bytes a pixel
+    else:
+        mode = "RGB" if data[25:26] == b"\2" else "RGBA"
+        upper, lower = (_unpacked(data, mode, f"{mode};16{order}") for order in "BL")
+        values = upper.astype(np.uint16) * np.uint16(256) + lower
     if values.shape[2] in (2, 4):
         share = values[:, :, -1:].astype(np.float32) / np.float32(_PNG_WHITE)
-        values = (
-            (values[:, :, :-1] * share + np.float32(min(white, _PNG_WHITE)) * (1 - share)).round().astype(np.uint16)
-        )
+        paper = np.float32(min(max(white, 0), _PNG_WHITE))
+        values = (values[:, :, :-1] * share + paper * (1 - share)).round().astype(np.uint16)
     return values if turn is None else _turned(values, turn)
+
+
+def _unpacked(data: bytes, mode: str, rawmode: str) -> NDArray[np.uint8]:
+    """Height x width x 3 or 4 bytes of the pixels, as a raw mode of Pillow takes them."""
+    with opened(data) as image:
+        image._mode = mode
+        image.tile = [tile._replace(args=rawmode) for tile in image.tile]  # type: ignore[attr-defined]
+        return np.array(image)
 
 
 def _turned(values: NDArray[Any], turn: Image.Transpose) -> NDArray[Any]:
