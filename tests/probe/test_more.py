@@ -16,9 +16,11 @@ from torch import nn
 
 import nextpatch
 from nextpatch.cli import main
+from nextpatch.data.error import DataError
+from nextpatch.data.sources.open import open_source
 from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.config import ProbeConfig
-from nextpatch.probe.features import TrunkFeatures
+from nextpatch.probe.features import Labeled, RawPixels, TrunkFeatures
 from nextpatch.probe.logistic import PENALTIES, logistic_path
 from nextpatch.probe.neighbors import Neighbors
 from nextpatch.probe.run import probe
@@ -243,3 +245,17 @@ def test_a_probe_replaces_what_an_earlier_one_has_left_however_damaged(
         nextpatch.load(run)
     probe(config(run, train, test, probes=("attentive",), epochs=1), quiet())
     assert nextpatch.load(run).classes == ("cat", "dog", "elk")
+
+
+@pytest.mark.parametrize("planned", [0, 4])
+def test_a_rank_with_no_image_that_decodes_has_no_features(planned: int, tmp_path: Path) -> None:
+    for name in "abcd":
+        (tmp_path / f"{name}.png").write_bytes(b"no image")
+    indices, labels = np.arange(planned), np.zeros(planned, np.int64)
+    source = open_source(str(tmp_path))
+    part = Labeled.open(RawPixels((8, 8), 3), source, indices, labels, 2**30, World(0, 2))
+    vectors, found = part.pooled()
+    assert (vectors.shape, len(found)) == ((1, 0, 192), 0)
+    if planned:
+        with pytest.raises(DataError, match="no image of"):
+            Labeled.open(RawPixels((8, 8), 3), source, indices, labels, 2**30)

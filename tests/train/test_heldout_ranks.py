@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from corpus import gradient, saved
+from nextpatch.data.error import DataError
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
@@ -104,3 +105,38 @@ def test_a_rank_without_images_takes_part():
     with pytest.raises(ValueError, match="no held-out image"):
         validation_loss(model, empty, COMPUTE, World(), empty.rounds)
     assert len(passes) == empty.rounds == 1
+
+
+def test_a_rank_of_whose_images_none_decodes_takes_part(monkeypatch):
+    parts = shares(2 * GROUP_SIZE, 2)[1]
+    monkeypatch.setitem(globals(), "BAD", set(range(7 + GROUP_SIZE, 7 + 2 * GROUP_SIZE)))
+    assert [len(list(part)) for part in parts] == [1, 0]
+    assert len(parts[1].bad) == GROUP_SIZE
+    model = AIM(CFG)
+    init_weights(model, 0)
+    last = Overheard()
+    object.__setattr__(last, "said", [[], validation_parts(model, parts[0])])
+    assert validation_loss(model, parts[1], COMPUTE, last, 1) == validation_loss(model, parts[0], COMPUTE)
+
+
+def validation_parts(model, part):
+    told = []
+    alone = Overheard()
+    object.__setattr__(alone, "gather", lambda value: told.append(value) or [value])
+    validation_loss(model, part, COMPUTE, alone)
+    return told[0]
+
+
+def test_data_that_fails_on_a_rank_is_told_after_its_passes_are_made():
+    model = AIM(CFG)
+    init_weights(model, 0)
+    passes = []
+    model.patch_losses = lambda *args, real=model.patch_losses: passes.append(1) or real(*args)
+
+    def failing():
+        yield next(iter(shares(3, 1)[1][0]))
+        raise DataError("the disk is gone")
+
+    with pytest.raises(DataError, match="the disk is gone"):
+        validation_loss(model, failing(), COMPUTE, World(), 3)
+    assert len(passes) == 3

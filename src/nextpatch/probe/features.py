@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nextpatch.config import to_dict
 from nextpatch.core.machine import memory_bytes
+from nextpatch.data.error import DataError
 from nextpatch.data.fingerprint import fingerprint_of
 from nextpatch.data.loader import eval_batches
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
@@ -90,6 +91,11 @@ class TrunkFeatures:
         found = self.running.features(images, layers)
         need_finite(found, keys, self.running.backbone.about.name)
         return [mean_of(found, blocks) for blocks in self.names]
+
+    @property
+    def dim(self) -> int:
+        """Width of the features."""
+        return self.running.backbone.about.dim
 
     def __call__(self, source: Samples, indices: Int64[np.ndarray, " samples"]) -> Iterator[Extracted]:
         """Features of the evaluation view, float32, on the CPU; what cannot be decoded is left out and logged."""
@@ -171,7 +177,7 @@ class Labeled:
             return cls(extract, source, found.indices, label_of, found.features, world)
         if extract.nbytes(len(own)) > keep_bytes or not len(own):
             return cls(extract, source, own, label_of, None, world)
-        kept, there = _gathered(extract, source, own)
+        kept, there = _gathered(at_hand(extract, source, own, world), len(own))
         return cls(extract, source, there, label_of, kept, world)
 
     def __len__(self) -> int:
@@ -198,12 +204,14 @@ class Labeled:
                 rows = order[start : start + size]
                 yield self.kept[:, torch.from_numpy(rows)].float(), self._labels(self.indices[rows])
             return
-        for found in _regrouped(self.extract(self.source, self.indices[order]), size):
+        groups = at_hand(self.extract, self.source, self.indices[order], self.world)
+        for found in _regrouped(groups, size):
             yield found.features, self._labels(found.indices)
 
     def pooled(self) -> tuple[Float[Tensor, "sets images dim"], Int64[Tensor, " images"]]:
         """Mean over patches of every image here, and its label."""
-        found = [(f.mean(dim=2), y) for f, y in self.batches(GROUP)]
+        none = torch.empty(len(self.extract.names), 0, self.extract.dim), torch.empty(0, dtype=torch.int64)
+        found = [none, *((f.mean(dim=2), y) for f, y in self.batches(GROUP))]
         parts, labels = zip(*found, strict=True)
         return torch.cat(parts, dim=1), torch.cat(labels)
 
@@ -216,21 +224,31 @@ def memory_for_features() -> int:
     return memory_bytes() // 4
 
 
-def _gathered(
-    extract: TrunkFeatures | RawPixels, source: Samples, indices: Int64[np.ndarray, " samples"]
-) -> tuple[Tensor, Int64[np.ndarray, " there"]]:
-    """All features in one tensor, filled in place: never twice in memory."""
+def at_hand(
+    extract: TrunkFeatures | RawPixels, source: Samples, indices: Int64[np.ndarray, " samples"], world: World
+) -> Iterator[Extracted]:
+    """Features of a rank's share of images: of several ranks one may have none that decodes, or none at all."""
+    if not len(indices) and world.size > 1:
+        return
+    try:
+        yield from extract(source, indices)
+    except DataError:
+        if world.size == 1 or any(source.key(index) not in extract.bad for index in indices.tolist()):
+            raise
+
+
+def _gathered(groups: Iterator[Extracted], count: int) -> tuple[Tensor | None, Int64[np.ndarray, " there"]]:
+    """All features in one tensor, filled in place: never twice in memory. None for no image."""
     kept: Tensor | None = None
     found: list[np.ndarray] = []
     filled = 0
-    for features, which in extract(source, indices):
+    for features, which in groups:
         if kept is None:
-            kept = features.new_empty(len(features), len(indices), *features.shape[2:])
+            kept = features.new_empty(len(features), count, *features.shape[2:])
         kept[:, filled : filled + len(which)] = features
         filled += len(which)
         found.append(which)
-    assert kept is not None  # an extractor raises when it has nothing to give
-    return kept[:, :filled], np.concatenate(found)
+    return None if kept is None else kept[:, :filled], np.concatenate([np.empty(0, np.int64), *found])
 
 
 def _regrouped(groups: Iterator[Extracted], size: int) -> Iterator[Extracted]:

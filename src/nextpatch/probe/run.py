@@ -18,13 +18,13 @@ from torch import Tensor
 
 from nextpatch.core.errors import UserError
 from nextpatch.core.output import check_folder
-from nextpatch.data.skipped import Bad
+from nextpatch.data.skipped import Bad, none_decodes
 from nextpatch.data.sources.source import Source
 from nextpatch.data.splits import Splits, Unlabeled, open_splits, split
 from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.choose import Choice, Scored, SweepEntry, choose
 from nextpatch.probe.config import ProbeConfig
-from nextpatch.probe.features import Labeled, RawPixels, TrunkFeatures, memory_for_features
+from nextpatch.probe.features import Labeled, RawPixels, TrunkFeatures, at_hand, memory_for_features
 from nextpatch.probe.logistic import need_scipy
 from nextpatch.probe.train import Setting, num_steps
 from nextpatch.probe.write import print_table, write_results
@@ -178,19 +178,21 @@ def _score(choices: tuple[Choice, ...], extractors: _Features, splits: Splits, w
     top = min(TOP, len(splits.classes))
     ranked: list[list[Tensor]] = [[] for _ in choices]
     indices: dict[str, Int64[np.ndarray, " tested"]] = {}
-    unlabeled = Unlabeled(splits.test_source)
+    unlabeled, none = Unlabeled(splits.test_source), torch.empty(0, top, dtype=torch.int64)
     for name, extract in extractors.items():
         found = []
-        for features, which in extract(unlabeled, splits.test[world.rank :: world.size]):
+        for features, which in at_hand(extract, unlabeled, splits.test[world.rank :: world.size], world):
             found.append(which)
             for choice, outputs in zip(choices, ranked, strict=True):
                 if choice.features == name:
                     outputs.append(_answered(choice, features[choice.set_index], top))
-        indices[name] = world.gathered(torch.from_numpy(np.concatenate(found))).numpy()
+        indices[name] = world.gathered(torch.from_numpy(np.concatenate([np.empty(0, np.int64), *found]))).numpy()
+        if not len(indices[name]):
+            raise none_decodes(unlabeled.name, extract.bad)
     labels = splits.open_test_labels(indices[PRETRAINED])
     known = labels >= 0
     return [
-        Scored(world.gathered(torch.cat(outputs)).numpy()[known], labels[known], choice)
+        Scored(world.gathered(torch.cat([none, *outputs])).numpy()[known], labels[known], choice)
         for choice, outputs in zip(choices, ranked, strict=True)
     ]
 

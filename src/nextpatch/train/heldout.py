@@ -10,6 +10,7 @@ from jaxtyping import Int64
 
 from nextpatch.config import ConfigError
 from nextpatch.data.collection import Collection, open_collection
+from nextpatch.data.error import DataError
 from nextpatch.data.loader import Batch, eval_batches
 from nextpatch.data.mixture import Mixture, Part
 from nextpatch.data.order import held_out_indices
@@ -64,12 +65,18 @@ class HeldOut:
         own = self.indices[groups % self.ranks == self.rank]
         if not len(own):
             return
-        size, channels = cfg.img_size, cfg.in_chans
-        for batch in eval_batches(
-            self.source, own, size, channels, GROUP_SIZE, self.workers, None, self.preprocessing, self.stall_s
-        ):
-            self.bad |= batch.bad
-            yield batch
+        size, channels, seen = cfg.img_size, cfg.in_chans, dict(self.bad)
+        batches = eval_batches(
+            self.source, own, size, channels, GROUP_SIZE, self.workers, seen, self.preprocessing, self.stall_s
+        )
+        try:
+            for batch in batches:
+                self.bad |= batch.bad
+                yield batch
+        except DataError:
+            self.bad |= seen
+            if any(self.source.key(index) not in seen for index in own.tolist()):
+                raise  # else: none of this rank's images decodes, but others may have some
 
 
 def held_out(

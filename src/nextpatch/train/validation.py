@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -61,8 +62,8 @@ def interruptible_loss(
     sharded model is gathered by all together; those without images count nothing. `stopped` is asked before each
     pass, on all ranks alike; None as soon as it says yes. UserError when there is no image.
     """
-    found = []
-    for batch in batches:
+    found, failed = [], list[Exception]()
+    for batch in _until_failure(batches, failed):
         if stopped():
             return None
         found.append(_sums(model, batch, compute))
@@ -70,12 +71,28 @@ def interruptible_loss(
         if stopped():
             return None
         _sums(model, blank(model), compute)
+    _stop_together(failed, world)
     parts = sorted((part for own in world.gather(found) for part in own), key=lambda part: part[0])
     if not parts:
         raise UserError("no held-out image could be decoded; the log names the files and reasons")
     sums = sum((torch.tensor(part[1], dtype=torch.float64) for part in parts), torch.zeros((), dtype=torch.float64))
     counts = sum((torch.tensor(part[2]) for part in parts), torch.zeros((), dtype=torch.int64))
     return _summary(sums, counts, sum(part[3] for part in parts), chunk_size(model.cfg.num_patches))
+
+
+def _until_failure(batches: Iterable[Batch], failed: list[Exception]) -> Iterator[Batch]:
+    """The batches until their data fails: the other ranks wait for the rest of our passes before they hear of it."""
+    try:
+        yield from batches
+    except (UserError, OSError) as error:
+        failed.append(error)
+
+
+def _stop_together(failed: list[Exception], world: World) -> None:
+    """Raise what failed on this rank, or PeerError for what did on another."""
+    with world.together() if world.spread else nullcontext():
+        if failed:
+            raise failed[0]
 
 
 def _sums(model: AIM, batch: Batch, compute: Compute) -> tuple[int, list[float], list[int], int]:
