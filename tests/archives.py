@@ -72,7 +72,13 @@ def index_file(found: Sequence[Sample], **facts: Any) -> bytes:
     writer = IndexWriter()
     for sample in found:
         writer.add(sample)
-    shard = {"name": "x.tar", "samples": writer.samples, "bytes": 1, "sha256": "00" * 32, "labels": writer.labels}
+    shard = {
+        "name": "x.tar",
+        "samples": writer.samples,
+        "bytes": 1,
+        "sha256": "00" * 32,
+        "labels": writer.naming.labels,
+    }
     return writer.finished(Shard(**(shard | facts)))
 
 

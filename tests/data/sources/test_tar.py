@@ -220,8 +220,8 @@ def test_a_shard_may_be_empty_but_not_all(tmp_path: Path) -> None:
     assert source.shard_sizes.tolist() == [5, 0, 5]
     assert source.read(5)
     (tmp_path / "none").mkdir()
-    (tmp_path / "none" / "a.tar").write_bytes(archive([("a.b.jpg", b"x")]))
-    with pytest.raises(DataError, match=r"holds no images; .* no dot"):
+    (tmp_path / "none" / "a.tar").write_bytes(archive([("a.txt", b"x")]))
+    with pytest.raises(DataError, match=r"holds no images .1 file of a key without an image"):
         opened([tmp_path / "none" / "a.tar"])
     with pytest.raises(DataError, match="no tar shards given"):
         opened([])
@@ -351,3 +351,38 @@ def test_many_readers_of_a_new_set_index_it_once(tmp_path: Path) -> None:
     said = "".join(child.communicate()[0] for child in children)
     assert [child.returncode for child in children] == [0] * 4
     assert sorted(said.split()) == ["00000.tar", "00001.tar", "00002.tar"]
+
+
+@pytest.mark.parametrize(
+    ("files", "classes", "labels"),
+    [
+        ([("a/0.jpg", ""), ("b/1.jpg", ""), ("a/2.jpg", ""), ("b/3.jpg", "")], ("a", "b"), [0, 1, 0, 1]),
+        ([("x/a/0.jpg", ""), ("x/b/1.jpg", ""), ("x/a/2.jpg", ""), ("x/b/3.jpg", "")], ("a", "b"), [0, 1, 0, 1]),
+        ([("0.jpg", "dog"), ("1.jpg", "cat"), ("2.jpg", "7"), ("3.jpg", "")], ("7", "cat", "dog"), [2, 1, 0, None]),
+        ([("0.jpg", "0"), ("1.jpg", "999999"), ("2.jpg", "1")], ("0", "1", "999999"), [0, 2, 1]),
+        ([("a/0.jpg", ""), ("b/1.jpg", ""), ("c/2.jpg", "")], (), [None] * 3),
+    ],
+)
+def test_labels_are_numbers_names_or_folders(
+    tmp_path: Path, files: list[tuple[str, str]], classes: tuple[str, ...], labels: list[int | None]
+) -> None:
+    members = [pair for name, cls in files for pair in ((name, b"x"), (name[:-3] + "cls", cls.encode())) if pair[1]]
+    (tmp_path / "x.tar").write_bytes(archive(members))
+    for _ in range(2):  # indexed, then by its manifest
+        source = opened([tmp_path / "x.tar"])
+        assert source.classes == classes
+        assert [source.label(i) for i in range(len(files))] == labels
+        assert bool(source.why_unlabeled) == (not classes)
+
+
+def test_names_are_the_same_classes_in_every_shard_and_splits_are_refused(tmp_path: Path) -> None:
+    for number, words in enumerate((["dog", "cat"], ["cat", "eel"])):
+        members = [pair for i, word in enumerate(words) for pair in ((f"{i}.jpg", b"x"), (f"{i}.cls", word.encode()))]
+        (tmp_path / f"{number}.tar").write_bytes(archive(members))
+    source = opened(sorted(tmp_path.glob("*.tar")))
+    assert [source.classes[source.label(i) or 0] for i in range(4)] == ["dog", "cat", "cat", "eel"]
+    split = tmp_path / "s" / "x.tar"
+    split.parent.mkdir()
+    split.write_bytes(archive([(f"{part}/{i}.jpg", b"x") for part in ("train", "val") for i in range(3)]))
+    with pytest.raises(DataError, match="training and test images"):
+        opened([split])

@@ -215,7 +215,7 @@ def test_sets_share_a_manifest_and_what_is_gone_leaves_it(tmp_path: Path, caplog
 def test_what_is_no_sample_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "a.tar").write_bytes(archive([("a.jpg", b"x"), ("b.txt", b"x"), ("c.seg.png", b"x")]))
     index_shards(entries([tmp_path / "a.tar"]))
-    assert "a.tar: 2 x key without an image" in caplog.text
+    assert "a.tar: 2 x file of a key without an image" in caplog.text
 
 
 def test_the_digest_stays_when_the_folder_moves(tmp_path: Path) -> None:

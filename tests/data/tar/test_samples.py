@@ -13,7 +13,7 @@ from nextpatch.data.tar import samples as samples_module
 from nextpatch.data.tar.samples import divided
 
 
-def label_of(*files: tuple[str, bytes]) -> int:
+def label_of(*files: tuple[str, bytes]) -> int | str:
     """The label of a sample with these files beside its image."""
     return grouped(archive([("a.jpg", b"x"), *files]))[0][0].label
 
@@ -35,21 +35,25 @@ def test_the_layout_of_img2dataset(kind: int) -> None:
         ("a.jpg", ("a", "jpg")),
         ("x/y.z/a.seg.PNG", ("x/y.z/a", "seg.png")),
         ("./a.jpg", ("./a", "jpg")),
-        ("a", ("", "")),
-        ("x.y/a", ("", "")),
+        ("a", ("a", "")),
+        ("x.y/a", ("x.y/a", "")),
+        ("Shot at 10.30.02.jpg", ("Shot at 10.30.02", "jpg")),
+        ("john.smith.jpg", ("john.smith", "jpg")),
+        ("a.input.jpg", ("a", "input.jpg")),
+        ("a/@eaDir/b.jpg", ("", "")),
         ("x/.hidden.jpg", ("", "")),
         ("x/._a.jpg", ("", "")),
         ("a.", ("a", "")),
     ],
 )
-def test_a_key_ends_at_the_first_dot_of_the_last_part(name: str, expected: tuple[str, str]) -> None:
+def test_a_key_ends_at_the_first_dot_that_is_not_part_of_the_name(name: str, expected: tuple[str, str]) -> None:
     assert divided(name.encode()) == tuple(part.encode() for part in expected)
 
 
 def test_keys_and_kinds_are_webdatasets() -> None:
     """But for hidden files in folders, which it takes for files of a key that is the folder's name."""
     theirs = pytest.importorskip("webdataset.tariterators")
-    for name in ("a.jpg", "x/y.z/a.seg.PNG", "a.b/c.d.e", "./a.jpg", "a", ".jpg", "a.", "é.webp", "//a.b"):
+    for name in ("a.jpg", "x/y.z/a.seg.PNG", "a.b/c.mask.e", "./a.jpg", ".jpg", "a.", "é.webp", "//a.b"):
         key, kind = theirs.base_plus_ext(name)
         assert divided(name.encode()) == ((key or "").encode(), (kind or "").lower().encode())
 
@@ -64,13 +68,30 @@ def test_what_is_no_image_is_counted_and_never_looked_into() -> None:
     payloads = [(f"a.{kind}", loaded) for kind in ("pkl", "pyd", "pt", "pth", "npz", "ten", "txt", "pickle")]
     found, walk = grouped(archive([*payloads, ("b.seg.png", b"x"), (".c.jpg", b"x"), ("d.jpg", b"x")]))
     assert [sample.key for sample in found] == [b"d"]
-    assert walk.passed == {"key without an image": 2, "file without a key": 1}
+    assert walk.passed == {
+        ".pyd file": 1,
+        ".ten file": 1,
+        "file of a key without an image": 9,
+        "hidden file": 1,
+    }
 
 
 @pytest.mark.parametrize(
-    ("cls", "expected"), [(b"7", 7), (b" 12\n", 12), (b"0", 0), (b"-1", -1), (b"cat", -1), (b"", -1), (b"9" * 70, -1)]
+    ("cls", "expected"),
+    [
+        (b"7", 7),
+        (b" 12\n", 12),
+        (b"0", 0),
+        (b"-1", -1),
+        (b"cat", "cat"),
+        (b"3.0", 3),
+        (b"a\nb", -1),
+        (b"a" * 300, -1),
+        (b"", -1),
+        (b"9" * 70, -1),
+    ],
 )
-def test_a_label_beside_the_image(cls: bytes, expected: int) -> None:
+def test_a_label_beside_the_image(cls: bytes, expected: int | str) -> None:
     assert label_of(("a.cls", cls)) == expected
 
 
@@ -80,16 +101,17 @@ def test_a_label_beside_the_image(cls: bytes, expected: int) -> None:
         ({"label": 3}, 3),
         ({"cls": 4}, 4),
         ({"label": None, "cls": 5}, 5),
-        ({"label": "dog"}, -1),
-        ({"label": True}, -1),
-        ({"label": 2.0}, -1),
+        ({"label": "dog"}, "dog"),
+        ({"label": True}, 1),
+        ({"label": 2.0}, 2),
+        ({"label": 2.5}, -1),
         ({"label": 10**9}, -1),
         ({"key": "1", "url": "x"}, -1),
         ([1, 2], -1),
         (7, -1),
     ],
 )
-def test_a_label_in_json(document: object, expected: int) -> None:
+def test_a_label_in_json(document: object, expected: int | str) -> None:
     assert label_of(("a.json", json.dumps(document).encode())) == expected
 
 
@@ -107,9 +129,9 @@ def test_cls_goes_before_json_and_labels_before_the_image_count_too() -> None:
 
 def test_what_looks_like_a_label_and_is_none_is_counted() -> None:
     _, walk = grouped(
-        archive([("a.jpg", b"x"), ("a.cls", b"cat"), ("b.jpg", b"x"), ("b.json", b'{"label": 10000000}')])
+        archive([("a.jpg", b"x"), ("a.cls", b"1.5"), ("b.jpg", b"x"), ("b.json", b'{"label": 10000000}')])
     )
-    assert walk.passed == {"label that is no class number": 2}
+    assert walk.passed == {"label that is no class": 2}
 
 
 def test_two_images_for_a_key_are_rejected_by_name() -> None:
@@ -138,3 +160,20 @@ def test_links_to_secrets_are_no_samples() -> None:
     found, walk = grouped(link + header(b"b.jpg", 2) + padded(b"ok") + bytes(1024))
     assert [sample.key for sample in found] == [b"b"]
     assert walk.passed == {"link": 1}
+
+
+def test_names_with_dots_cost_no_image_and_one_of_several_images_is_the_input() -> None:
+    names = [f"{i:03d}.jpg" if i % 2 else f"Shot at 10.30.{i:02d}.jpg" for i in range(20)]
+    assert len(grouped(archive([(name, b"x") for name in names]))[0]) == 20
+    found, walk = grouped(archive([("1.mask.png", b"m"), ("1.input.jpg", b"xx"), ("1.cls", b"3")]))
+    assert [(sample.key, sample.size, sample.label) for sample in found] == [(b"1", 2, 3)]
+    assert walk.passed == {"further image of a key (as mask)": 1}
+
+
+def test_images_of_any_ending_are_told_by_their_first_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples_module, "is_read", lambda kind: kind != "heic")
+    monkeypatch.setattr(samples_module, "image_endings", lambda: frozenset({"jpg"}))
+    jpeg = b"\xff\xd8\xff\xe0"
+    found, walk = grouped(archive([("a", jpeg), ("b.2024", jpeg), ("c.heic", b"x"), ("d.odd", b"x")]))
+    assert [sample.key for sample in found] == [b"a", b"b"]
+    assert walk.passed[".heic file (pip install 'nextpatch[heif]' reads them)"] == walk.passed[".odd file"] == 1

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from jaxtyping import Int32
 
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.cache import Cache, default_cache
 from nextpatch.data.storage.place import Entry, is_remote
 from nextpatch.data.storage.read import read_range
 from nextpatch.data.tar.build import index_one
+from nextpatch.data.tar.classes import TarClasses, told_together
 from nextpatch.data.tar.index import IndexDamagedError, Record, ShardIndex
 from nextpatch.data.tar.opening import open_manifest
 from nextpatch.data.tar.samples import MAX_IMAGE, shown
@@ -34,7 +36,7 @@ class TarSource:
     Opening makes the indexes and the manifest that are missing (one pass over each such shard), and compares what is
     there with what is known: DataError for a shard that is missing or has another size. Remote shards are brought near
     as a whole, into the cache; with `ranged` set, single samples of those that are not near are asked for instead,
-    which suits a few samples of many shards. Class names come from the manifest, or are the numbers.
+    which suits a few samples of many shards. Classes: see `TarClasses`.
     """
 
     def __init__(self, entries: Sequence[Entry], cache: Cache | None = None) -> None:
@@ -45,18 +47,21 @@ class TarSource:
         self._manifest = open_manifest(self._shelf, entries)
         self.name = entries[0].place if len(entries) == 1 else self._shelf.common.rstrip("/")
         self.ranged = False
+        self.left_out = told_together(self._manifest.left_out.values())
         self.digest = self._manifest.digest
         self.shard_sizes = self._manifest.samples
         self._ends: list[int] = np.cumsum(self.shard_sizes).tolist()
         if not self._ends[-1]:
-            raise DataError(f"{self.name} holds no images; a sample is KEY.jpg (png, webp ...), where KEY has no dot")
+            there = f" ({self.left_out})" if self.left_out else ""
+            raise DataError(
+                f"{self.name} holds no images{there}; a sample is KEY.jpg (png, webp ...), beside it KEY.cls"
+            )
         self.remote = any(is_remote(entry.place) for entry in entries)
         self.scattered = not self.remote
-        labels = int(self._manifest.labels.max())
-        names = self._manifest.classes
-        self.classes = names if len(names) >= labels else tuple(map(str, range(labels)))
         self._cache = cache
         self._open: OrderedDict[int, _Open] = OrderedDict()
+        self._classes = TarClasses.of(self._manifest, self.name, self._all_labels)
+        self.classes, self.why_unlabeled = self._classes.names, self._classes.why_none
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker process needs: everything but the files that are open."""
@@ -82,12 +87,11 @@ class TarSource:
         return f"{self._entries[shard].place}#{shown(self._asked(shard, lambda found: found.key(within)))}"
 
     def label(self, index: int) -> int | None:
-        """The integer beside the image; None without one."""
+        """Of the number or name beside the image, or else of its folder; None without one."""
         if not self.classes:
             return None
         shard, within = self._locate(index)
-        label = self._asked(shard, lambda found: found.record(within)).label
-        return label if 0 <= label < len(self.classes) else None
+        return self._asked(shard, lambda found: self._classes.number(found.record(within).label, found.shard))
 
     def files(self) -> list[Path]:
         """The local files that the samples lie in; none when they lie elsewhere."""
@@ -98,6 +102,11 @@ class TarSource:
         entry = self._entries[shard]
         if is_remote(entry.place):
             self._near().local(entry.place, self._size(shard))
+
+    def _all_labels(self) -> Int32[np.ndarray, " samples"]:
+        """As they stand in the indexes."""
+        parts = [self._asked(shard, lambda found: found.records()["label"]) for shard in range(len(self._entries))]
+        return np.concatenate(parts)
 
     def _locate(self, index: int) -> tuple[int, int]:
         """(shard, sample within it)."""

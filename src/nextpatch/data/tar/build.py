@@ -73,7 +73,8 @@ def index_shard(entry: Entry, name: str) -> tuple[Shard, bytes]:
     if entry.size is not None and entry.size != size:
         raise OSError(f"{entry.place} changed while it was read: {size} bytes, not {entry.size}")
     left_out = ", ".join(f"{count} x {reason}" for reason, count in sorted(walk.passed.items()))
-    shard = Shard(name, writer.samples, size, sha256, writer.labels, walk.damage, left_out)
+    labels, names, named_by = writer.naming.named()
+    shard = Shard(name, writer.samples, size, sha256, labels, walk.damage, left_out, names, named_by)
     return shard, writer.finished(shard)
 
 

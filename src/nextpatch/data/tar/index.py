@@ -12,7 +12,7 @@ import json
 import os
 import struct
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,8 @@ from jaxtyping import Shaped
 
 from nextpatch.core.errors import UserError
 from nextpatch.data.tar.header import MAX_NAME
-from nextpatch.data.tar.samples import Sample
+from nextpatch.data.tar.naming import Naming
+from nextpatch.data.tar.samples import NO_LABEL, Sample
 
 VERSION = 1
 BLOCK_SAMPLES = 128
@@ -61,6 +62,8 @@ class Shard:
     labels: int  # one more than the largest label; 0 without labels
     damage: str = ""  # in words; empty when it is whole
     left_out: str = ""  # what is in it and is no sample
+    names: tuple[str, ...] = ()  # what the labels in the index stand for, where they are no class numbers themselves
+    named_by: str = ""  # WORD, FOLDER, or empty: labels are numbers
 
 
 class IndexWriter:
@@ -68,35 +71,41 @@ class IndexWriter:
 
     def __init__(self) -> None:
         self.samples = 0
-        self.labels = 0
-        self._waiting: list[Sample] = []
-        self._blocks: list[bytes] = []
+        self.naming = Naming()
+        self._keys: list[bytes] = []
+        self._places: list[bytes] = []
+        self._blocks: list[tuple[bytes, bytes]] = []  # records whose labels are not known yet, keys
 
     def add(self, sample: Sample) -> None:
         """The next sample of the shard."""
-        self._waiting.append(sample)
         self.samples += 1
-        self.labels = max(self.labels, sample.label + 1)
-        if len(self._waiting) == BLOCK_SAMPLES:
+        self.naming.add(sample)
+        self._keys.append(sample.key)
+        self._places.append(_RECORD.pack(sample.offset, sample.size, sample.crc32, NO_LABEL))
+        if len(self._keys) == BLOCK_SAMPLES:
             self._close_block()
 
     def finished(self, shard: Shard) -> bytes:
         """The whole file."""
-        if self._waiting:
+        if self._keys:
             self._close_block()
+        blocks, labels = [], self.naming.places(shard.named_by)
+        for number, (records, keys) in enumerate(self._blocks):
+            found = np.frombuffer(records, RECORD).copy()
+            found["label"] = labels[number * BLOCK_SAMPLES :][: len(found)]
+            body = found.tobytes() + keys
+            blocks.append(_CRC.pack(_checksum(number, body)) + body)
         facts = json.dumps(asdict(shard), ensure_ascii=True).encode()
-        first = _FRONT.size + len(facts) + 8 * (len(self._blocks) + 1)
-        starts = np.cumsum([first, *map(len, self._blocks)]).astype("<u8")
+        first = _FRONT.size + len(facts) + 8 * (len(blocks) + 1)
+        starts = np.cumsum([first, *map(len, blocks)]).astype("<u8")
         front = _FRONT.pack(_MAGIC, VERSION, len(facts), shard.samples, int(starts[-1]), 0)
         front = _FRONT.pack(*_FRONT.unpack(front)[:-1], zlib.crc32(facts, zlib.crc32(front[: -_CRC.size])))
-        return b"".join((front, facts, starts.tobytes(), *self._blocks))
+        return b"".join((front, facts, starts.tobytes(), *blocks))
 
     def _close_block(self) -> None:
-        records = b"".join(_RECORD.pack(*sample[1:]) for sample in self._waiting)
-        keys = b"\0".join(sample.key for sample in self._waiting)
-        body = records + zlib.compress(keys, 6)
-        self._blocks.append(_CRC.pack(_checksum(len(self._blocks), body)) + body)
-        self._waiting.clear()
+        self._blocks.append((b"".join(self._places), zlib.compress(b"\0".join(self._keys), 6)))
+        self._places.clear()
+        self._keys.clear()
 
 
 class ShardIndex:
@@ -116,8 +125,8 @@ class ShardIndex:
                 raise IndexDamagedError(f"{path} is not an index of version {VERSION}")
             if crc32 != zlib.crc32(facts, zlib.crc32(front[: -_CRC.size])) or os.fstat(self._file).st_size != total:
                 raise IndexDamagedError(f"{path} is damaged")
-            self.shard = Shard(**json.loads(facts))
-        except (struct.error, TypeError, ValueError) as error:
+            self.shard = _shard_of(facts)
+        except (struct.error, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise IndexDamagedError(f"{path} is damaged ({error})") from None
         self.path, self._table = path, _FRONT.size + length
         self._samples, self._total = int(samples), int(total)
@@ -166,6 +175,16 @@ class ShardIndex:
         if not body or found[: _CRC.size] != _CRC.pack(_checksum(block, body)):
             raise IndexDamagedError(f"{self.path} is damaged in block {block}")
         return body
+
+
+def _shard_of(facts: bytes) -> Shard:
+    """ValueError, TypeError or RecursionError for what no writer of ours writes."""
+    values = json.loads(facts)
+    shard = Shard(**{**values, "names": tuple(map(str, values.get("names", ())))})
+    kinds = {"samples": int, "bytes": int, "labels": int}
+    if any(not isinstance(getattr(shard, item.name), kinds.get(item.name, str)) for item in fields(shard)[:-2]):
+        raise ValueError("a value of another kind")
+    return shard
 
 
 def usable(records: Shaped[np.ndarray, " samples"], size: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from jaxtyping import Int64, UInt8
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.source import digest_of
 from nextpatch.data.tar.index import Shard
+from nextpatch.data.tar.naming import FOLDER, WORD
 from nextpatch.data.tar.samples import MAX_CLASSES
 from nextpatch.data.tar.whole import write_whole
 
 FORMAT = "nextpatch tar manifest 1"
+_MOST_NAMES = 100_000  # of all shards: more are no classes
 _COLUMNS = ("name", "samples", "bytes", "sha256", "labels", "damage")
 
 
@@ -35,13 +37,22 @@ class Manifest:
     sha256: UInt8[np.ndarray, "shards 32"]
     labels: Int64[np.ndarray, " shards"]  # one more than the largest label; 0 without labels
     damage: dict[int, str]  # of the shards that were not whole when they were indexed
-    classes: tuple[str, ...] = ()  # names, where they are known
+    classes: tuple[str, ...] = ()  # names of the numbers, where they are known
+    words: tuple[str, ...] = ()  # labels that are names, of all shards
+    folders: tuple[str, ...] = ()  # of shards whose images have no other label, if one such shard has several
+    left_out: dict[int, str] = field(default_factory=dict)  # what is in a shard and is no sample
 
     @classmethod
     def of(cls, shards: Sequence[Shard], classes: Iterable[str] = ()) -> Manifest:
         """The manifest of shards that have been read."""
         rows = [[getattr(shard, column) for column in _COLUMNS] for shard in shards]
-        return _of_rows(rows, classes)
+        several = any(shard.named_by == FOLDER and len(shard.names) > 1 for shard in shards)
+        return replace(
+            _of_rows(rows, classes),
+            words=_names(shard.names for shard in shards if shard.named_by == WORD),
+            folders=_names(shard.names for shard in shards if several and shard.named_by == FOLDER),
+            left_out={number: shard.left_out for number, shard in enumerate(shards) if shard.left_out},
+        )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -56,22 +67,34 @@ class Manifest:
         """The rows of these names, in this order; KeyError for one that is not there."""
         row = {name: number for number, name in enumerate(self.names)}
         rows = [row[name] for name in names]
-        damage = {new: self.damage[old] for new, old in enumerate(rows) if old in self.damage}
-        names = tuple(self.names[old] for old in rows)
-        samples, sizes = self.samples[rows], self.bytes[rows]
-        return Manifest(names, samples, sizes, self.sha256[rows], self.labels[rows], damage, self.classes)
+        damage, left_out = (
+            {new: found[old] for new, old in enumerate(rows) if old in found} for found in (self.damage, self.left_out)
+        )
+        return replace(
+            self,
+            names=tuple(self.names[old] for old in rows),
+            samples=self.samples[rows],
+            bytes=self.bytes[rows],
+            sha256=self.sha256[rows],
+            labels=self.labels[rows],
+            damage=damage,
+            left_out=left_out,
+        )
 
     def shard(self, number: int) -> Shard:
         """One row."""
         samples, size, labels = (int(column[number]) for column in (self.samples, self.bytes, self.labels))
         sha256 = self.sha256[number].tobytes().hex()
-        return Shard(self.names[number], samples, size, sha256, labels, self.damage.get(number, ""))
+        damage, left_out = self.damage.get(number, ""), self.left_out.get(number, "")
+        return Shard(self.names[number], samples, size, sha256, labels, damage, left_out)
 
     def write(self, path: Path) -> None:
         """As a JSON file with a digest of its own text, one shard a line; it appears whole or not at all."""
         shards = (self.shard(number) for number in range(len(self)))
         rows = (json.dumps([getattr(shard, column) for column in _COLUMNS]) for shard in shards)
-        text = f'"classes": {json.dumps(self.classes)},\n"shards": [\n' + ",\n".join(rows) + "\n]}\n"
+        beside = {"classes": self.classes, "words": self.words, "folders": self.folders, "left_out": self.left_out}
+        told = "".join(f"{json.dumps(name)}: {json.dumps(value)},\n" for name, value in beside.items() if value)
+        text = told + '"shards": [\n' + ",\n".join(rows) + "\n]}\n"
         data = text.encode()
         write_whole(path, _first_line(data) + data)
 
@@ -80,7 +103,8 @@ def joined(manifests: Sequence[Manifest]) -> Manifest:
     """One manifest of all shards that several name, by name; what the first says of a shard holds."""
     shards = {shard.name: shard for one in reversed(manifests) for shard in map(one.shard, range(len(one)))}
     classes = next((one.classes for one in manifests if one.classes), ())
-    return Manifest.of([shards[name] for name in sorted(shards)], classes)
+    words, folders = (_names(getattr(one, kind) for one in manifests) for kind in ("words", "folders"))
+    return replace(Manifest.of([shards[name] for name in sorted(shards)], classes), words=words, folders=folders)
 
 
 def read_manifest(path: Path) -> Manifest | None:
@@ -101,10 +125,13 @@ def parse_manifest(data: bytes, place: str) -> Manifest:
         )
     try:
         document: dict[str, Any] = json.loads(b"{" + rest)
-        found = _of_rows(document["shards"], document["classes"])
+        found = _of_rows(document["shards"], document.get("classes", ()))
+        words, folders = (_names([document.get(kind, ())]) for kind in ("words", "folders"))
+        left_out = {int(number): str(text) for number, text in document.get("left_out", {}).items()}
+        found = replace(found, words=words, folders=folders, left_out=left_out)
         _check(found)
         return found
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"{place} is no manifest of tar shards ({error}); remove it") from None
 
 
@@ -117,6 +144,16 @@ def _check(manifest: Manifest) -> None:
         raise ValueError("a number is out of range")
     if len(manifest.sha256) != len(manifest):
         raise ValueError("a digest is missing")
+
+
+def _names(parts: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """All different names in order; none where they are too many to be classes."""
+    found: set[str] = set()
+    for part in parts:
+        found.update(map(str, part))
+        if len(found) > _MOST_NAMES:
+            return ()
+    return tuple(sorted(found))
 
 
 def _first_line(rest: bytes) -> bytes:
