@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -31,10 +32,33 @@ def folders(tmp_path, png, noise):
         ("a", ("a", None)),
         ("https://h/x?y=b", ("https://h/x?y=b", None)),
         ("k=v/x=2", ("k=v/x", 2.0)),
+        ("https://h/x.tar?download=1", ("https://h/x.tar?download=1", None)),
+        ("https://h/{0..9}.tar?a=b&X-Amz-Signature=123", ("https://h/{0..9}.tar?a=b&X-Amz-Signature=123", None)),
+        ("https://h/{0..9}.tar=0.5", ("https://h/{0..9}.tar", 0.5)),
+        ("s3://b/sh?rd.tar=0.5", ("s3://b/sh?rd.tar", 0.5)),
+        ("hub:owner/name=2", ("hub:owner/name", 2.0)),
     ],
 )
 def test_a_weight_stands_behind_the_last_equals_sign(spec, parts):
     assert divided(spec) == parts
+
+
+@pytest.mark.parametrize("name", ["year=2024", "lr=0.1", "fold=1"])
+@pytest.mark.parametrize("scheme", ["", "file://", "memory://"])
+def test_what_exists_as_it_is_written_is_the_place(tmp_path, name, scheme):
+    """Also beside a place without the ending, and in patterns; its weight stands behind one more sign."""
+    for folder in (tmp_path / name, tmp_path / name.partition("=")[0]):
+        folder.mkdir()
+        (folder / "a.png").write_bytes(b"")
+        if scheme == "memory://":
+            fsspec.filesystem("memory").pipe(f"{folder}/a.png", b"x")
+    place = f"{scheme}{tmp_path / name}"
+    assert divided(place) == (place, None)
+    assert divided(f"{place}=0.5") == (place, 0.5)
+    assert divided(f"{place.partition('=')[0]}=7") == (place.partition("=")[0], 7)
+    if not scheme:
+        for pattern in (f"{tmp_path}/*{name[1:]}", f"{tmp_path}/{{no,{name[:2]}}}{name[2:]}"):
+            assert divided(pattern) == (pattern, None)
 
 
 def test_several_without_weights_are_one_collection(folders):

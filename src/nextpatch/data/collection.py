@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +15,10 @@ from nextpatch.data.sources import hub, torchvision
 from nextpatch.data.sources.joined import JoinedSource
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
-from nextpatch.data.storage.place import is_remote
+from nextpatch.data.storage.place import braced, exists, is_remote
 from nextpatch.data.storage.url import local_path
+
+_MOST_NAMES = 1000  # of a pattern with braces, that are looked for
 
 
 class Collection(NamedTuple):
@@ -65,9 +70,31 @@ def relative(spec: str) -> str:
 
 
 def divided(spec: str) -> tuple[str, float | None]:
-    """ "PLACE=0.8" as (place, weight); the weight is None where there is none."""
+    """ "PLACE=0.8" as (place, weight); the weight is None where there is none.
+
+    What exists as it is written is the place, whatever stands behind its `=`: folders are called year=2024 and lr=0.1.
+    A URL's query (`?download=1`) is never a weight.
+    """
     place, sign, weight = spec.rpartition("=")
     try:
-        return (place, float(weight)) if sign else (spec, None)
+        number = float(weight) if sign else None
     except ValueError:
+        number = None
+    if number is None or (spec.startswith(("http://", "https://")) and "?" in spec) or _is_there(spec, place):
         return spec, None
+    return place, number
+
+
+def _is_there(spec: str, place: str) -> bool:
+    """Whether there is something at a place that ends like a weight."""
+    if spec.startswith((hub.PREFIX, torchvision.PREFIX)):
+        return False
+    if not is_remote(spec):
+        names = islice(braced(spec), _MOST_NAMES)
+        return any(next(glob.iglob(str(local_path(name))), None) for name in names)  # noqa: PTH207
+    if re.search(r"[*?\[{]|\.(tar|parquet)$", place):  # a pattern, or a file: what stands behind it is a weight
+        return False
+    try:
+        return exists(spec)
+    except OSError:
+        return False  # what does not answer now will say so when it is opened

@@ -211,3 +211,10 @@ def test_shards_ahead_are_fetched_before_they_are_asked_for(server, tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     batches.close()
+
+
+def test_shards_named_one_after_the_other_on_a_server_without_listings(server):
+    """The first makes a manifest, which names it beside the second; nothing is missing for not being listed."""
+    for number in (0, 1, 0):
+        assert len(open_source(f"{server.url}/set/0000{number}.tar"))
+    assert len(open_source(f"{server.url}/set/0000{{0,1}}.tar?token=a/b"))

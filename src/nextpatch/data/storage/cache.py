@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 
 from nextpatch.data.error import DataError
+from nextpatch.data.storage.bounded import BoundedFile, TooLongError
 from nextpatch.data.storage.read import CHUNK, read_range, retried, version_of
 from nextpatch.data.storage.room import LOCK, NOTE, PART, begin, discard, finish, give_up
 from nextpatch.data.storage.url import filesystem, is_remote, local_path
@@ -150,10 +151,19 @@ class Cache:
     def _write_unmeasured(self, place: str, part: Path) -> None:
         """A file of which the server does not say how long it is, in one piece."""
         fs, path = filesystem(place)
-        retried(place, lambda: fs.get_file(path, str(part)))
-        if (size := part.stat().st_size) > self.cap_bytes:
+
+        def get() -> None:
+            with part.open("wb") as file:
+                fs.get_file(path, BoundedFile(file, self.cap_bytes))
+
+        try:
+            retried(place, get)
+        except TooLongError:
             discard(part)
-            self._expected(place, None, str(size))  # refuses it
+            raise OSError(
+                f"{place} has no stated length, and more bytes than the cache may hold ({self.cap_bytes:,}); "
+                "raise $NEXTPATCH_CACHE_GIB"
+            ) from None
 
     def _put(self, file: Any, data: bytes) -> None:
         """Write and flush; when the disk is full, give up what is old and try once more."""

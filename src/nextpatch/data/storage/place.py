@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nextpatch.core.threads import side_by_side
 from nextpatch.data.error import DataError
-from nextpatch.data.storage.read import retried
+from nextpatch.data.storage.read import asked, refused, retried
 from nextpatch.data.storage.sizes import sizes
 from nextpatch.data.storage.url import filesystem as filesystem
 from nextpatch.data.storage.url import is_remote as is_remote
 from nextpatch.data.storage.url import local_path
 
 MAX_PLACES = 10_000_000
+WEB = ("http://", "https://")
+_ASKED, _THREADS = 100, 32
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
@@ -100,7 +104,7 @@ def _matching(pattern: str) -> list[Entry]:
         found = [Entry(str(path), path.stat().st_size) for path in paths if path.is_file()]
     else:
         fs, path = filesystem(pattern)
-        infos = retried(pattern, lambda: fs.glob(path, detail=True))
+        infos = retried(pattern, lambda: _shown_by(fs, "glob", path))
         found = [_listed(fs, info) for _, info in sorted(infos.items()) if info["type"] == "file"]
     if not found:
         raise DataError(f"nothing matches {pattern}; check it, and quote it so that the shell leaves it alone")
@@ -112,7 +116,7 @@ def listing(folder: str) -> list[Entry]:
     if not is_remote(folder):
         return _matching(f"{glob.escape(str(local_path(folder)))}/**")
     fs, path = filesystem(folder)
-    infos = retried(folder, lambda: fs.find(path, detail=True))
+    infos = retried(folder, lambda: _shown_by(fs, "find", path))
     found = [_listed(fs, info) for _, info in sorted(infos.items()) if info["type"] == "file"]
     if not found:
         raise DataError(f"{folder} does not exist or holds no files; check the name and who may list it")
@@ -123,8 +127,51 @@ def exists(place: str) -> bool:
     """Whether there is a file at a place."""
     if not is_remote(place):
         return local_path(place).exists()
+    try:
+        return not is_gone(place)
+    except OSError as error:
+        if place.startswith(WEB) and refused(error):  # what many servers say of a file that is not there
+            return False
+        raise
+
+
+def gone(places: Sequence[str]) -> list[str]:
+    """Those of some files in one remote folder that are certainly not there.
+
+    What cannot be listed, or is answered by a refusal, is not missing. Web servers have no listings: of many files the
+    first hundred are asked for.
+    """
+    if places[0].startswith(WEB):
+        few = places[:_ASKED]
+        return [place for place, lost in zip(few, side_by_side(_certainly_gone, few, _THREADS), strict=True) if lost]
+    try:
+        there = {entry.place for entry in listing(places[0].rpartition("/")[0])}
+    except (OSError, DataError):
+        return []
+    return [place for place in places if place not in there]
+
+
+def is_gone(place: str) -> bool:
+    """Whether a server says that there is nothing at a place; OSError when it says neither that nor another."""
     fs, path = filesystem(place)
-    return bool(retried(place, lambda: fs.exists(path)))
+    try:
+        retried(place, lambda: asked(fs, "info", path))
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def _certainly_gone(place: str) -> bool:
+    with contextlib.suppress(OSError):
+        return is_gone(place)
+    return False
+
+
+def _shown_by(fs: Any, question: str, path: str) -> dict[str, Any]:
+    """What a listing shows. Of a bucket it may take long; a web server's page may not."""
+    if "http" in fs.protocol:
+        return dict(asked(fs, question, path, detail=True))
+    return dict(getattr(fs, question)(path, detail=True))
 
 
 def _listed(fs: Any, info: dict[str, Any]) -> Entry:

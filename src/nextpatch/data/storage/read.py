@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import random
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from nextpatch.data.error import DataError
-from nextpatch.data.storage.url import filesystem, is_remote, local_path
+from nextpatch.data.storage.url import filesystem, is_remote, local_path, patience_s
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -25,11 +24,6 @@ class NoRangesError(OSError):
     """The server sent more than it was asked for: it does not know ranges."""
 
 
-def patience_s() -> float:
-    """Seconds without a success after which reading is given up: $NEXTPATCH_TIMEOUT, or 300."""
-    return float(os.environ.get("NEXTPATCH_TIMEOUT") or 300)
-
-
 def retried(place: str, action: Callable[[], T]) -> T:
     """What `action` returns, tried again after what may pass, with growing pauses.
 
@@ -40,9 +34,12 @@ def retried(place: str, action: Callable[[], T]) -> T:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return action()
-        except (FileNotFoundError, DataError):
+        except DataError:
             raise
-        except Exception as error:  # every library below has errors of its own
+        except Exception as found:  # every library below has errors of its own
+            error = _unwrapped(found)
+            if isinstance(error, FileNotFoundError):
+                raise
             waited_s = time.monotonic() - start
             if _is_final(error) or attempt == ATTEMPTS or waited_s > patience_s():
                 times = "once" if attempt == 1 else f"{attempt} times in {waited_s:.0f} s"
@@ -61,13 +58,39 @@ def _is_final(error: Exception) -> bool:
     return final or nobody or isinstance(error, (NoRangesError, PermissionError, NotImplementedError, ImportError))
 
 
-def _status(error: Exception) -> int | None:
+def _status(error: BaseException | None) -> int | None:
     """What the server answered, where a library keeps it: aiohttp's status, Google's code, the Hub's response."""
     response = getattr(error, "response", None)
     for holder, name in ((error, "status"), (error, "code"), (response, "status_code")):
         if isinstance(status := getattr(holder, name, None), int):
             return status
     return None
+
+
+def asked(fs: Any, question: str, *words: Any, **more: Any) -> Any:
+    """What a file system answers; an attempt ends with TimeoutError when it takes longer than the patience.
+
+    A server that gives a byte now and then never stalls: so a limit on silence is not enough.
+    """
+    if getattr(fs, "async_impl", False):  # fsspec's own limit, for what runs in its loop
+        try:
+            return getattr(fs, question)(*words, timeout=patience_s(), **more)
+        except TimeoutError as error:
+            raise TimeoutError(str(error) or f"no whole answer within {patience_s():g} s") from error
+    return getattr(fs, question)(*words, **more)
+
+
+def _unwrapped(error: Exception) -> Exception:
+    """Why a file is not found: the web's file system says so of every answer but the file, of 403, 500, no server."""
+    cause = error.__cause__
+    if isinstance(error, FileNotFoundError) and isinstance(cause, Exception) and _status(cause) not in (404, 410):
+        return cause
+    return error
+
+
+def refused(error: OSError) -> bool:
+    """Whether the server does not give what was asked for, to us."""
+    return _status(error.__cause__) in (401, 403, 405)
 
 
 def _said(error: Exception) -> str:
@@ -87,7 +110,7 @@ def read_range(place: str, start: int, length: int) -> bytes:
     if length == 0:
         return b""
     fs, path = filesystem(place)
-    return retried(place, lambda: _exactly(length, fs.cat_file(path, start=start, end=start + length)))
+    return retried(place, lambda: _exactly(length, asked(fs, "cat_file", path, start=start, end=start + length)))
 
 
 def _exactly(length: int, data: bytes) -> bytes:
@@ -106,9 +129,12 @@ def read_all(place: str, limit: int = 2**30) -> bytes:
         size = local_path(place).stat().st_size
     else:
         fs, path = filesystem(place)
-        size = retried(place, lambda: fs.info(path)).get("size")
+        size = retried(place, lambda: asked(fs, "info", path)).get("size")
         if size is None:
-            return retried(place, lambda: cast(bytes, fs.cat_file(path)))
+            data: bytes = retried(place, lambda: asked(fs, "cat_file", path, start=0, end=limit + 1))
+            size = len(data)
+            if size <= limit:
+                return data
     if size > limit:
         raise OSError(f"{place} has {size:,} bytes, more than the {limit:,} that it may have")
     return read_range(place, 0, size)
@@ -117,7 +143,7 @@ def read_all(place: str, limit: int = 2**30) -> bytes:
 def version_of(place: str) -> dict[str, Any]:
     """What tells one state of a remote file from another, as far as its server says: size, ETag, time."""
     fs, path = filesystem(place)
-    info = retried(place, lambda: fs.info(path))
+    info = retried(place, lambda: asked(fs, "info", path))
     return {key: str(info[key]) for key in _VERSION_KEYS if info.get(key) is not None}
 
 

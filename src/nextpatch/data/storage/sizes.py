@@ -7,7 +7,7 @@ from typing import Any
 
 from nextpatch.core.threads import side_by_side
 from nextpatch.data.error import DataError
-from nextpatch.data.storage.read import retried
+from nextpatch.data.storage.read import asked, retried
 from nextpatch.data.storage.url import filesystem
 
 MANY = 100  # of a folder: from here on its listing is sooner here than an answer for each
@@ -54,7 +54,7 @@ def _asked(located: tuple[str, Any, str]) -> int | None:
     """The size that the server says when asked for one file."""
     place, fs, path = located
     try:
-        size = retried(place, lambda: fs.info(path)).get("size")
+        size = retried(place, lambda: asked(fs, "info", path)).get("size")
     except FileNotFoundError:
         raise DataError(f"{place} does not exist; check the name, or leave it out of the pattern") from None
     return None if size is None else int(size)

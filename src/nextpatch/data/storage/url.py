@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -44,14 +46,36 @@ def filesystem(place: str) -> tuple[Any, str]:
     return fs, path
 
 
+def patience_s() -> float:
+    """Seconds without a success after which reading is given up: $NEXTPATCH_TIMEOUT, or 300."""
+    told = os.environ.get("NEXTPATCH_TIMEOUT") or "300"
+    try:
+        found = float(told)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < math.inf:
+        raise DataError(f"$NEXTPATCH_TIMEOUT is '{told}', not a number of seconds; set it to one, like 300")
+    return found
+
+
+def stall_s() -> float:
+    """Seconds after which a connection that gives nothing is dropped."""
+    return min(STALL_S, patience_s())
+
+
 def _options(scheme: str) -> dict[str, Any]:
     """Time limits; and no memory of listings, which go stale."""
     if scheme in ("http", "https"):
         import aiohttp
 
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=STALL_S)
-        return {"use_listings_cache": False, "client_kwargs": {"timeout": timeout}}
+        from nextpatch.data.storage.answer import BoundedResponse
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(30, stall_s()), sock_read=stall_s())
+        return {
+            "use_listings_cache": False,
+            "client_kwargs": {"timeout": timeout, "response_class": BoundedResponse},
+        }
     if scheme == "s3":
-        limits = {"connect_timeout": 30, "read_timeout": STALL_S, "retries": {"max_attempts": 1}}
+        limits = {"connect_timeout": min(30, stall_s()), "read_timeout": stall_s(), "retries": {"max_attempts": 1}}
         return {"use_listings_cache": False, "config_kwargs": limits}
     return {}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nextpatch.data.error import DataError
-from nextpatch.data.storage.place import Entry, is_remote, listing
+from nextpatch.data.storage.place import Entry, gone, is_remote
 from nextpatch.data.tar.build import index_shards, refuse_changed
 from nextpatch.data.tar.manifest import Manifest
 from nextpatch.data.tar.shelf import Shelf
@@ -51,7 +51,9 @@ def _refuse_missing(shelf: Shelf, known: Manifest) -> None:
     if not besides:
         return
     if is_remote(shelf.common):
-        missing = besides.difference(entry.place.removeprefix(shelf.common) for entry in listing(shelf.common))
+        missing = {
+            place.removeprefix(shelf.common) for place in gone([shelf.common + name for name in sorted(besides)])
+        }
     else:
         missing = {name for name in besides if not Path(shelf.common, name).exists()}
     if missing:

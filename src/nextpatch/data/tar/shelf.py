@@ -96,7 +96,11 @@ class Shelf:
         """All that there are, those that come with the shards first."""
         if self._published:
             place = f"{self._remote}{MANIFEST}"
-            yield parse_manifest(read_all(place, _MAX_FILE), place)
+            data = read_all(place, _MAX_FILE)
+            if data.lstrip().startswith(b"<"):
+                log.info("%s is a page: its server answers whatever it is asked", place)
+            else:
+                yield parse_manifest(data, place)
         for folder in self._folders:
             if found := read_manifest(folder / MANIFEST):
                 yield found
@@ -117,6 +121,8 @@ def _opened(path: Path, expected: Shard | None) -> ShardIndex | None:
 def _common_folder(places: list[str]) -> str:
     """The longest folder or prefix that all are below, with its slash."""
     first, last = min(places), max(places)  # what these share, all share
+    if is_remote(first):
+        first = first.partition("?")[0]  # a query may hold slashes
     length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return first[: first.rfind("/", 0, length) + 1]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nextpatch.core.machine import usable_cores
-from nextpatch.data.storage.place import Entry, exists
+from nextpatch.data.storage.place import Entry, exists, gone, is_remote
 from nextpatch.data.storage.read import open_stream
 from nextpatch.data.tar.build import Progress
 from nextpatch.data.tar.index import IndexDamagedError, Shard, ShardIndex
@@ -45,7 +45,7 @@ def verify(
     rows = {name: number for number, name in enumerate(known.names)}
     given = dict(zip(shelf.names, entries, strict=True))
     problems = [Problem(given[name].place, "is not in the manifest") for name in shelf.names if name not in rows]
-    gone = [name for name in known.names if name not in given and not exists(shelf.common + name)]
+    gone = [name for name in known.names if name not in given and not _is_there(shelf.common + name)]
     problems += [Problem(shelf.common + name, "is missing") for name in gone]
     jobs = [_Job(given[name].place, known.shard(rows[name]), _index_of(shelf, name)) for name in given if name in rows]
     for done, (number, result) in enumerate(in_processes(_compared, jobs, workers or usable_cores()), 1):
@@ -56,6 +56,11 @@ def verify(
         if progress:
             progress(done, len(jobs))
     return sorted(problems)
+
+
+def _is_there(place: str) -> bool:
+    """Not missing: what a server neither shows nor denies is left to whoever reads it."""
+    return not gone([place]) if is_remote(place) else exists(place)
 
 
 def _index_of(shelf: Shelf, name: str) -> Path | None:
