@@ -14,7 +14,7 @@ Answer = TypeVar("Answer")
 def side_by_side(
     function: Callable[[Question], Answer], questions: Sequence[Question], threads: int
 ) -> Iterator[Answer]:
-    """What `function` returns for each question, in order; the first that it raises is raised here.
+    """What `function` returns for each question, in order; what it raises is raised in its turn.
 
     The threads of concurrent.futures are waited for even when the program ends: a server that does not answer would
     then hold up Ctrl-C. These end by themselves.
@@ -36,14 +36,15 @@ def side_by_side(
 
     for _ in range(min(threads, len(questions))):
         threading.Thread(target=work, daemon=True).start()
-    known: dict[int, Answer] = {}
+    known: dict[int, tuple[Answer | None, BaseException | None]] = {}
     try:
         for due in range(len(questions)):
             while due not in known:
-                number, answer, error = answers.get()
-                if error is not None:
-                    raise error
-                known[number] = answer  # type: ignore[assignment]
-            yield known.pop(due)
+                number, *found = answers.get()
+                known[number] = (found[0], found[1])
+            answer, error = known.pop(due)
+            if error is not None:
+                raise error
+            yield answer  # type: ignore[misc]
     finally:
         ended.set()
