@@ -10,6 +10,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nextpatch.cli.flags import optional
 from nextpatch.core.bounds import BATCH, WORKERS, check_bounds
+from nextpatch.core.text import shown
 from nextpatch.train.config import Device
 
 WEIGHTS = (
@@ -43,6 +44,7 @@ def run(args: Classify) -> int:
     """Print the classes; images that cannot be decoded are named and left out."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from nextpatch.data.skipped import Bad, by_kind
     from nextpatch.data.sources.listed import ListedSource
@@ -64,7 +66,10 @@ def run(args: Classify) -> int:
         table.columns[2].justify = "right"
         for one in found:
             for place, guess in enumerate(one.top):
-                table.add_row("" if place else one.image, guess.name, f"{guess.probability:.1%}")
+                table.add_row(
+                    *(Text(shown(word)) for word in ("" if place else one.image, guess.name)),
+                    f"{guess.probability:.1%}",
+                )
             table.add_section()
         console.print(table)
     if bad:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from nextpatch.cli import bench, check, classify, data, embed, export, finetune,
 from nextpatch.cli.failure import Failure
 from nextpatch.cli.verb import Group, Verb, listed, start
 from nextpatch.core.errors import UserError
-from nextpatch.core.text import shown
+from nextpatch.core.text import ShownRecord, shown
 
 VERBS: dict[str, Verb | Group] = {
     "pretrain": Verb("learn from images by predicting the next patch", pretrain.arguments, pretrain.run, ranks=True),
@@ -48,6 +49,7 @@ _MEMORY_FULL = ("OutOfMemoryError", "can't allocate memory", "not enough memory"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code: 0, 1 a check that failed, 2 an error, 128 + a signal."""
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # torch is not loaded yet; its idle threads else burn a core
+    logging.setLogRecordFactory(ShownRecord)
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]

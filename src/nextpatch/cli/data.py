@@ -17,6 +17,7 @@ from nextpatch.config import read_toml
 from nextpatch.core.bounds import COUNT, SEED, WORKERS, check_bounds
 from nextpatch.core.files import replacing, write_text
 from nextpatch.core.output import check_file, picture_kind
+from nextpatch.core.text import shown
 from nextpatch.curate.config import Packing
 from nextpatch.train.recipe import Recipe, recipe_from_dict
 
@@ -193,7 +194,9 @@ def index(args: Index) -> int:
         made = index_shards(entries, workers=_processes(args.workers), progress=meter, accept_damage=args.accept_damage)
     print(f"{int(made.samples.sum()):,} images in {len(made):,} shards ({in_bytes(int(made.bytes.sum()))})")
     for number, what in made.damage.items():
-        print(f"damaged: {made.names[number]}: {what}; {int(made.samples[number]):,} images of it are usable")
+        print(
+            f"damaged: {shown(made.names[number])}: {shown(what)}; {int(made.samples[number]):,} images of it are usable"
+        )
     return 0
 
 
@@ -211,7 +214,7 @@ def verify(args: Verify) -> int:
         keys = (
             f" (images {', '.join(problem.keys[:3])}{', ...' if len(problem.keys) > 3 else ''})" if problem.keys else ""
         )
-        print(f"{problem.place} {problem.what}{keys}")
+        print(f"{shown(problem.place)} {shown(problem.what)}{keys}")
     count = len(problems)
     print("every byte is as it was" if not count else f"{count:,} problem{'s' if count > 1 else ''}")
     return 1 if problems else 0

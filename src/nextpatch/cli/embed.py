@@ -13,6 +13,7 @@ from nextpatch.cli.classify import WEIGHTS
 from nextpatch.cli.flags import optional
 from nextpatch.cli.verb import Output
 from nextpatch.core.bounds import check_bounds
+from nextpatch.core.text import shown
 from nextpatch.embed.config import EmbedConfig, Pool
 from nextpatch.train.config import Device, Precision
 
@@ -97,6 +98,6 @@ def run_similar(args: Similar) -> int:
 
     check_bounds(args, top=(1, 10**4))
     for found in similar(args.query, args.index, args.out, args.top, args.weights, args.device, args.data):
-        print(f"{found.similarity:6.3f}  {found.path}")
+        print(f"{found.similarity:6.3f}  {shown(found.path)}")
     print(args.out)
     return 0

@@ -40,8 +40,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a UTF-8 text file in one step."""
-    write_bytes(path, text.encode("utf-8"))
+    """Replace a UTF-8 text file in one step; bytes of names that are not UTF-8 become escapes."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

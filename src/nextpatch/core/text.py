@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from pathlib import PurePath
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SURROGATE = range(0xDC80, 0xDD00)  # how Python keeps a byte of a file name that is not UTF-8
@@ -14,6 +16,26 @@ def shown(text: object) -> str:
     A terminal escape in a file name would else be obeyed by the terminal, and a newline would start a line of its own.
     """
     return _UNSAFE.sub(lambda found: _escaped(ord(found[0])), str(text))
+
+
+def shown_lines(text: object) -> str:
+    """The same of a text that may have several lines, which it keeps."""
+    return "\n".join(map(shown, str(text).split("\n")))
+
+
+class ShownRecord(logging.LogRecord):
+    """A line of the log, whatever names are in it: for `logging.setLogRecordFactory`."""
+
+    def getMessage(self) -> str:
+        """The message; words given for its places stay on its line."""
+        if isinstance(self.args, tuple):
+            self.args = tuple(shown(word) if isinstance(word, (str, PurePath)) else word for word in self.args)
+        return shown_lines(super().getMessage())
+
+
+def storable(text: str) -> str:
+    """The text as UTF-8 can hold it: of a file name that is not UTF-8, the odd bytes as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _escaped(code: int) -> str:

@@ -40,8 +40,8 @@ def side_by_side(
     try:
         for due in range(len(questions)):
             while due not in known:
-                number, *found = answers.get()
-                known[number] = (found[0], found[1])
+                number, answer, error = answers.get()
+                known[number] = (answer, error)
             answer, error = known.pop(due)
             if error is not None:
                 raise error

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from PIL import Image, ImageDraw, ImageFont
 
+from nextpatch.core.text import shown
 from nextpatch.curate.paint import TONES, cell_size, plain, with_crops, with_prefix
 from nextpatch.curate.preview import Row, Sheet
 from nextpatch.curate.words import COLUMNS, about_image, about_view, notes, subtitle, title
@@ -56,6 +57,7 @@ def _draw_row(draw: ImageDraw.ImageDraw, picture: Image.Image, row: Row, sheet: 
 
 def _cut(draw: ImageDraw.ImageDraw, text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     """The text, or its end where it is too long: the end of a path says more."""
+    text = shown(text)
     if draw.textlength(text, font) <= width:
         return text
     while text and draw.textlength(f"...{text}", font) > width:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nextpatch.core.text import shown, shown_lines
 from nextpatch.curate.enough import Seen
 from nextpatch.curate.inspection import Findings
 from nextpatch.curate.tally import Spread
@@ -25,7 +26,7 @@ def show(found: Findings, console: Console) -> None:
     """Print the findings."""
     table = _two_columns()
     for name, text in _rows(found):
-        table.add_row(name, text if isinstance(text, Text) else Text(text))
+        table.add_row(name, Text(shown_lines(text), getattr(text, "style", "")))
     console.print(table)
 
 
@@ -36,7 +37,7 @@ def show_enough(parts: Sequence[Seen], run: TrainConfig, verdict: str, given: bo
     table.add_row("a run sees", Text(f"{run.steps:,} steps of {run.global_batch_size:,} images, {whose}"))
     for part in parts:
         epochs = f"{part.epochs:,.0f}" if part.epochs >= 10 else f"{part.epochs:.2g}"
-        table.add_row("", Text(f"{epochs} epochs of {part.name} ({part.images:,} images)"))
+        table.add_row("", Text(f"{epochs} epochs of {shown(part.name)} ({part.images:,} images)"))
     table.add_row("enough?", Text(verdict))
     console.print(table)
 

@@ -20,6 +20,7 @@ from nextpatch.core.output import check_file, check_folder
 from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
 from nextpatch.core.writer import is_new
+from nextpatch.data.collection import absolute as absolute_place
 from nextpatch.data.error import DataError
 from nextpatch.data.fingerprint import Fingerprint, changes, fingerprint_of
 from nextpatch.data.loader import eval_batches
@@ -34,6 +35,7 @@ from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.meter import Meter
 from nextpatch.train.run import write_atomically
 from nextpatch.weights.load import load
+from nextpatch.weights.names import absolute
 from nextpatch.weights.running import Running
 
 log = logging.getLogger(__name__)
@@ -102,11 +104,11 @@ class Opened:
         config, about = self.config, self.running.backbone.about
         patches = "patches" if self.columns.pool == "patches" else "vector"
         return {
-            "weights": config.weights, "weights_sha256": self.digest, "layers": list(self.columns.layers),
+            "weights": absolute(config.weights), "weights_sha256": self.digest, "layers": list(self.columns.layers),
             "each_layer": config.each_layer, "pool": self.columns.pool, "precision": self.running.precision,
             "img_size": list(about.img_size), "mean": list(about.mean), "std": list(about.std),
             "preprocessing": to_dict(about.preprocessing), "dim": about.dim, "kind": patches,
-            "data": config.data, "data_sha256": source.digest, "images": len(source),
+            "data": absolute_place(config.data), "data_sha256": source.digest, "images": len(source),
             "shard_images": config.shard_images, "images_were": asdict(fingerprint_of(source)),
         }  # fmt: skip
 

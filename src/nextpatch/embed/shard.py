@@ -14,6 +14,7 @@ from jaxtyping import Float16
 from torch import Tensor
 
 from nextpatch.core.files import replacing
+from nextpatch.core.text import storable
 from nextpatch.data.loader import Batch
 from nextpatch.data.skipped import Bad
 from nextpatch.embed.columns import Digests, content_of, metadata_of
@@ -82,7 +83,7 @@ def write_shard(
         bad |= batch.bad
         found = {name: _column(values) for name, values in compute(batch.images, batch.keys).items()}
         heights, widths = (pa.array(sides, pa.int32()) for sides in zip(*batch.sizes, strict=True))
-        paths = pa.array(batch.keys, pa.string())
+        paths = pa.array(map(storable, batch.keys), pa.string())
         tables.append(pa.table({"path": paths, "height": heights, "width": widths, **found}))
         advance(len(batch.keys))
     write_table(path, tables, facts, bad)

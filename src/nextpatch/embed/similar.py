@@ -18,7 +18,7 @@ from torch import Tensor
 from nextpatch.config import ConfigError
 from nextpatch.core.files import replacing
 from nextpatch.core.output import check_file, picture_kind
-from nextpatch.core.text import shown
+from nextpatch.core.text import shown, storable
 from nextpatch.data.decode import BadImage, decode
 from nextpatch.data.error import DataError
 from nextpatch.data.loader import eval_batches
@@ -98,7 +98,19 @@ class Originals:
     def __getitem__(self, name: str) -> bytes:
         """The encoded image; OSError when it is not to be had any more."""
         path = Path(name)
-        return path.read_bytes() if path.is_file() else self._source.read(self._places[name])
+        if path.is_file():
+            return path.read_bytes()
+        number = self._number(name)
+        if number < 0:
+            raise KeyError(name)
+        return self._source.read(number)
+
+    def _number(self, name: str) -> int:
+        """Of an image by its name, which was written in another folder perhaps: then by its end."""
+        if name in self._places:
+            return self._places[name]
+        end = "/" + re.sub(r"^(\.{0,2}/)*", "", name)
+        return next((number for key, number in self._places.items() if key.endswith(end)), -1)
 
     @cached_property
     def _source(self) -> Source:
@@ -109,7 +121,7 @@ class Originals:
 
     @cached_property
     def _places(self) -> dict[str, int]:
-        return {self._source.key(i): i for i in range(len(self._source))}
+        return {storable(self._source.key(i)): i for i in range(len(self._source))}
 
 
 def nearest(query: Float[Tensor, " dim"], features: Float[Tensor, "images dim"], top: int) -> list[tuple[int, float]]:
@@ -160,7 +172,7 @@ def draw(query: Path, found: Sequence[Near], originals: Originals) -> Image.Imag
         if number == 0:
             pen.rectangle((left - 5, top - 5, left + _CELL + 4, top + _CELL + 4), outline=_QUERY, width=3)
         pen.text((left, top + _CELL + 4), text, ink, _TEXT)
-        pen.text((left, top + _CELL + 25), _cut(pen, path), _MUTE, _SMALL)
+        pen.text((left, top + _CELL + 25), _cut(pen, shown(path)), _MUTE, _SMALL)
     return sheet
 
 
