@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 
 from nextpatch.core.text import ShownRecord, storable
+
+
 def test_lines_of_the_log_show_names_and_stay_lines():
     words = ("\x1b[31mred\nINFO forged", Path("caf\udce9"))
     record = ShownRecord("nextpatch", logging.INFO, "", 1, "skipped %s\nin %s, %d", (*words, 3), None)

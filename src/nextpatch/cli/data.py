@@ -195,7 +195,7 @@ def index(args: Index) -> int:
     print(f"{int(made.samples.sum()):,} images in {len(made):,} shards ({in_bytes(int(made.bytes.sum()))})")
     for number, what in made.damage.items():
         print(
-            f"damaged: {shown(made.names[number])}: {shown(what)}; {int(made.samples[number]):,} images of it are usable"
+            f"damaged: {shown(made.names[number])}: {shown(what)}; {int(made.samples[number]):,} usable images"
         )
     return 0
 
