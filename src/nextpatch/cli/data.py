@@ -194,9 +194,7 @@ def index(args: Index) -> int:
         made = index_shards(entries, workers=_processes(args.workers), progress=meter, accept_damage=args.accept_damage)
     print(f"{int(made.samples.sum()):,} images in {len(made):,} shards ({in_bytes(int(made.bytes.sum()))})")
     for number, what in made.damage.items():
-        print(
-            f"damaged: {shown(made.names[number])}: {shown(what)}; {int(made.samples[number]):,} usable images"
-        )
+        print(f"damaged: {shown(made.names[number])}: {shown(what)}; {int(made.samples[number]):,} usable images")
     return 0
 
 
