@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
+from timm.data import create_transform
+from timm.models.vision_transformer import VisionTransformer
 
 import nextpatch
 from nextpatch.cli import main
@@ -19,9 +23,9 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
 from nextpatch.publish import graph as graphs
-from nextpatch.publish.graph import Graph, to_onnx, to_torch_export
+from nextpatch.publish.graph import EXTRA, Graph, to_onnx, to_torch_export
 from nextpatch.publish.hub import write_for_hub
-from nextpatch.publish.timm import timm_model, to_timm
+from nextpatch.publish.timm import to_timm
 from nextpatch.train.checkpoint import save_checkpoint
 from nextpatch.train.config import TrainConfig
 from nextpatch.train.recipe import Recipe
@@ -42,13 +46,19 @@ def test_onnx_runs_elsewhere_and_agrees(weights: Path, tmp_path: Path, what: Any
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(found), Graph(model, what)(PIXELS), rtol=1e-4, atol=1e-4)
     assert [one.name for one in session.get_outputs()] == [what]
+    facts = session.get_modelmeta().custom_metadata_map
+    assert json.loads(facts["layers"]) == ["block_3", "block_4"]
+    assert json.loads(facts["view"])["cover"] == [32, 32]
+    assert (json.loads(facts["classes"]), facts["gives"]) == (list(model.classes), what)
 
 
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # PyTorch 2.11's own reader
 def test_torch_export_runs_alone_and_agrees(weights: Path, tmp_path: Path) -> None:
     model = nextpatch.load(weights)
     assert to_torch_export(model, tmp_path / "m.pt2") < 1e-4
-    program = torch.export.load(tmp_path / "m.pt2").module()
+    extra = {EXTRA: ""}
+    program = torch.export.load(tmp_path / "m.pt2", extra_files=extra).module()
+    assert json.loads(json.loads(extra[EXTRA])["layers"]) == ["block_3", "block_4"]
     with torch.no_grad():
         normalized = (PIXELS - torch.tensor(model.about.mean).view(-1, 1, 1)) / torch.tensor(model.about.std).view(
             -1, 1, 1
@@ -59,13 +69,19 @@ def test_torch_export_runs_alone_and_agrees(weights: Path, tmp_path: Path) -> No
 def test_timm_computes_the_same_blocks(weights: Path, tmp_path: Path) -> None:
     model, images = nextpatch.load(weights, img_size=(42, 28)), torch.randn(2, 3, 42, 28)
     assert to_timm(model, tmp_path / "t.safetensors") < 1e-4
-    theirs = timm_model(model.aim.cfg).eval()
+    with safe_open(tmp_path / "t.safetensors", "pt") as file:
+        facts = {key: json.loads(value) for key, value in file.metadata().items() if key != "sha256"}
+    theirs = VisionTransformer(**facts["timm"]).eval()
     theirs.load_state_dict(load_file(tmp_path / "t.safetensors"))
+    picture = Image.fromarray(np.kron(np.arange(48, dtype=np.uint8).reshape(8, 6) * 5, np.ones((9, 9), np.uint8)))
+    view = create_transform(**facts["pretrained_cfg"])(picture.convert("RGB"))
+    assert view.shape == (3, 42, 28)
+    assert float((view - model.inputs(model.transform(picture)[None])[0]).abs().mean()) < 0.1
     with torch.no_grad():
         found = theirs.forward_intermediates(images, indices=[3], norm=False, output_fmt="NLC", intermediates_only=True)  # type: ignore[operator]
         torch.testing.assert_close(found[0], model.features(images, ["block_3"])["block_3"], rtol=1e-4, atol=1e-4)
-    with safe_open(tmp_path / "t.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["timm"])["img_size"] == [42, 28]
+    assert facts["timm"]["img_size"] == [42, 28]
+    assert facts["layers"] == ["block_3", "block_4"]
 
 
 def test_what_is_off_is_not_written(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

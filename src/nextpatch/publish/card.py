@@ -37,7 +37,7 @@ Features are the mean of blocks {layers}, without the final norm. {classes}
 """
 
 
-def card(backbone: Backbone, repo: str, run: Path | None, license: str = "other") -> str:
+def card(backbone: Backbone, repo: str, run: Path | None, license: str = "other", step: int | None = None) -> str:
     """README.md for the Hub: what the model is, how it is used and, of a run, how it learned and what was measured."""
     cfg, about = backbone.aim.cfg, backbone.about
     classified = backbone.classifier is not None
@@ -53,12 +53,13 @@ def card(backbone: Backbone, repo: str, run: Path | None, license: str = "other"
         pixel_head="The pixel head, in a file of its own, predicts patches." if predicts else
         "It has no pixel head: it gives features and predicts no patches.",
     )  # fmt: skip
-    return text + (_of_run(run) if run is not None and RunDir.exists(run) else "")
+    return text + (_of_run(run, step) if run is not None and RunDir.exists(run) else "")
 
 
-def _of_run(path: Path) -> str:
+def _of_run(path: Path, step: int | None) -> str:
+    """Up to `step` (none: the newest); figures of another step are not claimed."""
     run = RunDir.open(path)
-    entries = run.read_metrics()
+    entries = [entry for entry in run.read_metrics() if step is None or entry["step"] <= step]
     train = [entry for entry in entries if entry.get("kind") == "train"]
     val = [entry for entry in entries if entry.get("kind") == "val" and isinstance(entry.get("loss"), float)]
     lines = ["\n## How it learned\n", f"- data: {', '.join(map(relative, run.recipe.data.train))}"]
@@ -73,7 +74,8 @@ def _of_run(path: Path) -> str:
         lines.append(f"- it began with the weights of {relative(run.recipe.train.init)}")
     if (path / "probe.json").exists():
         probe = read_probe(path / "probe.json", "probe the run again, or remove the file")
-        lines += ["\n## What was measured\n", *_measured(probe)]
+        if step is None or probe.get("checkpoint_step") == step:
+            lines += ["\n## What was measured\n", *_measured(probe)]
     return "\n".join(lines) + "\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 
 from nextpatch.config import ConfigError
 from nextpatch.core.files import replacing, sync
+from nextpatch.publish.view import facts_of
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.error import WeightsError
 
 What = Literal["auto", "logits", "pooled", "patches"]
 TOLERANCE = 1e-4
+EXTRA = "nextpatch.json"  # the file in a .pt2 that says layers, classes and view
 
 
 class Graph(nn.Module):
@@ -59,7 +62,8 @@ def to_torch_export(backbone: Backbone, out: Path, what: What = "auto") -> float
         warnings.simplefilter("ignore")  # of PyTorch 2.11's own reader
         program = torch.export.export(graph, (graph.example(),), dynamic_shapes=({0: batch},))
         file = io.BytesIO()  # PyTorch's own writer ends the process where the disk is full
-        torch.export.save(program, file)
+        facts = json.dumps({**facts_of(backbone), "gives": graph.what})
+        torch.export.save(program, file, extra_files={EXTRA: facts})
         file.seek(0)
         again: Any = torch.export.load(file).module()
         apart = _difference(graph(graph.example(3)), again(graph.example(3)))
@@ -71,7 +75,7 @@ def to_torch_export(backbone: Backbone, out: Path, what: What = "auto") -> float
 
 def to_onnx(backbone: Backbone, out: Path, what: What = "auto") -> float:
     """Write an .onnx file, input "pixels", output named by what it gives; returns the largest difference to
-    onnxruntime's answer. ConfigError when the extra is not installed."""
+    onnxruntime's answer. Layers, classes and view are in the file's metadata. ConfigError when the extra is missing."""
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
@@ -97,10 +101,13 @@ def _written_onnx(graph: Graph, aside: Path) -> float:
 
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
-        torch.onnx.export(
-            graph, (graph.example(),), str(aside), input_names=["pixels"], output_names=[graph.what], dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},), external_data=False, verbose=False,
+        program = torch.onnx.export(
+            graph, (graph.example(),), input_names=["pixels"], output_names=[graph.what], dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},), verbose=False,
         )  # fmt: skip
+        assert program is not None
+        program.model.metadata_props.update({**facts_of(graph.backbone), "gives": graph.what})
+        program.save(str(aside), external_data=False)
         session = onnxruntime.InferenceSession(str(aside), providers=["CPUExecutionProvider"])
         [found] = session.run(None, {"pixels": graph.example(3).numpy()})
         return _difference(graph(graph.example(3)), torch.from_numpy(found))

@@ -19,7 +19,7 @@ def write_for_hub(
     """config.json, model.safetensors in the released layout, a pixel head where there is one, and README.md."""
     backbone = load(weights, layers=layers, step=step)
     save_snapshot(backbone, folder)
-    write_atomically(folder / "README.md", card(backbone, repo, Path(weights), license))
+    write_atomically(folder / "README.md", card(backbone, repo, Path(weights), license, step))
     return folder
 
 

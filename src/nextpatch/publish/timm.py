@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from nextpatch.config import ConfigError
 from nextpatch.core.tensors import save_safetensors
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.layers import LN_EPS
 from nextpatch.model.weights import to_released
 from nextpatch.patches import sincos_positions
+from nextpatch.publish.view import facts_of, timm_view
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.error import WeightsError
 
@@ -29,12 +28,16 @@ _NAMES = (
 
 
 def arguments(cfg: ModelConfig) -> dict[str, Any]:
-    """What timm's VisionTransformer is made with, plain values only; norms are LayerNorm with eps 1e-6."""
+    """What timm's VisionTransformer is made with, plain values only: `VisionTransformer(**arguments)` is the model.
+
+    The name of its norm means LayerNorm with eps 1e-6 there, as here.
+    """
     s = cfg.shape
     return {
         "img_size": list(cfg.img_size), "patch_size": cfg.patch_size, "in_chans": cfg.in_chans, "num_classes": 0,
         "global_pool": "", "embed_dim": s.embed_dim, "depth": s.depth, "num_heads": s.num_heads, "mlp_ratio": 4.0,
         "qkv_bias": False, "proj_bias": False, "class_token": False, "pos_embed": "learn",
+        "norm_layer": "layernorm", "embed_norm_layer": "layernorm",
     }  # fmt: skip
 
 
@@ -44,10 +47,7 @@ def timm_model(cfg: ModelConfig) -> nn.Module:
         from timm.models.vision_transformer import VisionTransformer
     except ImportError:
         raise ConfigError("this needs timm; install it with: pip install 'nextpatch[finetune]'") from None
-    norm: Any = partial(nn.LayerNorm, eps=LN_EPS)
-    values = arguments(cfg)
-    values["img_size"] = tuple(values["img_size"])
-    return VisionTransformer(**values, norm_layer=norm, embed_norm_layer=norm)
+    return VisionTransformer(**arguments(cfg))
 
 
 def timm_state(model: AIM) -> dict[str, Tensor]:
@@ -79,10 +79,11 @@ def to_timm(backbone: Backbone, out: Path) -> float:
         raise WeightsError(f"{out} would be off by {apart:.1e} in timm; it was not written")
     about = backbone.about
     facts = {
+        **facts_of(backbone),
         "timm": json.dumps(arguments(model.cfg)),
+        "pretrained_cfg": json.dumps(timm_view(about)),
         "mean": json.dumps(list(about.mean)),
         "std": json.dumps(list(about.std)),
-        "layers": json.dumps(list(about.layers)),
     }
     save_safetensors(out, state, facts)
     return apart

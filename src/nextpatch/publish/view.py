@@ -1,0 +1,39 @@
+"""How an image becomes the input of an exported model, in plain values that any program can follow."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from nextpatch.weights.backbone import About, Backbone
+
+_CROP = 0.875  # of `data.views.eval_view`: the share of the resized side that is kept
+
+
+def view_of(about: About) -> dict[str, Any]:
+    """The steps of `Backbone.transform`: resize until `cover` is just covered, crop the center to `crop`."""
+    return {
+        "cover": [round(side / _CROP) for side in about.img_size], "crop": list(about.img_size),
+        "interpolation": "bicubic", "antialias": True, "channels": about.in_chans,
+        "an_image_of_exactly_crop": "is kept", "mean": list(about.mean),
+        "std": list(about.std), "of_pixels_in": [0.0, 1.0],
+    }  # fmt: skip
+
+
+def timm_view(about: About) -> dict[str, Any]:
+    """The same as timm's `create_transform` takes it."""
+    return {
+        "input_size": [about.in_chans, *about.img_size], "crop_pct": _CROP, "crop_mode": "center",
+        "interpolation": "bicubic", "mean": list(about.mean), "std": list(about.std),
+    }  # fmt: skip
+
+
+def facts_of(backbone: Backbone) -> dict[str, str]:
+    """What an exported file says of itself, each value as JSON: layers read, classes in order, and the view."""
+    about = backbone.about
+    return {
+        "name": json.dumps(about.name),
+        "layers": json.dumps(list(about.layers)),
+        "classes": json.dumps(list(backbone.classes)),
+        "view": json.dumps(view_of(about)),
+    }
