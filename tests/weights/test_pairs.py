@@ -44,7 +44,11 @@ def save_probe(path: Path, model: AIM) -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """Two steps, of which the first was probed."""
-    recipe = Recipe(CFG, DataConfig(train=("photos",), workers=0), train=TrainConfig(20, 4, 4, "fp32", "cpu"))
+    recipe = Recipe(
+        CFG,
+        DataConfig(train=("photos",), workers=0),
+        train=TrainConfig(20, global_batch_size=4, micro_batch_size=4, precision="fp32", device="cpu"),
+    )
     run = RunDir.create(tmp_path / "run", recipe)
     for step in (10, 20):
         save_checkpoint(run.checkpoints, step, {"model": model_at(step).state_dict()}, {"step": step})

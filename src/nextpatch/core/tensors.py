@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,9 @@ def damage(path: Path) -> str:
         header, start = _header(path)
         facts = header.pop("__metadata__", {})
         stated = facts.pop(DIGEST, None)
+        like = [facts[key] for key in facts if len(key) == len(DIGEST)]
+        if stated is None and any(re.fullmatch(r"[0-9a-f]{64}", value) for value in like):
+            return "the name of its digest is not the one that was written: it is damaged"
         if stated is not None and _digest_in(path, header, start, facts) != stated:
             return "its contents are not those that were written: it is damaged"
     except (ValueError, OSError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as reason:

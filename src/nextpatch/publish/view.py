@@ -5,26 +5,27 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from nextpatch.config import to_dict
 from nextpatch.weights.backbone import About, Backbone
-
-_CROP = 0.875  # of `data.views.eval_view`: the share of the resized side that is kept
 
 
 def view_of(about: About) -> dict[str, Any]:
     """The steps of `Backbone.transform`: resize until `cover` is just covered, crop the center to `crop`."""
+    how = about.preprocessing
     return {
-        "cover": [round(side / _CROP) for side in about.img_size], "crop": list(about.img_size),
-        "interpolation": "bicubic", "antialias": True, "channels": about.in_chans,
-        "an_image_of_exactly_crop": "is kept", "mean": list(about.mean),
-        "std": list(about.std), "of_pixels_in": [0.0, 1.0],
+        "cover": [round(side / how.crop_ratio) for side in about.img_size], "crop": list(about.img_size),
+        "interpolation": how.interpolation, "antialias": True, "channels": about.in_chans,
+        "an_image_of_exactly_crop_is_kept": how.keep_exact, "mean": list(about.mean), "std": list(about.std),
+        "of_pixels_in": [0.0, 1.0], "preprocessing": to_dict(how),
     }  # fmt: skip
 
 
 def timm_view(about: About) -> dict[str, Any]:
     """The same as timm's `create_transform` takes it."""
     return {
-        "input_size": [about.in_chans, *about.img_size], "crop_pct": _CROP, "crop_mode": "center",
-        "interpolation": "bicubic", "mean": list(about.mean), "std": list(about.std),
+        "input_size": [about.in_chans, *about.img_size], "crop_pct": about.preprocessing.crop_ratio,
+        "crop_mode": "center", "interpolation": about.preprocessing.interpolation, "mean": list(about.mean),
+        "std": list(about.std),
     }  # fmt: skip
 
 
