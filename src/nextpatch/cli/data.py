@@ -107,27 +107,35 @@ def inspect(args: Inspect) -> int:
     """Print what there is."""
     from rich.console import Console
 
+    from nextpatch.core.errors import UserError
+    from nextpatch.core.text import shown
+
     check_bounds(args, limit=COUNT, workers=_CORES)
     from nextpatch.curate.enough import seen, verdict
     from nextpatch.curate.inspection import inspect
     from nextpatch.curate.table import show, show_enough
     from nextpatch.data.collection import open_collection
-    from nextpatch.data.error import DataError
     from nextpatch.data.preprocessing import AS_OURS
 
     for out in (args.json, args.bad):
         if out:
             check_file(out)
     data, console, recipe = open_collection(args.data), Console(highlight=False), None
+    unplanned = ""
     try:
         recipe = _planned(args.data, args.recipe, ("steps", "global_batch_size"))
-    except DataError:
+    except UserError as error:
         if args.recipe:
-            raise  # else: nothing can be used, which the findings say better
+            raise
+        unplanned = str(error)  # findings first: they say what is wrong with the images
     model = recipe.model if recipe else None
     reading = recipe.data.preprocessing if recipe else AS_OURS
     found, bad = inspect(data.source, args.limit, args.fast, _processes(args.workers), model, None, reading)
     show(found, console)
+    if left_out := getattr(data.source, "left_out", ""):
+        console.print(f"left out: {shown(left_out)}", markup=False)
+    if unplanned:
+        console.print(f"no run can be chosen for these images: {shown(unplanned)}", markup=False)
     values: dict[str, Any] = asdict(found)
     if recipe:
         parts = seen(recipe, data)
@@ -167,6 +175,7 @@ def _picture(args: Preview) -> Path:
 
 def pack(args: Pack) -> int:
     """Pack, and say what came of it."""
+    from nextpatch.core.text import shown
     from nextpatch.curate.pack import BAD, pack
     from nextpatch.curate.table import in_bytes
     from nextpatch.data.skipped import by_kind
@@ -174,8 +183,11 @@ def pack(args: Pack) -> int:
 
     check_bounds(args, workers=_CORES)
     cfg = Packing(args.samples_per_shard, args.shard_mib, args.seed, args.keep_bad)
-    made = pack(open_source(args.data), args.out, cfg, _processes(args.workers))
+    source = open_source(args.data)
+    made = pack(source, args.out, cfg, _processes(args.workers))
     print(f"packed {made.samples:,} images into {made.shards:,} shards ({in_bytes(made.bytes)}) in {args.out}")
+    if left_out := getattr(source, "left_out", ""):
+        print(f"not packed: {shown(left_out)}")
     if made.bad:
         print(f"left out {len(made.bad):,} ({by_kind(made.bad)}); {args.out / BAD} names each")
     return 0
