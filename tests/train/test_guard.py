@@ -89,3 +89,18 @@ def test_senseless_settings_are_refused():
     for wrong in ({"window": 3}, {"sigmas": 0.0}, {"max_skips": 0}):
         with pytest.raises(ValueError, match="must lie between"):
             GuardConfig(**wrong)
+
+
+def test_a_norm_that_healthy_runs_have_now_and_then_is_none_unless_the_loss_rises_too():
+    cfg = GuardConfig(spike="stop", window=32)
+    norms = [2.0 * (1 + 0.2 * (i % 3)) for i in range(cfg.window)]
+    losses = [1.0 + 0.02 * (i % 3) for i in range(cfg.window)]
+
+    def state():
+        return GuardState(losses=list(losses), grad_norms=list(norms))
+
+    assert judge(cfg, state(), 1.02, 5 * 2.4).action == "apply"
+    assert judge(cfg, state(), 1.1, 5 * 2.4).trouble.startswith("gradient norm 12 is")
+    assert judge(cfg, state(), 1.02, 9 * 2.4).action == "stop"
+    assert judge(cfg, state(), 1.02, 0.0).action == "apply"
+    assert judge(cfg, GuardState(losses=[1.0] * 32, grad_norms=[0.0] * 32), 1.0, 0.0).action == "apply"

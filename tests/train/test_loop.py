@@ -235,7 +235,7 @@ def test_a_spike_is_named_and_applied_unless_configured_otherwise(tmp_path, monk
     (entry,) = (e for e in run.read_metrics() if e["kind"] == "guard")
     assert entry["action"] == "apply"
     assert "step 10: loss" in entry["trouble"]
-    assert "standard deviations above" in entry["trouble"]
+    assert "is far above" in entry["trouble"]
     assert float(final(run)["optimizer"]["head.pred.weight/step"]) == TRAIN.steps
 
 

@@ -45,11 +45,14 @@ class Book:
         self._fetched_until = time.time()
 
     def trouble(self, verdict: Verdict, text: str) -> None:
-        """Write down a bad step; BadStepError when it is the run's last."""
+        """Write down a bad step with its images; BadStepError when it is the run's last. One short line when it is not
+        left out: clipping takes care of it, and the images are in metrics.jsonl."""
         if verdict.action == "stop":
             raise stopped(text)
-        if self.world.leads:
-            log.warning("%s%s", text, "; the step was skipped" if verdict.action == "skip" else "")
+        if self.world.leads and verdict.action == "skip":
+            log.warning("%s; the step was skipped", text)
+        elif self.world.leads:
+            log.warning("step %d: %s; its images are in metrics.jsonl", self.state.step + 1, verdict.trouble)
         self.logs.metric("guard", self.state.step + 1, action=verdict.action, trouble=text)
 
     def stepped(self, agreed: Agreed, verdict: Verdict, images: int) -> None:

@@ -79,8 +79,9 @@ class TrainConfig:
 class GuardConfig:
     """What to do about a step whose loss or gradients are not finite, or far above those of the steps before it.
 
-    A spike: a loss or gradient norm more than `sigmas` standard deviations above the mean of the last `window` steps,
-    once half of them are there. "skip" leaves weights and optimizer as they are and goes on with the next batch, but
+    A spike: a loss more than `sigmas` standard deviations above the mean of the last `window` steps, once half of them
+    are there; or a gradient norm whose logarithm is, if it is more than 8 times the usual one or the loss rises too.
+    "skip" leaves weights and optimizer as they are and goes on with the next batch, but
     stops after `max_skips` skipped steps in a row.
     """
 

@@ -11,6 +11,8 @@ from typing import Literal
 from nextpatch.train.config import GuardConfig
 
 _LEAST = 0.01  # of the mean: the smallest standard deviation reckoned with, or else a flat loss is all spikes
+_TIMES = 8.0  # a norm so many times the usual one is a spike whatever the loss does; the most in 24 healthy runs: 5
+_TINY = 1e-30
 Action = Literal["apply", "skip", "stop"]
 
 
@@ -63,11 +65,7 @@ def judge_validation(cfg: GuardConfig, loss: float) -> Verdict:
 def _verdict(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) -> Verdict:
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         return _limited(cfg, state, cfg.non_finite, f"loss {loss}, gradient norm {grad_norm}")
-    spikes = [
-        text
-        for name, values, value in (("loss", state.losses, loss), ("gradient norm", state.grad_norms, grad_norm))
-        if (text := _spike(cfg, name, values, value))
-    ]
+    spikes = _spikes(cfg, state, loss, grad_norm)
     if not spikes or cfg.spike == "ignore":
         return Verdict("apply")
     if cfg.spike == "warn":
@@ -81,10 +79,28 @@ def _limited(cfg: GuardConfig, state: GuardState, action: Action, trouble: str) 
     return Verdict(action, trouble)
 
 
-def _spike(cfg: GuardConfig, name: str, values: Sequence[float], value: float) -> str:
-    if len(values) < cfg.window // 2:
-        return ""
-    mean, deviation = statistics.fmean(values), statistics.pstdev(values)
-    if value <= mean + cfg.sigmas * max(deviation, _LEAST * abs(mean)):
-        return ""
-    return f"{name} {value:.4g} is more than {cfg.sigmas:g} standard deviations above {mean:.4g}, its mean"
+def _spikes(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) -> list[str]:
+    """What is far above the steps remembered, in words.
+
+    Norms of healthy runs are spread like their logarithms: now and then one is five times the usual, which clipping
+    takes care of (docs/log.md). So a norm counts by its logarithm, and only where it is far beyond that, or the loss
+    has risen too.
+    """
+    if len(state.losses) < cfg.window // 2:
+        return []
+    found = []
+    loss_far, usual_loss = _far(state.losses, loss, _LEAST * abs(statistics.fmean(state.losses)))
+    if loss_far > cfg.sigmas:
+        found.append(f"loss {loss:.4g} is far above {usual_loss:.4g}, the mean of the last {len(state.losses)} steps")
+    logs = [math.log(max(norm, _TINY)) for norm in state.grad_norms]
+    norm_far, usual_log = _far(logs, math.log(max(grad_norm, _TINY)), _LEAST)
+    times = grad_norm / math.exp(usual_log)
+    if norm_far > cfg.sigmas and (times > _TIMES or loss_far > cfg.sigmas / 2):
+        found.append(f"gradient norm {grad_norm:.4g} is {times:.3g} times that of the last {len(logs)} steps")
+    return found
+
+
+def _far(values: Sequence[float], value: float, least: float) -> tuple[float, float]:
+    """(how many standard deviations, of at least `least`, a value lies above the mean of others; that mean)."""
+    mean = statistics.fmean(values)
+    return (value - mean) / max(statistics.pstdev(values), least, _TINY), mean
