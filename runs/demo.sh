@@ -5,7 +5,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 run=${1:-runs/demo}
-data=data/fashion-mnist
 export PATH="$PWD/.venv/bin:$PATH"
 
 if [[ -e $run/probe.json ]]; then
@@ -17,6 +16,6 @@ if [[ -e $run/recipe.toml ]]; then
 else
     nextpatch pretrain demo --out "$run" "${@:2}"
 fi
-nextpatch probe "$run" --data $data/train.parquet --test $data/test.parquet \
+nextpatch probe "$run" --data demo:train --test demo:test \
     --labels 100 1000 10000 --layers each 0-2
 echo "finished in $SECONDS s; look at $run/report.html"

@@ -1,15 +1,14 @@
 """Every shipped recipe loads, builds, and says in its header what it is."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
+from nextpatch.cli.values import SHIPPED
 from nextpatch.model.aim import AIM
 from nextpatch.train.recipe import load_recipe
 from nextpatch.train.schedule import lr_at
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
+RECIPES = sorted(SHIPPED.glob("*.toml"))
 PAPER = {
     "aim-600m": ("600m", 500_000),
     "aim-1b": ("1b", 1_250_000),

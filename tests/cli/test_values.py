@@ -18,6 +18,8 @@ def test_a_recipe_is_a_path_or_a_shipped_name(tmp_path):
 def test_an_unknown_recipe_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'laptop'"):
         recipe_path("labtop")
+    with pytest.raises(ConfigError, match="by its name alone: aim-1b"):
+        recipe_path("recipes/aim-1b.toml")
     with pytest.raises(ConfigError, match=r"path of a \.toml"):
         recipe_path("zzzzzz")
 

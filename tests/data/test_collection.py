@@ -37,6 +37,7 @@ def folders(tmp_path, png, noise):
         ("https://h/{0..9}.tar=0.5", ("https://h/{0..9}.tar", 0.5)),
         ("s3://b/sh?rd.tar=0.5", ("s3://b/sh?rd.tar", 0.5)),
         ("hub:owner/name=2", ("hub:owner/name", 2.0)),
+        ("demo:train=2", ("demo:train", 2.0)),
     ],
 )
 def test_a_weight_stands_behind_the_last_equals_sign(spec, parts):
@@ -128,6 +129,7 @@ def test_every_shard_is_brought_near_by_its_own_source(memory):
         ("s3://bucket/photos=0.2", "s3://bucket/photos=0.2"),
         ("hub:owner/name", "hub:owner/name"),
         ("torchvision:CIFAR10", "torchvision:CIFAR10"),
+        ("demo:train=0.5", "demo:train=0.5"),
     ],
 )
 def test_a_local_place_is_kept_from_the_root_and_shown_from_here(tmp_path, monkeypatch, spec, expected):

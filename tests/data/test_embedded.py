@@ -1,4 +1,4 @@
-"""The shipped Parquet files: what they hold, and that the script beside them draws the same."""
+"""The shipped Parquet files: what they hold, what they are called, and that runs/draw_demo.py draws the same."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from nextpatch.data.decode import decode
+from nextpatch.data.error import DataError
 from nextpatch.data.sources.open import open_source
+from nextpatch.data.sources.shipped import FOLDER
 from nextpatch.data.survey import survey
-
-FOLDER = Path(__file__).parents[2] / "data" / "fashion-mnist"
 
 
 @pytest.fixture(scope="module")
 def build():
-    spec = importlib.util.spec_from_file_location("build_fashion_mnist", FOLDER / "build.py")
+    spec = importlib.util.spec_from_file_location("draw_demo", Path(__file__).parents[2] / "runs" / "draw_demo.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -27,7 +27,7 @@ def build():
 
 @pytest.mark.parametrize(("split", "each"), [("train", 3000), ("test", 500)])
 def test_classes_are_balanced_and_named(build, split, each):
-    source = open_source(str(FOLDER / f"{split}.parquet"))
+    source = open_source(f"demo:{split}")
     assert source.classes == build.CLASSES
     assert Counter(source.label(i) for i in range(len(source))) == dict.fromkeys(range(10), each)
     seen = survey(source)
@@ -52,9 +52,16 @@ def test_row_groups_are_small_and_no_image_is_there_twice(split):
 def test_the_script_draws_the_same_images(build, split, stride):
     if not build.DEBIAN.is_dir():
         pytest.skip("needs Debian's package dataset-fashion-mnist")
-    source = open_source(str(FOLDER / f"{split}.parquet"))
+    source = open_source(f"demo:{split}")
     numbers, images, labels = build.read_split(split)
     assert len(set(numbers.tolist())) == len(source)
     assert [source.label(i) for i in range(len(source))] == labels.tolist()
     for i in range(0, len(source), stride):
         assert np.array_equal(decode(source.read(i), 1)[0].numpy(), images[i])
+
+
+def test_names_do_not_tell_where_the_package_is():
+    source = open_source("demo:test")
+    assert (source.name, source.key(4999)) == ("demo:test", "demo:test#4999")
+    with pytest.raises(DataError, match="demo:train, demo:test"):
+        open_source("demo:../demo/test")

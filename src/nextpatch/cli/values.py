@@ -11,7 +11,7 @@ from nextpatch.config import ConfigError
 from nextpatch.model.config import Shape
 
 Values = dict[str, Any]  # nested plain values: {"model": {"size": "tiny"}, ...}
-SHIPPED = Path(__file__).parents[3] / "recipes"  # of a checkout; an installed package has none
+SHIPPED = Path(__file__).parents[1] / "recipes"
 
 
 def recipe_path(name: str) -> Path:
@@ -21,14 +21,16 @@ def recipe_path(name: str) -> Path:
         if not (path / "recipe.toml").is_file():
             raise ConfigError(f"{path} is a folder without recipe.toml, so no run; give a run or a .toml file")
         return path / "recipe.toml"
+    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.toml"))}
+    if path.suffix == ".toml" and not path.exists() and path.stem in shipped:
+        raise ConfigError(f"{path} does not exist; the recipe of the package is given by its name alone: {path.stem}")
     if path.exists() or path.suffix == ".toml":
         return path
-    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.toml"))}
     if name in shipped:
         return shipped[name]
     near = difflib.get_close_matches(name, shipped, n=1, cutoff=0.4)
     advice = f"did you mean '{near[0]}'?" if near else "give the path of a .toml file, or a run."
-    raise ConfigError(f"no recipe '{name}'; {advice} Shipped: {', '.join(shipped) or 'none here'}")
+    raise ConfigError(f"no recipe '{name}'; {advice} Shipped: {', '.join(shipped)}")
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nextpatch.data.error import DataError
-from nextpatch.data.sources import hub, torchvision
+from nextpatch.data.sources import hub, shipped, torchvision
 from nextpatch.data.sources.joined import JoinedSource
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
 from nextpatch.data.storage.place import braced, exists, is_remote
 from nextpatch.data.storage.url import local_path
 
+_NAMED = (hub.PREFIX, torchvision.PREFIX, shipped.PREFIX)  # no places: the same from every folder
 _MOST_NAMES = 1000  # of a pattern with braces, that are looked for
 
 
@@ -54,7 +55,7 @@ def open_collection(specs: Sequence[str]) -> Collection:
 def absolute(spec: str) -> str:
     """The spec with a local place written from the root, so that it means the same wherever it is read again."""
     place, _ = divided(spec)
-    if place.startswith((hub.PREFIX, torchvision.PREFIX)) or is_remote(place):
+    if place.startswith(_NAMED) or is_remote(place):
         return spec
     return os.path.abspath(local_path(place)) + spec[len(place) :]  # noqa: PTH100 - links stay as they are named
 
@@ -87,7 +88,7 @@ def divided(spec: str) -> tuple[str, float | None]:
 
 def _is_there(spec: str, place: str) -> bool:
     """Whether there is something at a place that ends like a weight."""
-    if spec.startswith((hub.PREFIX, torchvision.PREFIX)):
+    if spec.startswith(_NAMED):
         return False
     if not is_remote(spec):
         names = islice(braced(spec), _MOST_NAMES)

@@ -22,6 +22,7 @@ from nextpatch.core.text import shown, storable
 from nextpatch.data.decode import BadImage, decode
 from nextpatch.data.error import DataError
 from nextpatch.data.loader import eval_batches
+from nextpatch.data.sources import shipped
 from nextpatch.data.sources.listed import ListedSource
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
@@ -83,7 +84,7 @@ def similar(
 def _data_of(facts: dict[str, object], index: Path) -> str:
     """The collection that the index names where it lies on this machine: a file must not choose what is fetched."""
     data = str(facts.get("data", ""))
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:|//", data):
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:|//", data) and not data.startswith(shipped.PREFIX):
         log.warning("%s is of %s, which is not fetched unless it is typed: --data", shown(index), shown(data))
         return ""
     return data

@@ -11,7 +11,7 @@ from pathlib import Path
 from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
 from nextpatch.data.formats import image_endings
-from nextpatch.data.sources import hub, torchvision
+from nextpatch.data.sources import hub, shipped, torchvision
 from nextpatch.data.sources.contents import Contents, contents_from, contents_of, first_bytes, tell_left_out
 from nextpatch.data.sources.csv import open_csv
 from nextpatch.data.sources.far import FarFolderSource
@@ -28,7 +28,7 @@ from nextpatch.data.storage.url import local_path
 _SPLIT = re.compile(r"train|test|val|dev|eval")  # how the Hub's file names begin
 KINDS = (
     "a folder of images, tar shards ('shards/{00..19}.tar'), Parquet files, a .zip file, a CSV list (path,label), "
-    "hub:OWNER/NAME, torchvision:NAME, or an s3://, gs:// or https:// URL of those"
+    "hub:OWNER/NAME, torchvision:NAME, demo:train, or an s3://, gs:// or https:// URL of those"
 )
 
 
@@ -42,6 +42,8 @@ def open_source(spec: str) -> Source:
         raise DataError(f"no data given; name {KINDS}")
     if spec.startswith(torchvision.PREFIX):
         return torchvision.TorchvisionSource(spec)
+    if spec.startswith(shipped.PREFIX):
+        return shipped.ShippedSource(spec)
     if spec.startswith(hub.PREFIX):
         return _of_files(hub.hub_entries(spec), spec)
     if is_remote(spec):

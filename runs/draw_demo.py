@@ -1,7 +1,7 @@
-"""Draw the embedded data from Debian's package: `apt-get install dataset-fashion-mnist`, then `python build.py`.
+"""Draw the demo's images from Debian's package: `apt-get install dataset-fashion-mnist`, then run this.
 
-Writes train.parquet and test.parquet beside this file, in the Hub's image convention. Each holds equally many images of
-every class, drawn with a fixed seed from the package's training and test split, in a random order.
+Writes train.parquet and test.parquet into src/nextpatch/demo, in the Hub's image convention. Each holds equally many
+images of every class, drawn with a fixed seed from the package's training and test split, in a random order.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+FOLDER = Path(__file__).parents[1] / "src" / "nextpatch" / "demo"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 CLASSES = (
     "T-shirt / top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -74,7 +75,7 @@ def table(split: str) -> Any:
 def main() -> None:
     """Write both files."""
     for split in SPLITS:
-        path = Path(__file__).parent / f"{split}.parquet"
+        path = FOLDER / f"{split}.parquet"
         pq.write_table(table(split), path, row_group_size=ROWS_PER_GROUP, compression="zstd")
         print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
 
