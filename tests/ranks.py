@@ -51,6 +51,11 @@ def run_ranks(
         return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world_size)]
 
 
+def run_alone(function: Callable[..., Any], *args: Any, env: dict[str, str] | None = None) -> Any:
+    """What `function(*args)` returns in a process of its own, which has loaded PyTorch but not the Hub's library."""
+    return run_ranks(function, 1, *args, env=env)[0]
+
+
 @functools.cache
 def _nursery() -> subprocess.Popen[str]:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}

@@ -33,7 +33,6 @@ SIMULATED = [  # size, replicate, shard, images, checkpointing: 1,024 ranks each
     ("7b", 128, 8, 2, "selective"),
     ("7b", 1, 1024, 1, "none"),
 ]
-QUICK = [SIMULATED[1]]
 
 
 def run(*words):
@@ -44,9 +43,8 @@ def run(*words):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[] if case in QUICK else pytest.mark.slow) for case in SIMULATED], ids=str
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", SIMULATED, ids=str)
 def test_a_simulated_rank_of_a_thousand_holds_what_the_formula_says(case):
     size, _, shard, images, recompute = case
     cfg = ModelConfig(size=size)
@@ -102,15 +100,16 @@ print(json.dumps([memory("VmHWM") - before, scored]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc to measure the peak")
 @pytest.mark.parametrize(
     ("size", "depth", "images", "precision", "how", "several"),
     [
         ("small", 3, 8, "bf16", "none", 1),
-        pytest.param("small", 6, 4, "fp32", "none", 2, marks=pytest.mark.slow),
-        pytest.param("small", 6, 4, "bf16", "none", 2, marks=pytest.mark.slow),
-        pytest.param("small", 4, 12, "fp32", "none", 1, marks=pytest.mark.slow),
-        pytest.param("small", 6, 12, "bf16", "full", 1, marks=pytest.mark.slow),
+        ("small", 6, 4, "fp32", "none", 2),
+        ("small", 6, 4, "bf16", "none", 2),
+        ("small", 4, 12, "fp32", "none", 1),
+        ("small", 6, 12, "bf16", "full", 1),
     ],
 )
 def test_a_real_run_peaks_where_the_formula_says(size, depth, images, precision, how, several):

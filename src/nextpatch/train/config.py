@@ -48,7 +48,6 @@ class TrainConfig:
     """
 
     steps: int = 0
-    minutes: float = 0.0
     global_batch_size: int = 0
     micro_batch_size: int = 0
     precision: Precision = "auto"
@@ -62,6 +61,7 @@ class TrainConfig:
     threads: int = 0
     init: str = ""
     freeze_trunk: bool = False
+    minutes: float = 0.0
 
     def __post_init__(self) -> None:
         check_bounds(
