@@ -91,11 +91,29 @@ def test_the_steps_that_fit_are_the_most_that_fit(recipe: Recipe, minutes: float
     assert all(getattr(found.train, name) == value for name, value in clocks.items())
 
 
+def test_slow_validations_are_made_less_often(recipe: Recipe) -> None:
+    open_clocks = replace(recipe, train=replace(recipe.train, minutes=2.0, val_every=0, checkpoint_every=0))
+    often, rarely = (fitted(open_clocks, Speed(0.2, validation_s, 0.1), 120).train for validation_s in (0.01, 5.0))
+    assert often.steps // often.val_every == 20
+    assert rarely.val_every == rarely.checkpoint_every == 255
+    assert rarely.steps * 0.2 > 0.75 * 120
+    assert fitted(open_clocks, Speed(0.6, 5.0, 0.1), 36).train.val_every <= 36  # the end of the run counts too
+
+
 def test_a_budget_for_hardly_a_step_says_what_would_do(recipe: Recipe) -> None:
     with pytest.raises(ConfigError, match=r"train.minutes 0.5 is too short: a step takes 10 s.*give at least") as error:
         fitted(recipe, Speed(10.0, 1.0, 0.1), 30)
     enough = float(str(error.value).rpartition("at least ")[2].split()[0])
     assert fitted(recipe, Speed(10.0, 1.0, 0.1), 60 * enough).train.steps >= LEAST_STEPS
+
+
+def test_a_run_that_was_refused_leaves_its_place_free(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "measured", lambda *args: Speed(10.0, 1.0, 0.1))
+    with pytest.raises(ConfigError, match="too short"):
+        quiet(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_it_is_the_run_of_the_steps_that_were_fixed(recipe: Recipe, tmp_path: Path, known_speed: None) -> None:

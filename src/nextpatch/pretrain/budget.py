@@ -7,6 +7,7 @@ with a budget is, bit for bit, the run of the number of steps that was fixed.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -34,6 +35,7 @@ from nextpatch.train.validation import blank, validation_loss
 LEAST_STEPS = 20  # fewer are no schedule
 LEAST_MEASURED, MOST_MEASURED = 4, 16  # steps, the first of which does not count
 _SHARE, _LONGEST_S = 0.03, 10.0  # of the budget, and seconds, that measuring may take once the least are done
+_PAUSES = 0.1  # of the time of the steps, at most, that validations and checkpoints take where no clock is given
 _RESERVE, _REPORT_S = 0.02, 5.0  # of the budget, for what varies; and seconds for the report behind it
 _DISK_BYTES_PER_S, _SAVED_BYTES = 1.5e8, 12  # a plain disk, with its syncs; weights and AdamW's moments in float32
 
@@ -115,11 +117,13 @@ def _gradients(
 def fitted(recipe: Recipe, speed: Speed, left_s: float) -> Recipe:
     """The recipe with the largest number of steps that `left_s` seconds are enough for, and its clocks.
 
-    Clocks that the recipe gives stay; others are those of any run. ConfigError when not even LEAST_STEPS fit.
+    Clocks that the recipe gives stay; others are those of any run, or slower ones where validations and checkpoints
+    would take much of the time. ConfigError when not even LEAST_STEPS fit.
     """
     usable_s = left_s * (1 - _RESERVE) - _REPORT_S
+    slow = math.ceil((speed.validation_s + speed.save_s) / (_PAUSES * speed.step_s))
     low, high = LEAST_STEPS, LEAST_STEPS + max(0, int(usable_s / speed.step_s))
-    if (short_s := speed.total_s(_of_steps(recipe, low)) - usable_s) > 0:
+    if (short_s := speed.total_s(_of_steps(recipe, low, slow)) - usable_s) > 0:
         minutes = recipe.train.minutes + short_s / 60 * 1.1
         raise ConfigError(
             f"train.minutes {recipe.train.minutes:g} is too short: a step takes {_seconds(speed.step_s)}, a "
@@ -128,9 +132,9 @@ def fitted(recipe: Recipe, speed: Speed, left_s: float) -> Recipe:
         )
     while low < high:
         middle = (low + high + 1) // 2
-        fits = speed.total_s(_of_steps(recipe, middle)) <= usable_s
+        fits = speed.total_s(_of_steps(recipe, middle, slow)) <= usable_s
         low, high = (middle, high) if fits else (low, middle - 1)
-    found = _of_steps(recipe, low)
+    found = _of_steps(recipe, low, slow)
     warmup_steps(found.optim, low)  # one that is given may be too long
     return found
 
@@ -140,9 +144,10 @@ def clock(steps: int) -> int:
     return min(1000, max(1, steps // 20))
 
 
-def _of_steps(recipe: Recipe, steps: int) -> Recipe:
-    train = recipe.train
-    val_every, checkpoint_every = train.val_every or clock(steps), train.checkpoint_every or clock(steps)
+def _of_steps(recipe: Recipe, steps: int, slow: int) -> Recipe:
+    """With so many steps; clocks that are not given strike every `slow` steps at most, and at the end."""
+    train, every = recipe.train, min(steps, max(clock(steps), slow))
+    val_every, checkpoint_every = train.val_every or every, train.checkpoint_every or every
     warmup = warmup_steps(replace(recipe.optim, warmup_steps=-1), steps) if recipe.optim.warmup_steps < 0 else None
     optim = recipe.optim if warmup is None else replace(recipe.optim, warmup_steps=warmup)
     return replace(
@@ -178,4 +183,4 @@ def _times(steps: int, every: int) -> int:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.2g} s" if seconds >= 1 else f"{1000 * seconds:.2g} ms"
+    return f"{seconds:.2g} s" if seconds >= 0.1 else f"{1000 * seconds:.2g} ms"

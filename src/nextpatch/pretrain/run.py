@@ -71,11 +71,17 @@ def pretrain(
     with world.only_writer(out, "pretrain"):
         with world.leader_first(), phase("opening the images", console):
             stream, held = _found_again(recipe, world) if run else open_data(recipe, world)
+        new = run is None
         with world.leader_first():
             run = run or (RunDir.create(out, recipe) if world.leads else RunDir(out, recipe))
             if world.leads:
                 run.write_environment(world.size)
-        return _trained(run, stream, held, console, world, began_s)
+        try:
+            return _trained(run, stream, held, console, world, began_s)
+        except ConfigError:
+            if new and world.leads:  # another value, such as more minutes, may be given with the same --out
+                run.withdraw()
+            raise
 
 
 def _trained(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -55,6 +56,13 @@ class RunDir:
         """The same run by a recipe in which more is settled, which is on the disk when this returns."""
         write_atomically(self.path / "recipe.toml", dumps_toml(to_dict(recipe)))
         return RunDir(self.path, recipe)
+
+    def withdraw(self) -> None:
+        """Take away a run that was refused before its first step; nothing is in it but what it was given."""
+        for name in ("recipe.toml", "env.json", "log.txt"):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty
+            self.checkpoints.rmdir()
 
     @classmethod
     def check_new(cls, path: Path) -> None:
