@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from nextpatch.core import files
+from nextpatch.core.files import write_text
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.train import run as run_module
 from nextpatch.train.checkpoint import save_checkpoint
 from nextpatch.train.config import TrainConfig
 from nextpatch.train.logs import truncate_metrics
 from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir, RunError, load_run, random_twin, sessions_of, write_atomically
+from nextpatch.train.run import RunDir, RunError, load_run, random_twin, sessions_of
 from saved import save
 
 MODEL = ModelConfig("nano", (8, 8), 4, 1, embed_dim=16, depth=1, num_heads=2, head_width=16, head_depth=1)
@@ -105,13 +106,13 @@ def test_entries_after_the_checkpoint_and_a_torn_line_are_dropped(run: RunDir) -
 
 def test_a_text_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.json"
-    write_atomically(path, "old")
+    write_text(path, "old")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            write_atomically(path, "new")
+            write_text(path, "new")
     assert path.read_text() == "old"
-    write_atomically(path, "newer")
+    write_text(path, "newer")
     assert path.read_text() == "newer"
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
@@ -121,9 +122,9 @@ def test_a_text_is_on_the_disk_before_it_replaces_and_its_name_after(
 ) -> None:
     done: list[str] = []
     replaced = Path.replace
-    monkeypatch.setattr(run_module, "sync", lambda path: done.append(path.name))
+    monkeypatch.setattr(files, "sync", lambda path: done.append(path.name))
     monkeypatch.setattr(Path, "replace", lambda path, to: (done.append("replace"), replaced(path, to))[1])
-    write_atomically(tmp_path / "a.json", "text")
+    write_text(tmp_path / "a.json", "text")
     assert done == [".a.json.unfinished", "replace", tmp_path.name]
 
 

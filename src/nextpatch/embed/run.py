@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from nextpatch.config import ConfigError, to_dict
-from nextpatch.core.files import write_json
+from nextpatch.core.files import write_json, write_text
 from nextpatch.core.output import check_file, check_folder
 from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
@@ -33,7 +33,6 @@ from nextpatch.embed.output import combine
 from nextpatch.embed.shard import Columns, write_shard, write_table
 from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.meter import Meter
-from nextpatch.train.run import write_atomically
 from nextpatch.weights.load import load
 from nextpatch.weights.names import absolute
 from nextpatch.weights.running import Running
@@ -213,7 +212,7 @@ def _finish(config: EmbedConfig, parts: Path, files: list[Path], images: int) ->
     beside = config.out.with_suffix(".skipped.jsonl") if config.out.suffix else parts / SKIPPED
     lines = [json.dumps({"path": k, "kind": e[0], "reason": e[1]}) + "\n" for k, e in lost.items()]
     if lines:
-        write_atomically(beside, "".join(lines))
+        write_text(beside, "".join(lines))
     if config.out.suffix:
         combine(files, config.out)
         shutil.rmtree(parts)

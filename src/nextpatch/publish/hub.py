@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 from nextpatch.config import ConfigError
+from nextpatch.core.files import write_text
 from nextpatch.publish.card import card
-from nextpatch.train.run import write_atomically
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.load import load
 from nextpatch.weights.snapshot import save_snapshot
@@ -19,7 +19,7 @@ def write_for_hub(
     """config.json, model.safetensors in the released layout, a pixel head where there is one, and README.md."""
     backbone = load(weights, layers=layers, step=step)
     save_snapshot(backbone, folder)
-    write_atomically(folder / "README.md", card(backbone, repo, Path(weights), license, step))
+    write_text(folder / "README.md", card(backbone, repo, Path(weights), license, step))
     return folder
 
 

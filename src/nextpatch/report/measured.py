@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nextpatch.core.files import write_text
 from nextpatch.report.page import layers_text, render_probe
 from nextpatch.report.verdict import PIXELS, PRETRAINED, main_rows
 from nextpatch.train.results import read_probe
-from nextpatch.train.run import write_atomically
 
 
 def last_and_best(probe: dict[str, Any]) -> dict[str, Any] | None:
@@ -62,9 +62,7 @@ def write_probe_page(folder: Path) -> Path:
     compared = {kind: [by[n] for n in sorted(by)] for kind, by in rows.items()}
     whole = {**probe, "compared": compared, "last_and_best": last_and_best(probe)}
     page = folder / "probe.html"
-    write_atomically(
-        page, render_probe({"weights": probe.get("weights", ""), "verdict": _verdict(probe), "probe": whole})
-    )
+    write_text(page, render_probe({"weights": probe.get("weights", ""), "verdict": _verdict(probe), "probe": whole}))
     return page
 
 

@@ -19,13 +19,13 @@ from safetensors import SafetensorError
 
 from nextpatch.config import dumps_toml, to_dict
 from nextpatch.core.errors import FileError, UserError
-from nextpatch.core.files import write_json
+from nextpatch.core.files import write_json, write_text
 from nextpatch.core.output import check_folder
 from nextpatch.core.reading import read_json, read_jsonl
 from nextpatch.core.writer import is_new
 from nextpatch.model.aim import AIM
 from nextpatch.model.init import init_weights
-from nextpatch.train.checkpoint import Checkpoint, checkpoint_at, newest_checkpoint, sync
+from nextpatch.train.checkpoint import Checkpoint, checkpoint_at, newest_checkpoint
 from nextpatch.train.recipe import Recipe, load_run_recipe, recipe_digest
 
 log = logging.getLogger(__name__)
@@ -48,13 +48,13 @@ class RunDir:
         """A new run directory; an existing one with anything in it is never written over."""
         cls.check_new(path)
         path.mkdir(parents=True, exist_ok=True)
-        write_atomically(path / "recipe.toml", dumps_toml(to_dict(recipe)))
+        write_text(path / "recipe.toml", dumps_toml(to_dict(recipe)))
         (path / "checkpoints").mkdir(exist_ok=True)
         return cls(path, recipe)
 
     def refined(self, recipe: Recipe) -> RunDir:
         """The same run by a recipe in which more is settled, which is on the disk when this returns."""
-        write_atomically(self.path / "recipe.toml", dumps_toml(to_dict(recipe)))
+        write_text(self.path / "recipe.toml", dumps_toml(to_dict(recipe)))
         return RunDir(self.path, recipe)
 
     def withdraw(self) -> None:
@@ -125,7 +125,7 @@ class RunDir:
         known, data = load_run_recipe(self.path / "recipe.toml"), self.recipe.data
         moved = replace(known, data=replace(known.data, train=data.train, val=data.val))
         if moved != known:
-            write_atomically(self.path / "recipe.toml", dumps_toml(to_dict(moved)))
+            write_text(self.path / "recipe.toml", dumps_toml(to_dict(moved)))
 
     def write_environment(self, ranks: int = 1) -> None:
         """Add this session to env.json: what made these figures (versions, hardware, git revision, command) and when;
@@ -183,15 +183,6 @@ def random_twin(recipe: Recipe, device: torch.device | str = "cpu") -> AIM:
     model = AIM(recipe.model)
     init_weights(model, recipe.train.seed + 1)
     return model.to(device).eval()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a text file in one step: a reader or a crash sees the old one or the new one."""
-    aside = path.with_name(f".{path.name}.unfinished")
-    aside.write_text(text, encoding="utf-8")
-    sync(aside)
-    aside.replace(path)
-    sync(path.parent)
 
 
 def sessions_of(run: Path) -> list[dict[str, Any]]:
