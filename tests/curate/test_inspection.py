@@ -129,3 +129,14 @@ def test_the_table_names_trouble_and_says_when_there_is_none(photos: Path) -> No
         (photos / "cat" / name).unlink()
     (photos / "dog" / "page.jpg").unlink()
     assert "unusable      none" in printed(looked(photos)[0])
+
+
+def test_names_of_any_characters_stay_on_their_line(tmp_path: Path, image) -> None:
+    for name in ("a\x1b[31m", "b\n[bold]"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1\n\udce9.png").write_bytes(image(0))
+        (tmp_path / name / "2\n\udce9.png").write_bytes(b"")
+    text = printed(looked(tmp_path)[0])
+    assert "\x1b" not in text
+    assert "1\\x0a\\xe9.png" in "".join(text.split())
+    assert "2\\x0a\\xe9.png" in "".join(text.split())

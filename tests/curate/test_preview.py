@@ -127,10 +127,11 @@ def test_picture_and_page_hold_every_row(photos: Path, tmp_path: Path) -> None:
 def test_names_are_escaped(tmp_path: Path, image) -> None:
     root = tmp_path / "a<script>"
     root.mkdir()
-    (root / "<b>.png").write_bytes(image(0))
+    (root / "<b>\x1b[31m\n\udce9.png").write_bytes(image(0))
     text = write_page(shown(root), tmp_path / "p.html").read_text(encoding="utf-8")
     assert "<script" not in text
-    assert "<b>.png" not in text
+    assert "<b>" not in text
+    assert "\\x1b[31m\\x0a\\xe9.png" in text
 
 
 def test_a_very_wide_image_fits(tmp_path: Path) -> None:

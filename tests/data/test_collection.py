@@ -138,3 +138,11 @@ def test_a_local_place_is_kept_from_the_root_and_shown_from_here(tmp_path, monke
     kept = absolute(spec)
     assert kept == expected.format(here=tmp_path)
     assert relative(kept) == spec.replace("/abroad/", "")
+
+
+def test_where_neither_reading_of_a_weight_is_there_both_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"neither .*/year=2024 exists, nor .*/year with a weight"):
+        open_collection([f"{tmp_path}/year=2024"])
+    (tmp_path / "year").mkdir()
+    with pytest.raises(DataError, match="^no images in"):
+        open_collection([f"{tmp_path}/year=2024"])

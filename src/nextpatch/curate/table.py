@@ -80,7 +80,7 @@ def _classes(found: Findings) -> Iterator[tuple[str, str]]:
     ranked = sorted(found.classes.items(), key=lambda item: -item[1])
     unlabeled = f", {found.unlabeled:,} images without" if found.unlabeled else ""
     (largest, most), (smallest, least) = ranked[0], ranked[-1]
-    sizes = f"from {smallest} ({least:,}) to {largest} ({most:,})" if least < most else f"of {most:,} each"
+    sizes = f"from {shown(smallest)} ({least:,}) to {shown(largest)} ({most:,})" if least < most else f"of {most:,} each"
     yield "labels", f"{len(ranked):,} classes {sizes}{unlabeled}"
 
 
@@ -113,7 +113,7 @@ def _unusable(found: Findings) -> Iterator[tuple[str, str | Text]]:
     yield "unusable", Text(f"{count:,} ({count / found.looked_at:.2%})", _WARN)
     for kind, entry in found.unusable.items():
         first = entry["examples"][0]
-        yield "", f"{entry['count']:,} {kind}, as {first['key']}: {first['reason']}"
+        yield "", f"{entry['count']:,} {kind}, as {shown(first['key'])}: {shown(first['reason'])}"
 
 
 def _duplicates(found: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
@@ -121,11 +121,11 @@ def _duplicates(found: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
         yield "duplicates", "none"
         return
     yield "duplicates", Text(f"{found['extra']:,} more than needed, of {found['groups']:,} different images", _WARN)
-    yield "", "as " + " = ".join(found["examples"][0])
+    yield "", "as " + " = ".join(map(shown, found["examples"][0]))
     if found["contradicting"]:
         yield "", Text(f"{found['contradicting']:,} of these images under different labels", _WARN)
     if found["contradicting"] and found["examples"][0] != found["contradicting_examples"][0]:
-        yield "", "as " + " = ".join(found["contradicting_examples"][0])
+        yield "", "as " + " = ".join(map(shown, found["contradicting_examples"][0]))
 
 
 def _speed(found: Findings) -> str:

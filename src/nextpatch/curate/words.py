@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nextpatch.core.text import shown
 from nextpatch.curate.preview import Row, Sheet, View
 from nextpatch.data.skipped import by_kind
 from nextpatch.data.survey import several
@@ -11,7 +12,7 @@ COLUMNS = ("original, with the crops", "view 1", "view 2", "view 3", "to predict
 
 def title(sheet: Sheet) -> str:
     """What the picture shows."""
-    return f"What a model gets of {sheet.name}"
+    return f"What a model gets of {shown(sheet.name)}"
 
 
 def subtitle(sheet: Sheet) -> str:
@@ -46,10 +47,10 @@ def notes(sheet: Sheet) -> list[str]:
 def about_image(row: Row) -> tuple[str, str]:
     """Its name, and what it is."""
     height, width = row.original.shape[1:]
-    label = f", {row.label}" if row.label else ""
+    label = f", {shown(row.label)}" if row.label else ""
     color = "" if row.channels == 3 else f", {row.channels} channel{'s' if row.channels > 1 else ''}"
     first = f", the first of {row.pictures} pictures" if row.pictures > 1 else ""
-    return row.key, f"{height} x {width} px, {row.ending}{color}{first}{label}"
+    return shown(row.key), f"{height} x {width} px, {row.ending}{color}{first}{label}"
 
 
 def about_view(row: Row, view: View, patches: int) -> str:

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
 from nextpatch.data.sources import hub, shipped, torchvision
 from nextpatch.data.sources.joined import JoinedSource
@@ -45,11 +46,22 @@ def open_collection(specs: Sequence[str]) -> Collection:
         raise DataError(f"{without} has no weight, but others have; write {without}=WEIGHT, or give none a weight")
     if any(weight <= 0 for weight in given):
         raise DataError(f"a weight of {min(given):g} shows nothing; leave that source out")
-    sources = tuple(open_source(place) for place in places)
+    sources = tuple(map(_opened, specs, places))
     whole = sources[0] if len(sources) == 1 else JoinedSource(sources)
     if not given:
         return Collection(whole, (whole,), (1.0,))
     return Collection(whole, sources, tuple(given))
+
+
+def _opened(spec: str, place: str) -> Source:
+    """The source at a place; where neither it nor what was written is there, both are named."""
+    try:
+        return open_source(place)
+    except DataError as error:
+        far = place.startswith((hub.PREFIX, torchvision.PREFIX)) or is_remote(place)
+        if place == spec or far or _is_there(place, place):
+            raise
+        raise DataError(f"neither {shown(spec)} exists, nor {shown(place)} with a weight behind it: {error}") from None
 
 
 def absolute(spec: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import multiprocessing
 import pickle
@@ -386,3 +388,33 @@ def test_names_are_the_same_classes_in_every_shard_and_splits_are_refused(tmp_pa
     split.write_bytes(archive([(f"{part}/{i}.jpg", b"x") for part in ("train", "val") for i in range(3)]))
     with pytest.raises(DataError, match="training and test images"):
         opened([split])
+
+
+def test_shards_that_an_earlier_version_indexed_are_indexed_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It found fewer images and labels. Class names and digests of its manifest still hold."""
+    paths = write_shards(tmp_path, 1, 6)
+    index_shards([Entry(str(path), path.stat().st_size) for path in paths], workers=1, classes=list("abcde"))
+    right = opened(paths)
+    manifest = tmp_path / ".nextpatch" / "manifest.json"
+    rest = manifest.read_bytes().partition(b"\n")[2].replace(b'.tar", 6,', b'.tar", 5,')
+    first = {"format": "nextpatch tar manifest 1", "sha256": hashlib.sha256(rest).hexdigest()}
+    manifest.write_bytes(json.dumps(first)[:-1].encode() + b",\n" + rest)
+    index = bytearray(index_of(paths[0]).read_bytes())
+    index[8] = 1
+    index_of(paths[0]).write_bytes(index)
+    with caplog.at_level(logging.WARNING):
+        again = opened(paths)
+    assert "an earlier version indexed" in caplog.text
+    assert (len(again), again.classes, again.digest) == (6, right.classes, right.digest)
+    caplog.clear()
+    assert len(opened(paths)) == 6
+    assert not caplog.text
+    manifest.write_bytes(json.dumps(first)[:-1].encode() + b",\n" + rest)
+    data = bytearray(paths[0].read_bytes())
+    data[600] ^= 1
+    paths[0].write_bytes(data)
+    index_of(paths[0]).write_bytes(index)
+    with pytest.raises(DataError, match="is not what the manifest says"):
+        opened(paths)

@@ -75,7 +75,7 @@ def test_a_damaged_block_is_no_obstacle_to_the_others(tmp_path: Path) -> None:
 
 def test_another_version_and_another_file_are_refused(tmp_path: Path) -> None:
     data = index_file(samples(3))
-    for other in (data[:8] + b"\2" + data[9:], b"PK" + data[2:], b""):
+    for other in (data[:8] + b"\1" + data[9:], b"PK" + data[2:], b""):
         with pytest.raises(IndexDamagedError):
             opened(tmp_path / "x", other)
     with pytest.raises(FileNotFoundError):

@@ -183,9 +183,11 @@ def _make(job: _Job) -> Shard:
 
 
 def _others(shelf: Shelf, known: Manifest | None) -> list[Manifest]:
-    """What the manifest says of shards that were not given and are not gone."""
+    """What the manifest says of shards that were not given and are not gone; of an old one the names of classes."""
     if known is None:
         return []
+    if known.old:
+        return [known.picked([])]
     given = set(shelf.names)
     near = not is_remote(shelf.common)
     names = [name for name in known.names if name not in given]

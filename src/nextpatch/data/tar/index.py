@@ -24,7 +24,7 @@ from nextpatch.data.tar.header import MAX_NAME
 from nextpatch.data.tar.naming import Naming
 from nextpatch.data.tar.samples import NO_LABEL, Sample
 
-VERSION = 1
+VERSION = 2  # one more whenever the same shard gives other samples, keys or labels
 BLOCK_SAMPLES = 128
 RECORD = np.dtype([("offset", "<u8"), ("size", "<u4"), ("crc32", "<u4"), ("label", "<i4")])
 _RECORD = struct.Struct("<QIIi")
@@ -122,7 +122,7 @@ class ShardIndex:
             magic, version, length, samples, total, crc32 = _FRONT.unpack(front)
             facts = os.pread(self._file, min(length, _MAX_FACTS), _FRONT.size)
             if (magic, version) != (_MAGIC, VERSION):
-                raise IndexDamagedError(f"{path} is not an index of version {VERSION}")
+                raise IndexDamagedError(f"{path} was made by another version of nextpatch, or is no index")
             if crc32 != zlib.crc32(facts, zlib.crc32(front[: -_CRC.size])) or os.fstat(self._file).st_size != total:
                 raise IndexDamagedError(f"{path} is damaged")
             self.shard = _shard_of(facts)

@@ -19,7 +19,8 @@ from nextpatch.data.tar.naming import FOLDER, WORD
 from nextpatch.data.tar.samples import MAX_CLASSES
 from nextpatch.data.tar.whole import write_whole
 
-FORMAT = "nextpatch tar manifest 1"
+FORMAT = "nextpatch tar manifest 2"
+_OLD = "nextpatch tar manifest 1"  # fewer images, and no labels that are names: only its digests and classes hold
 _MOST_NAMES = 100_000  # of all shards: more are no classes
 _COLUMNS = ("name", "samples", "bytes", "sha256", "labels", "damage")
 
@@ -41,6 +42,7 @@ class Manifest:
     words: tuple[str, ...] = ()  # labels that are names, of all shards
     folders: tuple[str, ...] = ()  # of shards whose images have no other label, if one such shard has several
     left_out: dict[int, str] = field(default_factory=dict)  # what is in a shard and is no sample
+    old: bool = False  # of a version that read shards otherwise: they have to be indexed again
 
     @classmethod
     def of(cls, shards: Sequence[Shard], classes: Iterable[str] = ()) -> Manifest:
@@ -119,7 +121,8 @@ def parse_manifest(data: bytes, place: str) -> Manifest:
     """The manifest that a file holds; DataError, naming `place`, when it is damaged."""
     first, _, rest = data.partition(b"\n")
     del data
-    if first + b"\n" != _first_line(rest):
+    old = first + b"\n" == _first_line(rest, _OLD)
+    if not old and first + b"\n" != _first_line(rest):
         raise DataError(
             f"{place} is damaged, or of another version; remove it and run `nextpatch data index` on the shards again"
         )
@@ -128,7 +131,7 @@ def parse_manifest(data: bytes, place: str) -> Manifest:
         found = _of_rows(document["shards"], document.get("classes", ()))
         words, folders = (_names([document.get(kind, ())]) for kind in ("words", "folders"))
         left_out = {int(number): str(text) for number, text in document.get("left_out", {}).items()}
-        found = replace(found, words=words, folders=folders, left_out=left_out)
+        found = replace(found, words=words, folders=folders, left_out=left_out, old=old)
         _check(found)
         return found
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -156,8 +159,8 @@ def _names(parts: Iterable[Iterable[str]]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _first_line(rest: bytes) -> bytes:
-    return json.dumps({"format": FORMAT, "sha256": hashlib.sha256(rest).hexdigest()})[:-1].encode() + b",\n"
+def _first_line(rest: bytes, kind: str = FORMAT) -> bytes:
+    return json.dumps({"format": kind, "sha256": hashlib.sha256(rest).hexdigest()})[:-1].encode() + b",\n"
 
 
 def _of_rows(rows: list[list[Any]], classes: Iterable[str]) -> Manifest:

@@ -27,7 +27,9 @@ def open_manifest(shelf: Shelf, entries: Sequence[Entry]) -> Manifest:
     if known:
         _refuse_missing(shelf, known)
         refuse_changed(shelf, known, entries)
-    if known is None or not set(shelf.names).issubset(known.names):
+    if known and known.old:
+        log.warning("an earlier version indexed the shards of %s; indexing them again, once", shelf.common)
+    if known is None or known.old or not set(shelf.names).issubset(known.names):
         log.info("indexing the shards of %s, once", shelf.common)
         known = index_shards(entries, shelf.home, progress=_Reported())
     found = known.picked(shelf.names)

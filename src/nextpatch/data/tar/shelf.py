@@ -48,13 +48,19 @@ class Shelf:
         self._remote = f"{self.common}{FOLDER}/" if is_remote(self.common) and folder is None else None
 
     def known(self) -> Manifest | None:
-        """The first manifest that names all shards, or else what all of them together name; None without any."""
-        wanted, partial = set(self.names), []
+        """The first manifest that names all shards, or else what all of them together name; None without any.
+
+        One of an older version only where there is no other.
+        """
+        wanted, partial, old = set(self.names), list[Manifest](), list[Manifest]()
         for manifest in self._manifests():
-            if wanted.issubset(manifest.names):
+            if manifest.old:
+                old.append(manifest)
+            elif wanted.issubset(manifest.names):
                 return manifest
-            partial.append(manifest)
-        return joined(partial) if partial else None
+            else:
+                partial.append(manifest)
+        return joined(partial) if partial else next(iter(old), None)
 
     def keep(self, manifest: Manifest) -> None:
         """Write the manifest where `known` finds it."""
