@@ -91,14 +91,17 @@ def test_repeated_rows_are_those_that_are_equal() -> None:
 
 
 @pytest.mark.parametrize(("channels", "unfit"), [(3, 1), (1, 1), (6, 2)])
-def test_channels_that_the_model_cannot_take_are_counted(channels: int, unfit: int, tmp_path: Path, image) -> None:
+def test_channels_that_the_model_cannot_take_are_unusable(channels: int, unfit: int, tmp_path: Path, image) -> None:
     (tmp_path / "color.png").write_bytes(image(0))
     (tmp_path / "grey.png").write_bytes(image(1, channels=1))
     np.save(tmp_path / "bands.npy", np.zeros((8, 8, 6), np.uint8))
     model = ModelConfig(size="nano", img_size=(8, 8), patch_size=4, in_chans=channels)
-    found, _ = looked(tmp_path, model=model)
-    assert found.unfit_channels == unfit
-    assert found.channels == {1: 1, 3: 1, 6: 1}
+    for fast in (False, True):
+        found, bad = looked(tmp_path, model=model, fast=fast)
+        assert {key: entry["count"] for key, entry in found.unusable.items()} == {"wrong channels": unfit}
+        assert found.usable == sum(found.channels.values()) == 3 - unfit
+        assert len(bad) == unfit
+    assert looked(tmp_path)[0].channels == {1: 1, 3: 1, 6: 1}
 
 
 def test_images_smaller_than_the_model_sees_are_counted(tmp_path: Path, image) -> None:

@@ -144,5 +144,5 @@ def test_where_neither_reading_of_a_weight_is_there_both_are_named(tmp_path):
     with pytest.raises(DataError, match=r"neither .*/year=2024 exists, nor .*/year with a weight"):
         open_collection([f"{tmp_path}/year=2024"])
     (tmp_path / "year").mkdir()
-    with pytest.raises(DataError, match="^no images in"):
+    with pytest.raises(DataError, match="no images in"):
         open_collection([f"{tmp_path}/year=2024"])

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import pytest
 from PIL import Image
 
 from nextpatch.data.error import DataError
-from nextpatch.data.survey import survey
+from nextpatch.data.survey import refuse_other_channels, survey
 
 
 def source_of(memory, images):
@@ -43,3 +46,19 @@ def test_alpha_is_not_a_channel(memory, png, noise):
 def test_no_image_is_an_error(memory):
     with pytest.raises(DataError, match=r"no image of memory .* 2 tried fail: not an image .*2 times, as in 0.png"):
         survey(memory(2, bad=(0, 1)))
+
+
+def test_a_few_images_spread_over_all_decide_whether_the_channels_are_other(memory, png, noise):
+    bands, color = noise(4, 4, 6), png(noise(4, 4, 3))
+    buffer = io.BytesIO()
+    np.save(buffer, bands)
+    others = [buffer.getvalue()] * 200
+    source = source_of(memory, others)
+    read, seen = source.read, []
+    source.read = lambda index: seen.append(index) or read(index)
+    with pytest.raises(DataError, match=r"has 6 channels, the model takes 3 \(8 times"):
+        refuse_other_channels(source, 3)
+    assert len(seen) == 8
+    refuse_other_channels(source, 6)
+    refuse_other_channels(source_of(memory, [*others, color]), 3)
+    refuse_other_channels(source_of(memory, [*others, b"damaged"]), 3)

@@ -297,3 +297,43 @@ def test_similar_finds_the_image_itself(
     assert main(["similar", str(query), "--index", str(index), "--out", str(picture)]) == 2
     assert main(["similar", str(query), "--index", str(index), "--out", str(picture), "--weights",
                  str(tmp_path / "moved"), "--device", "cpu"]) == 0  # fmt: skip
+
+
+def test_other_channels_are_told_in_one_line(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    bands = tmp_path / "bands"
+    bands.mkdir()
+    for number in range(20):
+        np.save(bands / f"{number}.npy", np.zeros((40, 40, 5), np.uint8))
+    for words in (["embed", "--out", str(tmp_path / "f.parquet")], ["classify"]):
+        assert main([words[0], str(bands), *words[1:], "--weights", str(weights), "--device", "cpu"]) == 2
+        assert "has 5 channels, the model takes 3" in capsys.readouterr().err
+    assert not caplog.text
+    assert not (tmp_path / "f.parquet").exists()
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".npy"])
+def test_names_of_any_bytes_go_through(
+    ending: str, photos: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not UTF-8, and with newlines and escapes: kept where they are data, shown as escapes where they are read."""
+    odd = photos / "caf\udce9\n\x1b[31m"
+    (photos / "deep").rename(odd)
+    (odd / "bad\udce9.png").write_bytes(b"")
+    out = tmp_path / f"f{ending}"
+    given = ["--weights", str(weights), "--device", "cpu"]
+    assert main(["embed", str(photos), *given, "--out", str(out)]) == 0
+    lost = [json.loads(line)["path"] for line in (tmp_path / "f.skipped.jsonl").read_text().splitlines()]
+    assert str(odd / "bad\udce9.png").replace("\udce9", "\\xe9") in lost
+    table = out if ending == ".parquet" else tmp_path / "f.rows.parquet"
+    assert sum("caf\\xe9\n" in path for path in pq.read_table(table)["path"].to_pylist()) == COUNT // 2
+    if ending == ".parquet":
+        words = ["similar", str(odd / "01.png"), "--index", str(out), "--out", str(tmp_path / "s.png")]
+    else:
+        words = ["classify", str(odd), "--weights", str(weights), "--json"]
+    assert main([*words, "--device", "cpu"]) == 0
+    told = capsys.readouterr().out
+    assert "\x1b" not in told
+    if ending == ".npy":
+        assert json.loads(told.splitlines()[1])["image"] == str(odd / "01.png")

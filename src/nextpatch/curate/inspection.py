@@ -27,7 +27,7 @@ class Findings:
 
     `shorter_side`: (from, up to but not including, images) in px. Of `duplicates`, `extra` counts the copies beside the
     first of each group, `contradicting` the groups in which labels differ. `smaller` counts images that are smaller
-    than the model's in either direction, `unfit_channels` those that cannot become the model's; None without a model.
+    than the model's in either direction; None without a model. With one, images of other channels are unusable.
     """
 
     name: str
@@ -45,7 +45,6 @@ class Findings:
     unusable: dict[str, dict[str, Any]]
     duplicates: dict[str, Any]
     smaller: int | None
-    unfit_channels: int | None
     levels: str
     several_pictures: int
     decoded: bool
@@ -70,7 +69,7 @@ def inspect(
     indices = np.unique(np.linspace(0, len(source) - 1, count).round().astype(np.int64))
     tally, bad = Tally(len(indices)), Bad()
     with Meter("inspect", len(indices), console=console) as meter:
-        for looks in in_order(Looks(source, indices, fast, reading), workers):
+        for looks in in_order(Looks(source, indices, fast, reading, model.in_chans if model else 0), workers):
             for look in looks:
                 tally.add(look)
                 if look.bad:
@@ -91,7 +90,6 @@ def inspect(
         unusable=_by_kind(bad),
         duplicates=_duplicates(tally, source),
         smaller=tally.smaller(model.img_size) if model else None,
-        unfit_channels=tally.unfit(model.in_chans) if model else None,
         levels=advice(tally.levels, reading.pixel_range),
         several_pictures=tally.several if reading.pages == "first" else 0,
         decoded=not fast,

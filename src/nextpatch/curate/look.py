@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from nextpatch.data.decode import BadImage, Header, decode, deep_values, header
+from nextpatch.data.decode import WRONG_CHANNELS, BadImage, Header, can_become, decode, deep_values, header
 from nextpatch.data.formats import ending_of
 from nextpatch.data.levels import Levels, levels_of
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
@@ -33,12 +33,21 @@ class Look(NamedTuple):
 
 
 class Looks:
-    """A look at each of `indices`, CHUNK by CHUNK; with `fast` an image's header is believed, nothing is decoded."""
+    """A look at each of `indices`, CHUNK by CHUNK; with `fast` an image's header is believed, nothing is decoded.
+
+    An image that cannot be given `channels`, those of a model, cannot be used; 0: any can.
+    """
 
     def __init__(
-        self, source: Samples, indices: Int64[np.ndarray, " images"], fast: bool, reading: Preprocessing = AS_OURS
+        self,
+        source: Samples,
+        indices: Int64[np.ndarray, " images"],
+        fast: bool,
+        reading: Preprocessing = AS_OURS,
+        channels: int = 0,
     ) -> None:
         self._source, self._indices, self._fast, self._reading = source, indices, fast, reading
+        self._channels = channels
 
     def __len__(self) -> int:
         return -(-len(self._indices) // CHUNK)
@@ -53,7 +62,10 @@ class Looks:
             data = self._source.read(index)
             found = header(data, self._reading)
             if not self._fast:
-                decode(data, found.channels, self._reading)
+                decode(data, self._channels or found.channels, self._reading)
+            elif self._channels and not can_become(found.channels, self._channels):
+                reason = f"has {found.channels} channels, the model takes {self._channels}"
+                raise BadImage(reason, WRONG_CHANNELS)
             deep = not self._fast and found.kind != "uint8"
             levels = levels_of(deep_values(data, self._reading), sampled=False) if deep else None
         except (BadImage, OSError) as error:

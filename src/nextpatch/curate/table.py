@@ -55,8 +55,6 @@ def _rows(found: Findings) -> Iterator[tuple[str, str | Text]]:
     yield from _classes(found)
     yield "formats", ", ".join(f"{ending} ({count:,})" for ending, count in found.formats.items()) or "none"
     yield "channels", ", ".join(f"{channels} ({count:,})" for channels, count in found.channels.items()) or "none"
-    if found.unfit_channels:
-        yield "", Text(f"{found.unfit_channels:,} cannot be given the model's channels", _WARN)
     if found.levels:
         yield "", Text(found.levels, _WARN)
     if found.several_pictures:
@@ -80,7 +78,9 @@ def _classes(found: Findings) -> Iterator[tuple[str, str]]:
     ranked = sorted(found.classes.items(), key=lambda item: -item[1])
     unlabeled = f", {found.unlabeled:,} images without" if found.unlabeled else ""
     (largest, most), (smallest, least) = ranked[0], ranked[-1]
-    sizes = f"from {shown(smallest)} ({least:,}) to {shown(largest)} ({most:,})" if least < most else f"of {most:,} each"
+    sizes = (
+        f"from {shown(smallest)} ({least:,}) to {shown(largest)} ({most:,})" if least < most else f"of {most:,} each"
+    )
     yield "labels", f"{len(ranked):,} classes {sizes}{unlabeled}"
 
 

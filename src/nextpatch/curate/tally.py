@@ -75,11 +75,6 @@ class Tally:
         """Images smaller than `size` = (height, width) in either direction."""
         return int((self._sides[: self.usable] < np.array(size)).any(axis=1).sum())
 
-    def unfit(self, channels: int) -> int:
-        """Images whose channels cannot become so many: only grey and color can be made of each other."""
-        fits = {1, 3} if channels in (1, 3) else {channels}
-        return sum(count for found, count in self.channels.items() if found not in fits)
-
     def repeated(self) -> list[list[int]]:
         """Indices of images that are the same byte for byte, group by group."""
         return [self._indices[group].tolist() for group in repeated(self._digests[: self.usable])]

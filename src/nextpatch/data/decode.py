@@ -26,6 +26,7 @@ from nextpatch.data.pillow import (
     values_of,
 )
 from nextpatch.data.pixels import MAX_PIXELS as MAX_PIXELS
+from nextpatch.data.pixels import WRONG_CHANNELS as WRONG_CHANNELS
 from nextpatch.data.pixels import BadImage as BadImage
 from nextpatch.data.pixels import check_size, only_bad_images, to_8_bits
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
@@ -158,13 +159,18 @@ def _same_picture(data: bytes, other: bytes | None) -> bool:
         return np.array_equal(np.asarray(image), np.asarray(twin))
 
 
+def can_become(found: int, channels: int) -> bool:
+    """Whether an image of so many channels can be given `channels`: only grey and color are made of each other."""
+    return found == channels or {found, channels} == {1, 3}
+
+
 def _recolored(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
     """Grey to RGB and back; other channel counts have no meaning to convert by."""
     found = pixels.shape[2]
     if found == channels:
         return pixels
-    if {found, channels} != {1, 3}:
-        raise BadImage(f"has {found} channels, the model takes {channels}", "wrong channels")
+    if not can_become(found, channels):
+        raise BadImage(f"has {found} channels, the model takes {channels}", WRONG_CHANNELS)
     if channels == 3:
         return pixels.repeat(3, axis=2)
     return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))[:, :, None]

@@ -16,6 +16,9 @@ MAX_PIXELS = 100_000_000
 _BLOCK = 2**20  # values converted at a time
 
 
+WRONG_CHANNELS = "wrong channels"  # a kind of BadImage
+
+
 class BadImage(UserError):
     """These bytes are not a usable image; the message is the reason, `kind` a short word to count by."""
 

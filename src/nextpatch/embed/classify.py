@@ -10,6 +10,7 @@ import numpy as np
 from nextpatch.data.loader import eval_batches
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Samples
+from nextpatch.data.survey import refuse_other_channels
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.finite import need_finite
 from nextpatch.weights.running import Running
@@ -45,6 +46,7 @@ def classify(
         )
     names = backbone.classes
     about = backbone.about
+    refuse_other_channels(source, about.in_chans, about.preprocessing)
     for batch in eval_batches(
         source, np.arange(len(source)), about.img_size, about.in_chans, batch_size, workers, bad, about.preprocessing
     ):

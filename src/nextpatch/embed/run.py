@@ -27,6 +27,7 @@ from nextpatch.data.loader import eval_batches
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
+from nextpatch.data.survey import refuse_other_channels
 from nextpatch.embed.columns import is_sound, skipped_in
 from nextpatch.embed.config import EmbedConfig
 from nextpatch.embed.output import combine
@@ -70,6 +71,8 @@ def embed(config: EmbedConfig, console: Console | None = None, world: World = AL
         shards = -(-len(source) // config.shard_images)
         with world.together():
             if world.leads:
+                about = opened.running.backbone.about
+                refuse_other_channels(source, about.in_chans, about.preprocessing)
                 check(config.out, opened.bytes_of(len(source)))
                 _begin(config, parts, facts)
                 todo = [number for number in range(shards) if not _made(part(parts, number))]

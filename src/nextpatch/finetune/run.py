@@ -18,6 +18,7 @@ from nextpatch.data.augment import Augment
 from nextpatch.data.epochs import Epochs
 from nextpatch.data.loader import eval_batches
 from nextpatch.data.splits import Splits, Unlabeled, open_splits
+from nextpatch.data.survey import refuse_other_channels
 from nextpatch.finetune.begin import Inputs, begin, begun_before
 from nextpatch.finetune.config import FinetuneConfig
 from nextpatch.finetune.learner import Learner
@@ -61,6 +62,8 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Finetune
         before = begun_before(config)
         splits = open_splits(config.data, config.test, config.seed, held_out=False, overlap=config.overlap)
         backbone = load(config.weights, layers=config.layers)
+        for source in (splits.source, splits.test_source):
+            refuse_other_channels(source, backbone.about.in_chans, backbone.about.preprocessing)
         check_folder(out, _bytes_of(config, backbone))
         begin(config, before, Inputs.of(config, splits, backbone))
         with log_to(out / "log.txt", console):

@@ -10,6 +10,7 @@ from nextpatch.config import ConfigError, from_dict, to_dict
 from nextpatch.core.machine import usable_cores
 from nextpatch.data.collection import Collection, open_collection
 from nextpatch.data.config import DataConfig
+from nextpatch.data.decode import can_become
 from nextpatch.data.error import DataError
 from nextpatch.data.levels import advice
 from nextpatch.data.loader import KEEP_BYTES
@@ -136,7 +137,13 @@ def _choose_reading(draft: _Draft, images: Survey, data: DataConfig) -> None:
 def _choose_shape(draft: _Draft, images: Survey) -> None:
     """Channels, patch and image size."""
     channels = draft.choose("model", "in_chans", images.channels, "as the images have")
-    if channels != images.channels:
+    others = [kind for kind in images.kinds if not can_become(kind, channels)]
+    if others and len(others) == len(images.kinds):
+        raise DataError(f"model.in_chans is {channels}, and the images have {others[-1]} channels; leave it out")
+    if others:
+        left_out = f"images of {', '.join(map(str, others))} channels cannot be given {channels} and are left out"
+        draft.choices.append(f"note: {left_out}")
+    elif channels != images.channels:
         draft.choices.append(f"note: the images have {images.channels} channels and are made to have {channels}")
     if not draft.open("model", "img_size"):
         draft.choose("model", "patch_size", dividing_patch(draft.value("model", "img_size", ())), "divides both sides")

@@ -21,6 +21,7 @@ from nextpatch.core.output import check_folder
 from nextpatch.data.skipped import Bad, none_decodes
 from nextpatch.data.sources.source import Source
 from nextpatch.data.splits import Splits, Unlabeled, open_splits, split
+from nextpatch.data.survey import refuse_other_channels
 from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.choose import Choice, Scored, SweepEntry, choose
 from nextpatch.probe.config import ProbeConfig
@@ -72,6 +73,9 @@ def probe(
         splits = split(*sources, config.seed, held_out, config.overlap)
     else:
         splits = open_splits(config.data, config.test, config.seed, held_out, config.overlap)
+    about = opened.running.backbone.about
+    for source in (splits.source, splits.test_source):
+        refuse_other_channels(source, about.in_chans, about.preprocessing)
     wanted = [*config.labels, *(shots * len(splits.classes) for shots in config.shots)]
     budgets = [len(splits.pool)] if whole else splits.budgets(wanted)
     if world.leads:
