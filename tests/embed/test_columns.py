@@ -124,6 +124,24 @@ def test_a_damaged_part_is_made_again(
     assert broken.read_bytes() == wanted
 
 
+def test_a_kill_while_the_parts_are_removed_leaves_a_finished_work(
+    photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = EmbedConfig(str(photos), str(weights), out := tmp_path / "features.parquet", **FAST)
+
+    def killed(folder: Path, **_: Any) -> None:
+        if folder.exists():
+            (folder / runs.PLAN).unlink()
+            raise SystemExit
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(runs.shutil, "rmtree", killed)
+        embed(given)
+    with pytest.raises(ConfigError, match="exists; remove it"):
+        embed(given)
+    assert out.exists() and not list(tmp_path.glob(".*"))
+
+
 def test_other_images_under_the_same_names_are_other_work(photos: Path, weights: Path, tmp_path: Path) -> None:
     given = EmbedConfig(str(photos), str(weights), tmp_path / "features", **FAST)
     embed(given)

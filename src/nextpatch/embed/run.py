@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from nextpatch.config import ConfigError, to_dict
-from nextpatch.core.files import write_json, write_text
+from nextpatch.core.files import UNFINISHED, write_json, write_text
 from nextpatch.core.output import check_file, check_folder
 from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
@@ -161,6 +161,7 @@ def part(parts: Path, number: int) -> Path:
 def _begin(config: EmbedConfig, parts: Path, facts: dict[str, Any]) -> None:
     """The folder of shards with its plan; ConfigError when it is of other work."""
     plan = parts / PLAN
+    shutil.rmtree(_doomed(parts), ignore_errors=True)  # of a call that was killed when its work was done
     if config.out.suffix and config.out.exists() and not parts.exists():
         raise ConfigError(f"{config.out} exists; remove it, or choose another --out")
     if not plan.exists():
@@ -176,6 +177,17 @@ def _begin(config: EmbedConfig, parts: Path, facts: dict[str, Any]) -> None:
         raise ConfigError(
             f"{config.out} was begun with other {', '.join(other)}; give the same again, or remove {parts} first"
         )
+
+
+def _remove(parts: Path) -> None:
+    """Take the folder of shards away, in one step for whoever looks: half of one would look like someone else's."""
+    shutil.rmtree(_doomed(parts), ignore_errors=True)
+    parts.rename(_doomed(parts))
+    shutil.rmtree(_doomed(parts), ignore_errors=True)
+
+
+def _doomed(parts: Path) -> Path:
+    return parts.with_name(f".{parts.name.removeprefix('.')}{UNFINISHED}")
 
 
 def _work(
@@ -210,7 +222,7 @@ def _untold(_: int) -> None:
 def _finish(config: EmbedConfig, parts: Path, files: list[Path], images: int) -> Embedded:
     lost = {key: entry for file in files for key, entry in skipped_in(file).items()}
     if len(lost) >= images:
-        shutil.rmtree(parts)
+        _remove(parts)
         raise ConfigError(f"no image of {config.data} can be used: {next(iter(lost.values()))[1]}")
     beside = config.out.with_suffix(".skipped.jsonl") if config.out.suffix else parts / SKIPPED
     lines = [json.dumps({"path": k, "kind": e[0], "reason": e[1]}) + "\n" for k, e in lost.items()]
@@ -218,5 +230,5 @@ def _finish(config: EmbedConfig, parts: Path, files: list[Path], images: int) ->
         write_text(beside, "".join(lines))
     if config.out.suffix:
         combine(files, config.out)
-        shutil.rmtree(parts)
+        _remove(parts)
     return Embedded(config.out, images - len(lost), len(lost))
