@@ -11,6 +11,7 @@ from PIL import Image
 
 from nextpatch.cli import main
 from nextpatch.cli.data import VERBS
+from nextpatch.data.sources.open import open_source
 
 
 @pytest.fixture
@@ -141,3 +142,20 @@ except SystemExit:
 
 def test_help_does_not_wait_for_torch():
     assert subprocess.run([sys.executable, "-c", NO_TORCH], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_no_output_goes_into_the_collection(folder, tmp_path, capsys, monkeypatch):
+    """By default it lies beside it; where it was asked for there, that is refused; and a picture of ours is known."""
+    monkeypatch.chdir(folder)
+    assert run("preview", ".", "--images", 1) == 0
+    made = folder.parent / f"{folder.name}-preview.png"
+    assert f"picture:     {made}" in capsys.readouterr().out
+    assert made.with_suffix(".html").exists()
+    before = len(open_source(str(folder)))
+    made.rename(folder / "preview.png")
+    source = open_source(str(folder))
+    assert len(source) == before
+    assert "1 picture that nextpatch drew" in source.left_out
+    for words in (["preview", ".", "--out", "look.png"], ["pack", folder, "--out", folder / "shards"]):
+        assert run(*words) == 2
+        assert "choose another --out" in capsys.readouterr().err

@@ -281,7 +281,11 @@ def test_an_index_chooses_no_program_and_no_server(
 
 
 def test_similar_finds_the_image_itself(
-    photos: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     index, picture = tmp_path / "f.parquet", tmp_path / "similar.png"
     words = ["embed", str(photos), "--weights", str(weights), "--out", str(index), "--device", "cpu"]
@@ -293,6 +297,11 @@ def test_similar_finds_the_image_itself(
     assert first[1] == str(query)
     assert float(first[0]) > 0.99
     assert picture.stat().st_size > 1000
+    monkeypatch.chdir(photos)
+    assert main(["similar", str(query), "--index", str(index), "--device", "cpu"]) == 0
+    assert (tmp_path / "photos-similar.png").exists()
+    assert main(["embed", ".", "--weights", str(weights), "--out", "f.npy", "--device", "cpu"]) == 2
+    assert "choose another --out" in capsys.readouterr().err
     weights.rename(tmp_path / "moved")
     assert main(["similar", str(query), "--index", str(index), "--out", str(picture)]) == 2
     assert main(["similar", str(query), "--index", str(index), "--out", str(picture), "--weights",

@@ -15,8 +15,8 @@ from nextpatch.cli.values import overlay, recipe_path
 from nextpatch.cli.verb import Output, Verb
 from nextpatch.config import read_toml
 from nextpatch.core.bounds import COUNT, SEED, WORKERS, check_bounds
-from nextpatch.core.files import replacing, write_text
-from nextpatch.core.output import check_file, picture_kind
+from nextpatch.core.files import write_text
+from nextpatch.core.output import check_file, picture_kind, save_picture
 from nextpatch.core.text import shown
 from nextpatch.curate.config import Packing
 from nextpatch.train.recipe import Recipe, recipe_from_dict
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _DATA = "a folder of images, tar shards, Parquet, hub:OWNER/NAME, torchvision:NAME or a URL"
 _RECIPE = "a .toml file, a shipped recipe, or a run: for its image size, crops and length (default: chosen from DATA)"
 _WORKERS = "processes; -1: one for each core"
+_PREVIEW = Path("preview.png")
 _CORES = (-1, WORKERS[1])
 _SIZES = ("img_size", "patch_size", "in_chans", "target", "attention")
 
@@ -60,7 +61,7 @@ class Preview:
 
     data: Annotated[Positional[tuple[str, ...]], optional("DATA", f"{_DATA}; several for a mixture")]
     recipe: Annotated[str, optional("RECIPE|RUN", _RECIPE)] = ""
-    out: Annotated[Path, arg(metavar="FILE", help="the picture; the page is written beside it")] = Path("preview.png")
+    out: Annotated[Path, arg(metavar="FILE", help="the picture; the page is written beside it")] = _PREVIEW
     images: Annotated[int, arg(help="how many")] = 12
     seed: Annotated[int, arg(help="of the choice of images, of crops and of prefixes")] = 0
 
@@ -158,19 +159,21 @@ def preview(args: Preview) -> int:
 
     check_bounds(args, images=(1, 1000), seed=SEED)
     picture = _picture(args)
-    kind = picture_kind(picture)
+    picture_kind(picture)
     check_file(picture)
     recipe = _planned(args.data, args.recipe, ())
     sheet = preview(open_collection(args.data).source, recipe, args.images, args.seed)
-    with replacing(picture) as aside:
-        draw_sheet(sheet).save(aside, kind)
+    save_picture(draw_sheet(sheet), picture)
     print(f"picture:     {picture}")
     print(f"page:        {write_page(sheet, picture.with_suffix('.html'))}")
     return 0
 
 
 def _picture(args: Preview) -> Path:
-    return args.out if args.out.suffix else args.out / "preview.png"
+    from nextpatch.data.collection import outside
+
+    picture = args.out if args.out.suffix else args.out / _PREVIEW
+    return outside(picture, args.data, default=args.out == _PREVIEW)
 
 
 def pack(args: Pack) -> int:
@@ -178,10 +181,12 @@ def pack(args: Pack) -> int:
     from nextpatch.core.text import shown
     from nextpatch.curate.pack import BAD, pack
     from nextpatch.curate.table import in_bytes
+    from nextpatch.data.collection import outside
     from nextpatch.data.skipped import by_kind
     from nextpatch.data.sources.open import open_source
 
     check_bounds(args, workers=_CORES)
+    outside(args.out, [args.data])
     cfg = Packing(args.samples_per_shard, args.shard_mib, args.seed, args.keep_bad)
     source = open_source(args.data)
     made = pack(source, args.out, cfg, _processes(args.workers))

@@ -17,6 +17,8 @@ from nextpatch.core.text import shown
 from nextpatch.embed.config import EmbedConfig, Pool
 from nextpatch.train.config import Device, Precision
 
+_SIMILAR = Path("similar.png")
+
 
 @dataclass(frozen=True)
 class Embed:
@@ -61,7 +63,7 @@ class Similar:
 
     query: Annotated[Positional[Path], arg(metavar="IMAGE", help="an image file")]
     index: Annotated[Path, arg(metavar="FILE", help="features written by nextpatch embed, .parquet or a folder")]
-    out: Annotated[Path, arg(metavar="FILE", help="where the picture goes")] = Path("similar.png")
+    out: Annotated[Path, arg(metavar="FILE", help="where the picture goes")] = _SIMILAR
     top: Annotated[int, arg(help="how many images to show")] = 11
     weights: Annotated[str, optional("WEIGHTS", "the weights of the index, where they lie elsewhere now")] = ""
     data: Annotated[str, optional("DATA", "the images of the index, where they lie elsewhere now or behind a URL")] = ""
@@ -89,7 +91,14 @@ def run_embed(args: Embed) -> int:
 
 def picture(args: Similar) -> list[Output]:
     """What `similar` writes."""
-    return [Output(args.out, file=True)]
+    return [Output(_picture(args), file=True)]
+
+
+def _picture(args: Similar) -> Path:
+    from nextpatch.data.collection import outside
+    from nextpatch.embed.similar import place_of_images
+
+    return outside(args.out, [place_of_images(args.index, args.data)], default=args.out == _SIMILAR)
 
 
 def run_similar(args: Similar) -> int:
@@ -97,7 +106,8 @@ def run_similar(args: Similar) -> int:
     from nextpatch.embed.similar import similar
 
     check_bounds(args, top=(1, 10**4))
-    for found in similar(args.query, args.index, args.out, args.top, args.weights, args.device, args.data):
+    out = _picture(args)
+    for found in similar(args.query, args.index, out, args.top, args.weights, args.device, args.data):
         print(f"{found.similarity:6.3f}  {shown(found.path)}")
-    print(args.out)
+    print(out)
     return 0

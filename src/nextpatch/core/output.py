@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.files import replacing
 from nextpatch.core.text import shown
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+OURS = b"tEXtSoftware\0nextpatch"  # in the first bytes of a PNG of ours
 
 
 def check_file(path: Path, room_bytes: int = 0) -> None:
@@ -24,12 +31,22 @@ def check_folder(path: Path, room_bytes: int = 0) -> None:
 
 def picture_kind(path: Path) -> str:
     """The kind of picture that a file's ending names, as Pillow calls it; UserError when none is written with it."""
-    from PIL import Image
+    from PIL import Image as Pillow
 
-    kind = Image.registered_extensions().get(path.suffix.lower(), "")
-    if kind not in Image.SAVE:
+    kind = Pillow.registered_extensions().get(path.suffix.lower(), "")
+    if kind not in Pillow.SAVE:
         raise UserError(f"{shown(path)}: no picture is written with this ending; use .png, .jpg or .webp")
     return kind
+
+
+def save_picture(picture: Image, path: Path) -> None:
+    """Write it, there whole or not at all; a PNG says who made it, so that it is no image of a collection."""
+    from PIL.PngImagePlugin import PngInfo
+
+    kind, info = picture_kind(path), PngInfo()
+    info.add_text("Software", "nextpatch")
+    with replacing(path) as aside:
+        picture.save(aside, kind, **({"pnginfo": info} if kind == "PNG" else {}))
 
 
 def _check(path: Path, folder: Path, room_bytes: int) -> None:

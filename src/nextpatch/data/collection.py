@@ -64,6 +64,30 @@ def _opened(spec: str, place: str) -> Source:
         raise DataError(f"neither {shown(spec)} exists, nor {shown(place)} with a weight behind it: {error}") from None
 
 
+def folder_holding(path: Path, specs: Sequence[str]) -> Path | None:
+    """The folder of images, one of `specs`, that a file at `path` would lie in; None where it lies in none."""
+    for place, _ in map(divided, specs):
+        if place.startswith((hub.PREFIX, torchvision.PREFIX)) or is_remote(place) or not place:
+            continue
+        folder = local_path(place).resolve()
+        if folder.is_dir() and path.resolve().is_relative_to(folder):
+            return folder
+    return None
+
+
+def outside(path: Path, specs: Sequence[str], default: bool = False) -> Path:
+    """`path`, where what is written there does not become one more image of a collection.
+
+    Else the same name beside the collection, for a `default`, and DataError for what the user chose.
+    """
+    folder = folder_holding(path, specs)
+    if folder is None:
+        return path
+    if default:
+        return folder.parent / f"{folder.name}-{path.name}"
+    raise DataError(f"{shown(path)} lies in {shown(folder)}, whose images it would mix with; choose another --out")
+
+
 def absolute(spec: str) -> str:
     """The spec with a local place written from the root, so that it means the same wherever it is read again."""
     place, _ = divided(spec)

@@ -21,6 +21,7 @@ from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
 from nextpatch.core.writer import is_new
 from nextpatch.data.collection import absolute as absolute_place
+from nextpatch.data.collection import outside
 from nextpatch.data.error import DataError
 from nextpatch.data.fingerprint import Fingerprint, changes, fingerprint_of
 from nextpatch.data.loader import eval_batches
@@ -59,6 +60,8 @@ def embed(config: EmbedConfig, console: Console | None = None, world: World = AL
     """
     console = console or Console(stderr=True, quiet=not world.leads)
     check = check_file if config.out.suffix else check_folder
+    if config.out.suffix == ".npy":
+        outside(config.out, [config.data])
     if config.ray and world.size > 1:
         raise ConfigError("--ray shares the work by itself; start it without torchrun")
     with world.together():

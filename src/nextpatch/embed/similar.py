@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from nextpatch.config import ConfigError
-from nextpatch.core.files import replacing
-from nextpatch.core.output import check_file, picture_kind
+from nextpatch.core.errors import FileError
+from nextpatch.core.output import check_file, picture_kind, save_picture
 from nextpatch.core.text import shown, storable
 from nextpatch.data.decode import BadImage, decode
 from nextpatch.data.error import DataError
@@ -55,7 +55,7 @@ def similar(
     when `index` holds no vectors, or when the weights are not those that it was made with. What `weights` and `data` do
     not say is taken from the index, as far as it runs no code and follows no URL.
     """
-    kind = picture_kind(out)
+    picture_kind(out)
     check_file(out)
     files = sorted(index.glob("part-*.parquet")) if index.is_dir() else [index]
     if not files or not files[0].exists():
@@ -76,9 +76,17 @@ def similar(
     near = nearest(_query(query, index, facts, weights, device), features, top)
     found = [Near(paths[i], value) for i, value in near]
     picture = draw(query, found, Originals(data or _data_of(facts, index)))
-    with replacing(out) as aside:
-        picture.save(aside, kind)
+    save_picture(picture, out)
     return found
+
+
+def place_of_images(index: Path, data: str) -> str:
+    """The collection that was embedded, as `similar` takes it; empty where the index does not say."""
+    files = sorted(index.glob("part-*.parquet")) if index.is_dir() else [index]
+    try:
+        return data or str(facts_of(files[0]).get("data", ""))
+    except (FileError, OSError, IndexError):
+        return ""  # similar says what is wrong
 
 
 def _data_of(facts: dict[str, object], index: Path) -> str:

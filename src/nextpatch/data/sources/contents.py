@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from nextpatch.core.output import OURS
 from nextpatch.core.text import shown
 from nextpatch.data.formats import (
     HEIF_REMEDY,
@@ -26,6 +27,7 @@ SYSTEM = frozenset(_SYSTEM.split(","))
 _GATHERED = ("tar", "parquet", "zip")
 _COMPRESSED_TAR = (".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")
 _SNIFFED = 1000  # files of an unknown ending that are opened, before their ending counts as that of no image
+_PICTURES = ("preview.png", "similar.png")  # as the verbs call them that draw
 _RUN = ("recipe.toml", "metrics.jsonl")  # what makes a folder one of our runs
 
 
@@ -51,7 +53,9 @@ class Contents:
         """A file; `first_bytes` is called where only they say what it is."""
         base = name.rpartition("/")[2]
         ending = base.rpartition(".")[2].lower() if "." in base else ""
-        if ending in image_endings():
+        if base.endswith(_PICTURES) and OURS in first_bytes():
+            self.left_out["picture that nextpatch drew"] += 1
+        elif ending in image_endings():
             self.images.append(name)
         elif ending in _GATHERED:
             getattr(self, ending).append(name)

@@ -57,7 +57,7 @@ class ParquetSource:
         self._columns = [_image_column(schema, file) for schema, file in zip(schemas, self._files, strict=True)]
         self._groups = [group for i, entry in enumerate(metadata) for group in _row_groups(i, entry)]
         self._ends = np.cumsum([group.rows for group in self._groups]).tolist()
-        if not self._ends or not self._ends[-1]:
+        if not self._ends or not 0 < self._ends[-1] < 2**62:
             raise DataError(f"{self.name} has no rows; give files that hold images")
         self._shards = [group for group in self._groups if group.rows]
         self.shard_sizes = np.array([group.rows for group in self._shards])
@@ -78,7 +78,10 @@ class ParquetSource:
     def read(self, index: int) -> bytes:
         """The image's bytes, empty when the row has none; OSError when the row group is damaged."""
         group, row = self._locate(index)
-        value = self._images(group)[row].as_py()
+        try:
+            value = self._images(group)[row].as_py()
+        except UnicodeDecodeError as error:  # in the path beside the bytes
+            raise _DamagedError(f"damaged Parquet data: {error}") from None
         if not isinstance(value, dict):
             return value or b""
         return value["bytes"] or self._file_named(group, value.get("path"))
@@ -151,7 +154,7 @@ class ParquetSource:
         try:
             columns = self._of_each(partial(_read, column="label"))
             return labels_of(columns, "column 'label'", _class_names(schemas[0]))
-        except _DamagedError as error:
+        except (_DamagedError, UnicodeDecodeError) as error:
             return none._replace(why_none=f"column 'label' cannot be read ({error})")
 
 
@@ -163,11 +166,15 @@ def _footer(file: str) -> tuple[Any, int | None]:
     """(what the end of a file says of it, the length of a remote file)."""
     try:
         with open_ranges(file) as opened:
-            return pq.read_metadata(opened), getattr(opened, "size", None)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+            found = pq.read_metadata(opened)
+            if any(found.row_group(number).num_rows < 0 for number in range(found.num_row_groups)):
+                raise _DamagedError("a row group has fewer than no rows")
+            found.schema.to_arrow_schema()  # names that are no text, and types that Arrow lacks, are told here
+            return found, getattr(opened, "size", None)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = shown(" ".join(str(error).split())[:200])
         raise DataError(
-            f"{file} is not a readable Parquet file ({reason}); give a .parquet file or a folder of images"
+            f"{shown(file)} is not a readable Parquet file ({reason}); give a .parquet file or a folder of images"
         ) from None
 
 
@@ -224,8 +231,17 @@ def _read(file: str, column: str, groups: list[int] | None = None) -> Any:
     try:
         with open_ranges(file) as stream, pq.ParquetFile(stream, pre_buffer=False) as opened:
             wanted = range(opened.metadata.num_row_groups) if groups is None else groups
-            return opened.read_row_groups(wanted, columns=[column], use_threads=False)[column].combine_chunks()
-    except pa.ArrowException as error:
+            found = opened.read_row_groups(wanted, columns=[column], use_threads=False)[column].combine_chunks()
+            rows = sum(opened.metadata.row_group(number).num_rows for number in wanted)
+            if len(found) != rows:
+                raise _DamagedError(f"damaged Parquet data: {len(found):,} values of {column} in {rows:,} rows")
+            found.validate()
+            return found
+    except _DamagedError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and (error.errno is not None or is_remote(file)):
+            raise  # the disk's or the network's, not what Arrow says of a page
         raise _DamagedError(f"damaged or unusual Parquet data: {str(error).splitlines()[0]}") from None
 
 

@@ -106,7 +106,7 @@ def _listed(path: Path) -> dict[str, zipfile.ZipInfo]:
     """The files in the archive's list by name; DataError when it cannot be used."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return {info.filename: info for info in archive.infolist() if not info.is_dir()}
+            return {info.filename: info for info in archive.infolist() if info.filename and not info.is_dir()}
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise DataError(f"{shown(path)} is not a readable .zip file ({reason}); is it whole? Fetch it again") from None

@@ -123,7 +123,8 @@ class ShardIndex:
             facts = os.pread(self._file, min(length, _MAX_FACTS), _FRONT.size)
             if (magic, version) != (_MAGIC, VERSION):
                 raise IndexDamagedError(f"{path} was made by another version of nextpatch, or is no index")
-            if crc32 != zlib.crc32(facts, zlib.crc32(front[: -_CRC.size])) or os.fstat(self._file).st_size != total:
+            whole = os.fstat(self._file).st_size == total >= samples * RECORD.itemsize
+            if crc32 != zlib.crc32(facts, zlib.crc32(front[: -_CRC.size])) or not whole:
                 raise IndexDamagedError(f"{path} is damaged")
             self.shard = _shard_of(facts)
         except (struct.error, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -148,7 +149,10 @@ class ShardIndex:
         """What sample `number` is called in the shard."""
         block, within = divmod(number, BLOCK_SAMPLES)
         keys = self._block(block)[self._count(block) * _RECORD.size :]
-        return zlib.decompressobj().decompress(keys, BLOCK_SAMPLES * (MAX_NAME + 1)).split(b"\0")[within]
+        try:
+            return zlib.decompressobj().decompress(keys, BLOCK_SAMPLES * (MAX_NAME + 1)).split(b"\0")[within]
+        except (zlib.error, IndexError):
+            raise IndexDamagedError(f"{self.path} is damaged in the keys of block {block}") from None
 
     def records(self) -> Shaped[np.ndarray, " samples"]:
         """All of them, of type RECORD."""
@@ -172,7 +176,7 @@ class ShardIndex:
         start, end = struct.unpack("<QQ", table) if len(table) == 16 else (0, 0)
         found = os.pread(self._file, end - start, start) if 0 < start < end <= self._total else b""
         body = found[_CRC.size :]
-        if not body or found[: _CRC.size] != _CRC.pack(_checksum(block, body)):
+        if len(body) <= self._count(block) * _RECORD.size or found[: _CRC.size] != _CRC.pack(_checksum(block, body)):
             raise IndexDamagedError(f"{self.path} is damaged in block {block}")
         return body
 
