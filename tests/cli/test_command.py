@@ -130,6 +130,12 @@ def test_a_verb_of_a_group_is_found_by_its_own_name(word, meant, capsys):
         (["plan", "--img-size", "28", "--model.img_size", "28", "28"], "given in two ways"),
         (["finetune", "--weights", "w", "--data", "d", "--out", "o", "--full", "--rank", "4"], "rank are of adapters"),
         (["finetune", "--weights", "w", "--data", "d", "--out", "o", "--layer-decay", "0.5"], "layer_decay is of"),
+        (["probe", "w", "--data", "d", "--probes", "linear", "--neighbors", "3"], "neighbors say nothing for"),
+        (
+            ["probe", "w", "--data", "d", "--probes", "knn", "--epochs", "3", "--lrs", "1"],
+            "lrs, epochs say nothing for",
+        ),
+        (["embed", "d", "--weights", "w", "--out", "o", "--img-size", "0", "8"], "img_size 0 must lie between"),
     ],
 )
 def test_a_flag_that_another_overrules_is_refused(words, said, capsys):

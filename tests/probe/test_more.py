@@ -128,11 +128,21 @@ def test_weights_that_are_no_run_need_a_place_and_keep_the_choice(
     weights = write_snapshot(tmp_path / "known", state_of(config_of), config_of)
     out = tmp_path / "measured"
     assert main(["probe", str(weights), *words[2:], "--out", str(out)]) in (0, 2)
-    assert main(["probe", str(weights / "model.safetensors"), *words[2:], "--out", str(out), "--layers", "1"]) == 0
+    seen = ["--img-size", "28", "28", "--pixel-range", "0", "4095", "--layout", "channels_first"]
+    assert main(["probe", f"{weights}/model.safetensors", *words[2:], "--out", str(out), "--layers", "1", *seen]) == 0
     values = json.loads((out / "probe.json").read_text())
     assert {r["features"] for r in values["results"]} == {"pre-trained", "raw pixels"}
+    assert values["view"] == "resized to cover 32 x 32 px (bicubic), center 28 x 28"
+    assert values["view"] in " ".join(capsys.readouterr().out.split())
+    assert values["preprocessing"]["pixel_range"] == [0, 4095]
     both = nextpatch.load(f"{weights}+{out}/probe.safetensors")
     assert both.classes == ("cat", "dog", "elk")
+    assert (both.about.img_size, both.about.num_patches, both.about.preprocessing.layout) == (
+        (28, 28),
+        4,
+        "channels_first",
+    )
+    assert nextpatch.load(f"{weights}+{out}/probe.safetensors", img_size=(42, 28)).about.num_patches == 6
     assert both.about.layers == ("block_1",)
     assert both(torch.randn(1, 3, 28, 28)).shape == (1, 3)
 

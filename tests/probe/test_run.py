@@ -35,6 +35,9 @@ def config(run: Path, train: Path, test: Path | str, **values: Any) -> ProbeConf
     return ProbeConfig(run, str(train), str(test), **given)
 
 
+UNTRAINED = {"lrs": (), "epochs": 0, "batch_size": 0}  # of which neighbors read nothing
+
+
 def running(run: Path) -> Running:
     return Running.of(load(run), "cpu", "fp32")
 
@@ -246,7 +249,7 @@ def test_neighbors_alone_train_nothing_by_gradients(
     run: Path, train: Path, test: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nextpatch.probe.fit.Fit.step", lambda *_: pytest.fail("a probe was trained"))
-    probe(config(run, train, test, labels=(60,), neighbors=(1,), probes=("knn",)), quiet())
+    probe(config(run, train, test, labels=(60,), neighbors=(1,), probes=("knn",), **UNTRAINED), quiet())
     rows = json.loads((run / "probe.json").read_text())["results"]
     assert {row["probe"] for row in rows} == {"knn"}
     assert all(row["test_top5"] == row["test_top1"] for row in rows)

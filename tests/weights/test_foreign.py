@@ -219,3 +219,25 @@ def test_shapes_that_are_no_patch_features_are_named() -> None:
     with pytest.raises(WeightsError, match="must give 'batch patches dim'"):
         backbone_of(model, lambda images: [model(images)], {"img_size": (64, 64)})
     assert knows("hf:google/vit")
+
+
+@pytest.mark.parametrize(
+    ("said", "ratio", "interpolation"),
+    [
+        ({"size": {"height": 64, "width": 64}, "resample": 2}, 1.0, "bilinear"),
+        ({"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "do_center_crop": True}, 0.875,
+         "bicubic"),
+        ({"size": {"shortest_edge": 64}, "crop_size": 64, "resample": 3}, 1.0, "bicubic"),
+        ({"size": 64, "crop_pct": 0.9, "resample": 1}, 0.9, "bicubic"),
+    ],
+)  # fmt: skip
+def test_a_transformers_model_has_its_own_view(vit: Path, said: dict[str, object], ratio: float, interpolation: str):
+    (vit / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "ViTImageProcessor", **said}))
+    view = nextpatch.load(f"hf:{vit}").about.preprocessing
+    assert (view.crop_ratio, view.interpolation, view.keep_exact) == (ratio, interpolation, False)
+
+
+@pytest.mark.parametrize("name", ["timm:vit_tiny_patch16_224?random", "hf"])
+def test_a_size_that_is_no_multiple_of_the_patch_is_refused(vit: Path, name: str) -> None:
+    with pytest.raises(WeightsError, match="height 40 is not a multiple of its patch size 16; use 32"):
+        nextpatch.load(f"hf:{vit}" if name == "hf" else name, img_size=(40, 64))

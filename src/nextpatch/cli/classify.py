@@ -8,9 +8,10 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from nextpatch.cli.flags import optional
-from nextpatch.core.bounds import BATCH, WORKERS, check_bounds
+from nextpatch.cli.flags import img_size, layout, optional, pixel_range
+from nextpatch.core.bounds import BATCH, SIDE, WORKERS, check_bounds
 from nextpatch.core.text import shown
+from nextpatch.data.preprocessing import Layout
 from nextpatch.train.config import Device
 
 WEIGHTS = (
@@ -38,6 +39,9 @@ class Classify:
     batch_size: Annotated[int, arg(help="images at a time")] = 32
     workers: Annotated[int, arg(help="processes that decode images; 0: this one")] = 0
     device: Annotated[Device, arg(help="where to compute")] = "auto"
+    img_size: Annotated[tuple[int, int] | None, *img_size()] = None
+    pixel_range: Annotated[tuple[float, float] | None, *pixel_range()] = None
+    layout: Annotated[Layout | None, *layout()] = None
 
 
 def run(args: Classify) -> int:
@@ -52,9 +56,12 @@ def run(args: Classify) -> int:
     from nextpatch.weights.load import load
     from nextpatch.weights.running import Running
 
-    check_bounds(args, top=(1, 10**6), batch_size=(1, BATCH[1]), workers=WORKERS)
+    check_bounds(args, top=(1, 10**6), batch_size=(1, BATCH[1]), workers=WORKERS, img_size=SIDE)
     source = ListedSource(args.images)
-    running = Running.of(load(args.weights, layers=args.layers), args.device)
+    backbone = load(
+        args.weights, layers=args.layers, img_size=args.img_size, pixel_range=args.pixel_range, layout=args.layout
+    )
+    running = Running.of(backbone, args.device)
     bad: Bad = {}
     found = classify(running, source, args.top, args.batch_size, args.workers, bad)
     console = Console()

@@ -10,10 +10,11 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nextpatch.cli.classify import WEIGHTS
-from nextpatch.cli.flags import optional
+from nextpatch.cli.flags import img_size, layout, optional, pixel_range
 from nextpatch.cli.verb import Output
 from nextpatch.core.bounds import check_bounds
 from nextpatch.core.text import shown
+from nextpatch.data.preprocessing import Layout
 from nextpatch.embed.config import EmbedConfig, Pool
 from nextpatch.train.config import Device, Precision
 
@@ -50,6 +51,9 @@ class Embed:
     ray: Annotated[FlagCreatePairsOff[bool], arg(help="work on Ray: the cluster of $RAY_ADDRESS, or this machine")] = (
         False
     )
+    img_size: Annotated[tuple[int, int] | None, *img_size()] = None
+    pixel_range: Annotated[tuple[float, float] | None, *pixel_range()] = None
+    layout: Annotated[Layout | None, *layout()] = None
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from nextpatch.cli.flags import optional, read_as
+from nextpatch.cli.flags import img_size, optional, read_as
 from nextpatch.cli.verb import Output
+from nextpatch.core.bounds import SIDE, check_bounds
 from nextpatch.core.errors import UserError
 from nextpatch.core.output import check_file, check_folder
 
@@ -50,6 +51,7 @@ class Export:
     repo: Annotated[str, optional("OWNER/NAME", "where on the Hub")] = ""
     private: Annotated[FlagCreatePairsOff[bool], arg(help="only you see it there")] = False
     license: Annotated[str, arg(help="of the weights, as the Hub names licences")] = "other"
+    img_size: Annotated[tuple[int, int] | None, *img_size()] = None
 
 
 _READS = {"layout": ("safetensors",), "what": ("onnx", "torch.export"), "repo": ("hub",), "private": ("hub",),
@@ -86,19 +88,22 @@ def run(args: Export) -> int:
 
     of_run = RunDir.exists(Path(args.weights))
     _refuse_ignored(args, of_run)
+    check_bounds(args, img_size=SIDE)
+    if of_run and args.img_size and not args.out and args.to != "hub":
+        raise UserError("the run's own file is of its own image size; say where to write: --out PATH")
     if args.out is not None and args.to != "hub":
         folder = args.to == "released" or (args.to == "safetensors" and not of_run)
         (check_folder if folder else check_file)(args.out)
     if args.to == "safetensors" and (of_run or Path(args.weights).is_dir()) and not _is_snapshot(args.weights):
         from nextpatch.train.export import export_model
 
-        _say(export_model(RunDir.open(Path(args.weights)), args.out, args.step, args.layout))
+        _say(export_model(RunDir.open(Path(args.weights)), args.out, args.step, args.layout, args.img_size))
         return 0
     if args.to == "hub":
         return _hub(args)
     from nextpatch.weights.load import load
 
-    backbone = load(args.weights, layers=args.layers, step=args.step)
+    backbone = load(args.weights, layers=args.layers, step=args.step, img_size=args.img_size)
     out = args.out or _place(args)
     out.parent.mkdir(parents=True, exist_ok=True)
     if args.to in ("safetensors", "released"):
@@ -139,10 +144,10 @@ def _hub(args: Export) -> int:
         raise UserError("name the place on the Hub: --repo OWNER/NAME; or with --out DIR write the folder alone")
     if args.out is not None:
         repo = args.repo or f"OWNER/{args.out.resolve().name}"
-        folder = write_for_hub(args.weights, repo, args.out, args.layers, args.license, args.step)
+        folder = write_for_hub(args.weights, repo, args.out, args.layers, args.license, args.step, args.img_size)
         print(f"{folder}/  nothing was uploaded")
         return 0
-    print(push(args.weights, args.repo, args.private, args.layers, args.license, args.step))
+    print(push(args.weights, args.repo, args.private, args.layers, args.license, args.step, args.img_size))
     return 0
 
 

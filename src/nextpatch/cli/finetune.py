@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, arg
 
 from nextpatch.cli.classify import WEIGHTS
-from nextpatch.cli.flags import optional
+from nextpatch.cli.flags import img_size, layout, optional, pixel_range
+from nextpatch.data.preprocessing import Layout
 from nextpatch.train.config import Device, Precision
 
 
@@ -51,6 +52,9 @@ class Finetune:
     device: Annotated[Device, arg(help="where to compute")] = "auto"
     precision: Annotated[Precision, arg(help="number format of matrix products")] = "auto"
     resume: Annotated[FlagCreatePairsOff[bool], arg(help="go on after the last finished epoch")] = False
+    img_size: Annotated[tuple[int, int] | None, *img_size()] = None
+    pixel_range: Annotated[tuple[float, float] | None, *pixel_range()] = None
+    layout: Annotated[Layout | None, *layout()] = None
 
 
 def run(args: Finetune) -> int:

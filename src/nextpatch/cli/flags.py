@@ -9,6 +9,7 @@ from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from nextpatch.core.text import shown as shown_text
+from nextpatch.data.preprocessing import Layout
 
 HELP: dict[str, str] = {
     "model.size": "nano, tiny, small, base, large, 600m, 1b, 3b or 7b",
@@ -78,6 +79,23 @@ HELP: dict[str, str] = {
 def optional(metavar: str, text: str, name: str | None = None) -> Any:
     """An argument that may be left out; its help shows no default."""
     return arg(name=name, metavar=metavar or None, help=text, help_behavior_hint="")
+
+
+def img_size() -> tuple[Any, Any]:
+    """The flag --img-size, of one meaning in every verb that takes weights."""
+    text = "height and width that the model sees, multiples of its patch size (default: as the weights say)"
+    return optional("H W", text), read_as(tuple[int, int])
+
+
+def pixel_range() -> tuple[Any, Any]:
+    """The flag --pixel-range."""
+    text = "values that become black and white in images of more than 8 bits (default: as the weights say)"
+    return optional("LOW HIGH", text), read_as(tuple[float, float])
+
+
+def layout() -> tuple[Any, Any]:
+    """The flag --layout."""
+    return optional("AXES", "of arrays: channels_last or channels_first (default: as the weights say)"), read_as(Layout)
 
 
 def flag_table(config: type, path: str = "") -> Any:

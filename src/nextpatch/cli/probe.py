@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from nextpatch.cli.flags import optional
+from nextpatch.cli.flags import img_size, layout, optional, pixel_range
 from nextpatch.cli.report import try_probe_page, try_report
 from nextpatch.core.bounds import check_bounds
+from nextpatch.data.preprocessing import Layout
 from nextpatch.probe.config import KINDS, NEIGHBORS, Kind, ProbeConfig
 from nextpatch.train.config import Device, Precision
 
@@ -70,6 +71,9 @@ class Probe:
     cache: Annotated[
         Path | None, optional("DIR", "keep features there, in bfloat16, for more labels than fit into memory")
     ] = None
+    img_size: Annotated[tuple[int, int] | None, *img_size()] = None
+    pixel_range: Annotated[tuple[float, float] | None, *pixel_range()] = None
+    layout: Annotated[Layout | None, *layout()] = None
 
 
 def run(args: Probe) -> int:

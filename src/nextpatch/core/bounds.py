@@ -19,6 +19,7 @@ BATCH = (0, 2**20)  # images
 EPOCHS = (0, 10**6)
 RATE = (0.0, 1e6)  # learning rates, decays, norms
 SHARE = (0.0, 1.0)
+SIDE = (1, 2**14)  # pixels
 
 
 def check_bounds(config: Any, **bounds: tuple[float, float]) -> None:

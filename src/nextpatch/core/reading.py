@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +27,8 @@ def read_json(path: Path, what: str, remedy: str, error: type[UserError] = FileE
     values = json_of(_text(path, what, remedy, error), path, what, remedy, error)
     if not isinstance(values, dict):
         _fail(path, what, remedy, error, f"it holds {type(values).__name__}, not an object")
+    if DIGEST not in values and _nearly_digest(values):
+        _fail(path, what, remedy, error, "the name of its digest is not the one that was written: it is damaged")
     if DIGEST in values:
         stated = values.pop(DIGEST)
         if _digest(values) != stated:
@@ -99,6 +102,13 @@ def _text(path: Path, what: str, remedy: str, error: type[UserError]) -> str:
         raise error(f"{shown(path)} does not exist; {remedy}") from None
     except _BAD as reason:
         _fail(path, what, remedy, error, _reason(reason))
+
+
+def _nearly_digest(values: dict[str, Any]) -> bool:
+    """Whether the last value, where `write_json` puts the digest, looks like one under a name that is nearly its."""
+    key, value = next(reversed(values.items()), ("", None))
+    near = sum(one != other for one, other in zip(key, DIGEST, strict=True)) <= 1 if len(key) == len(DIGEST) else False
+    return near and isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
 
 
 def _digest(values: dict[str, Any]) -> str:

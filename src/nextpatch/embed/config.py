@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nextpatch.core.bounds import BATCH, WORKERS, check_bounds
+from nextpatch.core.bounds import BATCH, SIDE, WORKERS, check_bounds
 from nextpatch.core.errors import ConfigError
+from nextpatch.data.preprocessing import Layout
 from nextpatch.train.config import Device, Precision
 
 Pool = Literal["auto", "attention", "mean", "patches"]
@@ -22,7 +23,8 @@ class EmbedConfig:
     an image by the attention of the classifier that comes with the weights, by the mean of its patches, or every patch
     by itself; "auto" is attention where there is a classifier, else the mean. `layers`: blocks whose outputs are
     averaged (empty: those that the weights say); with `each_layer` one column for each block instead. `shard_images`:
-    images in one unit of work, which is done wholly or not at all.
+    images in one unit of work, which is done wholly or not at all. `img_size`, `pixel_range`, `layout`: how images are
+    seen, where it is otherwise than the weights say (see `nextpatch.load`).
     """
 
     data: str
@@ -37,9 +39,12 @@ class EmbedConfig:
     device: Device = "auto"
     precision: Precision = "auto"
     ray: bool = False
+    img_size: tuple[int, int] | None = None
+    pixel_range: tuple[float, float] | None = None
+    layout: Layout | None = None
 
     def __post_init__(self) -> None:
-        check_bounds(self, batch_size=(1, BATCH[1]), shard_images=(1, 10**7), workers=WORKERS)
+        check_bounds(self, batch_size=(1, BATCH[1]), shard_images=(1, 10**7), workers=WORKERS, img_size=SIDE)
         if self.out.suffix and self.out.suffix not in ENDINGS:
             raise ConfigError(f"out {self.out} must end in {', '.join(ENDINGS)}, or be a folder")
         if self.each_layer and not self.layers:

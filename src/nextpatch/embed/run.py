@@ -95,7 +95,10 @@ class Opened:
 
     def __init__(self, config: EmbedConfig) -> None:
         self.config = config
-        backbone = load(config.weights, layers=config.layers)
+        backbone = load(
+            config.weights, layers=config.layers, img_size=config.img_size, pixel_range=config.pixel_range,
+            layout=config.layout,
+        )  # fmt: skip
         self.digest = backbone.digest()  # before any conversion: of the weights as they are
         self.running = Running.of(backbone, config.device, config.precision)
         self.columns = Columns.of(config, self.running)

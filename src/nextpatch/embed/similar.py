@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,13 +15,14 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from nextpatch.config import ConfigError
+from nextpatch.config import ConfigError, from_dict, to_dict
 from nextpatch.core.errors import FileError
 from nextpatch.core.output import check_file, picture_kind, save_picture
 from nextpatch.core.text import shown, storable
 from nextpatch.data.decode import BadImage, decode
 from nextpatch.data.error import DataError
 from nextpatch.data.loader import eval_batches
+from nextpatch.data.preprocessing import Preprocessing
 from nextpatch.data.sources import shipped
 from nextpatch.data.sources.listed import ListedSource
 from nextpatch.data.sources.open import open_source
@@ -146,8 +147,9 @@ def _query(query: Path, index: Path, facts: dict[str, object], weights: str, dev
     layers = ",".join(str(layer).removeprefix("block_") for layer in facts["layers"])  # type: ignore[attr-defined]
     name = weights or from_file(facts.get("weights"), index)
     backbone = load(name)
-    if list(backbone.about.layers) != facts["layers"]:
-        backbone = load(name, layers=layers)
+    size = _size_of(facts, index)
+    if list(backbone.about.layers) != facts["layers"] or size not in (None, backbone.about.img_size):
+        backbone = load(name, layers=layers, img_size=size)
     if backbone.digest() != facts["weights_sha256"]:
         raise ConfigError(
             f"{backbone.about.name} are not the weights of the index any more (SHA-256 differs); give those as "
@@ -155,11 +157,23 @@ def _query(query: Path, index: Path, facts: dict[str, object], weights: str, dev
         )
     columns = Columns(str(facts["pool"]), backbone.about.layers, False)
     about = backbone.about
+    said: Any = facts.get("preprocessing", to_dict(about.preprocessing))
+    reading = from_dict(Preprocessing, said, shown(index))
     [batch] = eval_batches(
-        ListedSource([str(query)]), np.arange(1), about.img_size, about.in_chans, 1, preprocessing=about.preprocessing
+        ListedSource([str(query)]), np.arange(1), about.img_size, about.in_chans, 1, preprocessing=reading
     )
     found = columns(Running.of(backbone, device), batch.images, batch.keys)
     return torch.from_numpy(next(iter(found.values()))[0]).float()
+
+
+def _size_of(facts: dict[str, object], index: Path) -> tuple[int, int] | None:
+    """The size that the images of an index were seen at; None where it does not say."""
+    said = facts.get("img_size")
+    if said is None:
+        return None
+    if not isinstance(said, list) or [type(side) for side in said] != [int, int]:
+        raise ConfigError(f"{shown(index)}: img_size is no height and width; embed again")
+    return said[0], said[1]
 
 
 def draw(query: Path, found: Sequence[Near], originals: Originals) -> Image.Image:

@@ -96,4 +96,5 @@ def _read(path: Path, before: dict[str, Any]) -> Inputs:
 
 def _plain(config: FinetuneConfig) -> dict[str, Any]:
     values = asdict(config)
-    return {name: value for name, value in values.items() if name not in _OF_THE_SESSION}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {name: value for name, value in plain.items() if name not in _OF_THE_SESSION}

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nextpatch.core.bounds import BATCH, EPOCHS, RATE, SEED, WORKERS, check_bounds
+from nextpatch.core.bounds import BATCH, EPOCHS, RATE, SEED, SIDE, WORKERS, check_bounds
 from nextpatch.core.errors import ConfigError
+from nextpatch.data.preprocessing import Layout
 from nextpatch.train.config import Device, Precision
 
 
@@ -20,7 +21,8 @@ class FinetuneConfig:
     learn, the deeper the faster: block b of L at lr * layer_decay^(L - b). `lr` 0: 1e-3 with adapters, 1e-4 with all
     weights (ours; the paper searches its grid). `alpha`: adapters are scaled by alpha / rank (the paper gives none).
     `epochs` 0 and `batch_size` 0: as for a probe of as many labels. `layers`: blocks whose mean the classifier reads.
-    `overlap`: what to do with test images that are learned from as well.
+    `overlap`: what to do with test images that are learned from as well. `img_size`, `pixel_range`, `layout`: how
+    images are seen, where it is otherwise than the weights say (see `nextpatch.load`).
     """
 
     weights: str
@@ -48,12 +50,15 @@ class FinetuneConfig:
     precision: Precision = "auto"
     resume: bool = False
     overlap: Literal["refuse", "leave-out", "keep"] = "refuse"
+    img_size: tuple[int, int] | None = None
+    pixel_range: tuple[float, float] | None = None
+    layout: Layout | None = None
 
     def __post_init__(self) -> None:
         check_bounds(
             self, rank=(1, 4096), alpha=(1, 10**6), lr=RATE, layer_decay=(1e-6, 1.0), epochs=EPOCHS, batch_size=BATCH,
             warmup_epochs=EPOCHS, weight_decay=RATE, clip_norm=(1e-12, 1e12), min_lr=RATE, mixup=(0, 1e6), seed=SEED,
-            workers=WORKERS, micro_batch_size=(1, BATCH[1]),
+            workers=WORKERS, micro_batch_size=(1, BATCH[1]), img_size=SIDE,
         )  # fmt: skip
         adapters = {"rank": self.rank, "alpha": self.alpha}
         if self.full and (given := [name for name, value in adapters.items() if value != 8]):

@@ -61,7 +61,10 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Finetune
     with only_writer(out, "finetune"):
         before = begun_before(config)
         splits = open_splits(config.data, config.test, config.seed, held_out=False, overlap=config.overlap)
-        backbone = load(config.weights, layers=config.layers)
+        backbone = load(
+            config.weights, layers=config.layers, img_size=config.img_size, pixel_range=config.pixel_range,
+            layout=config.layout,
+        )  # fmt: skip
         for source in (splits.source, splits.test_source):
             refuse_other_channels(source, backbone.about.in_chans, backbone.about.preprocessing)
         check_folder(out, _bytes_of(config, backbone))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from nextpatch.core.bounds import BATCH, COUNT, EPOCHS, RATE, SEED, WORKERS, check_bounds
+from nextpatch.core.bounds import BATCH, COUNT, EPOCHS, RATE, SEED, SIDE, WORKERS, check_bounds
 from nextpatch.core.errors import ConfigError
+from nextpatch.data.preprocessing import Layout
 from nextpatch.train.config import Device, Precision
 
 LR_GRID = (1e-4, 3e-4, 5e-4, 1e-3, 1.5e-3, 2e-3, 4e-3)  # Table 11
@@ -32,8 +33,8 @@ class ProbeConfig:
     that features are computed in every epoch; with "none" they are computed once. `select_on`: where layers, learning
     rates and neighbors are chosen: on a held-out slice of `data`, or on the test images themselves, as the paper does.
     `cache`: a folder for features, in bfloat16, where they outlive this call; not with `augment`.
-    `overlap`: what to do with test images that are learned from as well.
-    `overlap`: what to do with test images that are learned from as well.
+    `overlap`: what to do with test images that are learned from as well. `img_size`, `pixel_range`, `layout`: how
+    images are seen, where it is otherwise than the weights say (see `nextpatch.load`).
     """
 
     weights: str | Path
@@ -61,17 +62,24 @@ class ProbeConfig:
     precision: Precision = "auto"
     cache: Path | None = None
     overlap: Literal["refuse", "leave-out", "keep"] = "refuse"
+    img_size: tuple[int, int] | None = None
+    pixel_range: tuple[float, float] | None = None
+    layout: Layout | None = None
 
     def __post_init__(self) -> None:
         check_bounds(
             self, labels=(2, COUNT[1]), lrs=RATE, epochs=EPOCHS, batch_size=BATCH, weight_decay=RATE,
             clip_norm=(1e-12, 1e12), min_lr=RATE, warmup=(0, 0.999), neighbors=(1, 10**6), step=(-1, COUNT[1]),
-            seed=SEED, workers=WORKERS, shots=(1, 10**9),
+            seed=SEED, workers=WORKERS, shots=(1, 10**9), img_size=SIDE,
         )  # fmt: skip
         if not self.data:
             raise ConfigError("no labeled images given; name a folder with one folder per class, or a .parquet file")
         if not self.probes or not self.neighbors:
             raise ConfigError(f"name at least one of the probes {', '.join(KINDS)}, and one number of neighbors")
+        if ignored := self._ignored():
+            raise ConfigError(
+                f"{', '.join(ignored)} say nothing for the probes {' '.join(self.probes)}; leave them out"
+            )
         if self.select_on == "paper" and not self.test:
             raise ConfigError("select_on paper chooses on the test images; name them as test")
         if not self.lrs:
@@ -80,3 +88,11 @@ class ProbeConfig:
             raise ConfigError(f"lrs {self.lrs} must be at least min_lr {self.min_lr}")
         if self.batch_size == 1:
             raise ConfigError("batch_size 1 is too few for the classifier's batch norm; give 2 or more, or 0")
+
+    def _ignored(self) -> list[str]:
+        """Values given otherwise than by default that none of the probes reads: they would be overlooked."""
+        trained = [kind for kind in self.probes if kind in ("attentive", "linear")]
+        of_training = ("lrs", "epochs", "batch_size", "weight_decay", "clip_norm", "min_lr", "warmup")
+        unread = [*(() if trained else of_training), *(() if "knn" in self.probes else ("neighbors",))]
+        usual = {item.name: (item.default,) for item in fields(self)} | {"lrs": ((), FEW_LRS, LR_GRID)}
+        return [name for name in unread if getattr(self, name) not in usual[name]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from nextpatch.config import to_dict
 from nextpatch.core.errors import UserError
 from nextpatch.core.output import check_folder
 from nextpatch.data.skipped import Bad, none_decodes
@@ -87,9 +89,9 @@ def probe(
         choices, sweep = _choose_all(config, opened, splits, budgets, extractors, console, world)
         scored = _score(tuple(choices), extractors, splits, world)
     if world.leads:
-        facts = _facts(config, splits, sets, opened.step, time.monotonic() - start_s, len(scored[0].right))
-        write_results(out, facts, scored, sweep, mark_of(opened.running.backbone.trunk))
-        print_table(console, scored, splits.classes, config.select_on)
+        facts = _facts(config, splits, sets, opened, time.monotonic() - start_s, len(scored[0].right))
+        write_results(out, facts, scored, sweep, mark_of(opened.running.backbone.trunk), opened.running.backbone.about)
+        print_table(console, scored, splits.classes, config.select_on, facts["view"])
     return scored
 
 
@@ -98,6 +100,10 @@ def output_of(config: ProbeConfig) -> Path:
     if config.out is not None:
         return config.out
     path = Path(config.weights)
+    if RunDir.exists(path) and (
+        other := [name for name in ("img_size", "pixel_range", "layout") if getattr(config, name)]
+    ):
+        raise UserError(f"the run is trained with another {', '.join(other)}; say where the results go: --out DIR")
     if RunDir.exists(path) or path.is_dir():
         return RunDir.open(path).path  # which says what is wrong with a folder that is no run
     raise UserError(f"{config.weights} is no run; say where the results go: --out DIR")
@@ -114,14 +120,18 @@ class _Opened(NamedTuple):
 def _open(config: ProbeConfig, backbone: Backbone | None) -> _Opened:
     path, step = Path(config.weights), None if config.step < 0 else config.step
     if backbone is not None or not RunDir.exists(path):
-        found = backbone or load(config.weights)
+        found = backbone or load(
+            config.weights, img_size=config.img_size, pixel_range=config.pixel_range, layout=config.layout
+        )
         return _Opened(Running.of(found, config.device, config.precision), None, None)
     loaded = load_run(path, step=step)
     precision = config.precision if config.precision != "auto" else loaded.recipe.train.precision
     # what an earlier probe has left is not read: it may be damaged or of another version, and is about to be replaced
     statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
-    found = of_model(loaded.model, str(path), Asked(), None, statistics, loaded.recipe.data.preprocessing)
-    twin = Backbone(random_twin(loaded.recipe), found.about)
+    given = {name: value for name in ("pixel_range", "layout") if (value := getattr(config, name)) is not None}
+    reading = replace(loaded.recipe.data.preprocessing, **given)
+    found = of_model(loaded.model, str(path), Asked(img_size=config.img_size), None, statistics, reading)
+    twin = Backbone(random_twin(replace(loaded.recipe, model=found.aim.cfg)), found.about)
     return _Opened(Running.of(found, config.device, precision), Running.of(twin, config.device, precision), loaded.step)
 
 
@@ -214,8 +224,9 @@ def _answered(choice: Choice, features: Tensor, top: int) -> Tensor:
 
 
 def _facts(
-    config: ProbeConfig, splits: Splits, sets: dict[str, list[str]], step: int | None, elapsed_s: float, num_test: int
+    config: ProbeConfig, splits: Splits, sets: dict[str, list[str]], opened: _Opened, elapsed_s: float, num_test: int
 ) -> dict[str, Any]:
+    about = opened.running.backbone.about
     return {
         "weights": str(config.weights),
         "data": config.data,
@@ -230,7 +241,9 @@ def _facts(
         "augment": config.augment,
         "seed": config.seed,
         "elapsed_s": round(elapsed_s, 1),
-        "checkpoint_step": step,
+        "checkpoint_step": opened.step,
+        "view": about.preprocessing.view(about.img_size),
+        "preprocessing": to_dict(about.preprocessing),
         "grid": {"lrs": list(config.lrs), "layer_sets": sets},
     }
 

@@ -13,21 +13,27 @@ from nextpatch.core.files import write_json
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.probe.choose import Choice, Scored, SweepEntry
 from nextpatch.probe.config import KINDS
+from nextpatch.weights.backbone import About
 from nextpatch.weights.classifier import Readout, save_readout
 
 
 def write_results(
-    run: Path, facts: dict[str, Any], scored: list[Scored], sweep: list[SweepEntry], trunk: str = ""
+    run: Path,
+    facts: dict[str, Any],
+    scored: list[Scored],
+    sweep: list[SweepEntry],
+    trunk: str = "",
+    about: About | None = None,
 ) -> None:
     """probe.json with every figure; probe.safetensors with the attentive probe of the most labels, and the mark of the
-    trunk that it is of."""
+    trunk that it is of, and how images were seen (`about`)."""
     results = [_row(one, facts["seed"]) for one in scored]
     main = [one for one in scored if _is_main(one.choice)]
     attention = None
     if main:
         most = max((one.choice for one in main), key=lambda choice: choice.labels)
         attention = {"labels": most.labels, "layers": most.layers, "select_top1": most.select_top1}
-        _save_probe(run / "probe.safetensors", most, facts["classes"], trunk)
+        _save_probe(run / "probe.safetensors", most, facts["classes"], trunk, about)
     sweep_rows = [{**asdict(entry), "layers": _span(entry.layers)} for entry in sweep]
     values = {**facts, "results": results, "sweep": sweep_rows, "attention": attention}
     write_json(run / "probe.json", values)
@@ -48,19 +54,22 @@ def _row(one: Scored, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _save_probe(path: Path, choice: Choice, classes: list[str], trunk: str) -> None:
+def _save_probe(path: Path, choice: Choice, classes: list[str], trunk: str, about: About | None) -> None:
     probe = choice.classifier
     assert isinstance(probe, AttentiveClassifier)
-    save_readout(path, Readout(probe, tuple(choice.layers), tuple(classes), trunk))
+    seen = (about.img_size, about.preprocessing) if about else (None, None)
+    save_readout(path, Readout(probe, tuple(choice.layers), tuple(classes), trunk, *seen))
 
 
-def print_table(console: Console, scored: list[Scored], classes: tuple[str, ...], select_on: str = "held-out") -> None:
+def print_table(
+    console: Console, scored: list[Scored], classes: tuple[str, ...], select_on: str = "held-out", view: str = ""
+) -> None:
     """Test accuracy by number of labels: one row per probe, features side by side."""
     features = list(dict.fromkeys(one.choice.features for one in scored))
     title = f"Test accuracy in %, {len(scored[0].right):,} images, {len(classes)} classes (95 % interval)"
     if select_on == "paper":
         title += "\nchosen on these same images, as in the paper: too high"
-    table = Table(title=title)
+    table = Table(title=title, caption=f"images {view}" if view else None)
     for name, justify in (("labels", "right"), ("probe", "left"), *((name, "right") for name in features)):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     cells = {(one.choice.labels, one.choice.probe, one.choice.features): one for one in scored}

@@ -29,10 +29,12 @@ images of {size} px in patches of {patch}, {chans} channels.
 import nextpatch
 
 model = nextpatch.load("{repo}")
-features = model.read(model.inputs(images))   # uint8 "batch channels height width" -> "batch patches dim"
+vectors = model.embed(["a.jpg", "b.jpg"])   # paths, Pillow images, arrays, or a DataLoader -> "images dim"
+views = model.transform(["a.jpg", "b.jpg"])  # uint8 "batch channels height width", what the model sees
+patches = model.read(model.inputs(views))    # "batch patches dim"
 ```
 
-Features are the mean of blocks {layers}, without the final norm. {classes}
+Features are the mean of blocks {layers}, without the final norm. Images are {view}. {classes}
 {pixel_head}
 """
 
@@ -47,6 +49,7 @@ def card(backbone: Backbone, repo: str, run: Path | None, license: str = "other"
         task="image-classification" if classified else "image-feature-extraction",
         width=cfg.shape.embed_dim, depth=cfg.shape.depth, params=f"{count_params(cfg).trunk:,}",
         size=" x ".join(map(str, cfg.img_size)), patch=cfg.patch_size, chans=cfg.in_chans,
+        view=about.preprocessing.view(about.img_size),
         layers=", ".join(layer.removeprefix("block_") for layer in about.layers),
         classes=f"The attentive classifier knows {len(backbone.classes):,} classes." if classified else
         "It brings no classifier.",

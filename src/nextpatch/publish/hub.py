@@ -14,17 +14,29 @@ from nextpatch.weights.snapshot import save_snapshot
 
 
 def write_for_hub(
-    weights: str, repo: str, folder: Path, layers: str = "", license: str = "other", step: int | None = None
+    weights: str,
+    repo: str,
+    folder: Path,
+    layers: str = "",
+    license: str = "other",
+    step: int | None = None,
+    img_size: tuple[int, int] | None = None,
 ) -> Path:
     """config.json, model.safetensors in the released layout, a pixel head where there is one, and README.md."""
-    backbone = load(weights, layers=layers, step=step)
+    backbone = load(weights, layers=layers, step=step, img_size=img_size)
     save_snapshot(backbone, folder)
     write_text(folder / "README.md", card(backbone, repo, Path(weights), license, step))
     return folder
 
 
 def push(
-    weights: str, repo: str, private: bool = False, layers: str = "", license: str = "other", step: int | None = None
+    weights: str,
+    repo: str,
+    private: bool = False,
+    layers: str = "",
+    license: str = "other",
+    step: int | None = None,
+    img_size: tuple[int, int] | None = None,
 ) -> str:
     """Upload such a folder to `repo` (OWNER/NAME), which is made where it is not there; returns its address.
 
@@ -36,7 +48,7 @@ def push(
     except ImportError:
         raise ConfigError("this needs huggingface_hub; install it with: pip install 'nextpatch[hub]'") from None
     with tempfile.TemporaryDirectory() as name:
-        folder = write_for_hub(weights, repo, Path(name), layers, license, step)
+        folder = write_for_hub(weights, repo, Path(name), layers, license, step, img_size)
         try:
             api = HfApi()
             address = api.create_repo(repo, private=private, exist_ok=True)

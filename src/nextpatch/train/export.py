@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,21 +25,29 @@ FORMAT = "nextpatch-model-1"
 EXPORTED = "model.safetensors"
 
 
-def export_model(run: RunDir, out: Path | None = None, step: int | None = None, layout: Layout = "ours") -> Path:
+def export_model(
+    run: RunDir,
+    out: Path | None = None,
+    step: int | None = None,
+    layout: Layout = "ours",
+    img_size: tuple[int, int] | None = None,
+) -> Path:
     """Write the weights of a run's newest checkpoint, or of the one of `step`, as one file; returns its path.
 
     `out` is RUN/model.safetensors when left out; an existing file is replaced in one step. The file's metadata holds
-    the model's config as JSON, the step and the layout of names: ours, or that of the released weights. Needs memory
-    for the weights once. Raises RunError when there is no checkpoint, CheckpointError when there is none of `step`.
+    the model's config as JSON, the step and the layout of names: ours, or that of the released weights; with
+    `img_size` the config says another size of images than the run's. Needs memory for the weights once.
+    Raises RunError when there is no checkpoint, CheckpointError when there is none of `step`.
     """
     out = out or run.path / EXPORTED
     with only_writer(out, "export", file=True):
-        return _exported(run, out, step, layout)
+        return _exported(run, out, step, layout, img_size)
 
 
-def _exported(run: RunDir, out: Path, step: int | None, layout: Layout) -> Path:
+def _exported(run: RunDir, out: Path, step: int | None, layout: Layout, img_size: tuple[int, int] | None) -> Path:
     checkpoint = run.checkpoint(step)
     cfg = run.recipe.model
+    cfg = replace(cfg, img_size=img_size) if img_size else cfg
     weights: Mapping[str, Tensor] = checkpoint.tensors("model")
     statistics = run.recipe.data.statistics(cfg.in_chans)
     facts = {

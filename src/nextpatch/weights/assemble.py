@@ -128,6 +128,11 @@ def of_model(
     return Backbone(model, about, readout)
 
 
+def read_otherwise(about: About, given: Mapping[str, Any]) -> About:
+    """The same weights with other values of `Preprocessing`; ConfigError for what are none."""
+    return replace(about, preprocessing=replace(about.preprocessing, **given)) if given else about
+
+
 def with_pixel_head(backbone: Backbone, path: Path) -> Backbone:
     """The same weights with the pixel head of a file of `save_pixel_head`; WeightsError when it does not fit."""
     model, (state, facts) = backbone.aim, read_tensors(path)
@@ -155,7 +160,19 @@ def with_readout(backbone: Backbone, path: Path, asked: Asked) -> Backbone:
         return Backbone(backbone.trunk, replace(about, layers=tuple(blocks_named(asked.layers, len(backbone.blocks)))))
     if readout.trunk and readout.trunk != mark_of(backbone.trunk):
         raise WeightsError(_OF_OTHERS.format(probe=shown(path), name=shown(about.name)))
+    about = _as_probed(backbone, readout, asked)
     return Backbone(backbone.trunk, replace(about, name=f"{about.name}+{path}", layers=readout.layers), readout)
+
+
+def _as_probed(backbone: Backbone, readout: Readout, asked: Asked) -> About:
+    """Images are seen as they were when the probe was fitted, but for the size that is asked for."""
+    about, model = backbone.about, backbone.aim
+    if readout.preprocessing is not None:
+        about = replace(about, preprocessing=readout.preprocessing)
+    if readout.img_size is None or asked.img_size is not None:
+        return about
+    _resize(model, readout.img_size)
+    return replace(about, img_size=model.cfg.img_size, num_patches=model.cfg.num_patches)
 
 
 def _fitting(model: AIM, name: str, asked: Asked, readout: Readout | None) -> Readout | None:

@@ -12,8 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from nextpatch.config import from_dict, to_dict
 from nextpatch.core.tensors import save_safetensors
 from nextpatch.core.text import shown
+from nextpatch.data.preprocessing import Preprocessing
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.tensors import read_tensors
@@ -25,13 +27,16 @@ _MARKED = 64  # values of a tensor that its mark looks at
 class Readout:
     """A classifier with the blocks whose mean it reads, and the names of its classes (none: numbers).
 
-    `trunk` is the `mark_of` the trunk that it was fitted to, where that is known.
+    `trunk` is the `mark_of` the trunk that it was fitted to, `img_size` and `preprocessing` are how images were seen
+    then, where that is known.
     """
 
     classifier: AttentiveClassifier
     layers: tuple[str, ...]
     classes: tuple[str, ...] = ()
     trunk: str = ""
+    img_size: tuple[int, int] | None = None
+    preprocessing: Preprocessing | None = None
 
     def __post_init__(self) -> None:
         if self.classes and len(self.classes) != self.classifier.linear.out_features:
@@ -90,6 +95,8 @@ def save_readout(path: Path, readout: Readout) -> None:
         "classes": json.dumps(list(readout.classes)),
         "num_heads": str(readout.classifier.num_heads),
         **({"trunk": readout.trunk} if readout.trunk else {}),
+        **({"img_size": json.dumps(readout.img_size)} if readout.img_size else {}),
+        **({"preprocessing": json.dumps(to_dict(readout.preprocessing))} if readout.preprocessing else {}),
     }
     save_safetensors(path, readout.classifier.state_dict(), facts)
 
@@ -101,12 +108,22 @@ def read_readout(path: Path) -> Readout:
         layers, classes = (texts(facts[name]) for name in ("layers", "classes"))
         if not layers or not all(re.fullmatch(r"block_\d{1,4}", layer) for layer in layers):
             raise ValueError("it reads no blocks")
-        return Readout(classifier_of(state, int(facts["num_heads"])), layers, classes, facts.get("trunk", ""))
-    except (KeyError, ValueError) as error:
+        classifier = classifier_of(state, int(facts["num_heads"]))
+        return Readout(classifier, layers, classes, facts.get("trunk", ""), *_seen(facts, path))
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         reason = shown(" ".join(str(error).split())[:200])
         raise WeightsError(
             f"{shown(path)} is no probe of this version ({reason}); measure again: nextpatch probe"
         ) from None
+
+
+def _seen(facts: Mapping[str, str], path: Path) -> tuple[tuple[int, int] | None, Preprocessing | None]:
+    """How images were seen, by a file; None for what it does not say. ValueError for what is no size."""
+    size, reading = (json.loads(facts.get(name, "null")) for name in ("img_size", "preprocessing"))
+    if size is not None and (not isinstance(size, list) or [type(side) for side in size] != [int, int]):
+        raise ValueError("img_size is no height and width")
+    found = None if reading is None else from_dict(Preprocessing, reading, f"{shown(path)}, preprocessing")
+    return (size[0], size[1]) if size else None, found
 
 
 def texts(written: str) -> tuple[str, ...]:

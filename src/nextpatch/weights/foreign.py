@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.text import shown
 from nextpatch.data.config import IMAGENET_MEAN, IMAGENET_STD
 from nextpatch.data.preprocessing import AS_RELEASED
 from nextpatch.model.layer_sets import blocks_named, last_blocks
@@ -60,8 +61,13 @@ def backbone_of(
     }  # fmt: skip
     model.eval()
     like = next(model.parameters(), torch.zeros(()))
+    height, width = known["img_size"]
     with torch.no_grad():
-        found = taps(torch.zeros(1, known["in_chans"], *known["img_size"], device=like.device, dtype=like.dtype))
+        try:
+            found = taps(torch.zeros(1, known["in_chans"], height, width, device=like.device, dtype=like.dtype))
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:  # whatever its library says
+            reason = shown(" ".join(str(error).split())[:200])
+            raise WeightsError(f"{shown(name)} cannot be given images of {height} x {width} px: {reason}") from None
     if not found or any(f.ndim != 3 for f in found):
         shapes = [tuple(f.shape) for f in found]
         raise WeightsError(
@@ -76,6 +82,15 @@ def backbone_of(
         name=name or type(model).__name__, dim=dim, num_heads=heads, layers=chosen, num_patches=patches, **known
     )
     return Backbone(ForeignTrunk(model, taps, depth), about)
+
+
+def check_sides(name: str, sides: tuple[int, int], patch: object) -> None:
+    """WeightsError when sides in pixels are no multiples of the patch: the library would cut off what is over."""
+    patches = patch if isinstance(patch, (tuple, list)) else (patch, patch)
+    for word, side, each in zip(("height", "width"), sides, patches, strict=True):
+        if side % each:
+            near = max(1, round(side / each)) * each
+            raise WeightsError(f"{name}: image {word} {side} is not a multiple of its patch size {each}; use {near}")
 
 
 def hooked(blocks: Sequence[nn.Module], forward: Callable[[Tensor], object], patches: int) -> Taps:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nextpatch.core.text import shown
 from nextpatch.data.preprocessing import Preprocessing
 from nextpatch.weights.error import WeightsError
-from nextpatch.weights.foreign import Taps
+from nextpatch.weights.foreign import Taps, check_sides
 
 
 def of_timm(name: str, img_size: tuple[int, int] | None) -> tuple[nn.Module, Taps, dict[str, Any]]:
@@ -29,6 +29,8 @@ def of_timm(name: str, img_size: tuple[int, int] | None) -> tuple[nn.Module, Tap
         raise WeightsError(f"timm:{shown(name)}: {shown(' '.join(str(error).split())[:300])}") from None
     if not hasattr(model, "forward_intermediates") or not hasattr(model, "blocks"):
         raise WeightsError(f"timm:{name} is no transformer with blocks of patches; give a vit, beit, eva or deit model")
+    if img_size:
+        check_sides(f"timm:{shown(name)}", img_size, model.patch_embed.patch_size)
     model.to(torch.float32)
     data: dict[str, Any] = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nextpatch.core.text import shown
 from nextpatch.weights.error import WeightsError
-from nextpatch.weights.foreign import Taps, hooked
+from nextpatch.weights.foreign import Taps, check_sides, hooked
 
 
 def of_torchhub(name: str, img_size: tuple[int, int] | None) -> tuple[nn.Module, Taps, dict[str, Any]]:
@@ -40,6 +40,7 @@ def of_torchhub(name: str, img_size: tuple[int, int] | None) -> tuple[nn.Module,
     sides = img_size or (224, 224)
     patch = model.patch_embed.patch_size
     patch = patch if isinstance(patch, int) else patch[0]
+    check_sides(f"torchhub:{shown(name)}", sides, patch)
     patches = (sides[0] // patch) * (sides[1] // patch)
 
     def forward(images: Tensor) -> object:

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from nextpatch.core.text import shown
+from nextpatch.data.preprocessing import Interpolation, Preprocessing
 from nextpatch.weights.error import WeightsError
-from nextpatch.weights.foreign import Taps, hooked
+from nextpatch.weights.foreign import Taps, check_sides, hooked
 
 log = logging.getLogger(__name__)
 _STATISTICS = {"mean": "image_mean", "std": "image_std"}
+_BICUBIC = 3
+_INTERPOLATIONS: dict[Any, Interpolation] = {2: "bilinear", _BICUBIC: "bicubic"}  # Pillow's numbers
 _NAMES_OTHERS = ("quantization_config", "backbone", "use_timm_backbone", "architecture")
 _LARGEST = {
     "hidden_size": 2**16, "num_hidden_layers": 2**10, "intermediate_size": 2**20, "num_attention_heads": 2**10,
@@ -38,6 +41,7 @@ def of_transformers(name: str, img_size: tuple[int, int] | None) -> tuple[nn.Mod
     config = getattr(model, "config", whole.config)
     side, patch = getattr(config, "image_size", 224), getattr(config, "patch_size", 16)
     sides = img_size or ((side, side) if isinstance(side, int) else tuple(side))
+    check_sides(f"hf:{shown(name)}", sides, patch)
     patches = (sides[0] // patch) * (sides[1] // patch)
     flexible = {"interpolate_pos_encoding": True} if img_size else {}
 
@@ -94,7 +98,7 @@ def _blocks(name: str, model: nn.Module, config: Any) -> list[nn.Module]:
 
 
 def _preprocessing(name: str) -> dict[str, Any]:
-    """mean, std and size by preprocessor_config.json; {} where there is none."""
+    """mean, std and the view by preprocessor_config.json; {} where there is none."""
     from transformers.image_processing_base import ImageProcessingMixin
 
     try:
@@ -107,6 +111,32 @@ def _preprocessing(name: str) -> dict[str, Any]:
         raise WeightsError(
             f"hf:{shown(name)}: its images are not scaled to [0, 1] (rescale_factor {scale}); not supported"
         )
+    view = {"preprocessing": _view(name, found)}
     if not found.get("do_normalize", True):
-        return {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
-    return {ours: tuple(map(float, found[theirs])) for ours, theirs in _STATISTICS.items() if theirs in found}
+        return {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), **view}
+    said = {ours: tuple(map(float, found[theirs])) for ours, theirs in _STATISTICS.items() if theirs in found}
+    return {**said, **view}
+
+
+def _view(name: str, found: dict[str, Any]) -> Preprocessing:
+    """How an image is resized and cropped: the share of the resized image that is cropped, and the interpolation.
+
+    What the library squeezes to a square is covered and cropped here: no image is distorted.
+    """
+    resized = _shorter(found.get("size")) if found.get("do_resize", True) else 0
+    cropped = _shorter(found.get("crop_size")) if found.get("do_center_crop", "crop_size" in found) else resized
+    ratio = found.get("crop_pct") or (cropped / resized if resized and cropped else 1.0)
+    kind = found.get("resample", _BICUBIC)
+    if kind not in _INTERPOLATIONS:
+        log.warning("hf:%s resizes by Pillow's filter %s; bicubic is taken", shown(name), shown(str(kind)))
+    return Preprocessing(
+        keep_exact=False, crop_ratio=min(1.0, float(ratio)), interpolation=_INTERPOLATIONS.get(kind, "bicubic")
+    )
+
+
+def _shorter(size: Any) -> int:
+    """The shorter side of a size as the library writes it: a number, or a table; 0 where it says none."""
+    if isinstance(size, dict):
+        sides = [size[key] for key in ("shortest_edge", "height", "width") if isinstance(size.get(key), int)]
+        return min(sides, default=0)
+    return size if isinstance(size, int) else 0

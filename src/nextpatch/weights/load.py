@@ -12,6 +12,7 @@ import torch
 
 from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
+from nextpatch.data.preprocessing import Layout
 from nextpatch.train.export import FORMAT
 from nextpatch.train.run import RunDir, load_run
 from nextpatch.weights.assemble import (
@@ -20,6 +21,7 @@ from nextpatch.weights.assemble import (
     of_export,
     of_model,
     of_released_names,
+    read_otherwise,
     with_pixel_head,
     with_readout,
 )
@@ -55,6 +57,8 @@ def load(
     img_size: tuple[int, int] | None = None,
     device: torch.device | str = "cpu",
     step: int | None = None,
+    pixel_range: tuple[float, float] | None = None,
+    layout: Layout | None = None,
 ) -> Backbone:
     """The model that `weights` names, in evaluation mode, its tensors mapped from the file, not read, on a CPU.
 
@@ -66,18 +70,22 @@ def load(
     `layers` are the blocks that a feature averages: "14-19", "3", "2,3"; "last" (six); "best", for the released models
     those that were best on ImageNet, for a run those that its probe chose. Left out: those of the classifier that
     comes with the weights, else the last six. `img_size` is (height, width) in pixels where it shall be another than
-    the weights were trained at; positions are computed for it. `step` is that of a run's checkpoint (default: the
-    newest). Raises WeightsError for what cannot be used.
+    the weights were trained at; positions are computed for it. `pixel_range` and `layout` replace what the weights
+    say of how files are read (see `Preprocessing`): released models know 8 bits only. `step` is that of a run's
+    checkpoint (default: the newest). Raises WeightsError for what cannot be used.
 
     A "torchhub:" name runs the repository's code, after a question. A name that a file gives, and no person, must pass
     `names.from_file` first.
     """
     asked, spec = Asked(layers, img_size, step), str(weights)
+    reading = {"pixel_range": pixel_range, "layout": layout}
     if not spec:
         raise WeightsError(f"no weights given; name {KINDS}")
     if step is not None and not RunDir.exists(Path(spec.partition("+")[0])) and not RunDir.exists(Path(spec)):
         raise WeightsError(f"{shown(spec)} is no run, so it has no step {step}; leave the step out")
-    return _found(spec, asked).to(device)
+    found = _found(spec, asked)
+    found.about = read_otherwise(found.about, {name: value for name, value in reading.items() if value is not None})
+    return found.to(device)
 
 
 def _found(spec: str, asked: Asked) -> Backbone:
