@@ -1,9 +1,9 @@
 """`nextpatch`, or `python -m nextpatch` where the command is not on the path: one command line from start to exit."""
 
-import logging
 import os
 import sys
-import traceback
+
+from nextpatch.core.interrupt import at_once, interrupted
 
 
 def command() -> None:
@@ -12,17 +12,20 @@ def command() -> None:
     A rank that torchrun started leaves without tearing down the interpreter: threads of gloo may still hold tensors
     then, and would abort the process when they let go of them (PyTorch 2.14), or wait for a peer that is dead.
     """
-    try:  # imports too: a Ctrl-C comes in the first moments as well
-        from nextpatch.cli import main
-        from nextpatch.train.engine.launch import end_with_launcher
+    try:
+        with at_once():  # a Ctrl-C comes in the first moments as well
+            import logging
+            import traceback
+
+            from nextpatch.cli import main
+            from nextpatch.train.engine.launch import end_with_launcher
 
         end_with_launcher()  # before torch is loaded, which takes seconds
         code = main()
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except KeyboardInterrupt:
-        print("nextpatch: interrupted", file=sys.stderr)
-        code = 130
+        code = interrupted()
     except BaseException:
         traceback.print_exc()
         code = 1

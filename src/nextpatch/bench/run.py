@@ -23,6 +23,7 @@ from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.run import probe
 from nextpatch.train.engine.world import ALONE, World
+from nextpatch.train.meter import phase
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.load import load
 
@@ -39,7 +40,8 @@ def bench(
     console = console or Console(quiet=not world.leads)
     wanted = chosen(config.only)
     check_folder(config.out)
-    backbone = backbone or load(config.weights)
+    with phase("loading the weights", console):
+        backbone = backbone or load(config.weights)
     layer_sets(config.layers, len(backbone.blocks))  # refused before anything is measured
     digest = backbone.digest()  # of the weights as they are: to measure may convert them
     recipes = {b.name: recipe_of(config, b, backbone.about, digest) for b in wanted}
@@ -49,7 +51,9 @@ def bench(
     for benchmark in wanted:
         console.print(f"{benchmark.title} ...", highlight=False)
         try:
-            if _measured(config, benchmark, recipes[benchmark.name], backbone, world):
+            with phase(f"measuring {benchmark.title}", console):
+                before = _measured(config, benchmark, recipes[benchmark.name], backbone, world)
+            if before:
                 console.print(f"measured before: {config.out / benchmark.name}", highlight=False)
         except DataError as error:
             problems.append(f"{benchmark.title} was not measured: {error}")

@@ -12,6 +12,7 @@ from nextpatch.check.training import prove_training
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
+from nextpatch.train.meter import phase
 from nextpatch.train.recipe import load_recipe
 from nextpatch.train.run import load_run
 
@@ -22,12 +23,14 @@ def check(target: Path | None, console: Console | None = None) -> int:
     `target`: a run (its newest weights), a recipe file (its model with small widths) or None (size nano).
     """
     console = console or Console()
-    model, what = _model(target)
+    with phase("setting up the model", console):
+        model, what = _model(target)
     rows, columns = model.cfg.grid
     console.print(f"Examining {what} on {rows} x {columns} patches, in float64", highlight=False, soft_wrap=True)
     model = model.double()
     subject = subject_of(model)
-    verdicts = [*prove(subject), *prove_training(model, subject.images)]
+    with phase("proving", console):
+        verdicts = [*prove(subject), *prove_training(model, subject.images)]
     for verdict in verdicts:
         mark = "[green]holds[/]" if verdict.holds else "[bold red]FAILS[/]"
         console.print(f"  {mark}  {verdict.claim}", highlight=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from nextpatch.core.bounds import BATCH, SIDE, WORKERS, check_bounds
 from nextpatch.core.text import shown
 from nextpatch.data.preprocessing import Layout
 from nextpatch.train.config import Device
+from nextpatch.train.meter import phase
 
 WEIGHTS = (
     "apple/aim-600M (-1B, -3B, -7B), OWNER/NAME of the Hub, a run, a folder or file of weights, or "
@@ -57,11 +58,12 @@ def run(args: Classify) -> int:
     from nextpatch.weights.running import Running
 
     check_bounds(args, top=(1, 10**6), batch_size=(1, BATCH[1]), workers=WORKERS, img_size=SIDE)
-    source = ListedSource(args.images)
-    backbone = load(
-        args.weights, layers=args.layers, img_size=args.img_size, pixel_range=args.pixel_range, layout=args.layout
-    )
-    running = Running.of(backbone, args.device)
+    with phase("loading the weights and opening the images"):
+        source = ListedSource(args.images)
+        backbone = load(
+            args.weights, layers=args.layers, img_size=args.img_size, pixel_range=args.pixel_range, layout=args.layout
+        )
+        running = Running.of(backbone, args.device)
     bad: Bad = {}
     found = classify(running, source, args.top, args.batch_size, args.workers, bad)
     console = Console()
@@ -71,7 +73,9 @@ def run(args: Classify) -> int:
     else:
         table = Table("image", "class", "probability")
         table.columns[2].justify = "right"
-        for one in found:
+        with phase("classifying the images"):
+            rows = list(found)
+        for one in rows:
             for place, guess in enumerate(one.top):
                 table.add_row(
                     *(Text(shown(word)) for word in ("" if place else one.image, guess.name)),

@@ -19,6 +19,7 @@ from nextpatch.core.files import write_text
 from nextpatch.core.output import check_file, picture_kind, save_picture
 from nextpatch.core.text import shown
 from nextpatch.curate.config import Packing
+from nextpatch.train.meter import phase
 from nextpatch.train.recipe import Recipe, recipe_from_dict
 
 if TYPE_CHECKING:
@@ -121,10 +122,12 @@ def inspect(args: Inspect) -> int:
     for out in (args.json, args.bad):
         if out:
             check_file(out)
-    data, console, recipe = open_collection(args.data), Console(highlight=False), None
+    with phase("opening the images"):
+        data, console, recipe = open_collection(args.data), Console(highlight=False), None
     unplanned = ""
     try:
-        recipe = _planned(args.data, args.recipe, ("steps", "global_batch_size"))
+        with phase("looking at the images"):
+            recipe = _planned(args.data, args.recipe, ("steps", "global_batch_size"))
     except UserError as error:
         if args.recipe:
             raise
@@ -161,9 +164,10 @@ def preview(args: Preview) -> int:
     picture = _picture(args)
     picture_kind(picture)
     check_file(picture)
-    recipe = _planned(args.data, args.recipe, ())
-    sheet = preview(open_collection(args.data).source, recipe, args.images, args.seed)
-    save_picture(draw_sheet(sheet), picture)
+    with phase("drawing the images"):
+        recipe = _planned(args.data, args.recipe, ())
+        sheet = preview(open_collection(args.data).source, recipe, args.images, args.seed)
+        save_picture(draw_sheet(sheet), picture)
     print(f"picture:     {picture}")
     print(f"page:        {write_page(sheet, picture.with_suffix('.html'))}")
     return 0
@@ -188,7 +192,8 @@ def pack(args: Pack) -> int:
     check_bounds(args, workers=_CORES)
     outside(args.out, [args.data])
     cfg = Packing(args.samples_per_shard, args.shard_mib, args.seed, args.keep_bad)
-    source = open_source(args.data)
+    with phase("opening the images"):
+        source = open_source(args.data)
     made = pack(source, args.out, cfg, _processes(args.workers))
     print(f"packed {made.samples:,} images into {made.shards:,} shards ({in_bytes(made.bytes)}) in {args.out}")
     if left_out := getattr(source, "left_out", ""):
@@ -206,7 +211,8 @@ def index(args: Index) -> int:
     from nextpatch.train.meter import Meter
 
     check_bounds(args, workers=_CORES)
-    entries = shards_of(args.shards)
+    with phase("looking for the shards"):
+        entries = shards_of(args.shards)
     with Meter("index", len(entries), "shards") as meter:
         made = index_shards(entries, workers=_processes(args.workers), progress=meter, accept_damage=args.accept_damage)
     print(f"{int(made.samples.sum()):,} images in {len(made):,} shards ({in_bytes(int(made.bytes.sum()))})")
@@ -222,7 +228,8 @@ def verify(args: Verify) -> int:
     from nextpatch.train.meter import Meter
 
     check_bounds(args, workers=_CORES)
-    entries = shards_of(args.shards)
+    with phase("looking for the shards"):
+        entries = shards_of(args.shards)
     with Meter("verify", len(entries), "shards") as meter:
         problems = verify(entries, meter, _processes(args.workers))
     for problem in problems:
@@ -241,16 +248,26 @@ VERBS = {
         lambda: Inspect,
         inspect,
         lambda args: [Output(path, file=True) for path in (args.json, args.bad) if path],
+        needs=("curate.inspection", "pretrain.plan"),
     ),
     "preview": Verb(
         "a few images beside what the model gets of them, as a picture",
         lambda: Preview,
         preview,
         lambda args: [Output(_picture(args), file=True)],
+        needs=("curate.preview", "pretrain.plan"),
     ),
-    "pack": Verb("images into tar shards with a manifest", lambda: Pack, pack, lambda args: [Output(args.out)]),
-    "index": Verb("make the indexes and the manifest of tar shards", lambda: Index, index),
-    "verify": Verb("compare every byte of tar shards with their manifest", lambda: Verify, verify),
+    "pack": Verb(
+        "images into tar shards with a manifest",
+        lambda: Pack,
+        pack,
+        lambda args: [Output(args.out)],
+        needs=("curate.pack",),
+    ),
+    "index": Verb("make the indexes and the manifest of tar shards", lambda: Index, index, needs=("data.tar.build",)),
+    "verify": Verb(
+        "compare every byte of tar shards with their manifest", lambda: Verify, verify, needs=("data.tar.verify",)
+    ),
 }
 
 

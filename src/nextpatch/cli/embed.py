@@ -17,6 +17,7 @@ from nextpatch.core.text import shown
 from nextpatch.data.preprocessing import Layout
 from nextpatch.embed.config import EmbedConfig, Pool
 from nextpatch.train.config import Device, Precision
+from nextpatch.train.meter import phase
 
 _SIMILAR = Path("similar.png")
 
@@ -111,7 +112,9 @@ def run_similar(args: Similar) -> int:
 
     check_bounds(args, top=(1, 10**4))
     out = _picture(args)
-    for found in similar(args.query, args.index, out, args.top, args.weights, args.device, args.data):
+    with phase("looking for the nearest images"):
+        nearest = list(similar(args.query, args.index, out, args.top, args.weights, args.device, args.data))
+    for found in nearest:
         print(f"{found.similarity:6.3f}  {shown(found.path)}")
     print(out)
     return 0

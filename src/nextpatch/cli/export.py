@@ -13,6 +13,7 @@ from nextpatch.cli.verb import Output
 from nextpatch.core.bounds import SIDE, check_bounds
 from nextpatch.core.errors import UserError
 from nextpatch.core.output import check_file, check_folder
+from nextpatch.train.meter import phase
 
 To = Literal["safetensors", "released", "onnx", "torch.export", "timm", "hub"]
 _NAMES = {"onnx": "model.onnx", "torch.export": "model.pt2", "timm": "timm.safetensors", "released": "released"}
@@ -84,6 +85,11 @@ def writes(args: Export) -> list[Output]:
 
 def run(args: Export) -> int:
     """Write it and say where."""
+    with phase("exporting"):
+        return _exported(args)
+
+
+def _exported(args: Export) -> int:
     from nextpatch.train.run import RunDir
 
     of_run = RunDir.exists(Path(args.weights))

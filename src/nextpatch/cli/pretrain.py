@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 from nextpatch.cli.failure import Failure
 from nextpatch.cli.flags import flag_table, optional, typed
 from nextpatch.cli.report import try_report
+from nextpatch.cli.starting import loaded
 from nextpatch.cli.values import Values, overlay, override, recipe_path
 from nextpatch.config import ConfigError, read_toml, to_dict
 from nextpatch.train.recipe import Recipe, recipe_from_dict
@@ -70,11 +70,9 @@ def arguments() -> Any:
 def run(args: Pretrain) -> int:
     """Start or resume, then write the report; returns the exit code."""
     began_s = time.monotonic()
-    from nextpatch.train.meter import phase
+    loaded("pretrain.run")
+    from nextpatch.train.engine.world import World
 
-    with phase("starting") if os.environ.get("RANK", "0") == "0" else nullcontext():
-        from nextpatch.pretrain.run import pretrain  # noqa: F401 - PyTorch takes seconds to load
-        from nextpatch.train.engine.world import World
     with World.opened() as world:
         outcome, leads = _run(args, world, began_s), world.leads
     if outcome.signal is None and leads:

@@ -17,6 +17,7 @@ from nextpatch.core.bounds import check_bounds
 from nextpatch.core.errors import UserError
 from nextpatch.core.reading import read_json
 from nextpatch.core.writer import only_writer
+from nextpatch.train.meter import phase
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def run(args: Report) -> int:
 
     check_bounds(args, images=(1, 1000))
     held = only_writer(args.run / "report.html", "report", file=True)  # the run itself may be training now
-    with held if args.run.is_dir() else nullcontext():
+    with held if args.run.is_dir() else nullcontext(), phase("drawing the report"):
         page = write_report(args.run, images=args.images)
     said = read_json(page.with_suffix(".json"), "the report's values", "write the report again")
     print(said["verdict"])

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from nextpatch.cli.failure import Failure
+from nextpatch.cli.starting import loaded
 from nextpatch.core.text import shown
 from nextpatch.core.writer import only_writer
 from nextpatch.train.engine.launch import ranks
@@ -28,7 +29,7 @@ class Verb(NamedTuple):
     """What it is for, the dataclass of its arguments (built when needed), and what it does.
 
     `writes` says which outputs are held for this process while it runs; a verb with `ranks`, which several processes of
-    a launcher do together, holds its own.
+    a launcher do together, holds its own. `needs` are modules that take seconds to load.
     """
 
     summary: str
@@ -36,6 +37,7 @@ class Verb(NamedTuple):
     run: Callable[[Any], int]
     writes: Callable[[Any], Sequence[Output]] = lambda args: ()
     ranks: bool = False
+    needs: Sequence[str] = ()
 
 
 class Group(NamedTuple):
@@ -69,6 +71,7 @@ def _run(verb: Verb, program: str, args: Any) -> int:
     leads = ranks() == 1 or os.environ["RANK"] == "0"
     if ranks() > 1 and not verb.ranks:
         raise Failure(f"{program} is the work of one process; start it without torchrun" if leads else "")
+    loaded(*verb.needs)
     with ExitStack() as held:
         for output in verb.writes(args):
             held.enter_context(only_writer(output.path, program.removeprefix("nextpatch "), file=output.file))

@@ -34,7 +34,7 @@ from nextpatch.embed.config import EmbedConfig
 from nextpatch.embed.output import combine
 from nextpatch.embed.shard import Columns, write_shard, write_table
 from nextpatch.train.engine.world import ALONE, World
-from nextpatch.train.meter import Meter
+from nextpatch.train.meter import Meter, phase
 from nextpatch.weights.load import load
 from nextpatch.weights.names import absolute
 from nextpatch.weights.running import Running
@@ -67,7 +67,10 @@ def embed(config: EmbedConfig, console: Console | None = None, world: World = AL
     with world.together():
         check(config.out)
     with world.only_writer(config.out, "embed", file=bool(config.out.suffix)):
-        with world.leader_first():  # what it leaves in caches, the others find
+        with (
+            world.leader_first(),
+            phase("loading the weights and opening the images", console),
+        ):  # what it leaves in caches, the others find
             source, opened = open_source(config.data), Opened(config)
         todo = None
         facts, parts = opened.facts(source), config.parts

@@ -26,7 +26,7 @@ from nextpatch.finetune.lora import save_adapter, trainable
 from nextpatch.model.count import count_params
 from nextpatch.train.checkpoint import newest_checkpoint, prune, save_checkpoint
 from nextpatch.train.logs import log_to, truncate_metrics
-from nextpatch.train.meter import Meter
+from nextpatch.train.meter import Meter, phase
 from nextpatch.train.metrics import TOP, Answers, likeliest
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.finite import need_finite
@@ -60,11 +60,13 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Finetune
     console, out = console or Console(), config.out
     with only_writer(out, "finetune"):
         before = begun_before(config)
-        splits = open_splits(config.data, config.test, config.seed, held_out=False, overlap=config.overlap)
-        backbone = load(
-            config.weights, layers=config.layers, img_size=config.img_size, pixel_range=config.pixel_range,
-            layout=config.layout,
-        )  # fmt: skip
+        with phase("opening the images", console):
+            splits = open_splits(config.data, config.test, config.seed, held_out=False, overlap=config.overlap)
+        with phase("loading the weights", console):
+            backbone = load(
+                config.weights, layers=config.layers, img_size=config.img_size, pixel_range=config.pixel_range,
+                layout=config.layout,
+            )  # fmt: skip
         for source in (splits.source, splits.test_source):
             refuse_other_channels(source, backbone.about.in_chans, backbone.about.preprocessing)
         check_folder(out, _bytes_of(config, backbone))
@@ -82,7 +84,8 @@ def _bytes_of(config: FinetuneConfig, backbone: Backbone) -> int:
 def _trained(config: FinetuneConfig, backbone: Backbone, splits: Splits, console: Console) -> Finetuned:
     """The session itself: train, save, measure."""
     out = config.out
-    learner, stream = _learner(config, backbone, splits)
+    with phase("setting up the model", console):
+        learner, stream = _learner(config, backbone, splits)
     learned, of_trunk = trainable(learner.trunk)[0], count_params(backbone.aim.cfg).trunk
     own = sum(p.numel() for p in learner.classifier.parameters())
     console.print(
@@ -96,7 +99,8 @@ def _trained(config: FinetuneConfig, backbone: Backbone, splits: Splits, console
         save_adapter(learner.peft, out / ADAPTER, config.weights)
     result = learner.result()
     save_snapshot(result, out / MODEL)
-    answers = _answers(config, result, splits)
+    with phase("classifying the test images", console):
+        answers = _answers(config, result, splits)
     facts = {
         "weights": config.weights, "data": config.data, "test": config.test, "full": config.full, "rank": config.rank,
         "learned_of_trunk": learned, "trunk": of_trunk, "classes": list(splits.classes), "seed": config.seed,

@@ -33,6 +33,7 @@ from nextpatch.probe.train import Setting, num_steps
 from nextpatch.probe.write import print_table, write_results
 from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.logs import log_to
+from nextpatch.train.meter import phase
 from nextpatch.train.metrics import TOP, likeliest
 from nextpatch.train.run import RunDir, load_run, random_twin
 from nextpatch.weights.assemble import Asked, of_model
@@ -68,13 +69,15 @@ def probe(
     check_folder(out)
     if "logistic" in config.probes:
         need_scipy()
-    opened = _open(config, backbone)
+    with phase("loading the weights", console):
+        opened = _open(config, backbone)
     sets = layer_sets(config.layers, len(opened.running.backbone.blocks))
     held_out = config.select_on == "held-out"
-    if sources is not None:
-        splits = split(*sources, config.seed, held_out, config.overlap)
-    else:
-        splits = open_splits(config.data, config.test, config.seed, held_out, config.overlap)
+    with phase("opening the images", console):
+        if sources is not None:
+            splits = split(*sources, config.seed, held_out, config.overlap)
+        else:
+            splits = open_splits(config.data, config.test, config.seed, held_out, config.overlap)
     about = opened.running.backbone.about
     for source in (splits.source, splits.test_source):
         refuse_other_channels(source, about.in_chans, about.preprocessing)
@@ -87,7 +90,8 @@ def probe(
         if whole:
             extractors = {PRETRAINED: extractors[PRETRAINED]}
         choices, sweep = _choose_all(config, opened, splits, budgets, extractors, console, world)
-        scored = _score(tuple(choices), extractors, splits, world)
+        with phase("classifying the test images", console):
+            scored = _score(tuple(choices), extractors, splits, world)
     if world.leads:
         facts = _facts(config, splits, sets, opened, time.monotonic() - start_s, len(scored[0].right))
         write_results(out, facts, scored, sweep, mark_of(opened.running.backbone.trunk), opened.running.backbone.about)
@@ -162,6 +166,7 @@ def _choose_all(
     found: tuple[list[Choice], list[SweepEntry]] = ([], [])
     with _progress(console, len(extractors) * steps) as advance:
         for name, extract in extractors.items():
+            advance(name, 0, 0)  # the features themselves
             held = _held(config, splits, extract, world)
             room = 0 if config.augment == "paper" or world.size > 1 else memory_for_features()
             cache = None if config.augment == "paper" else config.cache
@@ -256,7 +261,7 @@ def _progress(console: Console, total: int) -> Iterator[Callable[[str, int, int]
         task = bar.add_task("", total=total)
 
         def advance(features: str, labels: int, steps: int) -> None:
-            what = f"{features}, {labels:,} labels"
+            what = f"{features}, {labels:,} labels" if labels else f"{features}, features of the images"
             if not console.is_terminal and what != bar.tasks[0].description:
                 done = bar.tasks[0].completed / total
                 console.print(f"probing {what} · {done:.0%} done", highlight=False)

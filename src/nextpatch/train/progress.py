@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from nextpatch.train.meter import duration
 
 _PLAIN_EVERY_S = 10.0
+_LONG_S = 2.0
 T = TypeVar("T")
 
 
@@ -93,8 +94,10 @@ class Display:
 
     def validating(self, batches: Iterable[T], rounds: int) -> Iterator[T]:
         """The batches, with how many of them were taken shown meanwhile."""
+        began_s, waiting = self._clock(), self._first is None and not self._line
         for number, batch in enumerate(batches):
-            self._show(None, f"validating: {number} of {rounds} batches", False)
+            if waiting or self._clock() - began_s > _LONG_S:  # off a terminal a short one is not worth a line
+                self._show(None, f"validating: {number} of {rounds} batches", False)
             yield batch
         self._progress.update(self._task, line=self._line)
 

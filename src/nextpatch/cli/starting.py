@@ -1,0 +1,18 @@
+"""What a verb needs is loaded: PyTorch takes seconds, in which something moves and Ctrl-C ends at once."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from importlib import import_module
+
+from nextpatch.core.interrupt import at_once
+from nextpatch.train.meter import phase
+
+
+def loaded(*modules: str) -> None:
+    """Import modules of this package by name."""
+    leads = os.environ.get("RANK", "0") == "0"
+    with at_once(), phase("starting") if leads else nullcontext():
+        for name in modules:
+            import_module(f"nextpatch.{name}")
