@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import nullcontext
 from importlib import import_module
 
@@ -11,8 +12,8 @@ from nextpatch.train.meter import phase
 
 
 def loaded(*modules: str) -> None:
-    """Import modules of this package by name."""
-    leads = os.environ.get("RANK", "0") == "0"
-    with at_once(), phase("starting") if leads else nullcontext():
+    """Import modules of this package by name; off a terminal in silence, as a mistake that follows is one line."""
+    shown = os.environ.get("RANK", "0") == "0" and sys.stderr.isatty()
+    with at_once(), phase("starting") if shown else nullcontext():
         for name in modules:
             import_module(f"nextpatch.{name}")
