@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import save
@@ -16,7 +17,7 @@ from safetensors.torch import save
 from bench.test_bench import pets
 from hub_models import Hub
 from labeled import write_labeled
-from weights_layout import CONFIG, state_of
+from weights_layout import CONFIG, state_of, write_snapshot
 
 PAGE = Path(__file__).parents[1] / "docs" / "measure.md"
 
@@ -24,6 +25,18 @@ PAGE = Path(__file__).parents[1] / "docs" / "measure.md"
 def commands() -> list[list[str]]:
     blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
     return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_the_python_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With weights of ours in place of those that need a network."""
+    write_labeled(tmp_path / "photos", 1, 0)
+    write_snapshot(tmp_path / "weights", state_of(CONFIG), CONFIG)
+    monkeypatch.chdir(tmp_path)
+    [block] = re.findall(r"```python\n(import nextpatch.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    said: dict[str, Any] = {}
+    exec(block.replace("apple/aim-600M", "weights"), said)
+    assert said["views"].shape == (1, 3, 28, 28)
+    assert len(said["features"]) == 2
 
 
 @pytest.mark.slow

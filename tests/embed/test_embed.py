@@ -346,3 +346,25 @@ def test_names_of_any_bytes_go_through(
     assert "\x1b" not in told
     if ending == ".npy":
         assert json.loads(told.splitlines()[1])["image"] == str(odd / "01.png")
+
+
+def test_an_index_of_another_size_is_searched_at_that_size(photos: Path, weights: Path, tmp_path: Path) -> None:
+    """And the same flag makes the other verbs see images so; what is no multiple of the patch is refused."""
+    index, seen = tmp_path / "larger.parquet", ["--weights", str(weights), "--img-size", "42", "28", "--device", "cpu"]
+    assert main(["embed", str(photos), "--out", str(index), *seen, "--pixel-range", "0", "4095"]) == 0
+    facts = facts_of(index)
+    assert (facts["img_size"], facts["preprocessing"]["pixel_range"]) == ([42, 28], [0, 4095])
+    model = nextpatch.load(weights, img_size=(42, 28))
+    wanted = model.embed(photos / "00.png")[0]
+    rows = pq.read_table(index).to_pylist()
+    own = next(row["features"] for row in rows if row["path"].endswith("00.png"))
+    assert torch.nn.functional.cosine_similarity(torch.tensor(own).float(), wanted, dim=0) > 0.999
+    nearest = tmp_path / "near.png"
+    words = ["similar", str(photos / "00.png"), "--index", str(index), "--out", str(nearest), "--device", "cpu"]
+    assert main(words) == 0
+    assert main(["classify", str(photos / "00.png"), *seen]) == 0
+    assert (
+        main(["export", str(weights), "--to", "released", "--img-size", "42", "28", "--out", str(tmp_path / "r")]) == 0
+    )
+    assert nextpatch.load(tmp_path / "r").about.img_size == (42, 28)
+    assert main(["embed", str(photos), "--out", str(tmp_path / "x.parquet"), *seen[:2], "--img-size", "30", "28"]) == 2
