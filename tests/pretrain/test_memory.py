@@ -51,5 +51,13 @@ def test_what_can_never_fit_is_refused_by_formula(model, train, monkeypatch):
 
 def test_a_frozen_trunk_needs_no_optimizer(monkeypatch):
     monkeypatch.setattr(memory, "whole_memory_bytes", lambda device: 8 * 2**30)
-    train = TrainConfig(1, 0, 8, 8, device="cpu", precision="fp32", init="apple/aim-600M", freeze_trunk=True)
+    train = TrainConfig(
+        1,
+        global_batch_size=8,
+        micro_batch_size=8,
+        device="cpu",
+        precision="fp32",
+        init="apple/aim-600M",
+        freeze_trunk=True,
+    )
     memory.check_memory(Recipe(model=ModelConfig("600m"), train=train), ALONE)

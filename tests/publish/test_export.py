@@ -141,7 +141,12 @@ def test_as_typed(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_a_runs_card_says_how_it_learned_and_what_was_measured(tmp_path: Path) -> None:
     cfg = ModelConfig("nano", (16, 24), 8, 3, embed_dim=32, depth=3, num_heads=2, head_width=16, head_depth=1)
     data = DataConfig(train=("photos",), val_images=6, workers=0)
-    run = RunDir.create(tmp_path / "run", Recipe(cfg, data, train=TrainConfig(20, 0, 4, 4, "fp32", "cpu")))
+    run = RunDir.create(
+        tmp_path / "run",
+        Recipe(
+            cfg, data, train=TrainConfig(20, global_batch_size=4, micro_batch_size=4, precision="fp32", device="cpu")
+        ),
+    )
     model = AIM(cfg)
     init_weights(model, 0)
     save_checkpoint(run.checkpoints, 20, {"model": model.state_dict()}, {"step": 20})

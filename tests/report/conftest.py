@@ -23,7 +23,9 @@ from nextpatch.train.recipe import Recipe
 from nextpatch.weights.classifier import Readout, save_readout
 
 MODEL = ModelConfig("nano", (16, 24), 8, 3, embed_dim=32, depth=3, num_heads=2, head_width=16, head_depth=1)
-TRAIN = TrainConfig(20, 0, 4, 4, "fp32", "cpu", val_every=10, checkpoint_every=10)
+TRAIN = TrainConfig(
+    20, global_batch_size=4, micro_batch_size=4, precision="fp32", device="cpu", val_every=10, checkpoint_every=10
+)
 
 
 @pytest.fixture
