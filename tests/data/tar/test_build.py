@@ -94,7 +94,8 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path: Path) -> N
         child = subprocess.Popen([sys.executable, "-c", code, *map(str, paths)], stdout=subprocess.PIPE)
         assert child.stdout is not None
         child.stdout.readline()
-        time.sleep(0.005 + 0.02 * number)
+        while len(list(home.glob("index/*.idx"))) < 2 * number and child.poll() is None:
+            time.sleep(0.002)
         child.send_signal(signal.SIGKILL)
         child.communicate()
         seen.add(len(list(home.glob("index/*.idx"))))
