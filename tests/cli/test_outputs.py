@@ -51,7 +51,11 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("places")
     data = write_labeled(place / "data", 6, 0)
     model = ModelConfig("nano", (8, 8), 4, 3, embed_dim=16, depth=1, num_heads=2, head_width=16, head_depth=1)
-    recipe = Recipe(model, DataConfig((str(data),), val_images=2), train=TrainConfig(2, 0, 2, 2, "fp32", "cpu"))
+    recipe = Recipe(
+        model,
+        DataConfig((str(data),), val_images=2),
+        train=TrainConfig(2, global_batch_size=2, micro_batch_size=2, precision="fp32", device="cpu"),
+    )
     run = RunDir.create(place / "run", recipe).path
     aim = AIM(model)
     init_weights(aim, 0)
