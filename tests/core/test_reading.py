@@ -13,6 +13,7 @@ from nextpatch.core.errors import FileError
 from nextpatch.core.files import replacing, write_json, write_text
 from nextpatch.core.reading import parquet_facts, read_json, read_jsonl, read_toml
 from nextpatch.core.tensors import check_finite, read_safetensors, save_safetensors
+from nextpatch.core.writer import is_new
 
 VALUES = {"a": 1.5, "b": ["x", None], "c": {"d": True}}
 
@@ -79,6 +80,21 @@ def test_no_bytes_let_another_error_out(place: Path, data: bytes):
         except FileError as error:
             assert "make it again" in str(error)  # noqa: PT017
     read_jsonl(path)
+
+
+def test_the_next_call_removes_what_a_killed_one_left_of_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def killed(_: object, draft: Path, __: object) -> None:
+        draft.with_name(".tmpX1y2z3").write_bytes(b"half of it, as the library names it")
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nextpatch.core.tensors.save_file", killed)
+        patched.setattr("nextpatch.core.tensors.shutil.rmtree", lambda *_, **__: None)
+        with pytest.raises(SystemExit):
+            save_safetensors(tmp_path / "t.safetensors", {"a": torch.ones(3)})
+    assert is_new(tmp_path)
+    save_safetensors(tmp_path / "t.safetensors", {"a": torch.ones(3)})
+    assert [file.name for file in tmp_path.iterdir()] == ["t.safetensors"]
 
 
 def test_tensors_come_back_and_any_flip_is_found(place: Path):

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from nextpatch.core import writer
+from nextpatch.core.errors import UserError
 from nextpatch.core.writer import InUse, lock_of, only_writer
 
 HOLD = """
@@ -34,6 +35,22 @@ def holder(out: Path) -> subprocess.Popen[str]:
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
+
+
+def linked(lock: Path) -> None:
+    lock.symlink_to(lock.with_name("precious"))
+
+
+@pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo, linked], ids=["folder", "fifo", "link"])
+def test_what_is_no_plain_file_is_no_lock_and_stays_as_it_was(put: Callable[[Path], None], tmp_path: Path):
+    (tmp_path / "precious").write_text("kept")
+    put(lock_of(tmp_path / "out.parquet", file=True))
+    with (
+        pytest.raises(UserError, match="no plain file; remove it"),
+        only_writer(tmp_path / "out.parquet", "embed", file=True),
+    ):
+        pass
+    assert (tmp_path / "precious").read_text() == "kept"
 
 
 def test_a_second_process_is_told_who_holds_it_and_a_killed_one_is_taken_over(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nextpatch.core.errors import FileError, UserError
-from nextpatch.core.files import DIGEST, replacing
+from nextpatch.core.files import DIGEST, UNFINISHED, replacing
 from nextpatch.core.text import shown
 
 _CHUNK = 2**22  # bytes read at a time, so that checking a file of any size takes no memory
@@ -36,10 +37,22 @@ def save_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappin
     facts = {key: value for key, value in (metadata or {}).items() if key != DIGEST}
     with replacing(path) as aside:
         try:
-            save_file(plain, aside, {**facts, DIGEST: _digest_of(plain, facts)})
+            _save(plain, aside, {**facts, DIGEST: _digest_of(plain, facts)})
         except SafetensorError as error:  # what a full disk looks like from there
             raise OSError(f"{path} cannot be written: {error}") from error
         aside.chmod(path.parent.stat().st_mode & 0o666)
+
+
+def _save(tensors: Mapping[str, Tensor], aside: Path, metadata: dict[str, str]) -> None:
+    """By way of a folder: the library writes under a name of its own choice, which after a kill nobody would remove."""
+    room = aside.with_name(f"{aside.name.removesuffix(UNFINISHED)}.room{UNFINISHED}")
+    shutil.rmtree(room, ignore_errors=True)
+    room.mkdir()
+    try:
+        save_file(dict(tensors), room / "tensors", metadata)
+        (room / "tensors").replace(aside)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
 
 
 def read_safetensors(

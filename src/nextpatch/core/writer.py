@@ -89,7 +89,7 @@ def _released(path: Path, handle: int, made: bool) -> None:
 def _taken(path: Path, out: Path, verb: str) -> int:
     """A handle of the lock file, locked and filled with who we are."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = _opened(path)
         try:
             sees_locks = _locked(handle, path, out)
             if _same(handle, path):
@@ -102,6 +102,15 @@ def _taken(path: Path, out: Path, verb: str) -> int:
             os.close(handle)
             raise
         os.close(handle)  # its last holder removed it between our opening and locking it
+
+
+def _opened(path: Path) -> int:
+    """The lock file, made where it is missing. UserError for what is no plain file: through a link that someone else
+    put there another file would be overwritten."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise UserError(f"{shown(path)} is in the place of a lock and is no plain file; remove it")
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)  # a link that came meanwhile
+    return os.open(path, flags, 0o666)
 
 
 def _locked(handle: int, path: Path, out: Path) -> bool:
