@@ -82,6 +82,8 @@ def _leaves(error: BaseException, path: str) -> list[str]:
         pairs = [(inner, note.name if note else "") for inner, note in _noted(error, AttributeValidationNote)]
     elif isinstance(error, IterableValidationError):
         pairs = [(inner, f"[{note.index}]" if note else "") for inner, note in _noted(error, IterableValidationNote)]
+    elif path and isinstance(error, ConfigError):  # of a whole table: it names the value by itself
+        return [f"{path}: {error}"]
     else:
         return [f"'{path}' {error}" if path else str(error)]
     return [leaf for inner, step in pairs for leaf in _leaves(inner, _join(path, step))]

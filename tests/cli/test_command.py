@@ -65,6 +65,20 @@ def test_no_help_waits_for_torch():
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model", "Nano"], "recipe: model: unknown model size 'Nano'; did you mean 'nano'?"),
+        (["--train.steps", "-1"], "recipe: train: steps -1 must lie between"),
+        (["--minutes", "1", "--train.steps", "4"], "both say how long"),
+    ],
+)
+def test_a_wrong_value_is_told_before_torch_is_loaded(words, said, monkeypatch, capsys):
+    monkeypatch.setattr("nextpatch.cli.pretrain.loaded", lambda module: pytest.fail("loads PyTorch first"))
+    assert main(["pretrain", "--data", "photos", "--out", "x", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("error", [Failure("such is life"), UserError("such is life"), OSError("such is life")])
 def test_what_a_user_can_mend_is_one_line(error, monkeypatch, capsys):
     monkeypatch.setitem(command.VERBS, "pretrain", refusing(error))

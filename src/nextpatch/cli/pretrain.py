@@ -16,6 +16,7 @@ from nextpatch.cli.report import try_report
 from nextpatch.cli.starting import loaded
 from nextpatch.cli.values import Values, overlay, override, recipe_path
 from nextpatch.config import ConfigError, read_toml, to_dict
+from nextpatch.train.engine.launch import ranks
 from nextpatch.train.recipe import Recipe, recipe_from_dict
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def arguments() -> Any:
 def run(args: Pretrain) -> int:
     """Start or resume, then write the report; returns the exit code."""
     began_s = time.monotonic()
+    if ranks() == 1:  # of several, the first says it for all
+        _check(given(args))
     loaded("pretrain.run")
     from nextpatch.train.engine.world import World
 
@@ -80,6 +83,13 @@ def run(args: Pretrain) -> int:
         print(f"measure it:  nextpatch probe {args.out} --data TRAIN --test TEST")
         print(f"look again:  nextpatch report {args.out}")
     return outcome.exit_code
+
+
+def _check(values: Values) -> None:
+    """ConfigError, before PyTorch is loaded, for values that no image and no weights can make right."""
+    model = values.get("model", {})
+    size = {name: value for name, value in model.items() if name == "size"} if isinstance(model, dict) else model
+    recipe_from_dict({**values, "model": size})
 
 
 def _run(args: Pretrain, world: World, began_s: float) -> Outcome:

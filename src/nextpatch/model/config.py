@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -65,7 +66,9 @@ class ModelConfig:
             num_heads=(0, 4096), head_width=(0, 2**17), head_depth=(0, 4096),
         )  # fmt: skip
         if self.size not in SIZES:
-            raise ConfigError(f"unknown model size '{shown(self.size)}'; choose one of {', '.join(SIZES)}")
+            near = difflib.get_close_matches(self.size.lower(), SIZES, n=1)
+            meant = f"did you mean '{near[0]}'? There are" if near else "choose one of"
+            raise ConfigError(f"unknown model size '{shown(self.size)}'; {meant} {', '.join(SIZES)}")
         s = self.shape
         for name, side in zip(("height", "width"), self.img_size, strict=True):
             if side % self.patch_size:
