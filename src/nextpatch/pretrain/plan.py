@@ -8,6 +8,7 @@ import torch
 
 from nextpatch.config import ConfigError, from_dict, to_dict
 from nextpatch.core.machine import usable_cores
+from nextpatch.core.text import shown
 from nextpatch.data.collection import Collection, open_collection
 from nextpatch.data.config import DataConfig
 from nextpatch.data.decode import can_become
@@ -170,9 +171,8 @@ def _choose_held_out(draft: _Draft, count: int) -> int:
     """How many images measure the loss; returns how many of `count` are held out of training for it."""
     val = draft.value("data", "val", "")
     if not val and count < 2:
-        raise DataError(
-            f"{draft.value('data', 'train', '')} has one image; one to learn from and one to hold out are needed"
-        )
+        name = shown(", ".join(from_dict(DataConfig, draft.values["data"]).train))
+        raise DataError(f"{name} has one image; one to learn from and one to hold out are needed")
     share = len(open_source(val)) if val else max(1, count // 10)
     why = f"at most {VAL_IMAGES:,}" + (", of data.val" if val else " and a tenth of the images, held out of training")
     held_out = draft.choose("data", "val_images", min(VAL_IMAGES, share), why)
@@ -185,7 +185,8 @@ def _choose_batch(draft: _Draft, train_images: int) -> None:
     """Images per step, and how many of them at a time."""
     ranks = draft.world.size
     batch = min(largest_power_of_two(min(BATCH, max(8, train_images // 16))), train_images)
-    why = f"at least 16 steps per epoch, {BATCH} images at most"
+    few = "8 images at least, or all" if train_images < 16 * 8 else "at least 16 steps per epoch"
+    why = f"{few}, {BATCH} images at most"
     if ranks > 1:
         batch, why = max(1, batch // ranks) * ranks, f"{why}; the same share for each of {ranks} ranks"
     batch = draft.choose("train", "global_batch_size", batch, why)
