@@ -14,6 +14,10 @@ __all__ = ["Backbone", "load"]
 
 def __getattr__(name: str) -> Any:
     """What the package offers, imported when it is first used: `--help` must not wait for torch."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("nextpatch")
     if name not in _PLACES:
         raise AttributeError(f"module 'nextpatch' has no attribute '{name}'")
     from importlib import import_module

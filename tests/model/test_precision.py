@@ -8,7 +8,7 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
 from nextpatch.model.layers import LayerNorm, attend, causal_mask
-from nextpatch.model.precision import autocast, resolve_device, resolve_precision
+from nextpatch.model.precision import autocast, device_of, resolve_device, resolve_precision
 
 CPU = torch.device("cpu")
 
@@ -81,3 +81,8 @@ def test_automatic_choices_are_possible_here() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="'cuda' is not available here; this machine has"):
             resolve_device("cuda")
+        with pytest.raises(ValueError, match="'cuda' is not available here"):
+            device_of("cuda:0")
+    with pytest.raises(ValueError, match="device 'gpu' is unknown"):
+        device_of("gpu")
+    assert device_of("cpu") == device_of(CPU) == CPU

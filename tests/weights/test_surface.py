@@ -93,7 +93,7 @@ def test_inputs_refuses_what_is_no_batch_of_pixels(images: Any, told: str, model
         (np.zeros((40, 50, 3), np.int32), "no known range"), (np.full((40, 50, 3), 7.0), "no pixels"),
         (np.zeros((0, 3, 3), np.uint8), "no image"), (np.zeros(3), "no image"), (torch.zeros(40, 50, 3), "50|channels"),
         (b"no image", "cannot be used"), ("nowhere.jpg", "cannot be read"), (3, "no image"), (None, "no image"),
-        ([], "no images"), ([3], "no image"), (Path(), "cannot be read"),
+        ([], "no images"), ([3], "no image"), (Path(), "is a folder"),
     ],
 )  # fmt: skip
 def test_what_is_no_picture_is_refused(image: Any, told: str, model: Backbone) -> None:

@@ -22,6 +22,19 @@ def resolve_device(device: str = "auto") -> torch.device:
     return torch.device(device)
 
 
+def device_of(name: torch.device | str) -> torch.device:
+    """The device that Python code names, "cuda:1" or a torch.device as well; a UserError where it is not here."""
+    if name == "auto":
+        return resolve_device()
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device '{name}' is unknown; give auto, cpu, cuda, cuda:1 or mps") from None
+    if device.type in ("cuda", "mps"):
+        resolve_device(device.type)
+    return device
+
+
 def resolve_precision(precision: str, device: torch.device) -> Dtype:
     """ "auto" is bfloat16 where the hardware multiplies it natively, float32 elsewhere."""
     if precision in ("fp32", "bf16"):

@@ -38,6 +38,8 @@ def pixels_of(image: Given, channels: int, preprocessing: Preprocessing = AS_OUR
         return decode(_encoded(image), channels, preprocessing)
     except BadImage as error:
         raise DataError(f"{_name(image)} cannot be used: {error}") from None
+    except IsADirectoryError:
+        raise DataError(f"{_name(image)} is a folder; give a list of the images in it") from None
     except OSError as error:
         raise DataError(f"{_name(image)} cannot be read: {error.strerror or error}") from None
 

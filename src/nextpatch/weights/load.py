@@ -13,6 +13,7 @@ import torch
 from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
 from nextpatch.data.preprocessing import Layout
+from nextpatch.model.precision import device_of
 from nextpatch.train.export import FORMAT
 from nextpatch.train.run import RunDir, load_run
 from nextpatch.weights.assemble import (
@@ -77,7 +78,7 @@ def load(
     A "torchhub:" name runs the repository's code, after a question. A name that a file gives, and no person, must pass
     `names.from_file` first.
     """
-    asked, spec = Asked(layers, img_size, step), str(weights)
+    asked, spec, where = Asked(layers, img_size, step), str(weights), device_of(device)
     reading = {"pixel_range": pixel_range, "layout": layout}
     if not spec:
         raise WeightsError(f"no weights given; name {KINDS}")
@@ -85,7 +86,7 @@ def load(
         raise WeightsError(f"{shown(spec)} is no run, so it has no step {step}; leave the step out")
     found = _found(spec, asked)
     found.about = read_otherwise(found.about, {name: value for name, value in reading.items() if value is not None})
-    return found.to(device)
+    return found.to(where)
 
 
 def _found(spec: str, asked: Asked) -> Backbone:
