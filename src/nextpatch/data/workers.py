@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from nextpatch.core.processes import Lost, Unsent, Worker, end
+from nextpatch.core.processes import Lost, Unsent, Worker, end, unheard
 from nextpatch.data.error import DataError
 from nextpatch.data.wire import TensorWire
 
@@ -81,8 +81,9 @@ def _made_ahead(items: Items[T], first: int, workers: int, stall_s: float) -> It
 def _start(crew: list[Worker], items: Items[Any], workers: int) -> None:
     context = multiprocessing.get_context()
     try:
-        for _ in range(workers):
-            crew.append(Worker(context, _Maker(items), TensorWire()))  # noqa: PERF401 - those begun are kept when the next fails
+        with unheard():  # a Ctrl-C between the start of one and its place in the crew would leave it behind, unended
+            for _ in range(workers):
+                crew.append(Worker(context, _Maker(items), TensorWire()))  # noqa: PERF401 - those begun are kept
     except OSError as error:
         raise DataError(
             f"{workers} data workers cannot be started: {error}. Give fewer (data.workers; 0 needs none), or raise the "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from typing import TypeVar
 
-from nextpatch.core.processes import Lost, PlainWire, Unsent, Worker, end, first_answers
+from nextpatch.core.processes import Lost, PlainWire, Unsent, Worker, end, first_answers, unheard
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -47,8 +47,9 @@ def in_processes(
 def _start(crew: list[Worker], function: Callable[[Job], Result], workers: int) -> None:
     context = multiprocessing.get_context("spawn")  # a fork may copy another thread's locks
     resource_tracker.ensure_running()  # it would else undo, amid our start, that workers do not hear signals
-    for _ in range(workers):
-        crew.append(Worker(context, function, PlainWire()))  # noqa: PERF401 - those begun are kept when the next fails
+    with unheard():  # a Ctrl-C between the start of one and its place in the crew would leave it behind, unended
+        for _ in range(workers):
+            crew.append(Worker(context, function, PlainWire()))  # noqa: PERF401 - those begun are kept, should one fail
 
 
 def _give(worker: Worker, left: Iterator[tuple[int, Job]], working: dict[Worker, int]) -> None:
