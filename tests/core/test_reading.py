@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,12 @@ def test_no_bytes_let_another_error_out(place: Path, data: bytes):
         except FileError as error:
             assert "make it again" in str(error)  # noqa: PT017
     read_jsonl(path)
+
+
+def test_a_failing_write_names_its_file(tmp_path: Path):
+    with pytest.raises(OSError, match=r"t\.bin") as told, replacing(tmp_path / "t.bin"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert told.value.errno == errno.ENOSPC
 
 
 def test_the_next_call_removes_what_a_killed_one_left_of_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -53,6 +53,12 @@ def test_what_is_no_plain_file_is_no_lock_and_stays_as_it_was(put: Callable[[Pat
     assert (tmp_path / "precious").read_text() == "kept"
 
 
+def test_a_place_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="run cannot be written: Not a directory; choose another place"):
+        only_writer(tmp_path / "file" / "run", "bench").__enter__()
+
+
 def test_a_second_process_is_told_who_holds_it_and_a_killed_one_is_taken_over(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

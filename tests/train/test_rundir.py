@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from nextpatch.core.files import write_text
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
+from nextpatch.train import run as runs
 from nextpatch.train.checkpoint import save_checkpoint
 from nextpatch.train.config import TrainConfig
 from nextpatch.train.logs import truncate_metrics
@@ -146,3 +148,15 @@ def test_every_session_leaves_its_own_environment(run: RunDir, caplog: pytest.Lo
     run.write_environment(3)
     assert [session["ranks"] for session in sessions_of(run.path)] == [3]
     assert "env.json cannot be read" in caplog.text
+
+
+def test_the_revision_is_asked_for_without_a_lock_on_the_repository(monkeypatch: pytest.MonkeyPatch):
+    asked: list[list[str]] = []
+
+    def git(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 0, "abc", "")
+
+    monkeypatch.setattr("nextpatch.train.run.subprocess.run", git)
+    assert runs._git_revision() == "abc+"
+    assert all("--no-optional-locks" in words for words in asked)

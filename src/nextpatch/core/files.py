@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -13,12 +14,15 @@ from typing import Any
 UNFINISHED = ".unfinished"
 DIGEST = "sha256"  # the key under which a JSON file holds the digest of its other values
 
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write a file to. On leaving it is synced and takes the name `path`, in one step.
 
     On an error nothing stays of it, and an older file at `path` is untouched. The folder is made where it is missing.
+    A full disk's OSError names `path`: of itself a failing write names nothing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}{UNFINISHED}")
@@ -26,9 +30,11 @@ def replacing(path: Path) -> Iterator[Path]:
         yield aside
         sync(aside)
         aside.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.errno in _FULL and error.filename is None:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
     sync(path.parent)
 

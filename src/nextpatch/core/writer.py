@@ -45,9 +45,12 @@ def only_writer(out: Path, verb: str, *, file: bool = False) -> Iterator[None]:
     """
     path = lock_of(out, file)
     made = not path.parent.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path not in _held:
-        handle = _taken(path, out, verb)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = _taken(path, out, verb)
+        except OSError as error:
+            raise UserError(f"{shown(out)} cannot be written: {error.strerror}; choose another place") from error
         ended = threading.Event()
         threading.Thread(target=_beat, args=(path, ended), daemon=True).start()
     _held[path] = _held.get(path, 0) + 1

@@ -207,7 +207,8 @@ def sessions_in(values: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _git_revision() -> str | None:
     """The revision of the code that runs, when it runs from a checkout; "+" marks uncommitted changes."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    # without its optional lock, which a kill would leave in the user's repository
+    git = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent)]
     try:
         revision = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
         status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True)
