@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -44,8 +45,11 @@ def open_collection(specs: Sequence[str]) -> Collection:
     if len(given) not in (0, len(specs)):
         without = next(place for place, weight in zip(places, weights, strict=True) if weight is None)
         raise DataError(f"{without} has no weight, but others have; write {without}=WEIGHT, or give none a weight")
-    if any(weight <= 0 for weight in given):
-        raise DataError(f"a weight of {min(given):g} shows nothing; leave that source out")
+    for place, weight in zip(places, given, strict=False):
+        if not 0 < weight < math.inf:
+            raise DataError(
+                f"a weight of {weight:g} is no share of a mixture; give {shown(place)} one above 0, or leave it out"
+            )
     sources = tuple(map(_opened, specs, places))
     whole = sources[0] if len(sources) == 1 else JoinedSource(sources)
     if not given:
