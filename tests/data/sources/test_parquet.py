@@ -104,6 +104,34 @@ def test_odd_metadata_is_ignored(tmp_path, metadata):
     assert ParquetSource([tmp_path / "a.parquet"]).classes == ("0",)
 
 
+def test_numbers_mean_the_names_of_their_own_file(tmp_path):
+    names = (["cat", "dog"], ["dog", "cat", "cow"])
+    files = [
+        write(tmp_path / f"{i}.parquet", {"image": rows(3), "label": [0, 1, None]}, own) for i, own in enumerate(names)
+    ]
+    source = ParquetSource(files)
+    assert [source.classes[n] if n is not None else n for n in labels(source)] == [
+        "cat",
+        "dog",
+        None,
+        "dog",
+        "cat",
+        None,
+    ]
+
+
+@pytest.mark.parametrize("twice", ["image", "label"])
+def test_a_column_that_is_there_twice_is_refused_or_no_label(tmp_path, twice):
+    columns = {"image": pa.array(rows(2), IMAGE), "label": pa.array([0, 1])}
+    table = pa.Table.from_arrays([*columns.values(), columns[twice]], [*columns, twice])
+    pq.write_table(table, tmp_path / "a.parquet")
+    if twice == "image":
+        with pytest.raises(DataError, match="rename the column that is not meant"):
+            ParquetSource([tmp_path / "a.parquet"])
+    else:
+        assert "several columns 'label'" in ParquetSource([tmp_path / "a.parquet"]).why_unlabeled
+
+
 def test_a_label_column_that_holds_no_classes_is_ignored(tmp_path):
     source = ParquetSource([write(tmp_path / "a.parquet", {"image": rows(1), "label": [0.5]})])
     assert source.classes == ()

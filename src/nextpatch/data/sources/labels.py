@@ -55,6 +55,16 @@ def labels_of(columns: Iterable[Any], what: str, names: Sequence[str] = ()) -> L
     return Labels(*_compact(np.concatenate(numbers), highest, names), "")
 
 
+def by_names(column: Any, names: Sequence[str]) -> Any:
+    """Numbers replaced by the names that they have in their own file; any other column, and without names, as it is."""
+    part = plain(column)[0]
+    if part is None or not names or not pa.types.is_integer(part.type):
+        return column
+    numbers = part.to_pylist()
+    known = len(names)
+    return pa.array([None if n is None or n < 0 else names[n] if n < known else str(n) for n in numbers], pa.string())
+
+
 def plain(column: Any) -> tuple[Any, str]:
     """(the column as whole numbers or as text, "") or (None, why it is no label)."""
     types = pa.types

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from nextpatch.core.text import shown
 from nextpatch.core.threads import side_by_side
 from nextpatch.data.error import DataError
-from nextpatch.data.sources.labels import NO_LABEL, Labels, labels_of
+from nextpatch.data.sources.labels import NO_LABEL, Labels, by_names, labels_of
 from nextpatch.data.sources.source import digest_of
 from nextpatch.data.storage.cache import default_cache
 from nextpatch.data.storage.ranges import open_ranges
@@ -149,11 +149,15 @@ class ParquetSource:
         for schema, file in zip(schemas, self._files, strict=True):
             if "label" not in schema.names:
                 return none._replace(why_none=f"{file} has no column 'label' (it has {', '.join(schema.names)})")
+            if schema.names.count("label") > 1:
+                return none._replace(why_none=f"{file} has several columns 'label'")
             if pa.types.is_nested(kind := schema.field("label").type):
                 return none._replace(why_none=f"column 'label' is of the type {kind}; give a whole number or a name")
         try:
-            columns = self._of_each(partial(_read, column="label"))
-            return labels_of(columns, "column 'label'", _class_names(schemas[0]))
+            columns, names = self._of_each(partial(_read, column="label")), list(map(_class_names, schemas))
+            if len(set(names)) == 1:
+                return labels_of(columns, "column 'label'", names[0])
+            return labels_of(map(by_names, columns, names), "column 'label'")
         except (_DamagedError, UnicodeDecodeError) as error:
             return none._replace(why_none=f"column 'label' cannot be read ({error})")
 
@@ -196,10 +200,11 @@ def image_columns(schema: Any) -> list[str]:
 
 def _image_column(schema: Any, file: str) -> str:
     found = image_columns(schema)
-    if "image" not in found and len(found) != 1:
+    twice = "image" in schema.names and schema.names.count("image") > 1
+    if twice or ("image" not in found and len(found) != 1):
         columns = ", ".join(f"{field.name}: {field.type}" for field in schema)
-        advice = "rename the column"
-        if "image" in schema.names and pa.types.is_string(schema.field("image").type):
+        advice = "rename the column that is not meant" if twice else "rename the column"
+        if schema.names.count("image") == 1 and pa.types.is_string(schema.field("image").type):
             advice = "text is no image: if it is paths of files, give them as CSV with the columns path,label"
         raise DataError(
             f"{shown(file)} has no column 'image' that holds encoded images (it has {shown(columns)[:500]}); {advice}"
@@ -249,6 +254,6 @@ def _class_names(schema: Any) -> tuple[str, ...]:
     """Names from the Hub's metadata; none where it has none."""
     try:
         names = json.loads(schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
-        return tuple(map(str, names))
+        return tuple(map(str, names)) if isinstance(names, list) else ()
     except (KeyError, TypeError, ValueError, RecursionError):
         return ()
