@@ -7,6 +7,7 @@ import re
 from pathlib import PurePath
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
 _SURROGATE = range(0xDC80, 0xDD00)  # how Python keeps a byte of a file name that is not UTF-8
 
 
@@ -42,3 +43,11 @@ def _escaped(code: int) -> str:
     if code in _SURROGATE:
         return f"\\x{code - 0xDC00:02x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that a text is, in plain digits, as `7`, `-1`, `007` and `1.0`; else None.
+
+    Python also takes `1_1` for 11 and `1e1` for 10: as labels these are names, and would become another class.
+    """
+    return int(text.partition(".")[0]) if _WHOLE.fullmatch(text) else None

@@ -25,6 +25,8 @@ def listed(tmp_path, text, names=("1.jpg", "2.jpg", "3.jpg")):
         ("id,breed,label\n1,x,b\n2,x,a\n3,x,b\n", ("a", "b"), [1, 0, 1]),
         ('Image\tTarget\n1.jpg\t"a b"\n2.jpg\tc\n3.jpg\t-\n', ("-", "a b", "c"), [1, 2, 0]),
         ("path,label\n1.jpg,0\n2.jpg,999999\n3.jpg,-1\n", ("0", "999999"), [0, 1, None]),
+        ("path,label\n1.jpg,1_1\n2.jpg,11\n3.jpg,11\n", ("11", "1_1"), [1, 0, 0]),
+        ("path,label\n1.jpg,1.0\n2.jpg,0.0\n3.jpg,\n", ("0", "1"), [1, 0, None]),
         ("path,label\n1.jpg,cafe\u0301\n2.jpg,caf\u00e9\n3.jpg,x\n", ("caf\u00e9", "x"), [0, 0, 1]),
     ],
 )

@@ -89,6 +89,10 @@ def test_what_is_no_image_is_counted_and_never_looked_into() -> None:
         (b"a" * 300, -1),
         (b"", -1),
         (b"9" * 70, -1),
+        (b"1_1", "1_1"),
+        (b"3e2", "3e2"),
+        (b"nan", -1),
+        (b"0.5", -1),
     ],
 )
 def test_a_label_beside_the_image(cls: bytes, expected: int | str) -> None:

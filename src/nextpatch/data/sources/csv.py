@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from nextpatch.core.text import shown
+from nextpatch.core.text import shown, whole_number
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.labels import labels_of
 from nextpatch.data.sources.table import TableSource
@@ -87,7 +87,6 @@ def _with_endings(folder: Path, files: list[str]) -> list[str]:
 
 def _typed(labels: Sequence[str | None]) -> pa.Array:
     """Whole numbers where all labels are such, else text."""
-    try:
-        return pa.array([None if label is None else int(label) for label in labels], pa.int64())
-    except (ValueError, OverflowError, pa.ArrowException):
-        return pa.array(labels, pa.string())
+    numbers = [None if label is None else whole_number(label) for label in labels]
+    plain = all(label is None or number is not None for label, number in zip(labels, numbers, strict=True))
+    return pa.array(numbers, pa.int64()) if plain else pa.array(labels, pa.string())

@@ -9,17 +9,20 @@ their ending does not say what they are.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple
 
+from nextpatch.core.text import whole_number
 from nextpatch.data.error import DataError
 from nextpatch.data.formats import HEIF_REMEDY, NOT_IMAGES, START, ending_of, format_of_name, image_endings, is_read
 from nextpatch.data.tar.walk import Member, Walk
 
 MAX_IMAGE = 256 * 2**20
+_FRACTION = re.compile(r"[+-]?[0-9]*\.?[0-9]+")  # whole numbers of too many digits included
 MAX_CLASSES = 1_000_000
 MAX_WORD = 200  # characters of a class's name: more is a caption
 NO_LABEL = -1
@@ -183,11 +186,14 @@ def _label(found: dict[bytes, bytes], passed: Counter[str]) -> int | str:
 def _class(text: str) -> int | str:
     """What the text of a label means: a whole number or one line of a name; MAX_CLASSES for anything else."""
     text = text.strip()
-    try:
-        number = float(text)
-        return int(number) if number.is_integer() and abs(number) <= MAX_CLASSES else MAX_CLASSES
-    except ValueError:
-        return text if 0 < len(text) <= MAX_WORD and text.isprintable() else MAX_CLASSES
+    if not 0 < len(text) <= MAX_WORD:
+        return MAX_CLASSES
+    number = whole_number(text)
+    if number is not None:
+        return number if abs(number) <= MAX_CLASSES else MAX_CLASSES
+    if _FRACTION.fullmatch(text) or text.lower() == "nan":
+        return MAX_CLASSES
+    return text if text.isprintable() else MAX_CLASSES
 
 
 def _label_in(document: object) -> int | str:
