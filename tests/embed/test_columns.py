@@ -174,7 +174,7 @@ def test_features_that_are_not_finite_name_the_layer_and_the_image(
     ("out", "more", "told"),
     [
         ("f.npy", ["--layers", "1,7", "--each-layer", "--pool", "mean"], "2 columns"),
-        ("photos/00.png/f.npy", [], "is no folder"),
+        ("a file/f.npy", [], "is no folder"),
         ("taken.npy", [], "is a folder"),
     ],
 )
@@ -184,6 +184,7 @@ def test_what_cannot_be_written_is_refused_before_the_first_image(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(runs.Opened, "work", lambda *_: pytest.fail("an image was read"))
     (tmp_path / "taken.npy").mkdir()
+    (tmp_path / "a file").touch()
     words = ["embed", str(photos), "--weights", str(weights), "--device", "cpu", "--out", str(tmp_path / out)]
     assert main([*words, *more]) == 2
     assert told in capsys.readouterr().err
