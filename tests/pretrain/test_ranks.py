@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from nextpatch.data.error import DataError
 from nextpatch.data.loader import TrainStream
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
+from nextpatch.pretrain import run as runs
+from nextpatch.pretrain.budget import Speed
 from nextpatch.pretrain.run import pretrain
 from nextpatch.train import faults
 from nextpatch.train.config import GuardConfig, OptimConfig, TrainConfig
@@ -74,6 +76,22 @@ def session(out, recipe, world, before_batch=lambda step: None, resume=False):
     return [seen, ended]
 
 
+def by_minutes(out, recipe, world):
+    """A session with a time budget; the speed that this rank measured, and how it ended."""
+    found, real = [], runs.measured
+
+    def watched(*args):
+        found.append(astuple(real(*args)))
+        return Speed(0.8 if world.leads else 0.1, 0.1, 0.1)  # had each its own say, rank 1 would take far more steps
+
+    runs.measured = watched
+    try:
+        recipe = replace(recipe, train=replace(recipe.train, steps=0, minutes=0.5))
+        return [found, session(out, recipe, world)[1]]
+    finally:
+        runs.measured = real
+
+
 def by_two(photos, out):
     """Sessions of two ranks: whole; stopped by a signal to one of them; failing data; a loss that is no number."""
     found = {}
@@ -97,6 +115,8 @@ def by_two(photos, out):
         beside = EngineConfig(replicate=2, shard=1, background_save=True)
         found["disk"] = session(f"{out}/disk", recipe_on(photos, engine=beside), world)
         del os.environ[faults.VARIABLE]
+
+        found["minutes"] = by_minutes(f"{out}/minutes", recipe_on(photos), world)
 
         real, calls = AIM.loss_sum, []
 
@@ -173,6 +193,21 @@ def test_a_disk_that_is_full_for_one_rank_in_the_background_stops_both_and_the_l
     assert "No space left on device" in second
     assert load_run(out / "disk").step == 3
     assert not list((out / "disk" / "checkpoints").glob("unfinished*"))
+
+
+def test_two_ranks_measure_one_speed_and_take_the_steps_that_the_first_has_fixed(two, out, photos):
+    (first, ended), (second, also_ended) = (rank["minutes"] for rank in two)
+    assert (ended, also_ended) == (0, 0)
+    assert len(first) == 1
+    assert first == second
+    fixed = RunDir.open(out / "minutes").recipe
+    assert 20 <= fixed.train.steps <= 30
+    assert load_run(out / "minutes").step == fixed.train.steps
+    plain = replace(fixed, train=replace(fixed.train, minutes=0.0))
+    assert session(out / "plain", plain, World())[1] == 0
+    assert losses(out / "minutes") == pytest.approx(losses(out / "plain"), rel=1e-5)
+    ours, theirs = ((out / name / "bad_samples.jsonl").read_text().count("\n") for name in ("minutes", "plain"))
+    assert ours == theirs == 1
 
 
 def test_a_skipped_step_is_skipped_by_both(two, out):

@@ -79,7 +79,9 @@ def measured(model: AIM, stream: TrainStream, held: HeldOut, recipe: Recipe, wor
     with closing(shared_batches(model, stream, TrainState(), some, world)) as batches:
         for batch, prefix_len, scored in batches:
             _gradients(model, batch, prefix_len, scored, recipe, compute, world)
-            update(model, optimizer, float(gradient_norm(model)), recipe.optim.clip_norm)
+            norm = float(gradient_norm(model))
+            if math.isfinite(norm):  # or else a rate of zero makes every weight NaN; the guard will judge this step
+                update(model, optimizer, norm, recipe.optim.clip_norm)
             optimizer.zero_grad(set_to_none=True)
             now = time.monotonic()
             times.append(_slowest(world, now - began))
