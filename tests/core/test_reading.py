@@ -138,3 +138,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
         half_written()
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
     assert (tmp_path / "f").read_text() == "old"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_bytes(b"\xef\xbb\xbfa = 1\n")
+    assert read_toml(path, "a recipe", "mend it") == {"a": 1}

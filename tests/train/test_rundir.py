@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from nextpatch.core import files
+from nextpatch.core.errors import FileError
 from nextpatch.core.files import write_text
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
@@ -52,10 +53,10 @@ def test_a_directory_that_a_kill_left_at_the_very_start_is_begun_again(tmp_path:
 
 
 def test_a_tail_of_any_bytes_is_no_entry(run: RunDir) -> None:
-    run.metrics_path.write_bytes(b'{"step": 1, "loss": 2.0}\n{"step": null}\n\xff\xfe\x00{"st')
+    run.metrics_path.write_bytes(b'{"kind": "val", "step": 1}\n{"step": null}\n\xff\xfe\x00{"st')
     assert [entry["step"] for entry in run.read_metrics()] == [1]
     truncate_metrics(run.metrics_path, 5)
-    assert run.metrics_path.read_text() == '{"step": 1, "loss": 2.0}\n'
+    assert run.metrics_path.read_text() == '{"kind": "val", "step": 1}\n'
 
 
 def test_what_is_no_run_says_why(tmp_path: Path, run: RunDir) -> None:
@@ -99,11 +100,22 @@ def test_the_random_twin_is_fixed_and_is_not_where_training_began() -> None:
 
 def test_entries_after_the_checkpoint_and_a_torn_line_are_dropped(run: RunDir) -> None:
     truncate_metrics(run.metrics_path, 5)  # nothing there yet
-    lines = [json.dumps({"step": step, "loss": step / 7}) for step in (1, 2, 3, 4)]
+    lines = [json.dumps({"kind": "train", "step": step, "loss": step / 7}) for step in (1, 2, 3, 4)]
     run.metrics_path.write_text("\n".join(lines) + '\n[5]\n{"loss": 5}\n{"step": 5, "lo')  # not all are entries
     assert [entry["step"] for entry in run.read_metrics()] == [1, 2, 3, 4]
     truncate_metrics(run.metrics_path, 2)
     assert run.metrics_path.read_text() == "\n".join(lines[:2]) + "\n"
+
+
+def test_entries_come_by_step_and_what_is_none_is_told(run: RunDir, caplog: pytest.LogCaptureFixture) -> None:
+    lines = ['{"kind": "val", "step": 2}', '{"step": 2}', '{"kind": "val"}', '{"kind": "val", "step": 1}']
+    run.metrics_path.write_text("\n".join(lines) + "\n")
+    assert [entry["step"] for entry in run.read_metrics()] == [1, 2]
+    assert "2 lines without a kind and a step were passed over" in caplog.text
+    run.metrics_path.unlink()
+    run.metrics_path.mkdir()
+    with pytest.raises(FileError, match=r"metrics\.jsonl cannot be read .*Is a directory.*move it away"):
+        run.read_metrics()
 
 
 def test_a_text_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

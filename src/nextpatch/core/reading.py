@@ -48,10 +48,14 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Every whole entry of a file of one JSON object a line; [] when there is no file.
 
     A last line torn by a kill is left out silently, other damaged lines are left out with one warning that counts them.
+    FileError for what cannot be read, as a folder of that name.
     """
     if not path.exists():
         return []
-    lines = path.read_bytes().splitlines()
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as reason:
+        _fail(path, "a list of JSON objects", "move it away", FileError, _reason(reason))
     entries = [_entry(line) for line in lines]
     if damaged := sum(entry is None for entry in entries[:-1]):
         log.warning("%s: %d damaged lines were passed over", shown(path), damaged)
@@ -97,7 +101,7 @@ def _text(path: Path, what: str, remedy: str, error: type[UserError]) -> str:
             data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
             raise ValueError(f"it is larger than {_LARGEST >> 20} MiB")
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")  # with a byte order mark, as editors on Windows write it, or without
     except FileNotFoundError:
         raise error(f"{shown(path)} does not exist; {remedy}") from None
     except _BAD as reason:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nextpatch.core.errors import UserError
-from nextpatch.core.reading import read_json, read_jsonl
+from nextpatch.core.reading import read_json
 from nextpatch.train.recipe import Recipe
 from nextpatch.train.results import is_number, read_probe
 from nextpatch.train.run import RunDir, sessions_in
@@ -52,8 +52,9 @@ class Facts:
 
 def read_facts(run: Path) -> Facts:
     """Read what is there. Raises RunError when `run` is no run, ConfigError when its recipe.toml is not whole."""
-    facts = Facts(run, RunDir.open(run).recipe)
-    entries = [entry for entry in read_jsonl(run / "metrics.jsonl") if entry.get("kind") in ("train", "val")]
+    opened = RunDir.open(run)
+    facts = Facts(run, opened.recipe)
+    entries = [entry for entry in _entries(opened, facts.notes) if entry["kind"] in ("train", "val")]
     for entry in filter(_is_whole, entries):
         (facts.train if entry["kind"] == "train" else facts.val).append(entry)
     if left_out := len(entries) - len(facts.train) - len(facts.val):
@@ -80,6 +81,14 @@ def _is_whole(entry: dict[str, Any]) -> bool:
         and type(entry["step"]) is int
         and all(isinstance(values, list) and all(v is None or is_number(v) for v in values) for values in lists)
     )
+
+
+def _entries(run: RunDir, notes: list[str]) -> list[dict[str, Any]]:
+    try:
+        return run.read_metrics()
+    except UserError as error:
+        notes.append(f"{error}.")
+        return []
 
 
 def _read(path: Path, reader: Callable[[Path, str], dict[str, Any]], notes: list[str]) -> dict[str, Any] | None:

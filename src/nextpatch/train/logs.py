@@ -81,10 +81,22 @@ class Logs:
             os.fsync(self._metrics.fileno())
 
 
+def entries_of(path: Path) -> list[dict[str, Any]]:
+    """The entries of a metrics.jsonl in the order of their steps; what has no kind or no step is passed over and told.
+
+    FileError for what cannot be read.
+    """
+    found = read_jsonl(path)
+    known = [one for one in found if isinstance(one.get("kind"), str) and type(one.get("step")) is int]
+    if odd := len(found) - len(known):
+        log.warning("%s: %d lines without a kind and a step were passed over", path, odd)
+    return sorted(known, key=lambda entry: entry["step"])
+
+
 def truncate_metrics(path: Path, step: int) -> None:
     """Keep only entries up to `step`: a killed session may have written some after its last checkpoint."""
     if path.exists():
-        kept = [entry for entry in read_jsonl(path) if isinstance(entry.get("step"), int) and entry["step"] <= step]
+        kept = [entry for entry in entries_of(path) if entry["step"] <= step]
         write_text(path, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 

@@ -21,11 +21,12 @@ from nextpatch.config import dumps_toml, to_dict
 from nextpatch.core.errors import FileError, UserError
 from nextpatch.core.files import write_json, write_text
 from nextpatch.core.output import check_folder
-from nextpatch.core.reading import read_json, read_jsonl
+from nextpatch.core.reading import read_json
 from nextpatch.core.writer import is_new
 from nextpatch.model.aim import AIM
 from nextpatch.model.init import init_weights
 from nextpatch.train.checkpoint import Checkpoint, checkpoint_at, newest_checkpoint
+from nextpatch.train.logs import entries_of
 from nextpatch.train.recipe import Recipe, load_run_recipe, recipe_digest
 
 log = logging.getLogger(__name__)
@@ -146,8 +147,8 @@ class RunDir:
         write_json(self.path / "env.json", {"sessions": [*sessions_of(self.path), facts]})
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Every whole entry of metrics.jsonl; a last line torn by a kill is left out."""
-        return [entry for entry in read_jsonl(self.metrics_path) if isinstance(entry.get("step"), int)]
+        """Every whole entry of metrics.jsonl, by step; a last line torn by a kill is left out."""
+        return entries_of(self.metrics_path)
 
 
 @dataclass(frozen=True)
