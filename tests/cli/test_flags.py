@@ -72,3 +72,37 @@ def test_a_wrong_value_is_told_in_the_users_terms(words, said, capsys):
     assert said in shown
     assert "None" not in shown
     assert "[bold]" not in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "plan --img-size 0",
+        "plan --tflops 0.0",
+        "plan --intra-gbs=0",
+        "finetune --weights w --data d --out o --epochs 0",
+        "probe w --data d --epochs 0",
+        "fit-head --out o --steps 0",
+        "bench --weights w --out o --batch-size 0",
+        "data inspect d --limit 0",
+    ],
+)
+def test_a_typed_0_is_not_taken_for_what_is_chosen(words, capsys):
+    with pytest.raises(SystemExit):
+        main(words.split())
+    assert "above 0" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["pretrain", "--out", ""], "--out is empty"),
+        (["embed", "d", "--out="], "--out is empty"),
+        (["report", ""], "is empty; give a value"),
+        (["finetune", "--out", "\x1b[31mx"], "--out \\x1b[31mx holds characters that a terminal would obey"),
+        (["data", "pack", "d", "--out=\udcff"], "--out \\xff holds"),
+    ],
+)
+def test_an_output_without_a_name_or_with_an_odd_one_is_refused(words, said, capsys):
+    assert main(words) == 2
+    assert said in capsys.readouterr().err

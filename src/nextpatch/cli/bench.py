@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from nextpatch.cli.flags import optional
+from nextpatch.cli.flags import chosen, optional
 from nextpatch.train.config import Device, Precision
 
 
@@ -33,8 +33,12 @@ class Bench:
     layers: Annotated[
         tuple[str, ...], optional("SET ...", "blocks to read, as in nextpatch probe (default: as the weights say)")
     ] = ()
-    epochs: Annotated[int, optional("N", "passes over the images (default: the paper's 100; 50 for ImageNet)")] = 0
-    batch_size: Annotated[int, optional("N", "images in an update (default: the paper's 512; 1,024 for ImageNet)")] = 0
+    epochs: Annotated[
+        int, optional("N", "passes over the images (default: the paper's 100; 50 for ImageNet)"), chosen(int)
+    ] = 0
+    batch_size: Annotated[
+        int, optional("N", "images in an update (default: the paper's 512; 1,024 for ImageNet)"), chosen(int)
+    ] = 0
     augment: Annotated[Literal["none", "paper"], arg(help="as Table 11, or features computed once")] = "paper"
     select_on: Annotated[
         Literal["held-out", "paper"], arg(help="choose on a held-out slice of the training images, or on the test's")

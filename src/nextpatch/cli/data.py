@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from nextpatch.cli.flags import optional
+from nextpatch.cli.flags import chosen, optional
 from nextpatch.cli.values import overlay, recipe_path
 from nextpatch.cli.verb import Output, Verb
 from nextpatch.config import read_toml
@@ -44,7 +44,7 @@ class Inspect:
 
     data: Annotated[Positional[tuple[str, ...]], optional("DATA", f"{_DATA}; several for a mixture")]
     recipe: Annotated[str, optional("RECIPE|RUN", _RECIPE)] = ""
-    limit: Annotated[int, optional("N", "look at N images, evenly spread (default: all)")] = 0
+    limit: Annotated[int, optional("N", "look at N images, evenly spread (default: all)"), chosen(int)] = 0
     fast: Annotated[FlagCreatePairsOff[bool], optional("", "believe the headers, decode nothing")] = False
     json: Annotated[Path | None, optional("FILE", "write the findings there, too")] = None
     bad: Annotated[Path | None, optional("FILE", "name the unusable images there, one a line, as JSON")] = None

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, arg
 
 from nextpatch.cli.classify import WEIGHTS
-from nextpatch.cli.flags import img_size, layout, optional, pixel_range
+from nextpatch.cli.flags import chosen, img_size, layout, optional, pixel_range
 from nextpatch.data.preprocessing import Layout
 from nextpatch.train.config import Device, Precision
 
@@ -32,10 +32,14 @@ class Finetune:
     full: Annotated[FlagCreatePairsOff[bool], arg(help="all weights learn, in place of adapters")] = False
     rank: Annotated[int, arg(help="of the adapters")] = 8
     alpha: Annotated[int, arg(help="the adapters are scaled by alpha / rank")] = 8
-    lr: Annotated[float, optional("LR", "peak learning rate (default: 1e-3, or 1e-4 with --full)")] = 0.0
+    lr: Annotated[float, optional("LR", "peak learning rate (default: 1e-3, or 1e-4 with --full)"), chosen(float)] = 0.0
     layer_decay: Annotated[float, arg(help="with --full: the learning rate's, from block to block downwards")] = 0.75
-    epochs: Annotated[int, optional("N", "passes over the images (default: 8 to 100, by their number)")] = 0
-    batch_size: Annotated[int, optional("N", "images in an update (default: 16 to 512, by their number)")] = 0
+    epochs: Annotated[
+        int, optional("N", "passes over the images (default: 8 to 100, by their number)"), chosen(int)
+    ] = 0
+    batch_size: Annotated[
+        int, optional("N", "images in an update (default: 16 to 512, by their number)"), chosen(int)
+    ] = 0
     warmup_epochs: Annotated[float, arg(help="epochs with a rising learning rate")] = 0.0
     weight_decay: Annotated[float, arg(help="of matrices; biases and norms do not decay")] = 0.1
     clip_norm: Annotated[float, arg(help="largest norm of the gradient")] = 3.0

@@ -10,7 +10,7 @@ from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 from nextpatch.cli import pretrain
 from nextpatch.cli.classify import WEIGHTS
-from nextpatch.cli.flags import optional, read_as
+from nextpatch.cli.flags import chosen, optional, read_as
 from nextpatch.core.errors import UserError
 
 
@@ -31,17 +31,17 @@ class FitHead:
     data: Annotated[
         UseAppendAction[tuple[str, ...]], optional("DATA", "images to learn from, as nextpatch pretrain takes them")
     ] = ()
-    steps: Annotated[int | None, optional("N", "optimizer steps (chosen from the number of images)"), read_as(int)] = (
+    steps: Annotated[int | None, optional("N", "optimizer steps (chosen from the number of images)"), chosen(int)] = (
         None
     )
     batch_size: Annotated[
-        int | None, optional("N", "images per step (chosen from the number of images)"), read_as(int)
+        int | None, optional("N", "images per step (chosen from the number of images)"), chosen(int)
     ] = None
     lr: Annotated[float | None, optional("LR", "peak learning rate (default: 1e-3, the paper's)"), read_as(float)] = (
         None
     )
-    head_width: Annotated[int | None, optional("N", "width of the head (default: the size's)"), read_as(int)] = None
-    head_depth: Annotated[int | None, optional("N", "blocks of the head (default: the size's)"), read_as(int)] = None
+    head_width: Annotated[int | None, optional("N", "width of the head (default: the size's)"), chosen(int)] = None
+    head_depth: Annotated[int | None, optional("N", "blocks of the head (default: the size's)"), chosen(int)] = None
     device: Annotated[str | None, optional("NAME", "where to compute (chosen from the machine)")] = None
     resume: Annotated[FlagCreatePairsOff[bool], optional("", "go on with the run at --out, by its own recipe")] = False
 

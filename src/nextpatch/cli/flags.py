@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, field, fields, is_dataclass, make_dataclass
+from dataclasses import asdict, field, fields, is_dataclass, make_dataclass, replace
 from typing import Annotated, Any, Optional, get_args, get_origin, get_type_hints
 
 from tyro.conf import arg
@@ -137,6 +137,19 @@ def read_as(hint: Any) -> PrimitiveConstructorSpec[Any]:
         nargs=count, metavar=_metavar(hint), instance_from_str=value, is_instance=lambda given: True,
         str_from_instance=lambda given: [] if given is None else [str(given)],
     )  # fmt: skip
+
+
+def chosen(kind: Any) -> PrimitiveConstructorSpec[Any]:
+    """How a number is read that is chosen where it is left out: a 0 that was typed would silently mean the same."""
+    plain = read_as(kind)
+
+    def value(words: list[str]) -> Any:
+        found = plain.instance_from_str(words)
+        if found == 0:
+            raise ValueError("needs a number above 0, got 0; leave it out for what is chosen")
+        return found
+
+    return replace(plain, instance_from_str=value)
 
 
 def _one(word: str, kind: Any) -> Any:

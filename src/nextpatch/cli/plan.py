@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from nextpatch.cli.flags import flag_table, optional, typed
+from nextpatch.cli.flags import chosen, flag_table, optional, typed
 from nextpatch.cli.values import overlay, override, recipe_path
 from nextpatch.config import ConfigError, read_toml
 from nextpatch.plan.gpus import GPUS
@@ -30,18 +30,22 @@ class Plan:
 
     recipe: Annotated[Positional[str], optional("[RECIPE]", "a .toml file, or the name of a shipped recipe")] = ""
     model_size: Annotated[str, optional("SIZE", "the same as --model.size", "model")] = ""
-    img_size: Annotated[int, optional("PX", "side of the images (default: the recipe's, or 224)")] = 0
-    patch_size: Annotated[int, optional("PX", "side of a patch (default: the recipe's, or 14)")] = 0
-    batch: Annotated[int, optional("N", "images a step (default: the recipe's, or 4096)")] = 0
-    steps: Annotated[int, optional("N", "steps of the run (default: the recipe's, or 1250000)")] = 0
+    img_size: Annotated[int, optional("PX", "side of the images (default: the recipe's, or 224)"), chosen(int)] = 0
+    patch_size: Annotated[int, optional("PX", "side of a patch (default: the recipe's, or 14)"), chosen(int)] = 0
+    batch: Annotated[int, optional("N", "images a step (default: the recipe's, or 4096)"), chosen(int)] = 0
+    steps: Annotated[int, optional("N", "steps of the run (default: the recipe's, or 1250000)"), chosen(int)] = 0
     gpus: Annotated[int, arg(metavar="N", help="GPUs in all")] = 8
     gpus_per_node: Annotated[int, arg(metavar="N", help="GPUs in a machine")] = 8
     gpu: Annotated[str, arg(metavar="NAME", help=f"one of {', '.join(GPUS)}")] = "h100"
     mfu: Annotated[float, arg(metavar="SHARE", help="share of the GPU's peak that is expected")] = 0.4
-    memory_gib: Annotated[float, optional("GIB", "memory of a GPU (default: the GPU's)")] = 0.0
-    tflops: Annotated[float, optional("N", "peak of dense bfloat16 products (default: the GPU's)")] = 0.0
-    intra_gbs: Annotated[float, optional("GB/S", "link within a machine, one direction (default: the GPU's)")] = 0.0
-    inter_gbs: Annotated[float, optional("GB/S", "network a GPU, one direction (default: the GPU's)")] = 0.0
+    memory_gib: Annotated[float, optional("GIB", "memory of a GPU (default: the GPU's)"), chosen(float)] = 0.0
+    tflops: Annotated[float, optional("N", "peak of dense bfloat16 products (default: the GPU's)"), chosen(float)] = 0.0
+    intra_gbs: Annotated[
+        float, optional("GB/S", "link within a machine, one direction (default: the GPU's)"), chosen(float)
+    ] = 0.0
+    inter_gbs: Annotated[
+        float, optional("GB/S", "network a GPU, one direction (default: the GPU's)"), chosen(float)
+    ] = 0.0
     json: Annotated[FlagCreatePairsOff[bool], optional("", "print JSON instead of tables")] = False
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from nextpatch.cli.flags import img_size, layout, optional, pixel_range
+from nextpatch.cli.flags import chosen, img_size, layout, optional, pixel_range
 from nextpatch.cli.report import try_probe_page, try_report
 from nextpatch.core.bounds import check_bounds
 from nextpatch.data.preprocessing import Layout
@@ -43,8 +43,10 @@ class Probe:
         tuple[float, ...],
         optional("LR ...", "learning rates, all tried in one pass (default: four; with --augment paper its seven)"),
     ] = ()
-    epochs: Annotated[int, optional("N", "passes over the labels (default: 8 to 16, by their number)")] = 0
-    batch_size: Annotated[int, optional("N", "images in an update (default: 32 to 256, by the number of labels)")] = 0
+    epochs: Annotated[int, optional("N", "passes over the labels (default: 8 to 16, by their number)"), chosen(int)] = 0
+    batch_size: Annotated[
+        int, optional("N", "images in an update (default: 32 to 256, by the number of labels)"), chosen(int)
+    ] = 0
     weight_decay: Annotated[float, arg(help="of all weights; biases do not decay")] = 0.1
     clip_norm: Annotated[float, arg(help="gradient norm at which a probe is clipped")] = 3.0
     min_lr: Annotated[float, arg(help="learning rate at the end")] = 1e-5

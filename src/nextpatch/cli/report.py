@@ -16,6 +16,7 @@ from nextpatch.cli.failure import Failure
 from nextpatch.core.bounds import check_bounds
 from nextpatch.core.errors import UserError
 from nextpatch.core.reading import read_json
+from nextpatch.core.text import shown
 from nextpatch.core.writer import only_writer
 from nextpatch.train.meter import phase
 
@@ -38,7 +39,7 @@ def run(args: Report) -> int:
         page = write_report(args.run, images=args.images)
     said = read_json(page.with_suffix(".json"), "the report's values", "write the report again")
     print(said["verdict"])
-    print(f"report:      {page}")
+    print(f"report:      {shown(page)}")
     return 0
 
 

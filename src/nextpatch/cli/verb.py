@@ -17,6 +17,8 @@ from nextpatch.core.text import shown
 from nextpatch.core.writer import only_writer
 from nextpatch.train.engine.launch import ranks
 
+_OUTPUTS = ("--out", "--bad", "--cache")
+
 
 class Output(NamedTuple):
     """A folder that a verb writes into, or one file."""
@@ -85,6 +87,23 @@ def _run(verb: Verb, program: str, args: Any) -> int:
             raise Failure(f"stopped with the others: {error}" if leads else "") from error
 
 
+def _refuse_odd(words: Sequence[str]) -> None:
+    """Failure for an empty value, which Python takes for the current folder, and for an output that cannot be printed.
+
+    Values of a recipe, which have a point in their flag, may be empty: so one of a recipe is taken back.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        flag, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        named = flag if flag.startswith("--") else ""
+        if not value and (equals or not word) and "." not in named:
+            raise Failure(f"{shown(named) or 'a word of the command'} is empty; give a value, or leave it out")
+        if named in _OUTPUTS and shown(value) != value:
+            raise Failure(
+                f"{named} {shown(value)} holds characters that a terminal would obey, or bytes that are not UTF-8; "
+                "choose another name"
+            )
+
+
 def start(verbs: Mapping[str, Verb] | Mapping[str, Verb | Group], program: str, words: Sequence[str]) -> int:
     """Run the verb that the first word names with the rest of the words; returns the exit code.
 
@@ -95,6 +114,7 @@ def start(verbs: Mapping[str, Verb] | Mapping[str, Verb | Group], program: str, 
         raise Failure(f"unknown verb '{shown(name)}'; {_advice(name, verbs)}")
     verb, program = verbs[name], f"{program} {name}"
     if isinstance(verb, Verb):
+        _refuse_odd(rest)
         return _run(verb, program, tyro.cli(verb.arguments(), prog=program, args=rest))
     if rest and rest[0] not in ("-h", "--help", "help"):
         return start(verb.verbs, program, rest)

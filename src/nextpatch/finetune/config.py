@@ -66,7 +66,9 @@ class FinetuneConfig:
         if not self.full and self.layer_decay != 0.75:
             raise ConfigError("layer_decay is of the whole trunk's learning rates; give it with full, or leave it out")
         if self.batch_size == 1:
-            raise ConfigError("batch_size 1 is too few for the classifier's batch norm; give 2 or more, or 0")
+            raise ConfigError(
+                "batch_size 1 is too few for the classifier's batch norm; give 2 or more, or leave it out"
+            )
 
     @property
     def peak_lr(self) -> float:

@@ -87,7 +87,9 @@ class ProbeConfig:
         if any(lr < self.min_lr for lr in self.lrs):
             raise ConfigError(f"lrs {self.lrs} must be at least min_lr {self.min_lr}")
         if self.batch_size == 1:
-            raise ConfigError("batch_size 1 is too few for the classifier's batch norm; give 2 or more, or 0")
+            raise ConfigError(
+                "batch_size 1 is too few for the classifier's batch norm; give 2 or more, or leave it out"
+            )
 
     def _ignored(self) -> list[str]:
         """Values given otherwise than by default that none of the probes reads: they would be overlooked."""
