@@ -123,7 +123,7 @@ def launcher_killed(tries: int = 3) -> Figure:
         going.send_signal(signal.SIGTERM)
         resumed = going.wait(60) == 128 + signal.SIGTERM or not (place / "two" / "recipe.toml").exists()
     figure = f"{len(seconds)} launchers killed: ranks gone after {max(seconds):.1f} s at most; "
-    return Figure(figure + ("the run went on" if resumed else "the run did NOT go on"), resumed and max(seconds) < 30)
+    return Figure(figure + ("the run went on" if resumed else "the run did NOT go on"), resumed and max(seconds) < 15)
 
 
 def _ranks_of(pid: int) -> list[int]:

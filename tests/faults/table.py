@@ -61,7 +61,7 @@ ROWS: tuple[tuple[str, str, Callable[[], Figure]], ...] = (
     ("A billion samples: any place is found at once.", "50 ms, 200 MB", tested("tests/data/test_order.py")),
     ("Two processes never write to one output, whatever the verb; the second is told which one has it.", "every verb",
      two_at_once),
-    ("Ranks end with their launcher, however that ends.", "within 30 s", launcher_killed),
+    ("Ranks end with their launcher, however that ends.", "within 15 s", launcher_killed),
     ("Inputs that changed under a cache, a half-done output or a resume are noticed; moved ones are the same.", "all",
      tested("tests/data/test_fingerprint.py", "tests/finetune/test_finetune.py", "tests/pretrain/test_run.py",
             "tests/probe/test_cache.py", "tests/curate/test_pack.py", "tests/embed/test_columns.py", "-k",
