@@ -159,3 +159,12 @@ def test_no_output_goes_into_the_collection(folder, tmp_path, capsys, monkeypatc
     for words in (["preview", ".", "--out", "look.png"], ["pack", folder, "--out", folder / "shards"]):
         assert run(*words) == 2
         assert "choose another --out" in capsys.readouterr().err
+
+
+def test_inspect_says_once_what_is_left_out(tmp_path, capsys, caplog):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "b.png")
+    (tmp_path / "c.mp4").write_bytes(b"film")
+    assert main(["data", "inspect", str(tmp_path), "--workers", "0"]) == 0
+    said = capsys.readouterr()
+    assert (said.out + said.err + caplog.text).count(".mp4") == 1

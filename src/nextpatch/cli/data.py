@@ -118,11 +118,12 @@ def inspect(args: Inspect) -> int:
     from nextpatch.curate.table import show, show_enough
     from nextpatch.data.collection import open_collection
     from nextpatch.data.preprocessing import AS_OURS
+    from nextpatch.data.sources.contents import told_by_caller
 
     for out in (args.json, args.bad):
         if out:
             check_file(out)
-    with phase("opening the images"):
+    with phase("opening the images"), told_by_caller() as told:
         data, console, recipe = open_collection(args.data), Console(highlight=False), None
     unplanned = ""
     try:
@@ -136,7 +137,7 @@ def inspect(args: Inspect) -> int:
     reading = recipe.data.preprocessing if recipe else AS_OURS
     found, bad = inspect(data.source, args.limit, args.fast, _processes(args.workers), model, None, reading)
     show(found, console)
-    if left_out := getattr(data.source, "left_out", ""):
+    if left_out := getattr(data.source, "left_out", "") or "; ".join(told):
         console.print(f"left out: {shown(left_out)}", markup=False)
     if unplanned:
         console.print(f"no run can be chosen for these images: {shown(unplanned)}", markup=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nextpatch.core.errors import UserError
 from nextpatch.core.files import replacing
-from nextpatch.core.text import shown
+from nextpatch.core.text import plain, shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -72,6 +72,6 @@ def in_bytes(count: int) -> str:
     size = float(count)
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
-            return f"{size:.3g} {unit}"
+            return f"{plain(size, 3)} {unit}"
         size /= 1000
     return f"{size:,.3g} TB"

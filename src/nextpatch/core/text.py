@@ -39,6 +39,11 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def plain(number: float, digits: int = 2) -> str:
+    """The number with so many digits that count, in plain writing however large: 120, not 1.2e+02."""
+    return f"{number:,.0f}" if number >= 10**digits - 0.5 else f"{number:.{digits}g}"
+
+
 def _escaped(code: int) -> str:
     if code in _SURROGATE:
         return f"\\x{code - 0xDC00:02x}"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nextpatch.core.text import shown, shown_lines
+from nextpatch.core.text import plain, shown, shown_lines
 from nextpatch.curate.enough import Seen
 from nextpatch.curate.inspection import Findings
 from nextpatch.curate.tally import Spread
@@ -139,6 +139,6 @@ def in_bytes(size: float) -> str:
     """Bytes in the largest unit that leaves at least 1."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
-            return f"{size:.3g} {unit}"
+            return f"{plain(size, 3)} {unit}"
         size /= 1000
     return f"{size:,.3g} TB"

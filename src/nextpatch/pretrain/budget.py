@@ -17,6 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from nextpatch.core.errors import ConfigError
+from nextpatch.core.text import plain
 from nextpatch.data.loader import Batch, TrainStream
 from nextpatch.model.aim import AIM
 from nextpatch.model.objective import scored_count
@@ -130,7 +131,7 @@ def fitted(recipe: Recipe, speed: Speed, left_s: float) -> Recipe:
         raise ConfigError(
             f"train.minutes {recipe.train.minutes:g} is too short: a step takes {_seconds(speed.step_s)}, a "
             f"validation {_seconds(speed.validation_s)}, and {LEAST_STEPS} steps are the least; give at least "
-            f"{minutes:.2g} minutes"
+            f"{plain(minutes)} minutes"
         )
     while low < high:
         middle = (low + high + 1) // 2
@@ -185,4 +186,4 @@ def _times(steps: int, every: int) -> int:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.2g} s" if seconds >= 0.1 else f"{1000 * seconds:.2g} ms"
+    return f"{plain(seconds)} s" if seconds >= 0.1 else f"{plain(1000 * seconds)} ms"

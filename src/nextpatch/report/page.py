@@ -9,6 +9,7 @@ from typing import Any
 
 from nextpatch.config import dumps_toml
 from nextpatch.core.errors import UserError
+from nextpatch.core.text import plain
 from nextpatch.report.axes import Number, duration, number, readable
 from nextpatch.report.charts import Chart, Series, bar_chart, heat_grid, line_chart
 from nextpatch.report.images import PHOTOGRAPH, heat_gradient, heat_hex
@@ -200,6 +201,6 @@ def file_size(size_bytes: int) -> str:
     size = float(size_bytes)
     for unit in ("B", "kB", "MB"):
         if size < 1000:
-            return f"{size:.3g} {unit}"
+            return f"{plain(size, 3)} {unit}"
         size /= 1000
-    return f"{size:.3g} GB"
+    return f"{plain(size, 3)} GB"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nextpatch.core.text import plain
 from nextpatch.train.config import GuardConfig
 
 _LEAST = 0.01  # of the mean: the smallest standard deviation reckoned with, or else a flat loss is all spikes
@@ -96,7 +97,7 @@ def _spikes(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) 
     norm_far, usual_log = _far(logs, math.log(max(grad_norm, _TINY)), _LEAST)
     times = grad_norm / math.exp(usual_log)
     if norm_far > cfg.sigmas and (times > _TIMES or loss_far > cfg.sigmas / 2):
-        found.append(f"gradient norm {grad_norm:.4g} is {times:.3g} times that of the last {len(logs)} steps")
+        found.append(f"gradient norm {grad_norm:.4g} is {plain(times, 3)} times that of the last {len(logs)} steps")
     return found
 
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from nextpatch.core.text import plain
 from nextpatch.train.meter import duration
 
 _PLAIN_EVERY_S = 10.0
@@ -61,7 +62,7 @@ class Display:
         self._clock, self._line = clock, ""
         self._first: tuple[int, float] | None = None  # step and time from which the speed is reckoned
         self._console, self._steps, self._batch_size = console, steps, batch_size
-        self._val_loss = "-"
+        self._val_loss, self._figures, self._step = "-", "", step
         self._printed_s = clock() - _PLAIN_EVERY_S
         columns = (
             TextColumn("step {task.completed}/{task.total}"),
@@ -90,7 +91,7 @@ class Display:
             self._first = (step, now)
         elif now > self._first[1]:
             step_s = (now - self._first[1]) / (step - self._first[0])
-            self._show(step, f"{step_s:.2g} s a step · {duration((self._steps - step) * step_s)} left", False)
+            self._show(step, f"{plain(step_s)} s a step · {duration((self._steps - step) * step_s)} left", False)
 
     def validating(self, batches: Iterable[T], rounds: int) -> Iterator[T]:
         """The batches, with how many of them were taken shown meanwhile."""
@@ -102,20 +103,27 @@ class Display:
         self._progress.update(self._task, line=self._line)
 
     def validated(self, loss: float) -> None:
-        """Show this validation loss from now on."""
+        """Show this validation loss from now on; after the last step, which a validation follows, print it."""
         self._val_loss = f"{loss:.4f}"
+        if self._figures:
+            self._line = self._figures.format(self._val_loss)
+            self._show(self._step, self._line, self._step == self._steps)
 
     def figures(self, step: int, loss: float, images_per_s: float, tflops: float, pauses_s: float = 0.0) -> None:
-        """Show the newest figures; off a terminal, print them every few seconds and at the end.
+        """Show the newest figures; off a terminal, print them every few seconds. Those of the last step wait for its
+        validation.
 
         `pauses_s`: what validations and checkpoints to come will take, beside the steps.
         """
         eta_s = (self._steps - step) * self._batch_size / images_per_s + pauses_s
-        self._line = (
-            f"loss {loss:.4f} · val {self._val_loss} · {images_per_s:,.0f} images/s · {tflops:.3g} TFLOP/s"
+        self._step = step
+        self._figures = (
+            f"loss {loss:.4f} · val {{}} · {images_per_s:,.0f} images/s · {plain(tflops, 3)} TFLOP/s"
             f" · {duration(eta_s)} left"
         )
-        self._show(step, self._line, step == self._steps)
+        self._line = self._figures.format(self._val_loss)
+        if step < self._steps:
+            self._show(step, self._line, False)
 
     def _show(self, step: int | None, line: str, now: bool) -> None:
         """On the live line; off a terminal printed, `now` or when nothing was for a while."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -28,6 +29,7 @@ _GATHERED = ("tar", "parquet", "zip")
 _COMPRESSED_TAR = (".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")
 _SNIFFED = 1000  # files of an unknown ending that are opened, before their ending counts as that of no image
 _PICTURES = ("preview.png", "similar.png")  # as the verbs call them that draw
+_LEFT_OUT = "left out of %s: %s"
 _RUN = ("recipe.toml", "metrics.jsonl")  # what makes a folder one of our runs
 
 
@@ -210,7 +212,24 @@ def first_bytes(path: str) -> bytes:
         return b""
 
 
+@contextlib.contextmanager
+def told_by_caller() -> Iterator[list[str]]:
+    """While inside, what is left out is not logged but put into this list: the caller prints it with what it found."""
+    told: list[str] = []
+
+    def elsewhere(record: logging.LogRecord) -> bool:
+        if record.msg == _LEFT_OUT:
+            told.append(record.getMessage().partition(": ")[2])
+        return record.msg != _LEFT_OUT
+
+    log.addFilter(elsewhere)
+    try:
+        yield told
+    finally:
+        log.removeFilter(elsewhere)
+
+
 @functools.cache
 def tell_left_out(name: str, summary: str, matters: bool) -> None:
     """Say once what of a collection is left out; in the log only, where none of it looks like images."""
-    log.log(logging.WARNING if matters else logging.INFO, "left out of %s: %s", shown(name), summary)
+    log.log(logging.WARNING if matters else logging.INFO, _LEFT_OUT, shown(name), summary)

@@ -8,6 +8,7 @@ import torch
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from nextpatch.config import ConfigError
+from nextpatch.core.text import plain
 from nextpatch.train.engine.config import EngineConfig
 from nextpatch.train.engine.world import World
 
@@ -36,7 +37,8 @@ def mesh_shape(engine: EngineConfig, world: World, params: int, device_bytes: in
     why = "as engine.replicate and engine.shard say"
     if not replicate and not shard:
         state = _STATE_BYTES * params
-        why = f"weights, gradients and optimizer take {state / 2**30:.2g} GiB, a device has {device_bytes / 2**30:.2g}"
+        needed, there = plain(state / 2**30), plain(device_bytes / 2**30)
+        why = f"weights, gradients and optimizer take {needed} GiB, a device has {there}"
         if state <= _REPLICATED_SHARE * device_bytes:
             shard = 1
         elif size % local == 0 and state <= _NODE_SHARE * device_bytes * local:
