@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextpatch.data.error import DataError
+from nextpatch.data.sources.open import open_source
 from nextpatch.data.storage.place import Entry, braced, exists, expand, is_remote, listing
 
 
@@ -76,3 +77,12 @@ def test_programs_and_unknown_kinds_are_refused():
     assert is_remote("s3://b/a.tar")
     assert not is_remote("file:///a.tar")
     assert not is_remote("C:/photos")
+
+
+@pytest.mark.parametrize(
+    "spec", ["http://", "https:///a.tar", "https://[::1", "s3://", "gs://", "hub:../..", "hub:a/."]
+)
+def test_a_place_that_no_server_has_is_refused_at_once(spec, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("tried again"))
+    with pytest.raises(DataError, match=r"names no (server or bucket|data set)|not closed"):
+        open_source(spec)

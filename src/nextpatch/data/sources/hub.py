@@ -21,7 +21,7 @@ def hub_entries(spec: str) -> list[Entry]:
     there is nothing that can be read.
     """
     found = _SPEC.fullmatch(spec.removeprefix(PREFIX))
-    if not found:
+    if not found or {".", ".."} & set(found["name"].split("/")):
         raise DataError(
             f"{spec} names no data set of the Hub; write hub:OWNER/NAME, with @REVISION and :SPLIT as needed"
         )

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
 
 EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs", "http": "http", "https": "http", "hf": "hub"}
@@ -25,7 +26,17 @@ def is_remote(place: str) -> bool:
     scheme = found[1].lower()
     if scheme not in REMOTE and scheme != "file":
         raise DataError(f"{place}: '{scheme}' is not a place that can be read; there are {', '.join(sorted(REMOTE))}")
+    if scheme != "file":
+        _refuse_nowhere(place, place[found.end() :].partition("/")[0])
     return scheme != "file"
+
+
+def _refuse_nowhere(place: str, host: str) -> None:
+    """DataError for a URL without a server or a bucket, or with a torn one: none would ever answer."""
+    if not host and not place.startswith("memory:"):
+        raise DataError(f"{shown(place)} names no server or bucket; write it behind the ://")
+    if host.count("[") != host.count("]"):
+        raise DataError(f"{shown(place)} has a bracket in the server's name that is not closed; check the name")
 
 
 def local_path(place: str) -> Path:
