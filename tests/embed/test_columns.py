@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import resource
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
@@ -151,6 +153,23 @@ def test_other_images_under_the_same_names_are_other_work(photos: Path, weights:
         file.write_bytes(sorted(photos.rglob("*.png"))[-1 - number].read_bytes())
     with pytest.raises(ConfigError, match=r"begun with other .*(sizes|contents|times)"):
         embed(given)
+
+
+def test_touched_images_go_on_but_a_part_of_changed_ones_is_made_again(
+    photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, made = EmbedConfig(str(photos), str(weights), tmp_path / "features", **FAST), list[int]()
+    embed(given)
+    files = [Path(name) for name in pq.read_table(runs.part(given.parts, 0)).column("path").to_pylist()]
+    real = runs.Opened.work
+    monkeypatch.setattr(runs.Opened, "work", lambda *args: (made.append(args[2]), real(*args))[1])
+    os.utime(files[0], (1, 1))
+    embed(given)
+    assert made == []
+    os.utime(files[0], (2, 2))
+    (given.parts / ".part-000000.parquet.sha256").write_text("of other bytes")
+    embed(given)
+    assert made == [0]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -47,7 +47,7 @@ def fingerprint_of(source: Samples, labels: bool = True) -> Fingerprint:
         order=str(getattr(source, "digest", source.name)),
         sizes=sizes,
         times=times,
-        sample=_sample(source, _spread(count, SAMPLED if scattered else SAMPLED_ROWS)) if not remote else "",
+        sample=digest_of_images(source, _spread(count, SAMPLED if scattered else SAMPLED_ROWS)) if not remote else "",
         labels=digest_of([*source.classes, *(str(source.label(index)) for index in _labeled(source))])
         if labels
         else "",
@@ -100,7 +100,8 @@ def _stamps(files: Sequence[Path]) -> tuple[str, str]:
     return sizes.hexdigest(), times.hexdigest()
 
 
-def _sample(source: Samples, indices: Sequence[int]) -> str:
+def digest_of_images(source: Samples, indices: Sequence[int]) -> str:
+    """SHA-256 of the bytes of these images, in hexadecimal; one that cannot be read counts as unreadable."""
     total = hashlib.sha256()
     for index in indices:
         try:

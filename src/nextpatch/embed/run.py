@@ -23,7 +23,7 @@ from nextpatch.core.writer import is_new
 from nextpatch.data.collection import absolute as absolute_place
 from nextpatch.data.collection import outside
 from nextpatch.data.error import DataError
-from nextpatch.data.fingerprint import Fingerprint, changes, fingerprint_of
+from nextpatch.data.fingerprint import Fingerprint, changes, digest_of_images, fingerprint_of, same_images
 from nextpatch.data.loader import eval_batches
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.open import open_source
@@ -80,7 +80,7 @@ def embed(config: EmbedConfig, console: Console | None = None, world: World = AL
                 about = opened.running.backbone.about
                 refuse_other_channels(source, about.in_chans, about.preprocessing)
                 check(config.out, opened.bytes_of(len(source)))
-                _begin(config, parts, facts)
+                _begin(config, parts, facts, source)
                 todo = [number for number in range(shards) if not _made(part(parts, number))]
         todo = world.first(todo)
         done = len(source) - sum(len(indices_of(config, source, number)) for number in todo)
@@ -138,6 +138,8 @@ class Opened:
         batches = eval_batches(
             source, indices, about.img_size, about.in_chans, config.batch_size, config.workers, bad, about.preprocessing
         )
+        if not getattr(source, "remote", False):
+            write_text(_seen(path), digest_of_images(source, indices.tolist()))
         try:
             write_shard(path, facts, batches, partial(self.columns, self.running), advance)
         except DataError:
@@ -167,7 +169,23 @@ def part(parts: Path, number: int) -> Path:
     return parts / f"part-{number:06d}.parquet"
 
 
-def _begin(config: EmbedConfig, parts: Path, facts: dict[str, Any]) -> None:
+def _seen(path: Path) -> Path:
+    """Where the digest of the images of a shard is kept, beside it."""
+    return path.with_name(f".{path.name}.sha256")
+
+
+def _forget_changed(config: EmbedConfig, parts: Path, source: Source) -> None:
+    """Take away finished shards whose images are no longer those that they were made of, byte for byte."""
+    log.info("%s: files were touched; their contents are compared", shown(config.data))
+    for path in sorted(parts.glob("part-*.parquet")):
+        indices = indices_of(config, source, int(path.stem.removeprefix("part-")))
+        seen = _seen(path)
+        if not seen.exists() or seen.read_bytes() != digest_of_images(source, indices).encode():
+            log.warning("%s is made again: its images have changed", shown(path))
+            path.unlink()
+
+
+def _begin(config: EmbedConfig, parts: Path, facts: dict[str, Any], source: Source) -> None:
     """The folder of shards with its plan; ConfigError when it is of other work."""
     plan = parts / PLAN
     shutil.rmtree(_doomed(parts), ignore_errors=True)  # of a call that was killed when its work was done
@@ -182,7 +200,12 @@ def _begin(config: EmbedConfig, parts: Path, facts: dict[str, Any]) -> None:
     begun = read_json(plan, "the plan of features", f"remove {shown(parts)} and begin anew", ConfigError)
     if other := sorted(name for name in facts if begun.get(name) != facts[name]):
         if other == ["images_were"] and isinstance(begun.get("images_were"), dict):
-            other = [changes(Fingerprint(**begun["images_were"]), Fingerprint(**facts["images_were"])) or "images"]
+            then, now = Fingerprint(**begun["images_were"]), Fingerprint(**facts["images_were"])
+            if same_images(then, now):
+                _forget_changed(config, parts, source)
+                write_json(plan, facts)
+                return
+            other = [changes(then, now) or "images"]
         raise ConfigError(
             f"{config.out} was begun with other {', '.join(other)}; give the same again, or remove {parts} first"
         )
