@@ -16,7 +16,7 @@ from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
-from nextpatch.pretrain.run import open_data, pretrain
+from nextpatch.pretrain.run import _tell_overlap, open_data, pretrain
 from nextpatch.train.checkpoint import newest_checkpoint
 from nextpatch.train.config import OptimConfig, TrainConfig
 from nextpatch.train.recipe import Recipe, recipe_digest
@@ -153,6 +153,17 @@ def test_validation_images_that_are_trained_on_are_told(recipe, photos, tmp_path
     named = replace(recipe, data=replace(recipe.data, val=str((photos if told else tmp_path) / val), val_images=4))
     run_quietly(replace(named, train=replace(named.train, steps=2)), tmp_path / "run")
     assert ("among all training images" in (tmp_path / "run" / "log.txt").read_text()) == told
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_copies_of_validation_images_among_the_training_images_are_told(recipe, tmp_path, copies, caplog):
+    (tmp_path / "few").mkdir()
+    for i in range(6):
+        Image.new("RGB", (12, 8), (0 if copies else 40 * i, 0, 0)).save(tmp_path / "few" / f"{i}.png")
+    few = replace(recipe, data=replace(recipe.data, train=(str(tmp_path / "few"),), val="", val_images=2))
+    stream, held = open_data(few)
+    _tell_overlap(stream.source, held, few)
+    assert ("2 of 2" in caplog.text) == copies
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ from nextpatch.weights.assemble import save_pixel_head
 from nextpatch.weights.load import PIXEL_HEAD_FILE
 
 log = logging.getLogger(__name__)
+_COMPARED = 2_000  # training images, where they and the validation images are of one collection
 
 
 def pretrain(
@@ -93,8 +94,8 @@ def _trained(
         torch.set_num_threads(recipe.train.threads)
     with log_to(run.path / "log.txt", console) if world.leads else nullcontext():
         try:
-            if world.leads and recipe.data.val:
-                _tell_overlap(stream.source, held)
+            if world.leads:
+                _tell_overlap(stream.source, held, recipe)
             with phase("setting up the model and measuring its speed", console):
                 model = _model(recipe, run, world)
                 run, speed = _timed(model, stream, held, run, world, began_s)
@@ -146,11 +147,19 @@ def open_data(recipe: Recipe, world: World = ALONE) -> tuple[TrainStream, HeldOu
     return stream, held_out(recipe, train, data.workers, world.rank, world.size)
 
 
-def _tell_overlap(train: Source, held: HeldOut) -> None:
-    """Warn of validation images that are trained on: their loss says nothing of images that were not seen."""
-    found = shared(train, np.arange(len(train)), held.source, held.indices, MOST)
+def _tell_overlap(train: Source, held: HeldOut, recipe: Recipe) -> None:
+    """Warn of validation images that are trained on: their loss says nothing of images that were not seen.
+
+    Of those held out of the training images, copies among a few of the rest are looked for, where they are files here.
+    """
+    learned, most = np.arange(len(train)), MOST
+    if not recipe.data.val:
+        if getattr(train, "remote", False) or not train.scattered:
+            return
+        learned, most = np.setdiff1d(learned, held.indices), _COMPARED
+    found = shared(train, learned, held.source, held.indices, most)
     if len(found.indices):
-        among = "all" if len(train) <= MOST else f"{MOST:,} of the"
+        among = "all" if len(learned) <= most else f"{most:,} of the"
         log.warning(
             "validation images of %s are among %s training images too: %s; the validation loss will be too low",
             shown(held.source.name), among, found,
