@@ -1,5 +1,6 @@
 """`nextpatch`, or `python -m nextpatch` where the command is not on the path: one command line from start to exit."""
 
+import gc
 import os
 import sys
 
@@ -29,6 +30,7 @@ def command() -> None:
     except BaseException:
         traceback.print_exc()
         code = 1
+    gc.freeze()  # or the last collection of the interpreter walks over all of PyTorch: seconds on a busy machine
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         sys.exit(code)
     logging.shutdown()

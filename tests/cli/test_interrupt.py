@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from nextpatch.__main__ import command
 from nextpatch.cli import main
 from nextpatch.core import interrupt
 
@@ -102,3 +104,15 @@ def test_ctrl_c_at_any_moment_is_one_line_and_soon(verb: str, run: Path, tmp_pat
             assert "Exception ignored" not in err, told
             assert "nextpatch: interrupted" in err or "SIGINT: stopped" in out + err, told
     assert codes[0] == codes[1] == 130
+
+
+def test_the_interpreter_ends_without_a_walk_over_all_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["nextpatch", "--version"])
+    monkeypatch.setattr("nextpatch.train.engine.launch.end_with_launcher", lambda: None)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    try:
+        with pytest.raises(SystemExit):
+            command()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -23,6 +24,7 @@ from rich.console import Console
 
 from nextpatch.curate.config import Packing
 from nextpatch.curate.pack import BAD, Packed, pack
+from nextpatch.curate.shard import ShardWriter
 from nextpatch.data.error import DataError
 from nextpatch.data.order import Order
 from nextpatch.data.sources.folder import FolderSource
@@ -51,6 +53,15 @@ def samples(source: FolderSource | TarSource, left_out: set[str] = BROKEN) -> Co
     """The bytes and labels of all samples, without order."""
     kept = [i for i in range(len(source)) if Path(source.key(i)).name not in left_out]
     return Counter((source.read(i), source.label(i)) for i in kept)
+
+
+def test_a_full_disk_names_the_shard(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(ShardWriter, "add", full)
+    with pytest.raises(OSError, match=r"00000\.tar"):
+        packed(photos, tmp_path / "out")
 
 
 def test_exactly_the_images_that_decode_come_out_as_they_were(photos: Path, tmp_path: Path) -> None:

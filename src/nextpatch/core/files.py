@@ -27,16 +27,26 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}{UNFINISHED}")
     try:
-        yield aside
-        sync(aside)
-        aside.replace(path)
-    except BaseException as error:
+        with naming(path):
+            yield aside
+            sync(aside)
+            aside.replace(path)
+    except BaseException:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno and error.errno in _FULL and error.filename is None:
-            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
     sync(path.parent)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """While inside, a full disk's OSError names `path`: of itself a failing write names nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.errno in _FULL and error.filename is None:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:

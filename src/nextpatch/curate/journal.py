@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nextpatch.core.files import DIGEST, digest_of_json
+from nextpatch.core.files import DIGEST, digest_of_json, naming
 from nextpatch.curate.shard import Written
 from nextpatch.data.error import DataError
 from nextpatch.data.tar.whole import write_whole
@@ -79,7 +79,7 @@ class Journal:
 
     def add(self, step: Step) -> None:
         """Write down a finished shard; it is on the disk when this returns."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps([*step, _checksum(step)]) + "\n")
             file.flush()
             os.fsync(file.fileno())

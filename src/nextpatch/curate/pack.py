@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from rich.console import Console
 
-from nextpatch.core.files import digest_of_json
+from nextpatch.core.files import digest_of_json, naming
 from nextpatch.core.reading import read_jsonl
 from nextpatch.core.writer import is_new
 from nextpatch.curate.config import Packing
@@ -112,10 +112,12 @@ def _write(ahead: _Ahead, out: Path, cfg: Packing, journal: Journal, bad: Binary
         number = len(journal.steps)
         if number == MOST_SHARDS:
             raise DataError(f"{out} has {MOST_SHARDS:,} shards, the most there can be; pack larger ones")
-        with ShardWriter(out / f"{number:05}.tar") as shard:
+        path = out / f"{number:05}.tar"
+        with naming(path), ShardWriter(path) as shard:
             _fill(shard, ahead, cfg, bad, journal.samples, digits)
             if shard.samples:
-                _sync(bad)
+                with naming(out / BAD):
+                    _sync(bad)
                 journal.add(Step(shard.finish(), ahead.position, bad.tell()))
 
 

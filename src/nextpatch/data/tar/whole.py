@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from nextpatch.core.files import naming
 from nextpatch.core.text import shown
 
 try:
@@ -24,7 +25,7 @@ def write_whole(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
     try:
-        with aside.open("wb") as stream:
+        with naming(path), aside.open("wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
