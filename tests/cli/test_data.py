@@ -168,3 +168,20 @@ def test_inspect_says_once_what_is_left_out(tmp_path, capsys, caplog):
     assert main(["data", "inspect", str(tmp_path), "--workers", "0"]) == 0
     said = capsys.readouterr()
     assert (said.out + said.err + caplog.text).count(".mp4") == 1
+
+
+def test_no_output_replaces_somebodys_image_or_text(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((8, 8, 3), 60 * number, np.uint8)).save(tmp_path / "in" / f"{number}.png")
+    (tmp_path / "notes.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    for words in (["--bad", "in/0.png"], ["--json", "in/1.png"], ["--bad", "notes.txt"], ["--json", "notes.txt"]):
+        assert main(["data", "inspect", str(tmp_path / "in"), words[0], str(tmp_path / words[1])]) == 2
+        assert "is not replaced" in capsys.readouterr().err
+    out = tmp_path / "look.jpg"
+    for _ in range(2):  # ours is replaced
+        assert main(["data", "preview", str(tmp_path / "in"), "--out", str(out)]) == 0
+    Image.new("RGB", (8, 8)).save(out)
+    assert main(["data", "preview", str(tmp_path / "in"), "--out", str(out)]) == 2
+    assert {path: path.read_bytes() for path in before} == before

@@ -16,7 +16,7 @@ from nextpatch.cli.verb import Output, Verb
 from nextpatch.config import read_toml
 from nextpatch.core.bounds import COUNT, SEED, WORKERS, check_bounds
 from nextpatch.core.files import write_text
-from nextpatch.core.output import check_file, picture_kind, save_picture
+from nextpatch.core.output import check_file, check_text, picture_kind, save_picture
 from nextpatch.core.text import shown
 from nextpatch.curate.config import Packing
 from nextpatch.train.meter import phase
@@ -122,7 +122,7 @@ def inspect(args: Inspect) -> int:
 
     for out in (args.json, args.bad):
         if out:
-            check_file(out)
+            check_text(out)
     with phase("opening the images"), told_by_caller() as told:
         data, console, recipe = open_collection(args.data), Console(highlight=False), None
     unplanned = ""

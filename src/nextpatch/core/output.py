@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nextpatch.core.errors import UserError
 from nextpatch.core.files import replacing
@@ -17,10 +18,22 @@ if TYPE_CHECKING:
 OURS = b"tEXtSoftware\0nextpatch"  # in the first bytes of a PNG of ours
 
 
+_IMAGES = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|II\*\0|MM\0\*|BM|....ftyp(heic|avif|mif1)", re.DOTALL)
+_HEAD = 4096
+
+
 def check_file(path: Path, room_bytes: int = 0) -> None:
-    """UserError when no file can be written at `path`: a folder is there, its folder takes none, the disk is full."""
+    """UserError when no file can be written at `path`: a folder is there, its folder takes none, the disk is full, or
+    somebody's image is there, which no output replaces.
+    """
     if path.is_dir():
         raise UserError(f"{shown(path)} is a folder; name a file in it")
+    head = _head(path)
+    if _IMAGES.match(head) and b"nextpatch" not in head:
+        raise UserError(
+            f"{shown(path)} is an image that does not say that nextpatch made it, and is not replaced; remove it, or "
+            "name another file"
+        )
     _check(path, path.parent, room_bytes)
 
 
@@ -45,8 +58,26 @@ def save_picture(picture: Image, path: Path) -> None:
 
     kind, info = picture_kind(path), PngInfo()
     info.add_text("Software", "nextpatch")
+    marks: dict[str, dict[str, Any]] = {"PNG": {"pnginfo": info}, "JPEG": {"comment": "nextpatch"}}
     with replacing(path) as aside:
-        picture.save(aside, kind, **({"pnginfo": info} if kind == "PNG" else {}))
+        picture.save(aside, kind, **marks.get(kind, {}))
+
+
+def check_text(path: Path) -> None:
+    """`check_file` for a list or a page: UserError also when a file is there that is no text of JSON, as ours are."""
+    check_file(path)
+    head = _head(path).lstrip()
+    if head and not head.startswith((b"{", b"[")):
+        raise UserError(f"{shown(path)} is there and no JSON; it is not replaced, name another file")
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file; none where there is none, or none that can be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except OSError:
+        return b""
 
 
 def _check(path: Path, folder: Path, room_bytes: int) -> None:
