@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nextpatch.train import checkpoint
+from nextpatch.core import files as core_files
 from nextpatch.train.checkpoint import (
     CheckpointError,
     checkpoint_at,
@@ -61,7 +61,7 @@ def test_it_is_on_the_disk_before_it_has_its_name_and_its_name_is_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    sync, rename = checkpoint.sync, Path.rename
+    sync, rename = core_files.sync, Path.rename
     monkeypatch.setattr(saving, "sync", lambda path: (done.append(path.name), sync(path)))
     monkeypatch.setattr(Path, "rename", lambda path, to: (done.append("rename"), rename(path, to))[1])
     save(tmp_path, 1)
@@ -71,7 +71,7 @@ def test_it_is_on_the_disk_before_it_has_its_name_and_its_name_is_too(
 
 def test_what_does_not_read_back_as_written_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path, 1)
-    sync = checkpoint.sync
+    sync = core_files.sync
 
     def lying(path: Path) -> None:
         sync(path)

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from nextpatch.core.files import sync
+
 _BLOCK = tarfile.BLOCKSIZE
 END = 2 * _BLOCK  # two blocks of zeros close an archive
 _UNFINISHED = ".part"
@@ -57,7 +59,7 @@ class ShardWriter:
         os.fsync(self._file.fileno())
         self._file.close()
         self._aside.rename(self._path)
-        synced(self._path.parent)
+        sync(self._path.parent)
         return Written(self._path.name, self.samples, self.bytes, self._sha256.hexdigest())
 
     def _write(self, data: bytes) -> None:
@@ -69,15 +71,6 @@ class ShardWriter:
 def stored_bytes(files: dict[str, bytes]) -> int:
     """What a sample takes in a shard: a header for each file, and its content in whole blocks."""
     return sum(_BLOCK + len(data) + -len(data) % _BLOCK for data in files.values())
-
-
-def synced(folder: Path) -> None:
-    """See that the names in a folder are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _header(name: str, size: int) -> bytes:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from nextpatch.core.files import naming
+from nextpatch.core.files import naming, sync
 from nextpatch.core.text import shown
 
 try:
@@ -33,7 +33,7 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -60,11 +60,3 @@ def _wait_for_others(handle: int, folder: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:  # a file system without locks: two may do the same work, each file still whole
         log.debug("no lock on %s: %s", folder, error)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

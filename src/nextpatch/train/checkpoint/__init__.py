@@ -10,7 +10,6 @@ of ranks. Python values are JSON, and nothing that is read can run code.
 from nextpatch.train.checkpoint.background import BackgroundSaver as BackgroundSaver
 from nextpatch.train.checkpoint.files import CheckpointError as CheckpointError
 from nextpatch.train.checkpoint.files import save_tensors as save_tensors
-from nextpatch.train.checkpoint.files import sync as sync
 from nextpatch.train.checkpoint.folder import Checkpoint as Checkpoint
 from nextpatch.train.checkpoint.folder import checkpoint_at as checkpoint_at
 from nextpatch.train.checkpoint.folder import newest_checkpoint as newest_checkpoint

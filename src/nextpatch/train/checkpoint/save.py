@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from nextpatch.core.files import sync
 from nextpatch.train.checkpoint.files import (
     MANIFEST,
     REPLACED,
@@ -17,7 +18,6 @@ from nextpatch.train.checkpoint.files import (
     UNFINISHED,
     fingerprint,
     save_tensors,
-    sync,
     write_json,
 )  # fmt: skip
 from nextpatch.train.checkpoint.retention import move_away, moved, restore
