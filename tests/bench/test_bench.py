@@ -289,6 +289,14 @@ def test_a_list_of_benchmarks_goes_on_where_it_was(
         bench(config(other, tmp_path), console)
 
 
+@pytest.mark.parametrize("name", ["bench.md", "bench.csv", "bench.json"])
+def test_somebodys_table_is_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"{name} is there, does not say that nextpatch wrote it"):
+        bench(config(tmp_path / "nowhere", tmp_path))
+
+
 def test_as_typed_with_the_papers_choice(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pets(tmp_path / "data" / "pets")
     words = ["bench", "--weights", str(weights), "--out", str(tmp_path / "out"), "--root", str(tmp_path / "data"),

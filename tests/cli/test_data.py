@@ -170,18 +170,34 @@ def test_inspect_says_once_what_is_left_out(tmp_path, capsys, caplog):
     assert (said.out + said.err + caplog.text).count(".mp4") == 1
 
 
-def test_no_output_replaces_somebodys_image_or_text(tmp_path, capsys):
+def test_no_output_replaces_somebodys_file(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     for number in range(3):
         Image.fromarray(np.full((8, 8, 3), 60 * number, np.uint8)).save(tmp_path / "in" / f"{number}.png")
-    (tmp_path / "notes.txt").write_text("mine")
+    for name, text in (("notes.txt", "mine"), ("my.json", '{"mine": 1}'), ("look.html", "<!doctype html>mine")):
+        (tmp_path / name).write_text(text)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    for words in (["--bad", "in/0.png"], ["--json", "in/1.png"], ["--bad", "notes.txt"], ["--json", "notes.txt"]):
-        assert main(["data", "inspect", str(tmp_path / "in"), words[0], str(tmp_path / words[1])]) == 2
-        assert "is not replaced" in capsys.readouterr().err
-    out = tmp_path / "look.jpg"
-    for _ in range(2):  # ours is replaced
-        assert main(["data", "preview", str(tmp_path / "in"), "--out", str(out)]) == 0
-    Image.new("RGB", (8, 8)).save(out)
-    assert main(["data", "preview", str(tmp_path / "in"), "--out", str(out)]) == 2
+    for flag in ("--bad", "--json"):
+        for name in ("notes.txt", "my.json", "look.html"):
+            assert run("inspect", tmp_path / "in", flag, tmp_path / name) == 2
+            assert "is not replaced" in capsys.readouterr().err
+        for name in ("0.png", "new.json"):
+            assert run("inspect", tmp_path / "in", flag, tmp_path / "in" / name) == 2
+            assert f"choose another {flag}" in capsys.readouterr().err
+    assert run("preview", tmp_path / "in", "--out", tmp_path / "look.png") == 2  # whose page would replace one
+    assert "look.html is there" in capsys.readouterr().err
+    for ending in ("jpg", "webp", "png"):
+        out = tmp_path / f"drawn.{ending}"
+        for _ in range(2):  # ours is replaced
+            assert run("preview", tmp_path / "in", "--out", out, "--images", 1) == 0
+        Image.new("RGB", (8, 8)).save(out)
+        assert run("preview", tmp_path / "in", "--out", out, "--images", 1) == 2
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_findings_are_written_again_over_those_of_an_earlier_call(folder, tmp_path, capsys):
+    files = tmp_path / "found.json", tmp_path / "bad.jsonl"
+    for _ in range(2):
+        assert run("inspect", folder, "--json", files[0], "--bad", files[1], "--workers", 0) == 0
+    assert run("inspect", folder, "--json", files[0], "--bad", tmp_path / "x" / ".." / "found.json") == 2
+    assert "--json and --bad both name" in capsys.readouterr().err

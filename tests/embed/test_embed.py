@@ -368,3 +368,21 @@ def test_an_index_of_another_size_is_searched_at_that_size(photos: Path, weights
     )
     assert nextpatch.load(tmp_path / "r").about.img_size == (42, 28)
     assert main(["embed", str(photos), "--out", str(tmp_path / "x.parquet"), *seen[:2], "--img-size", "30", "28"]) == 2
+
+
+@pytest.mark.parametrize("name", ["f.npy", "f.rows.parquet", "f.skipped.jsonl"])
+def test_nothing_of_somebodys_beside_the_output_is_replaced(
+    photos: Path, weights: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"mine")
+    with pytest.raises(ValueError, match=f"{name} .*(is not replaced|exists); remove it"):
+        embed(config(photos, weights, tmp_path / "f.npy"))
+    assert not list(tmp_path.glob(".*"))
+    assert [path.read_bytes() for path in tmp_path.glob("f.*")] == [b"mine"]
+
+
+def test_a_list_of_skipped_images_is_of_the_last_work(photos: Path, weights: Path, tmp_path: Path) -> None:
+    for place, listed in ((photos, True), (photos / "deep", False)):
+        embed(config(place, weights, tmp_path / "f.npy"))
+        assert (tmp_path / "f.skipped.jsonl").exists() == listed
+        (tmp_path / "f.npy").unlink()

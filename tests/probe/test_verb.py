@@ -52,3 +52,15 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
 def test_a_folder_that_is_no_run_says_so(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["probe", str(train), "--data", str(train)]) == 2
     assert "is not a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["probe.json", "probe.html", "probe.safetensors"])
+def test_somebodys_file_in_the_place_of_a_result_is_refused_before_work(
+    run: Path, train: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text('{"mine": 1}')
+    assert main(["probe", str(run), "--data", str(train), "--out", str(out), *FAST]) == 2
+    assert f"{name} is there, does not say that nextpatch wrote it" in capsys.readouterr().err
+    assert (out / name).read_text() == '{"mine": 1}'

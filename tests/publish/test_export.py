@@ -18,6 +18,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 import nextpatch
 from nextpatch.cli import main
+from nextpatch.core.marks import is_ours
 from nextpatch.data.config import DataConfig
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
@@ -46,6 +47,7 @@ def test_onnx_runs_elsewhere_and_agrees(weights: Path, tmp_path: Path, what: Any
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(found), Graph(model, what)(PIXELS), rtol=1e-4, atol=1e-4)
     assert [one.name for one in session.get_outputs()] == [what]
+    assert is_ours(tmp_path / "m.onnx")
     facts = session.get_modelmeta().custom_metadata_map
     assert json.loads(facts["layers"]) == ["block_3", "block_4"]
     assert json.loads(facts["view"])["cover"] == [32, 32]
@@ -56,6 +58,7 @@ def test_onnx_runs_elsewhere_and_agrees(weights: Path, tmp_path: Path, what: Any
 def test_torch_export_runs_alone_and_agrees(weights: Path, tmp_path: Path) -> None:
     model = nextpatch.load(weights)
     assert to_torch_export(model, tmp_path / "m.pt2") < 1e-4
+    assert is_ours(tmp_path / "m.pt2")
     extra = {EXTRA: ""}
     program = torch.export.load(tmp_path / "m.pt2", extra_files=extra).module()
     assert json.loads(json.loads(extra[EXTRA])["layers"]) == ["block_3", "block_4"]
@@ -136,6 +139,22 @@ def test_as_typed(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["export", str(weights), "--to", "released", "--out", str(tmp_path / "again")]) == 0
     assert nextpatch.load(tmp_path / "again").digest() == nextpatch.load(weights).digest()
     assert main(["export", str(weights), "--to", "hub"]) == 2
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "README.md"])
+def test_a_folder_with_somebodys_files_is_refused_and_ours_is_written_again(
+    weights: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["export", str(weights), "--to", "hub", "--out", str(out)]
+    out.mkdir()
+    (out / name).write_text("mine")
+    assert main(words) == 2
+    assert f"{name} is there, does not say that nextpatch wrote it" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == [name]
+    (out / name).unlink()
+    for _ in range(2):
+        assert main(words) == 0
 
 
 def test_a_runs_card_says_how_it_learned_and_what_was_measured(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from nextpatch.bench.config import BenchConfig
 from nextpatch.bench.recipe import RESULT, notes, read_result, recipe_of
 from nextpatch.bench.registry import Benchmark, chosen
-from nextpatch.bench.table import rows, write_tables
+from nextpatch.bench.table import TABLES, rows, write_tables
 from nextpatch.config import ConfigError
 from nextpatch.core.files import write_json
 from nextpatch.core.output import check_folder
@@ -39,7 +39,7 @@ def bench(
     """
     console = console or Console(quiet=not world.leads)
     wanted = chosen(config.only)
-    check_folder(config.out)
+    check_folder(config.out, files=TABLES)
     with phase("loading the weights", console):
         backbone = backbone or load(config.weights)
     layer_sets(config.layers, len(backbone.blocks))  # refused before anything is measured

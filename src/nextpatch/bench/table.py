@@ -11,6 +11,7 @@ from typing import Any
 from nextpatch.bench.registry import BENCHMARKS, TABLE_6, Benchmark
 from nextpatch.core.files import write_json, write_text
 
+TABLES = ("bench.md", "bench.csv", "bench.json")
 Results = Mapping[str, dict[str, Any]]  # by the name of a benchmark: top1, ci95, and what is to be said of it
 
 
@@ -39,10 +40,10 @@ def write_tables(out: Path, results: Results, ours: str, notes: Sequence[str]) -
     said = [f"- {note}" for note in (*notes, *_remarks(measured, results))]
     page = f"# {ours} on {len(measured)} of the paper's 15 benchmarks\n\n" + "\n".join(lines) + "\n\n"
     page += "Top-1 accuracy in %. Rows but the first are Table 6 of the paper; the average is over these columns.\n\n"
-    write_text(out / "bench.md", page + "\n".join(said) + "\n")
-    write_text(out / "bench.csv", text.getvalue())
+    write_text(out / TABLES[0], page + "\n".join(said) + "\n")
+    write_text(out / TABLES[1], text.getvalue())
     whole = {"model": ours, "results": dict(results), "notes": [note[2:] for note in said]}
-    write_json(out / "bench.json", whole)
+    write_json(out / TABLES[2], whole)
 
 
 def _remarks(measured: Sequence[Benchmark], results: Results) -> list[str]:

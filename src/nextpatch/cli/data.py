@@ -15,8 +15,9 @@ from nextpatch.cli.values import overlay, recipe_path
 from nextpatch.cli.verb import Output, Verb
 from nextpatch.config import read_toml
 from nextpatch.core.bounds import COUNT, SEED, WORKERS, check_bounds
-from nextpatch.core.files import write_text
-from nextpatch.core.output import check_file, check_text, picture_kind, save_picture
+from nextpatch.core.files import write_json, write_text
+from nextpatch.core.marks import MARK
+from nextpatch.core.output import check_file, picture_kind, save_picture
 from nextpatch.core.text import shown
 from nextpatch.curate.config import Packing
 from nextpatch.train.meter import phase
@@ -116,13 +117,15 @@ def inspect(args: Inspect) -> int:
     from nextpatch.curate.enough import seen, verdict
     from nextpatch.curate.inspection import inspect
     from nextpatch.curate.table import show, show_enough
-    from nextpatch.data.collection import open_collection
+    from nextpatch.data.collection import open_collection, outside
     from nextpatch.data.preprocessing import AS_OURS
     from nextpatch.data.sources.contents import told_by_caller
 
-    for out in (args.json, args.bad):
+    for flag, out in (("--json", args.json), ("--bad", args.bad)):
         if out:
-            check_text(out)
+            check_file(outside(out, args.data, flag=flag))
+    if args.json and args.bad and args.json.resolve() == args.bad.resolve():
+        raise UserError(f"--json and --bad both name {shown(args.bad)}; choose another file for one of them")
     with phase("opening the images"), told_by_caller() as told:
         data, console, recipe = open_collection(args.data), Console(highlight=False), None
     unplanned = ""
@@ -148,7 +151,7 @@ def inspect(args: Inspect) -> int:
         show_enough(parts, recipe.train, said, bool(args.recipe), console)
         values |= {"seen": [part._asdict() for part in parts], "verdict": said}
     if args.json:
-        write_text(args.json, json.dumps(values, indent=1) + "\n")
+        write_json(args.json, values)
     if args.bad:
         _write_bad(args.bad, bad)
     return 0
@@ -164,7 +167,7 @@ def preview(args: Preview) -> int:
     check_bounds(args, images=(1, 1000), seed=SEED)
     picture = _picture(args)
     picture_kind(picture)
-    check_file(picture)
+    check_file(picture, beside=[picture.with_suffix(".html")])
     with phase("drawing the images"):
         recipe = _planned(args.data, args.recipe, ())
         sheet = preview(open_collection(args.data).source, recipe, args.images, args.seed)
@@ -297,5 +300,5 @@ def _planned(specs: Sequence[str], name: str, kept: Sequence[str]) -> Recipe:
 
 
 def _write_bad(path: Path, bad: Bad) -> None:
-    lines = (json.dumps({"key": key, **entry._asdict()}) for key, entry in bad.items())
+    lines = (json.dumps({MARK: "unusable image", "key": key, **entry._asdict()}) for key, entry in bad.items())
     write_text(path, "".join(f"{line}\n" for line in lines))

@@ -19,6 +19,9 @@ To = Literal["safetensors", "released", "onnx", "torch.export", "timm", "hub"]
 _NAMES = {"onnx": "model.onnx", "torch.export": "model.pt2", "timm": "timm.safetensors", "released": "released"}
 
 
+_SNAPSHOT = ("config.json", "model.safetensors", "pixel_head.safetensors")
+
+
 @dataclass(frozen=True)
 class Export:
     """Write weights for others: of a run, or any that nextpatch loads.
@@ -97,9 +100,11 @@ def _exported(args: Export) -> int:
     check_bounds(args, img_size=SIDE)
     if of_run and args.img_size and not args.out and args.to != "hub":
         raise UserError("the run's own file is of its own image size; say where to write: --out PATH")
-    if args.out is not None and args.to != "hub":
-        folder = args.to == "released" or (args.to == "safetensors" and not of_run)
-        (check_folder if folder else check_file)(args.out)
+    if args.out is not None:
+        if args.to in ("released", "hub") or (args.to == "safetensors" and not of_run):
+            check_folder(args.out, files=[*_SNAPSHOT, *(["README.md"] if args.to == "hub" else [])])
+        else:
+            check_file(args.out)
     if args.to == "safetensors" and (of_run or Path(args.weights).is_dir()) and not _is_snapshot(args.weights):
         from nextpatch.train.export import export_model
 

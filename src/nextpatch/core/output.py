@@ -3,81 +3,75 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextpatch.core.errors import UserError
 from nextpatch.core.files import replacing
+from nextpatch.core.marks import MARK, is_ours
 from nextpatch.core.text import plain, shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-OURS = b"tEXtSoftware\0nextpatch"  # in the first bytes of a PNG of ours
+_PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # as Pillow calls what can carry a mark
+_MARKLESS = (".csv", ".md", ".npy")  # formats that cannot, and files whose keys others decide
+_TOLD_BY_OTHERS = ("config.json", "report.json")
+_SOFTWARE = 0x0131  # a tag of EXIF
 
 
-_IMAGES = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|II\*\0|MM\0\*|BM|....ftyp(heic|avif|mif1)", re.DOTALL)
-_HEAD = 4096
-
-
-def check_file(path: Path, room_bytes: int = 0) -> None:
+def check_file(path: Path, room_bytes: int = 0, beside: Sequence[Path] = ()) -> None:
     """UserError when no file can be written at `path`: a folder is there, its folder takes none, the disk is full, or
-    somebody's image is there, which no output replaces.
+    a file is there that nextpatch did not write, which no output replaces. The same for those written `beside` it.
     """
-    if path.is_dir():
-        raise UserError(f"{shown(path)} is a folder; name a file in it")
-    head = _head(path)
-    if _IMAGES.match(head) and b"nextpatch" not in head:
-        raise UserError(
-            f"{shown(path)} is an image that does not say that nextpatch made it, and is not replaced; remove it, or "
-            "name another file"
-        )
-    _check(path, path.parent, room_bytes)
+    for one in (path, *beside):
+        if one.is_dir():
+            raise UserError(f"{shown(one)} is a folder; name a file in it")
+        _check(one, one.parent, room_bytes if one == path else 0)
+    _check_ours((path, *beside))
 
 
-def check_folder(path: Path, room_bytes: int = 0) -> None:
-    """UserError when no files can be written into `path`, a folder that may still have to be made."""
+def check_folder(path: Path, room_bytes: int = 0, files: Sequence[str] = ()) -> None:
+    """UserError when no files can be written into `path`, a folder that may still have to be made, or when one of
+    `files`, which would be replaced in it, is there and nextpatch did not write it.
+    """
     _check(path, path, room_bytes)
+    _check_ours([path / name for name in files])
+
+
+def _check_ours(paths: Sequence[Path]) -> None:
+    """UserError for the first that is there and somebody else's; one without a mark is ours beside one with it."""
+    there = [path for path in paths if os.path.lexists(path)]
+    ours = {path for path in there if path.is_file() and is_ours(path)}
+    for path in there:
+        told_by_others = path.suffix in _MARKLESS or path.name in _TOLD_BY_OTHERS
+        if path not in ours and not (told_by_others and any(one.stat().st_size for one in ours)):
+            raise UserError(
+                f"{shown(path)} is there, does not say that nextpatch wrote it, and is not replaced; remove it, or "
+                "name another place"
+            )
 
 
 def picture_kind(path: Path) -> str:
     """The kind of picture that a file's ending names, as Pillow calls it; UserError when none is written with it."""
-    from PIL import Image as Pillow
-
-    kind = Pillow.registered_extensions().get(path.suffix.lower(), "")
-    if kind not in Pillow.SAVE:
-        raise UserError(f"{shown(path)}: no picture is written with this ending; use .png, .jpg or .webp")
-    return kind
+    if kind := _PICTURES.get(path.suffix.lower()):
+        return kind
+    raise UserError(f"{shown(path)}: no picture is written with this ending; use .png, .jpg or .webp")
 
 
 def save_picture(picture: Image, path: Path) -> None:
-    """Write it, there whole or not at all; a PNG says who made it, so that it is no image of a collection."""
+    """Write it, there whole or not at all, with a mark: so it is replaced, and as PNG no image of a collection."""
+    from PIL.Image import Exif
     from PIL.PngImagePlugin import PngInfo
 
-    kind, info = picture_kind(path), PngInfo()
-    info.add_text("Software", "nextpatch")
-    marks: dict[str, dict[str, Any]] = {"PNG": {"pnginfo": info}, "JPEG": {"comment": "nextpatch"}}
+    kind, info, exif = picture_kind(path), PngInfo(), Exif()
+    info.add_text("Software", MARK)
+    exif[_SOFTWARE] = MARK
+    marks: dict[str, dict[str, Any]] = {"PNG": {"pnginfo": info}, "JPEG": {"comment": MARK}, "WEBP": {"exif": exif}}
     with replacing(path) as aside:
-        picture.save(aside, kind, **marks.get(kind, {}))
-
-
-def check_text(path: Path) -> None:
-    """`check_file` for a list or a page: UserError also when a file is there that is no text of JSON, as ours are."""
-    check_file(path)
-    head = _head(path).lstrip()
-    if head and not head.startswith((b"{", b"[")):
-        raise UserError(f"{shown(path)} is there and no JSON; it is not replaced, name another file")
-
-
-def _head(path: Path) -> bytes:
-    """The first bytes of a file; none where there is none, or none that can be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD)
-    except OSError:
-        return b""
+        picture.save(aside, kind, **marks[kind])
 
 
 def _check(path: Path, folder: Path, room_bytes: int) -> None:

@@ -79,8 +79,8 @@ def folder_holding(path: Path, specs: Sequence[str]) -> Path | None:
     return None
 
 
-def outside(path: Path, specs: Sequence[str], default: bool = False) -> Path:
-    """`path`, where what is written there does not become one more image of a collection.
+def outside(path: Path, specs: Sequence[str], default: bool = False, flag: str = "--out") -> Path:
+    """`path`, the value of `flag`, where what is written there does not lie among the images of a collection.
 
     Else the same name beside the collection, for a `default`, and DataError for what the user chose.
     """
@@ -89,7 +89,7 @@ def outside(path: Path, specs: Sequence[str], default: bool = False) -> Path:
         return path
     if default:
         return folder.parent / f"{folder.name}-{path.name}"
-    raise DataError(f"{shown(path)} lies in {shown(folder)}, whose images it would mix with; choose another --out")
+    raise DataError(f"{shown(path)} lies in {shown(folder)}, whose images it would mix with; choose another {flag}")
 
 
 def absolute(spec: str) -> str:

@@ -39,8 +39,13 @@ def combine(shards: Sequence[Path], out: Path) -> None:
     }[out.suffix]  # fmt: skip
     filled = [shard for shard in shards if rows_in(shard)]
     if out.suffix != ".parquet":
-        _parquet(filled, out.with_suffix(".rows.parquet"), list(BESIDE))
+        _parquet(filled, rows_beside(out), list(BESIDE))
     write(filled, out)
+
+
+def rows_beside(out: Path) -> Path:
+    """Where the rows of an .npy or .safetensors file are named."""
+    return out.with_suffix(".rows.parquet")
 
 
 def arrays(shards: Sequence[Path], column: str) -> Iterator[Float16[np.ndarray, "rows ..."]]:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from nextpatch.config import ConfigError, to_dict
 from nextpatch.core.files import UNFINISHED, write_json, write_text
+from nextpatch.core.marks import MARK
 from nextpatch.core.output import check_file, check_folder
 from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
@@ -31,7 +32,7 @@ from nextpatch.data.sources.source import Source
 from nextpatch.data.survey import refuse_other_channels
 from nextpatch.embed.columns import is_sound, skipped_in
 from nextpatch.embed.config import EmbedConfig
-from nextpatch.embed.output import combine
+from nextpatch.embed.output import combine, rows_beside
 from nextpatch.embed.shard import Columns, write_shard, write_table
 from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.meter import Meter, phase
@@ -59,7 +60,7 @@ def embed(config: EmbedConfig, console: Console | None = None, world: World = AL
     work lies at `out`, InUse when another process writes there, DataError or WeightsError for what is not usable.
     """
     console = console or Console(stderr=True, quiet=not world.leads)
-    check = check_file if config.out.suffix else check_folder
+    check = partial(check_file, beside=_beside(config.out)) if config.out.suffix else check_folder
     if config.out.suffix == ".npy":
         outside(config.out, [config.data])
     if config.ray and world.size > 1:
@@ -156,6 +157,11 @@ def _made(path: Path) -> bool:
         log.warning("%s is not as it was written; it is made again", shown(path))
         return False
     return True
+
+
+def _beside(out: Path) -> list[Path]:
+    """What is written beside the file of features."""
+    return [out.with_suffix(".skipped.jsonl"), *([] if out.suffix == ".parquet" else [rows_beside(out)])]
 
 
 def indices_of(config: EmbedConfig, source: Source, number: int) -> range:
@@ -257,9 +263,13 @@ def _finish(config: EmbedConfig, parts: Path, files: list[Path], images: int) ->
         _remove(parts)
         raise ConfigError(f"no image of {config.data} can be used: {next(iter(lost.values()))[1]}")
     beside = config.out.with_suffix(".skipped.jsonl") if config.out.suffix else parts / SKIPPED
-    lines = [json.dumps({"path": k, "kind": e[0], "reason": e[1]}) + "\n" for k, e in lost.items()]
+    lines = [
+        json.dumps({MARK: "skipped image", "path": k, "kind": e[0], "reason": e[1]}) + "\n" for k, e in lost.items()
+    ]
     if lines:
         write_text(beside, "".join(lines))
+    else:
+        beside.unlink(missing_ok=True)  # of earlier work: it would be taken for what this one left out
     if config.out.suffix:
         combine(files, config.out)
         _remove(parts)

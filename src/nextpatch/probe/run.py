@@ -30,7 +30,7 @@ from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.features import Labeled, RawPixels, TrunkFeatures, at_hand, memory_for_features
 from nextpatch.probe.logistic import need_scipy
 from nextpatch.probe.train import Setting, num_steps
-from nextpatch.probe.write import print_table, write_results
+from nextpatch.probe.write import RESULTS, print_table, write_results
 from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.logs import log_to
 from nextpatch.train.meter import phase
@@ -66,7 +66,7 @@ def probe(
     console = console or Console(quiet=not world.leads)
     start_s = time.monotonic()
     out = output_of(config)
-    check_folder(out)
+    check_results(out)
     if "logistic" in config.probes:
         need_scipy()
     with phase("loading the weights", console):
@@ -111,6 +111,11 @@ def output_of(config: ProbeConfig) -> Path:
     if RunDir.exists(path) or path.is_dir():
         return RunDir.open(path).path  # which says what is wrong with a folder that is no run
     raise UserError(f"{config.weights} is no run; say where the results go: --out DIR")
+
+
+def check_results(out: Path) -> None:
+    """UserError when no results can be written into `out`, or somebody's files are in their places."""
+    check_folder(out, files=() if RunDir.exists(out) else RESULTS)  # what lies under these names in a run is ours
 
 
 class _Opened(NamedTuple):

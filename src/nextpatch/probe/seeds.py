@@ -13,7 +13,7 @@ from rich.table import Table
 from nextpatch.core.files import write_json
 from nextpatch.probe.choose import Scored
 from nextpatch.probe.config import ProbeConfig
-from nextpatch.probe.run import output_of, probe
+from nextpatch.probe.run import check_results, output_of, probe
 from nextpatch.train.engine.world import ALONE, World
 
 SEEDS = "seeds.json"
@@ -25,11 +25,12 @@ def probe_seeds(config: ProbeConfig, seeds: int, console: Console | None = None,
     seeds.json has mean and standard deviation of every row."""
     console = console or Console(quiet=not world.leads)
     out = output_of(config)
-    found: list[list[Scored]] = []
-    for number in range(seeds):
-        seed = config.seed + number
-        place = out if number == 0 else out / "seeds" / str(seed)
-        found.append(probe(replace(config, seed=seed, out=place), console, world))
+    places = {
+        config.seed + number: out / "seeds" / str(config.seed + number) if number else out for number in range(seeds)
+    }
+    for place in places.values():
+        check_results(place)
+    found = [probe(replace(config, seed=seed, out=place), console, world) for seed, place in places.items()]
     if world.leads and seeds > 1:
         rows = spread(found)
         facts = {"seeds": [config.seed + number for number in range(seeds)], "results": rows}

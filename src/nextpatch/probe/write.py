@@ -16,6 +16,8 @@ from nextpatch.probe.config import KINDS
 from nextpatch.weights.backbone import About
 from nextpatch.weights.classifier import Readout, save_readout
 
+RESULTS = ("probe.json", "probe.safetensors", "probe.html", "seeds.json")  # what a probe leaves, the page as well
+
 
 def write_results(
     run: Path,

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from nextpatch.config import to_dict
+from nextpatch.core.marks import MARK
 from nextpatch.weights.backbone import About, Backbone
 
 
@@ -37,4 +38,5 @@ def facts_of(backbone: Backbone) -> dict[str, str]:
         "layers": json.dumps(list(about.layers)),
         "classes": json.dumps(list(backbone.classes)),
         "view": json.dumps(view_of(about)),
+        MARK: json.dumps(1),
     }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from nextpatch.core.errors import UserError
-from nextpatch.core.files import write_text
+from nextpatch.core.files import write_json, write_text
 from nextpatch.core.output import check_file
 from nextpatch.report.facts import Facts, read_facts
 from nextpatch.report.figures import Look, figures
@@ -25,10 +24,10 @@ def write_report(run: Path, *, images: int = 8) -> Path:
     """
     facts = read_facts(run)
     need_jinja()  # before the pictures, which take longest
-    check_file(run / "report.html")
+    check_file(run / "report.html", beside=[run / "report.json"])
     look = _look(facts, images)
     values = figures(facts, look)
-    write_text(run / "report.json", json.dumps(values, indent=1, allow_nan=False) + "\n")
+    write_json(run / "report.json", values)
     page = run / "report.html"
     write_text(page, render(values, look.gallery))
     return page

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from nextpatch.core.output import OURS
+from nextpatch.core.marks import OURS
 from nextpatch.core.text import shown
 from nextpatch.data.formats import (
     HEIF_REMEDY,
