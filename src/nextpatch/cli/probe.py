@@ -71,7 +71,7 @@ class Probe:
         Literal["refuse", "leave-out", "keep"], arg(help="test images that are among the training images as well")
     ] = "refuse"
     cache: Annotated[
-        Path | None, optional("DIR", "keep features there, in bfloat16, for more labels than fit into memory")
+        Path | None, optional("DIR", "keep features there, in float32, for more labels than fit into memory")
     ] = None
     img_size: Annotated[tuple[int, int] | None, *img_size()] = None
     pixel_range: Annotated[tuple[float, float] | None, *pixel_range()] = None

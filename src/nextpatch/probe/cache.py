@@ -1,4 +1,4 @@
-"""Features on the disk, bfloat16 and mapped into memory: for labels too many to keep, measured more than once."""
+"""Features on the disk, as they were computed and mapped into memory: for labels too many to keep, measured again."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import BFloat16, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from nextpatch.core.errors import FileError
 from nextpatch.core.files import digest_of_json, replacing, write_json
+from nextpatch.core.output import check_folder
 from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
 from nextpatch.core.writer import only_writer
@@ -35,21 +36,24 @@ class Group(NamedTuple):
 class Cached(NamedTuple):
     """All that could be decoded; the features are read from the disk as they are used."""
 
-    features: BFloat16[Tensor, "sets images patches dim"]
+    features: Float[Tensor, "sets images patches dim"]
     indices: Int64[np.ndarray, " images"]
 
 
-def cached(folder: Path, key: dict[str, Any], groups: Iterator[Group]) -> Cached:
+def cached(folder: Path, key: dict[str, Any], groups: Iterator[Group], room_bytes: int = 0) -> Cached:
     """The features of `groups`, or those that an earlier call with the same `key` has left in `folder`.
 
-    `key` says everything that decides them: weights, layers, images and their contents, view. Features that are not as
-    they were written (cut off, damaged, of a call that did not end) are computed again. OSError when the disk is full.
+    `key` says everything that decides them: weights, layers, images and their contents, view. They are float32, not
+    rounded: what is chosen by them is chosen as without a cache. Features that are not as they were written (cut off,
+    damaged, of a call that did not end) are computed again. UserError, before that, when `room_bytes` are not free;
+    OSError when the disk is full.
     """
     key = json.loads(json.dumps(key))  # as it will be read again
     name = digest_of_json(key)[:32]
-    data, facts = folder / f"{name}.bf16", folder / f"{name}.json"
+    data, facts = folder / f"{name}.f32", folder / f"{name}.json"
     found = _sound(data, facts, key)
     if found is None:
+        check_folder(folder, room_bytes)
         with only_writer(data, "probe", file=True):
             found = {**_written(data, groups), "key": key}
             write_json(facts, found)
@@ -62,7 +66,7 @@ def _sound(data: Path, facts: Path, key: dict[str, Any]) -> dict[str, Any] | Non
         return None
     try:
         found = read_json(facts, "the facts of kept features", "they are computed again")
-        sound = found["key"] == key and data.stat().st_size == 2 * math.prod(found["shape"])
+        sound = found["key"] == key and data.stat().st_size == 4 * math.prod(found["shape"])
         if sound and len(found["indices"]) == found["shape"][0] and _digest(data) == found["content"]:
             return found
     except (FileError, KeyError, TypeError, ValueError, IndexError):
@@ -77,8 +81,7 @@ def _written(path: Path, groups: Iterator[Group]) -> dict[str, Any]:
     with replacing(path) as aside, aside.open("wb") as file:
         for features, which in groups:
             shape = [len(features), *features.shape[2:]]
-            images = features.transpose(0, 1).to(torch.bfloat16).contiguous()
-            bytes_of = images.cpu().view(torch.int16).numpy().tobytes()
+            bytes_of = features.transpose(0, 1).float().cpu().contiguous().numpy().tobytes()
             total.update(bytes_of)
             file.write(bytes_of)
             indices += which.tolist()
@@ -95,4 +98,4 @@ def _digest(path: Path) -> str:
 
 def _mapped(path: Path, shape: list[int]) -> Tensor:
     """The file in memory as it is needed; nothing that is done to the tensor reaches the file."""
-    return torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=torch.bfloat16).view(shape)
+    return torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=torch.float32).view(shape)

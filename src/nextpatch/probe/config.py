@@ -32,7 +32,8 @@ class ProbeConfig:
     class, each a further number of labels to learn from. `augment`: "paper" changes images anew in every epoch, so
     that features are computed in every epoch; with "none" they are computed once. `select_on`: where layers, learning
     rates and neighbors are chosen: on a held-out slice of `data`, or on the test images themselves, as the paper does.
-    `cache`: a folder for features, in bfloat16, where they outlive this call; not with `augment`.
+    `cache`: a folder for features, float32, where they outlive this call; figures are those without it; not with
+    `augment`.
     `overlap`: what to do with test images that are learned from as well. `img_size`, `pixel_range`, `layout`: how
     images are seen, where it is otherwise than the weights say (see `nextpatch.load`).
     """

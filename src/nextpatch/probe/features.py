@@ -167,13 +167,14 @@ class Labeled:
     ) -> Labeled:
         """With the features in memory when they take at most `keep_bytes`; of several ranks each has a part of them.
 
-        With `cache` they lie there in bfloat16 instead, and a later call finds them.
+        With `cache` they lie there instead, and a later call finds them.
         """
         label_of = dict(zip(indices.tolist(), labels.tolist(), strict=True))
         own = indices[world.rank :: world.size]
         if cache is not None and isinstance(extract, TrunkFeatures) and len(own):
             images = {"source": asdict(fingerprint_of(source)), "indices": digest_of(map(str, own.tolist()))}
-            found = cached(cache, {**extract.decided_by, **images}, (Group(*group) for group in extract(source, own)))
+            groups = (Group(*group) for group in extract(source, own))
+            found = cached(cache, {**extract.decided_by, **images}, groups, extract.nbytes(len(own)))
             return cls(extract, source, found.indices, label_of, found.features, world)
         if extract.nbytes(len(own)) > keep_bytes or not len(own):
             return cls(extract, source, own, label_of, None, world)
@@ -202,7 +203,7 @@ class Labeled:
         if self.kept is not None:
             for start in range(0, len(order), size):
                 rows = order[start : start + size]
-                yield self.kept[:, torch.from_numpy(rows)].float(), self._labels(self.indices[rows])
+                yield self.kept[:, torch.from_numpy(rows)].contiguous(), self._labels(self.indices[rows])
             return
         groups = at_hand(self.extract, self.source, self.indices[order], self.world)
         for found in _regrouped(groups, size):
