@@ -15,8 +15,8 @@ from torch import Tensor
 from nextpatch.data.arrays import is_npy, npy_shape, npy_values
 from nextpatch.data.bare import pictures
 from nextpatch.data.jpeg import JpegHeader, check_filler, has_end, hole, jpeg_header, refilled
+from nextpatch.data.orientation import EXCHANGED
 from nextpatch.data.pillow import (
-    EXCHANGED,
     deep_png_values,
     is_deep_png,
     kind_of,
@@ -119,7 +119,7 @@ def _values(data: bytes, channels: int, preprocessing: Preprocessing) -> NDArray
         return tiff_values(data, preprocessing)
     if is_deep_png(data):
         return deep_png_values(data, *preprocessing.pixel_range[1:])
-    return values_of(data, channels == 1)
+    return values_of(data, channels == 1, *preprocessing.pixel_range[1:])
 
 
 def _by_pillow(data: bytes, preprocessing: Preprocessing) -> bool:

@@ -16,9 +16,15 @@ _BY_FORMAT = {
     "ppm": "ppm pgm pbm pnm",
     "avif": "avif avifs",
     "heic": "heic heif hif heics heifs",
+    "raw": "dng nef nrw cr2 cr3 crw arw srf sr2 orf rw2 raf pef ptx srw rwl 3fr iiq mos mef mrw erf kdc dcr x3f gpr",
 }
 _FORMAT_OF = {ending: kind for kind, endings in _BY_FORMAT.items() for ending in endings.split()}
 _STARTS = (
+    (b"II*\0\x10\0\0\0CR", "raw"),  # before TIFF, as which raw photos of many makers begin
+    (b"IIRO", "raw"),
+    (b"IIRS", "raw"),
+    (b"IIU\0", "raw"),
+    (b"FUJIFILMCCD-RAW", "raw"),
     (b"\xff\xd8\xff", "jpg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"GIF87a", "gif"),
@@ -34,7 +40,7 @@ _PPM = re.compile(rb"P[1-6][\s#]")
 _AVIF = (b"avif", b"avis")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 START = 64  # bytes that are enough to tell a format
-HEIF_REMEDY = "pip install 'nextpatch[heif]' reads them"
+RAW_REMEDY = "save raw photos as TIFF or JPEG"
 _BESIDE = """
 txt text md rst html htm css js json jsonl ndjson geojson xml yaml yml toml ini cfg csv tsv parquet arrow feather log db
 sqlite lock py ipynb sh bat c cpp h mat pkl pickle pt pth ckpt safetensors onnx pb bin npz h5 hdf5 zarr tar tgz gz bz2
@@ -59,6 +65,8 @@ def ending_of(data: bytes) -> str | None:
 def _ending_of_boxes(data: bytes) -> str | None:
     """AVIF or HEIC, by the brands in the first box of an ISO file."""
     length = min(int.from_bytes(data[:4], "big"), len(data), START)
+    if data[8:12] == b"crx ":
+        return "raw"
     brands = [data[8:12], *(data[at : at + 4] for at in range(16, length - 3, 4))]
     if any(brand in _AVIF for brand in brands):
         return "avif"
@@ -70,8 +78,16 @@ def format_of_name(ending: str) -> str | None:
     return _FORMAT_OF.get(ending)
 
 
+def remedy(kind: str) -> str:
+    """What makes the images of a format that is not read here readable."""
+    known = {"heic": "pip install 'nextpatch[heif]' reads them", "raw": RAW_REMEDY}
+    return known.get(kind, f"Pillow here reads no {kind.upper()}")
+
+
 def is_read(kind: str) -> bool:
     """Whether images of a format can be decoded with the libraries that are installed."""
+    if kind == "raw":
+        return False
     if kind == "avif":
         return "AVIF" in pillow_formats()
     return "HEIF" in pillow_formats() if kind == "heic" else True

@@ -15,21 +15,12 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from nextpatch.data.bare import bare
 from nextpatch.data.formats import pillow_formats
+from nextpatch.data.orientation import EXCHANGED, ORIENTATION, TURNS, upright
 from nextpatch.data.pixels import BadImage, check_size
-from nextpatch.data.tiff import check_tile, is_tiff, upside_down
+from nextpatch.data.tiff import check_tile, is_tiff, to_picture, upside_down
 
-_ORIENTATION = 0x0112  # the EXIF tag
-EXCHANGED = (5, 6, 7, 8)  # the orientations that turn height into width
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _BITS, _PHOTOMETRIC, _SAMPLES_PER_PIXEL, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 277, 322, 323  # TIFF tags
+_FORMATS, _SIGNED = 339, 2
 _PNG_WHITE = 65535.0
 _TURNING_WORDS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
@@ -39,6 +30,12 @@ class _Tiff(TiffImageFile):
 
     def load_end(self) -> None:
         """Nothing more to do."""
+
+
+def _tiff(data: bytes) -> _Tiff:
+    image = _Tiff(io.BytesIO(data))
+    to_picture(image)
+    return image
 
 
 @contextmanager
@@ -64,7 +61,7 @@ def _open(data: bytes) -> Image.Image:
     if data.startswith(b"\xff\xd8\xff"):
         return JpegImageFile(io.BytesIO(data))
     if is_tiff(data):
-        return _Tiff(io.BytesIO(data))
+        return _tiff(data)
     image = Image.open(io.BytesIO(bare(data)), formats=pillow_formats())
     if image.format == "PNG" and not any(word in data for word in _TURNING_WORDS):
         image.info["exif"] = b""  # or else Pillow decodes the whole image to look for it behind the pixels
@@ -74,9 +71,9 @@ def _open(data: bytes) -> Image.Image:
 def orientation(image: Image.Image) -> int:
     """EXIF's or XMP's, 1 to 8; where it cannot be read the image is taken to be upright."""
     try:
-        told = image.tag_v2.get(_ORIENTATION) if isinstance(image, TiffImageFile) else None
-        found = image.getexif().get(_ORIENTATION, 1) if told is None else told
-        return int(found) if found in _TURNS else 1
+        told = image.tag_v2.get(ORIENTATION) if isinstance(image, TiffImageFile) else None
+        found = image.getexif().get(ORIENTATION, 1) if told is None else told
+        return int(found) if found in TURNS else 1
     except Exception:
         return 1
 
@@ -95,10 +92,13 @@ def kind_of(image: Image.Image) -> str:
     return {"I": "int32", "F": "float32"}.get(image.mode, "uint8")
 
 
-def values_of(data: bytes, grey: bool) -> NDArray[Any]:
-    """Height x width x channels: 8 bits in grey or RGB with alpha over white, or one channel of more than 8 bits."""
+def values_of(data: bytes, grey: bool, white: float = _PNG_WHITE) -> NDArray[Any]:
+    """Height x width x channels: 8 bits in grey or RGB with alpha over white, or one channel of more than 8 bits.
+
+    Of a PNG of 16 bits the shade that stands for nothing becomes `white`.
+    """
     with opened(data) as image:
-        turn = _TURNS.get(orientation(image))
+        turn = TURNS.get(orientation(image))
         image.load()
         if turn is not None:
             image.im = image.im.transpose(turn)
@@ -109,8 +109,18 @@ def values_of(data: bytes, grey: bool) -> NDArray[Any]:
         values = np.asarray(image)[:, :, None]
         values = values.astype(values.dtype.newbyteorder("="))
         values = values.clip(0, 65535).astype(np.uint16) if kind_of(image) == "uint16" else values
+        if image.format == "PNG":
+            values = _on_paper(values, image.info.get("transparency"), white)
         inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
         return upside_down(values) if inverted else values
+
+
+def _on_paper(values: NDArray[Any], clear: object, white: float) -> NDArray[Any]:
+    """Values of 16 bits with the color that a PNG declares to be transparent, a number or three, made white."""
+    if not isinstance(clear, (int, tuple)):
+        return values
+    bare_of_color = (values == np.array(clear)).all(axis=2, keepdims=True)
+    return np.where(bare_of_color, np.uint16(min(max(white, 0), _PNG_WHITE)), values)
 
 
 def _flat(image: Image.Image, mode: str) -> Image.Image:
@@ -124,11 +134,14 @@ def _flat(image: Image.Image, mode: str) -> Image.Image:
 def reads_tiff(data: bytes, deep: bool) -> bool:
     """Whether Pillow knows this kind of TIFF, with all its bands: of four that are not RGBA it would give three.
 
-    Of color of 16 bits it gives 8; that is enough with `deep`.
+    Of color of 16 bits it gives 8; that is enough with `deep`. Signs of 8 bits it would pass over.
     """
     try:
-        with _Tiff(io.BytesIO(data)) as image:
-            lost = len(image.getbands()) > 1 and max(image.tag_v2.get(_BITS, (1,))) > 8
+        with _tiff(data) as image:
+            most = max(image.tag_v2.get(_BITS, (1,)))
+            if most == 8 and _SIGNED in image.tag_v2.get(_FORMATS, ()):
+                return False
+            lost = len(image.getbands()) > 1 and most > 8
             return bool(image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) <= len(image.getbands())) and (deep or not lost)
     except Exception:
         return False
@@ -146,13 +159,9 @@ def deep_png_values(data: bytes, white: float = _PNG_WHITE) -> NDArray[Any]:
     reads both, and past its memory where a file is cut short.)
     """
     with opened(data) as image:
-        turn = _TURNS.get(orientation(image))
-        keyed = "transparency" in image.info
-        plain = np.asarray(_flat(image, "RGB")) if keyed else None
-    if plain is not None:
-        values: NDArray[Any] = plain.astype(np.uint16) * np.uint16(257)
-    elif data[25:26] == b"\4":
-        values = _unpacked(data, "RGBA", "RGBA").view(">u2").astype(np.uint16)  # grey and alpha: four bytes a pixel
+        turn, clear = orientation(image), image.info.get("transparency")
+    if data[25:26] == b"\4":
+        values: NDArray[Any] = _unpacked(data, "RGBA", "RGBA").view(">u2").astype(np.uint16)  # four bytes a pixel
     else:
         mode = "RGB" if data[25:26] == b"\2" else "RGBA"
         upper, lower = (_unpacked(data, mode, f"{mode};16{order}") for order in "BL")
@@ -161,7 +170,7 @@ def deep_png_values(data: bytes, white: float = _PNG_WHITE) -> NDArray[Any]:
         share = values[:, :, -1:].astype(np.float32) / np.float32(_PNG_WHITE)
         paper = np.float32(min(max(white, 0), _PNG_WHITE))
         values = (values[:, :, :-1] * share + paper * (1 - share)).round().astype(np.uint16)
-    return values if turn is None else _turned(values, turn)
+    return upright(_on_paper(values, clear, white), turn)
 
 
 def _unpacked(data: bytes, mode: str, rawmode: str) -> NDArray[np.uint8]:
@@ -170,12 +179,3 @@ def _unpacked(data: bytes, mode: str, rawmode: str) -> NDArray[np.uint8]:
         image._mode = mode
         image.tile = [tile._replace(args=rawmode) for tile in image.tile]  # type: ignore[attr-defined]
         return np.array(image)
-
-
-def _turned(values: NDArray[Any], turn: Image.Transpose) -> NDArray[Any]:
-    """As Pillow turns."""
-    exchanged = turn.name in ("TRANSPOSE", "TRANSVERSE", "ROTATE_90", "ROTATE_270")
-    values = values.transpose(1, 0, 2) if exchanged else values
-    rows = turn.name in ("FLIP_TOP_BOTTOM", "ROTATE_180", "ROTATE_90", "TRANSVERSE")
-    columns = turn.name in ("FLIP_LEFT_RIGHT", "ROTATE_180", "ROTATE_270", "TRANSVERSE")
-    return np.ascontiguousarray(values[:: -1 if rows else 1, :: -1 if columns else 1])

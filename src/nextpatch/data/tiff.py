@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from PIL.TiffImagePlugin import TiffImageFile
 
 from nextpatch.data.arrays import arranged
+from nextpatch.data.formats import RAW_REMEDY
 from nextpatch.data.jpeg import jpeg_header
+from nextpatch.data.orientation import EXCHANGED, ORIENTATION, upright
 from nextpatch.data.pixels import BadImage, check_size
 from nextpatch.data.preprocessing import AS_OURS, Layout, Pages, Preprocessing
 
@@ -32,6 +34,9 @@ _COMPRESSIONS = {  # whose decoders write no more than the room they are given; 
 _TILE_PIXELS = 2048 * 2048
 _MOST_PAGES = 4096
 _MINISWHITE = 0
+_KIND, _OLD_KIND, _PARTS, _DNG = 254, 255, 330, 50706  # tags: small copy? pictures that are no pages; raw photo
+_OLD_REDUCED = 2
+_MOST_COPIES = 64  # pages of a file that are looked at for one that is no small copy
 _PHOTOMETRIC = (0, 1, 2, 4, 5, 32803, 34892)  # shades, RGB, masks, inks, raw sensors: values as they are
 
 
@@ -44,11 +49,12 @@ def tiff_shape(data: bytes, preprocessing: Preprocessing = AS_OURS) -> tuple[int
     """(bands, height, width, type of the values), from the tags. Raises BadImage."""
     with _pages(data, preprocessing.pages) as pages:
         height, width, bands = _sides(pages, preprocessing.layout)
+        height, width = (width, height) if _orientation(pages[0]) in EXCHANGED else (height, width)
         return bands, height, width, str(pages[0].dtype or "")
 
 
 def tiff_values(data: bytes, preprocessing: Preprocessing = AS_OURS) -> NDArray[Any]:
-    """Height x width x bands, of the type that they are stored in, and light where it is bright.
+    """Height x width x bands, upright, of the type that they are stored in, and light where it is bright.
 
     The size is checked from the tags. Bands of unlike kinds are a BadImage.
     """
@@ -57,16 +63,46 @@ def tiff_values(data: bytes, preprocessing: Preprocessing = AS_OURS) -> NDArray[
         if pages[0].dtype is None or pages[0].dtype.kind not in "buif":
             raise BadImage(f"needs bands of numbers, has {pages[0].dtype or 'bands of several kinds'}", "unsupported")
         values = np.concatenate([_values(page) for page in pages], axis=2)
-    return np.moveaxis(values, 0, 2) if preprocessing.layout == "channels_first" else values
+        turn = _orientation(pages[0])
+    return upright(np.moveaxis(values, 0, 2) if preprocessing.layout == "channels_first" else values, turn)
+
+
+def _orientation(page: Any) -> int:
+    """How the page lies in the file; 1, upright, where that is not told, or in no known way."""
+    told = page.tags.valueof(ORIENTATION)
+    return int(told) if isinstance(told, int) else 1
 
 
 def pages_in(data: bytes) -> int:
-    """How many pages a TIFF has; 1 where that cannot be told."""
+    """How many pages a TIFF has, small copies of others not counted; 1 where that cannot be told."""
     try:
         with TiffImageFile(io.BytesIO(data)) as image:
-            return int(image.n_frames)
+            pages = int(image.n_frames)
+            return max(1, pages - sum(_is_reduced(image, page) for page in range(min(pages, _MOST_COPIES))))
     except Exception:
         return 1
+
+
+def to_picture(image: TiffImageFile) -> None:
+    """Turn to the first page that is no small copy of another; to the first where all are.
+
+    BadImage where the picture itself is no page, as in raw photos.
+    """
+    if not _is_reduced(image, 0):
+        return
+    if _PARTS in image.tag_v2 or _DNG in image.tag_v2:
+        raise BadImage(f"holds only a small copy of its picture, as raw photos do; {RAW_REMEDY}", "unsupported")
+    pages = min(image.n_frames, _MOST_COPIES)
+    if all(_is_reduced(image, page) for page in range(pages)):
+        image.seek(0)
+
+
+def _is_reduced(image: TiffImageFile, page: int) -> bool:
+    """Whether a page is a small copy of another; the image is at that page afterwards."""
+    if page != image.tell():
+        image.seek(page)
+    kind = image.tag_v2.get(_KIND, 0)
+    return bool(isinstance(kind, int) and kind & 1) or image.tag_v2.get(_OLD_KIND) == _OLD_REDUCED
 
 
 def _values(page: Any) -> NDArray[Any]:
@@ -109,8 +145,8 @@ def _pages(data: bytes, which: Pages) -> Iterator[list[Any]]:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it reports odd tags at length
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            pages = [file.pages.first] if which == "first" else _alike(file.pages)
-            first: Any = pages[0]
+            first: Any = _full(file.pages)
+            pages = [first] if which == "first" else _alike(file.pages, first)
             bands = len(pages) * int(first.samplesperpixel)
             check_size(int(first.imagelength), int(first.imagewidth) * -(-bands // 4))
             for page in pages:
@@ -126,11 +162,20 @@ def _pages(data: bytes, which: Pages) -> Iterator[list[Any]]:
         raise BadImage(f"damaged TIFF: {error}" if error.args else f"damaged TIFF: {type(error).__name__}") from None
 
 
-def _alike(pages: Any) -> list[Any]:
-    """The pages that have the size and the type of the first: the others are smaller copies."""
+def _full(pages: Any) -> Any:
+    """The first page that is no smaller copy of another; the first where all are."""
+    if not pages.first.is_reduced:
+        return pages.first
+    if pages.first.tags.get(_PARTS) or pages.first.tags.get(_DNG):
+        raise BadImage(f"holds only a small copy of its picture, as raw photos do; {RAW_REMEDY}", "unsupported")
+    others = (pages[number] for number in range(min(len(pages), _MOST_COPIES)))
+    return next((page for page in others if not page.is_reduced), pages.first)
+
+
+def _alike(pages: Any, first: Any) -> list[Any]:
+    """The pages that have the size and the type of the `first` one that counts: the others are smaller copies."""
     if len(pages) > _MOST_PAGES:
         raise BadImage(f"has {len(pages):,} pages; at most {_MOST_PAGES:,} can be bands", "too large")
-    first = pages.first
     kind = (first.imagelength, first.imagewidth, first.samplesperpixel, first.dtype)
     found = (pages[number] for number in range(len(pages)))
     return [p for p in found if (p.imagelength, p.imagewidth, p.samplesperpixel, p.dtype) == kind]

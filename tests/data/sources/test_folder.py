@@ -102,6 +102,17 @@ def test_unknown_endings_are_told_by_the_first_bytes_and_the_rest_is_counted(tmp
     assert source.left_out in caplog.text
 
 
+def test_raw_photos_are_left_out_with_the_remedy(tmp_path, caplog):
+    write(tmp_path, "a.jpg", "b.DNG", "c.nef")
+    (tmp_path / "d").write_bytes(b"II*\0\x10\0\0\0CR\2\0")  # a CR2 without its ending
+    with caplog.at_level(logging.WARNING):
+        source = FolderSource(tmp_path)
+    assert shown(source, tmp_path) == ["a.jpg"]
+    for ending in (".dng", ".nef", "without an ending"):
+        assert f"1 {ending} (save raw photos as TIFF or JPEG)" in source.left_out
+    assert source.left_out in caplog.text
+
+
 def test_files_of_known_endings_are_not_opened(tmp_path, monkeypatch):
     write(tmp_path, *(f"{i}.{ending}" for i in range(20) for ending in ("jpg", "txt", "json")))
     monkeypatch.setattr(contents, "first_bytes", lambda path: pytest.fail(path))

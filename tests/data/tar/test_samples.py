@@ -175,9 +175,10 @@ def test_names_with_dots_cost_no_image_and_one_of_several_images_is_the_input() 
 
 
 def test_images_of_any_ending_are_told_by_their_first_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples_module, "is_read", lambda kind: kind != "heic")
+    monkeypatch.setattr(samples_module, "is_read", lambda kind: kind not in ("heic", "raw"))
     monkeypatch.setattr(samples_module, "image_endings", lambda: frozenset({"jpg"}))
     jpeg = b"\xff\xd8\xff\xe0"
-    found, walk = grouped(archive([("a", jpeg), ("b.2024", jpeg), ("c.heic", b"x"), ("d.odd", b"x")]))
+    found, walk = grouped(archive([("a", jpeg), ("b.2024", jpeg), ("c.heic", b"x"), ("d.odd", b"x"), ("e.cr2", b"x")]))
     assert [sample.key for sample in found] == [b"a", b"b"]
     assert walk.passed[".heic file (pip install 'nextpatch[heif]' reads them)"] == walk.passed[".odd file"] == 1
+    assert walk.passed[".cr2 file (save raw photos as TIFF or JPEG)"] == 1

@@ -13,13 +13,13 @@ from pathlib import Path
 from nextpatch.core.marks import OURS
 from nextpatch.core.text import shown
 from nextpatch.data.formats import (
-    HEIF_REMEDY,
     NOT_IMAGES,
     START,
     ending_of,
     format_of_name,
     image_endings,
     is_read,
+    remedy,
 )
 
 log = logging.getLogger(__name__)
@@ -80,9 +80,7 @@ class Contents:
                 return
         self._leave_out(base, ending)
         if kind:
-            self._unread[f".{ending}" if ending else "without an ending"] = (
-                HEIF_REMEDY if kind == "heic" else f"Pillow here reads no {kind.upper()}"
-            )
+            self._unread[f".{ending}" if ending else "without an ending"] = remedy(kind)
 
     def _leave_out(self, base: str, ending: str) -> None:
         compressed = next((end for end in _COMPRESSED_TAR if base.lower().endswith(end)), "")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from nextpatch.core.text import whole_number
 from nextpatch.data.error import DataError
-from nextpatch.data.formats import HEIF_REMEDY, NOT_IMAGES, START, ending_of, format_of_name, image_endings, is_read
+from nextpatch.data.formats import NOT_IMAGES, START, ending_of, format_of_name, image_endings, is_read, remedy
 from nextpatch.data.tar.walk import Member, Walk
 
 MAX_IMAGE = 256 * 2**20
@@ -149,7 +149,7 @@ def _is_image(kind: bytes, start: bytes, passed: Counter[str]) -> bool:
     if found and is_read(found):
         return True
     name = f".{ending} file" if ending else "file without an ending"
-    passed[f"{name} ({HEIF_REMEDY})" if found == "heic" else name] += 1
+    passed[f"{name} ({remedy(found)})" if found else name] += 1
     return False
 
 

@@ -1,0 +1,70 @@
+"""Transparency of every kind lies over white, whatever the depth."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nextpatch.data.decode import decode, deep_values
+from nextpatch.data.preprocessing import Preprocessing
+
+
+def png(values, color, clear):
+    """A PNG of 8 or 16 bits whose tRNS chunk holds `clear`."""
+    depth = values.dtype.itemsize * 8
+    height, width = values.shape[:2]
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows = values.astype(values.dtype.newbyteorder(">")).reshape(height, -1)
+    body = b"".join(b"\0" + row.tobytes() for row in rows)
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)),
+            chunk(b"tRNS", b"".join(struct.pack(">H", value) for value in clear)),
+            chunk(b"IDAT", zlib.compress(body)),
+            chunk(b"IEND", b""),
+        ]
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_color_that_stands_for_nothing_is_white(dtype, channels):
+    values = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (6, 7, channels)).astype(dtype)
+    values[:, 3] = values[0, 3]
+    values[2:4, 5] = values[0, 3] ^ np.array([1] * channels, dtype)  # near, and not it
+    data = png(values, 0 if channels == 1 else 2, values[0, 3].tolist())
+    right = values.copy()
+    right[:, 3] = np.iinfo(dtype).max
+    assert np.array_equal(deep_values(data), right)
+    eight = right if dtype == np.uint8 else np.round(right / 257).astype(np.uint8)
+    assert np.array_equal(decode(data, channels).permute(1, 2, 0).numpy(), eight)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_white_is_the_top_of_the_range(channels):
+    values = np.full((3, 4, channels), 100, np.uint16)
+    values[1] = 7
+    data = png(values, 0 if channels == 1 else 2, values[1, 0].tolist())
+    seen = decode(data, channels, Preprocessing(pixel_range=(0.0, 4095.0)))
+    assert (seen[:, 1] == 255).all()
+    assert (seen[:, 0] == round(100 / 4095 * 255)).all()
+
+
+def test_alpha_of_a_palette_lies_over_white():
+    image = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3), "P")
+    image.putpalette([10 * i for i in range(18)])
+    file = io.BytesIO()
+    image.save(file, "PNG", transparency=bytes([0, 255, 255, 255, 255, 0]))
+    shown = decode(file.getvalue(), 3).permute(1, 2, 0).numpy()
+    assert (shown[0, 0] == 255).all()
+    assert (shown[1, 2] == 255).all()
+    assert shown[0, 1].tolist() == [30, 40, 50]

@@ -1,0 +1,95 @@
+"""TIFF as it was made: turned as its tag says, with its signs, and the picture itself, not a small copy of it."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from nextpatch.data.decode import decode, deep_values, header
+from nextpatch.data.orientation import TURNS
+from nextpatch.data.pixels import BadImage
+from nextpatch.data.preprocessing import Preprocessing
+
+
+def tiff(*pages, **tags):
+    """The bytes of a TIFF of these (array, tags) pages."""
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        for values, own in pages:
+            file.write(values, metadata=None, **{"photometric": "minisblack", **tags, **own})
+    return buffer.getvalue()
+
+
+def turned(values, orientation):
+    """As Pillow turns each channel."""
+    turn = TURNS.get(orientation)
+    channels = [values[:, :, i] for i in range(values.shape[2])]
+    return np.stack([np.asarray(Image.fromarray(c).transpose(turn)) if turn is not None else c for c in channels], 2)
+
+
+def told(orientation):
+    return {"extratags": [(274, "H", 1, orientation, True)]}
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("bands", [1, 3, 6])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_every_tiff_is_turned_upright(orientation, bands, planar):
+    values = np.random.default_rng(orientation).integers(0, 256, (5, 7, bands), np.uint8)
+    stored = values if planar == "contig" else np.moveaxis(values, 2, 0)
+    tags = {"planarconfig": planar} if bands > 1 else {}
+    color = {"photometric": "rgb"} if bands == 3 else {}
+    data = tiff((stored if bands > 1 else values[:, :, 0], {**told(orientation), **tags, **color}))
+    seen = Preprocessing(layout="channels_last")
+    right = turned(values, orientation)
+    found = header(data, seen)
+    assert (found.height, found.width, found.channels) == right.shape
+    assert np.array_equal(decode(data, bands, seen).permute(1, 2, 0).numpy(), right)
+
+
+def test_signs_of_8_bits_are_kept():
+    values = np.arange(-128, 127, dtype=np.int8).reshape(15, 17)
+    data = tiff((values, {}))
+    assert np.array_equal(deep_values(data)[:, :, 0], values)
+    with pytest.raises(BadImage, match="int8 from -128 to 126"):
+        decode(data, 1)
+    scaled = decode(data, 1, Preprocessing(pixel_range=(-128.0, 127.0)))[0].numpy()
+    assert np.array_equal(scaled, (values.astype(int) + 128).astype(np.uint8))
+
+
+@pytest.mark.parametrize("bands", [3, 6])
+@pytest.mark.parametrize("new", [True, False])
+def test_a_small_copy_is_not_the_picture(bands, new):
+    values = np.random.default_rng(0).integers(0, 256, (32, 48, bands), np.uint8)
+    color = {"photometric": "rgb" if bands == 3 else "minisblack", "planarconfig": "contig"}
+    small = {"subfiletype": 1} if new else {"extratags": [(255, "H", 1, 2, True)]}
+    data = tiff((values[::4, ::4], {**color, **small}), (values[::2, ::2], {**color, **small}), (values, color))
+    seen = Preprocessing(layout="channels_last")
+    found = header(data, seen)
+    assert (found.height, found.width) == (32, 48)
+    assert found.pictures == 1
+    assert np.array_equal(decode(data, bands, seen).permute(1, 2, 0).numpy(), values)
+    bands_of = Preprocessing(layout="channels_last", pages="bands")
+    assert np.array_equal(decode(data, bands, bands_of).permute(1, 2, 0).numpy(), values)
+
+
+def test_a_file_of_small_copies_alone_is_its_first():
+    values = np.random.default_rng(0).integers(0, 256, (8, 9), np.uint8)
+    assert np.array_equal(decode(tiff((values, {"subfiletype": 1})), 1)[0].numpy(), values)
+
+
+@pytest.mark.parametrize("bands", [3, 6])
+def test_a_raw_photo_that_is_called_tiff_is_refused(bands):
+    values = np.zeros((8, 9, bands), np.uint8)
+    data = tiff(
+        (values, {"planarconfig": "contig", "subfiletype": 1, "extratags": [(50706, "B", 4, (1, 4, 0, 0), True)]})
+    )
+    for read in (lambda: header(data), lambda: decode(data, bands)):
+        with pytest.raises(
+            BadImage, match="small copy of its picture, as raw photos do; save raw photos as TIFF or JPEG"
+        ):
+            read()
