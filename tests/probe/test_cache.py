@@ -108,3 +108,19 @@ def test_too_little_room_is_told_before_anything_is_computed(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="make room, or choose another place"):
         cached(tmp_path, KEY, (group for group in computing()), 10**18)
     assert not computing.calls
+
+
+def test_a_cache_fresh_or_warm_gives_the_features_to_the_last_digit(run: Path, train: Path, tmp_path: Path) -> None:
+    source, which = open_source(str(train)), np.arange(9)
+    extract = TrunkFeatures(Running.of(load(run), "cpu", "fp32"), {"0": ["block_0"], "0-1": ["block_0", "block_1"]})
+    plain, *kept = (
+        Labeled.open(extract, source, which, np.arange(9), 2**30, cache=cache)
+        for cache in (None, tmp_path / "cache", tmp_path / "cache")
+    )
+    order = np.array([5, 0, 7, 2])
+    for labeled in kept:
+        assert torch.equal(labeled.pooled()[0], plain.pooled()[0])
+        for (found, labels), (wanted, known) in zip(labeled.batches(3, order), plain.batches(3, order), strict=True):
+            assert torch.equal(found, wanted)
+            assert torch.equal(labels, known)
+            assert found.stride() == wanted.stride()  # or sums over it could come in another order
