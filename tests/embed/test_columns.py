@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from safetensors.numpy import load_file
 from nextpatch.cli import main
 from nextpatch.config import ConfigError
 from nextpatch.core.errors import FileError, UserError
+from nextpatch.data.sources.open import open_source
 from nextpatch.embed import run as runs
 from nextpatch.embed.columns import facts_of, is_sound, tables_of
 from nextpatch.embed.config import EmbedConfig
+from nextpatch.embed.moved import name_anew
 from nextpatch.embed.output import combine
 from nextpatch.embed.run import embed
 from nextpatch.embed.shard import write_table
@@ -38,7 +41,7 @@ def part(path: Path, rows: int = 30, seed: int = 0, columns: tuple[str, ...] = (
     sides = pa.array([8] * rows, pa.int32())
     flat = {name: pa.array(rng.normal(size=rows * 4).astype(np.float16)) for name in columns}
     lists = {name: pa.FixedSizeListArray.from_arrays(values, 4) for name, values in flat.items()}
-    write_table(path, [pa.table({"path": names, "height": sides, "width": sides, **lists})], FACTS, {})
+    write_table(path, [pa.table({"path": names, "height": sides, "width": sides, **lists})], FACTS, {}, {})
     return path
 
 
@@ -172,6 +175,88 @@ def test_touched_images_go_on_but_a_part_of_changed_ones_is_made_again(
     assert made == [0]
 
 
+@pytest.mark.parametrize("out", ["features", "f.npy"])
+def test_images_that_were_moved_amid_the_work_go_on_under_their_new_names(
+    out: str, photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "00.jpg").write_bytes(b"no image, in the first part")
+    given, made = EmbedConfig(str(photos), str(weights), tmp_path / out, **FAST), list[int]()
+    real, whole = runs.Opened.work, EmbedConfig(str(tmp_path / "new"), str(weights), tmp_path / f"whole{out}", **FAST)
+
+    def stopping(*args: Any) -> None:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(args[2])
+        real(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs.Opened, "work", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            embed(given)
+    before = [facts_of(runs.part(given.parts, number))["data"] for number in (0, 1)]
+    assert before == [str(photos)] * 2
+    photos.rename(tmp_path / "new")
+    changed = runs.part(given.parts, 1)
+    (changed.parent / f".{changed.name}.sha256").write_text("of other bytes")
+    monkeypatch.setattr(runs.Opened, "work", lambda *args: (made.append(args[2]), real(*args))[1])
+    done = embed(replace(given, data=str(tmp_path / "new")))
+    assert made == [0, 1, 1, 2, 3, 4]  # of the two that were there the one of the same images stays
+    wanted = embed(whole)
+    assert (done.images, done.skipped) == (wanted.images, wanted.skipped)
+    files = sorted(file for file in tmp_path.rglob("*.parquet") if "whole" in str(file))
+    for file in files:
+        ours = Path(str(file).replace("whole", ""))
+        assert pq.read_table(ours).equals(pq.read_table(file))
+        assert facts_of(ours) == facts_of(file)
+    assert len(files) == (5 if out == "features" else 1)
+    lists = [next(tmp_path.glob(pattern)) for pattern in LISTS[out]]
+    assert lists[0].read_text() == lists[1].read_text()
+    assert str(photos) not in lists[0].read_text()
+
+
+LISTS = {
+    "features": ("features/skipped.jsonl", "wholefeatures/skipped.jsonl"),
+    "f.npy": ("f.skipped.jsonl", "wholef.skipped.jsonl"),
+}
+
+
+def test_a_part_named_anew_before_a_kill_follows_its_images_back(photos: Path, weights: Path, tmp_path: Path) -> None:
+    given = EmbedConfig(str(photos), str(weights), tmp_path / "features", **FAST)
+    embed(given)
+    before = {file.name: pq.read_table(file) for file in given.out.glob("*.parquet")}
+    photos.rename(tmp_path / "new")
+    moved = replace(given, data=str(tmp_path / "new"))
+    source = open_source(moved.data)
+    facts = {**json.loads((given.out / runs.PLAN).read_text()), "data": moved.data}
+    name_anew({runs.part(given.out, 0): range(FAST["shard_images"])}, source, facts)
+    (tmp_path / "new").rename(photos)  # the plan was not written
+    embed(given)
+    assert all(pq.read_table(given.out / name).equals(table) for name, table in before.items())
+
+
+def test_rows_are_named_as_the_last_call_sees_them(
+    photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    given = EmbedConfig(photos.name, str(weights), tmp_path / "features", **FAST)
+    embed(given)
+    runs.part(given.parts, 2).unlink()
+    monkeypatch.chdir(photos)
+    embed(replace(given, data="../photos"))
+    names = [name for file in given.out.glob("*.parquet") for name in pq.read_table(file)["path"].to_pylist()]
+    assert len(names) == 23
+    assert all(Path(name).is_file() for name in names)
+
+
+def test_other_images_in_another_place_are_other_work(photos: Path, weights: Path, tmp_path: Path) -> None:
+    given = EmbedConfig(str(photos), str(weights), tmp_path / "features", **FAST)
+    embed(given)
+    other = photos.rename(tmp_path / "new")
+    (other / "extra.png").write_bytes((other / "00.png").read_bytes())
+    with pytest.raises(ConfigError, match=r"was begun with other .*data"):
+        embed(replace(given, data=str(other)))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_features_that_are_not_finite_name_the_layer_and_the_image(
     value: float, photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -233,7 +318,7 @@ def test_an_index_that_is_not_finite_ranks_nothing(
     values = pa.array(np.full(8, np.nan, np.float16))
     lists = pa.FixedSizeListArray.from_arrays(values, 4)
     table = pa.table({"path": ["a", "b"], "height": pa.array([1, 1], pa.int32()), "features": lists})
-    write_table(tmp_path / "f.parquet", [table], FACTS, {})
+    write_table(tmp_path / "f.parquet", [table], FACTS, {}, {})
     words = ["similar", str(photos / "00.png"), "--index", str(tmp_path / "f.parquet")]
     assert main([*words, "--out", str(tmp_path / "s.png")]) == 2
     assert "not finite" in capsys.readouterr().err

@@ -64,8 +64,8 @@ def facts_of(path: Path) -> dict[str, Any]:
     return _read(path)[0]
 
 
-def skipped_in(path: Path) -> dict[str, list[str]]:
-    """What its metadata says was left out: (kind, reason, source) by name."""
+def skipped_in(path: Path) -> dict[str, list[Any]]:
+    """What its metadata says was left out: (kind, reason, source, position in the collection) by name."""
     return _read(path)[1]
 
 

@@ -32,6 +32,7 @@ from nextpatch.data.sources.source import Source
 from nextpatch.data.survey import refuse_other_channels
 from nextpatch.embed.columns import is_sound, skipped_in
 from nextpatch.embed.config import EmbedConfig
+from nextpatch.embed.moved import forget_changed, name_anew, seen_of
 from nextpatch.embed.output import combine, rows_beside
 from nextpatch.embed.shard import Columns, write_shard, write_table
 from nextpatch.train.engine.world import ALONE, World
@@ -42,6 +43,7 @@ from nextpatch.weights.running import Running
 
 log = logging.getLogger(__name__)
 PLAN = "plan.json"
+_PLACES = ("data", "images_were")  # what may change when images are touched or moved
 SKIPPED = "skipped.jsonl"
 
 
@@ -140,13 +142,14 @@ class Opened:
             source, indices, about.img_size, about.in_chans, config.batch_size, config.workers, bad, about.preprocessing
         )
         if not getattr(source, "remote", False):
-            write_text(_seen(path), digest_of_images(source, indices.tolist()))
+            write_text(seen_of(path), digest_of_images(source, indices.tolist()))
+        positions = {source.key(index): index for index in indices.tolist()}
         try:
-            write_shard(path, facts, batches, partial(self.columns, self.running), advance)
+            write_shard(path, facts, batches, partial(self.columns, self.running), advance, positions)
         except DataError:
             if len(bad) < len(indices):
                 raise
-            write_table(path, [], facts, bad)  # not one image of this shard decodes: others may
+            write_table(path, [], facts, bad, positions)  # not one image of this shard decodes: others may
 
 
 def _made(path: Path) -> bool:
@@ -175,20 +178,10 @@ def part(parts: Path, number: int) -> Path:
     return parts / f"part-{number:06d}.parquet"
 
 
-def _seen(path: Path) -> Path:
-    """Where the digest of the images of a shard is kept, beside it."""
-    return path.with_name(f".{path.name}.sha256")
-
-
-def _forget_changed(config: EmbedConfig, parts: Path, source: Source) -> None:
-    """Take away finished shards whose images are no longer those that they were made of, byte for byte."""
-    log.info("%s: files were touched; their contents are compared", shown(config.data))
-    for path in sorted(parts.glob("part-*.parquet")):
-        indices = indices_of(config, source, int(path.stem.removeprefix("part-")))
-        seen = _seen(path)
-        if not seen.exists() or seen.read_bytes() != digest_of_images(source, indices).encode():
-            log.warning("%s is made again: its images have changed", shown(path))
-            path.unlink()
+def _finished(config: EmbedConfig, source: Source) -> dict[Path, range]:
+    """The shards that are there, and which images are theirs."""
+    found = sorted(config.parts.glob("part-*.parquet"))
+    return {path: indices_of(config, source, int(path.stem.removeprefix("part-"))) for path in found}
 
 
 def _begin(config: EmbedConfig, parts: Path, facts: dict[str, Any], source: Source) -> None:
@@ -204,17 +197,23 @@ def _begin(config: EmbedConfig, parts: Path, facts: dict[str, Any], source: Sour
         write_json(plan, facts)
         return
     begun = read_json(plan, "the plan of features", f"remove {shown(parts)} and begin anew", ConfigError)
-    if other := sorted(name for name in facts if begun.get(name) != facts[name]):
-        if other == ["images_were"] and isinstance(begun.get("images_were"), dict):
-            then, now = Fingerprint(**begun["images_were"]), Fingerprint(**facts["images_were"])
-            if same_images(then, now):
-                _forget_changed(config, parts, source)
-                write_json(plan, facts)
-                return
-            other = [changes(then, now) or "images"]
-        raise ConfigError(
-            f"{config.out} was begun with other {', '.join(other)}; give the same again, or remove {parts} first"
-        )
+    other = sorted(name for name in facts if begun.get(name) != facts[name])
+    if set(other) - set(_PLACES) or not isinstance(begun.get("images_were"), dict):
+        raise _other_work(config, other)
+    if other:
+        then, now = Fingerprint(**begun["images_were"]), Fingerprint(**facts["images_were"])
+        if not same_images(then, now):
+            raise _other_work(config, [changes(then, now)])
+        forget_changed(_finished(config, source), source)
+    name_anew(_finished(config, source), source, facts)
+    if other:
+        write_json(plan, facts)
+
+
+def _other_work(config: EmbedConfig, other: list[str]) -> ConfigError:
+    return ConfigError(
+        f"{config.out} was begun with other {', '.join(other)}; give the same again, or remove {config.parts} first"
+    )
 
 
 def _remove(parts: Path) -> None:

@@ -74,7 +74,12 @@ def _half(values: Tensor) -> Float16[np.ndarray, "images ..."]:
 
 
 def write_shard(
-    path: Path, facts: dict[str, Any], batches: Iterator[Batch], compute: Compute, advance: Callable[[int], None]
+    path: Path,
+    facts: dict[str, Any],
+    batches: Iterator[Batch],
+    compute: Compute,
+    advance: Callable[[int], None],
+    positions: Mapping[str, int],
 ) -> None:
     """Features of these batches as one Parquet file; what could not be decoded is named in its metadata."""
     bad: Bad = {}
@@ -86,15 +91,17 @@ def write_shard(
         paths = pa.array(map(storable, batch.keys), pa.string())
         tables.append(pa.table({"path": paths, "height": heights, "width": widths, **found}))
         advance(len(batch.keys))
-    write_table(path, tables, facts, bad)
+    write_table(path, tables, facts, bad, positions)
 
 
-def write_table(path: Path, tables: Sequence[pa.Table], facts: Mapping[str, Any], bad: Bad) -> None:
-    """There whole or not at all, with digests of what is in it."""
+def write_table(
+    path: Path, tables: Sequence[pa.Table], facts: Mapping[str, Any], bad: Bad, positions: Mapping[str, int]
+) -> None:
+    """There whole or not at all, with digests of what is in it; `positions` in the collection, of what was left out."""
     table = pa.concat_tables(tables) if tables else pa.table({"path": pa.array([], pa.string())})
     digests = Digests()
     digests.add(table)
-    lost = {key: list(entry) for key, entry in bad.items()}
+    lost = {key: [*entry, positions.get(key)] for key, entry in bad.items()}
     said = metadata_of(facts, lost) | content_of(facts, lost, digests.values())
     table = table.replace_schema_metadata(said)
     with replacing(path) as aside:
