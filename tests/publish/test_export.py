@@ -157,6 +157,20 @@ def test_a_folder_with_somebodys_files_is_refused_and_ours_is_written_again(
         assert main(words) == 0
 
 
+@pytest.mark.parametrize(
+    ("to", "name"), [("onnx", "model.onnx"), ("timm", "timm.safetensors"), ("released", "released/config.json")]
+)
+def test_in_a_run_too_somebodys_file_stays(
+    tmp_path: Path, to: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDir.create(tmp_path / "run", Recipe(ModelConfig("nano", (16, 16), 8), DataConfig(("photos",)))).path
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).write_text("mine")
+    assert main(["export", str(run), "--to", to]) == 2
+    assert f"{name} is there, does not say that nextpatch wrote it" in capsys.readouterr().err
+    assert (run / name).read_text() == "mine"
+
+
 def test_a_runs_card_says_how_it_learned_and_what_was_measured(tmp_path: Path) -> None:
     cfg = ModelConfig("nano", (16, 24), 8, 3, embed_dim=32, depth=3, num_heads=2, head_width=16, head_depth=1)
     data = DataConfig(train=("photos",), val_images=6, workers=0)

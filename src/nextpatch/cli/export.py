@@ -100,11 +100,11 @@ def _exported(args: Export) -> int:
     check_bounds(args, img_size=SIDE)
     if of_run and args.img_size and not args.out and args.to != "hub":
         raise UserError("the run's own file is of its own image size; say where to write: --out PATH")
-    if args.out is not None:
+    if out := args.out or (_place(args) if args.to in _NAMES else None):
         if args.to in ("released", "hub") or (args.to == "safetensors" and not of_run):
-            check_folder(args.out, files=[*_SNAPSHOT, *(["README.md"] if args.to == "hub" else [])])
+            check_folder(out, files=[*_SNAPSHOT, *(["README.md"] if args.to == "hub" else [])])
         else:
-            check_file(args.out)
+            check_file(out)
     if args.to == "safetensors" and (of_run or Path(args.weights).is_dir()) and not _is_snapshot(args.weights):
         from nextpatch.train.export import export_model
 
@@ -115,7 +115,7 @@ def _exported(args: Export) -> int:
     from nextpatch.weights.load import load
 
     backbone = load(args.weights, layers=args.layers, step=args.step, img_size=args.img_size)
-    out = args.out or _place(args)
+    out = out or _place(args)
     out.parent.mkdir(parents=True, exist_ok=True)
     if args.to in ("safetensors", "released"):
         from nextpatch.weights.snapshot import save_snapshot
