@@ -148,3 +148,20 @@ def test_where_neither_reading_of_a_weight_is_there_both_are_named(tmp_path):
     (tmp_path / "year").mkdir()
     with pytest.raises(DataError, match="no images in"):
         open_collection([f"{tmp_path}/year=2024"])
+
+
+def test_nothing_counts_twice_by_being_named_twice(tmp_path):
+    for name in ("a/1.jpg", "a/b/2.jpg", "c/3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "list.csv").write_text("path,label\na/b/2.jpg,x\n")
+    a, b, c = (str(tmp_path / name) for name in ("a", "a/b", "c"))
+    for again in (a, b, f"{a}/b/..", str(tmp_path / "link"), f"{a}/**", f"{b}/2.jpg", str(tmp_path / "list.csv")):
+        for weights in (("", "", ""), ("=0.5", "=0.25", "=0.25")):
+            with pytest.raises(DataError, match=r"[12] files of .*a once more.*name each place once"):
+                open_collection([spec + weight for spec, weight in zip((a, c, again), weights, strict=True)])
+    with pytest.raises(DataError, match="demo:test once more"):
+        open_collection(["demo:test", "demo:test"])
+    assert len(open_collection([a, c]).source) == 3
+    assert len(open_collection(["demo:test", b]).source) == 5001

@@ -36,7 +36,8 @@ def open_collection(specs: Sequence[str]) -> Collection:
     """Open what each spec names; with `=WEIGHT` behind every one of them, a mixture in these proportions.
 
     Without weights several sources count as one collection, of which each sample is shown equally often. DataError for
-    what `open_source` refuses, for a weight that is not above 0, and when only some have one.
+    what `open_source` refuses, for a weight that is not above 0, when only some have one, and when two of them hold the
+    same files: these would count twice, and be learned where they are held out.
     """
     if not specs:
         raise DataError("no data given; name a folder of images, tar shards or a .parquet file")
@@ -51,10 +52,29 @@ def open_collection(specs: Sequence[str]) -> Collection:
                 f"a weight of {weight:g} is no share of a mixture; give {shown(place)} one above 0, or leave it out"
             )
     sources = tuple(map(_opened, specs, places))
+    _refuse_twice(places, sources)
     whole = sources[0] if len(sources) == 1 else JoinedSource(sources)
     if not given:
         return Collection(whole, (whole,), (1.0,))
     return Collection(whole, sources, tuple(given))
+
+
+def _refuse_twice(places: Sequence[str], sources: Sequence[Source]) -> None:
+    """DataError where two sources have a local file in common, or are one place by name."""
+    seen: dict[tuple[str, str], int] = {}  # (real folder, file) -> the first source that has it
+    for number, source in enumerate(sources):
+        first = places.index(places[number])
+        files = [os.path.split(file) for file in getattr(source, "files", list)()] if len(sources) > 1 else []
+        folders = {folder: os.path.realpath(folder) for folder, _ in files}
+        for folder, name in files:
+            first = min(first, seen.setdefault((folders[folder], name), number))
+        if first < number:
+            common = sum(seen[folders[folder], name] < number for folder, name in files)
+            what = f"{common:,} files of {shown(places[first])}" if common else "what was named before"
+            raise DataError(
+                f"{shown(places[number])} names {what} once more: they would count twice, and be learned where they "
+                "are held out; name each place once, or the folders in it apart"
+            )
 
 
 def _opened(spec: str, place: str) -> Source:

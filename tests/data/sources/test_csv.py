@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nextpatch.data.collection import divided, open_collection
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.open import open_source
 
@@ -54,6 +55,44 @@ def test_labels_of_a_list(tmp_path, text, classes, labels):
 def test_what_is_wrong_with_a_list_is_said(tmp_path, text, said):
     with pytest.raises(DataError, match=said):
         open_source(listed(tmp_path, text))
+
+
+SPLIT = "path,label,split\n1.jpg,a,train\n2.jpg,b,Test\n3.jpg,b,train\n"
+
+
+def test_a_list_of_several_splits_is_chosen_from(tmp_path):
+    place = listed(tmp_path, SPLIT)
+    with pytest.raises(DataError, match=r"several splits \(Test, train\).*--data .*csv/train --test .*csv/Test"):
+        open_source(place)
+    assert [open_source(f"{place}/train").read(i) for i in range(2)] == [b"1.jpg", b"3.jpg"]
+    tested = open_source(f"{place}/Test")
+    assert (len(tested), tested.read(0), tested.name) == (1, b"2.jpg", f"{place}/Test")
+    with pytest.raises(DataError, match="no split val; there are Test, train"):
+        open_source(f"{place}/val")
+    assert divided(f"{place}/train=0.5") == (f"{place}/train", 0.5)
+    assert len(open_collection([f"{place}/train=0.5", f"{place}/Test=0.5"]).source) == 3
+    assert len(open_source(listed(tmp_path, SPLIT.replace("Test", "train")))) == 3  # one split is none
+
+
+def test_an_image_counts_once_however_often_it_is_listed(tmp_path, caplog):
+    source = open_source(listed(tmp_path, "path,label\n1.jpg,a\n2.jpg,b\n1.jpg,a\n"))
+    assert [source.label(i) for i in range(len(source))] == [0, 1]
+    assert "1 lines name an image of another line" in caplog.text
+    source = open_source(listed(tmp_path, "path,label\n1.jpg,a\n2.jpg,b\n1.jpg,b\n"))
+    assert (len(source), source.classes) == (2, ())
+    assert source.why_unlabeled == "line 4 gives 1.jpg another class than line 2"
+
+
+@pytest.mark.parametrize("rest", ['2.jpg,"b\n3.jpg,"c"\n', '2.jpg,"b\n3.jpg,c\n', '"2.jpg,b\n3.jpg,c",b\n'])
+def test_a_quote_that_is_not_closed_swallows_no_image(tmp_path, rest):
+    with pytest.raises(DataError, match=r"line 3 .*mend the line"):
+        open_source(listed(tmp_path, "path,label\n1.jpg,a\n" + rest))
+
+
+def test_slashes_of_windows_are_slashes(tmp_path):
+    (tmp_path / "cat").mkdir()
+    source = open_source(listed(tmp_path, "path,label\ncat\\1.jpg,a\ncat\\2.jpg,b\n", ("cat/1.jpg", "cat/2.jpg")))
+    assert [source.read(i) for i in range(2)] == [b"cat/1.jpg", b"cat/2.jpg"]
 
 
 def fuzzed(tmp_path, count):

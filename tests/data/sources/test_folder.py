@@ -178,3 +178,20 @@ def test_no_images_is_an_error_that_says_what_was_looked_for(tmp_path):
     write(tmp_path, "notes.txt")
     with pytest.raises(DataError, match=r"no images in .*\.jpg"):
         FolderSource(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "labels"),
+    [
+        (["fold1/a/1.jpg", "fold1/b/2.jpg", "fold2/a/3.jpg", "fold2/b/4.jpg"], ("a", "b"), [0, 1, 0, 1]),
+        (["x/year=23/a/1.jpg", "x/year=23/b/2.jpg", "x/year=24/a/3.jpg", "x/year=24/b/c/4.jpg"], ("a", "b"), [0, 1, 0, 1]),  # noqa: E501
+        (["cat/back/1.jpg", "cat/front/2.jpg", "dog/back/3.jpg", "dog/front/4.jpg"], ("cat", "dog"), [0, 0, 1, 1]),
+        (["site1/a/1.jpg", "site1/b/2.jpg", "site2/a/3.jpg", "site2/c/4.jpg"], ("site1", "site2"), [0, 0, 1, 1]),
+        (["part1/1.jpg", "part2/2.jpg"], ("part1", "part2"), [0, 1]),
+    ],
+)  # fmt: skip
+def test_numbered_parts_with_the_same_folders_are_no_classes(tmp_path, names, classes, labels):
+    write(tmp_path, *names)
+    source = FolderSource(tmp_path)
+    assert source.classes == classes
+    assert [source.label(i) for i in range(len(source))] == labels

@@ -251,3 +251,20 @@ def test_reading_starts_no_thread(tmp_path):
     words = [sys.executable, "-c", script, str(tmp_path / "x.parquet")]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"
+
+
+def test_texts_without_a_letter_are_no_classes(tmp_path):
+    columns = {"image": pa.array(rows(4), IMAGE), "label": ["cat", "", " \t", "dog"]}
+    source = ParquetSource([write(tmp_path / "a.parquet", columns)])
+    assert source.classes == ("cat", "dog")
+    assert labels(source) == [0, None, None, 1]
+
+
+def test_rows_of_several_splits_are_not_one_collection(tmp_path):
+    files = []
+    for number, splits in enumerate((["train", "train"], ["train", "validation"])):
+        columns = {"image": pa.array(rows(2), IMAGE), "split": splits}
+        files.append(write(tmp_path / f"{number}.parquet", columns))
+    assert len(ParquetSource(files[:1])) == 2
+    with pytest.raises(DataError, match=r"several splits in its column 'split' .train, validation"):
+        ParquetSource(files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import warnings
 import zipfile
 
 import numpy as np
@@ -95,3 +96,21 @@ def test_nothing_but_named_errors_leaves_a_damaged_archive(tmp_path):
 @pytest.mark.slow
 def test_nothing_but_named_errors_leaves_many_damaged_archives(tmp_path):
     fuzzed(tmp_path, 3000)
+
+
+def test_slashes_of_windows_part_folders_and_archives_inside_are_counted(tmp_path):
+    files = {name.replace("/", "\\"): data for name, data in FILES.items()}
+    source = ZipSource(packed(tmp_path / "a.zip", files | {"set\\": b"", "set\\more.zip": b"x", "set\\more.tar": b"x"}))
+    assert source.classes == ("cat", "dog")
+    assert [source.read(i) for i in range(len(source))] == list(FILES.values())
+    assert source.left_out == "1 .zip, 1 .tar"
+
+
+def test_the_last_of_a_name_is_read_and_the_others_are_said(tmp_path, caplog):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile itself says that a name is doubled
+        archive.writestr("1.jpg", b"old")
+        archive.writestr("1.jpg", b"new")
+    source = ZipSource(tmp_path / "a.zip")
+    assert [source.read(i) for i in range(len(source))] == [b"new"]
+    assert "1 files under the name of another" in caplog.text

@@ -86,3 +86,13 @@ def test_a_place_that_no_server_has_is_refused_at_once(spec, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda _: pytest.fail("tried again"))
     with pytest.raises(DataError, match=r"names no (server or bucket|data set)|not closed"):
         open_source(spec)
+
+
+def test_a_file_is_there_once_however_often_a_pattern_names_it(tmp_path):
+    for name in ("1.jpg", "a/2.jpg", "a/b/3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    right = [f"{tmp_path}/{name}" for name in ("1.jpg", "a/2.jpg", "a/b/3.jpg")]
+    for pattern in ("**/*.jpg", "**/**/*.jpg", "{**,.}/**/*.jpg", "{**/**,**}/*.jpg"):
+        assert sorted(entry.place for entry in expand(f"{tmp_path}/{pattern}")) == right
+    assert [entry.place for entry in expand(f"{tmp_path}/{{1,1}}.jpg")] == right[:1]

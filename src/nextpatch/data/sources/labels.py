@@ -30,7 +30,7 @@ def labels_of(columns: Iterable[Any], what: str, names: Sequence[str] = ()) -> L
     """Labels from columns of any type; `what` names the column in the reason where they are none.
 
     Whole numbers, booleans too, are class numbers, of which `names` are the names where there are enough. Text, also as
-    categories, is class names. Empty values, NaN and numbers below 0 are no labels.
+    categories, is class names. Empty values, texts of nothing but spaces, NaN and numbers below 0 are no labels.
     """
     rows, highest, numbers, texts = 0, NO_LABEL, [], []
     for column in columns:
@@ -74,7 +74,8 @@ def plain(column: Any) -> tuple[Any, str]:
         if types.is_dictionary(column.type):
             return plain(column.dictionary_decode())
         if types.is_string(column.type) or types.is_large_string(column.type) or types.is_string_view(column.type):
-            return column.cast(pa.large_string()), ""
+            text = column.cast(pa.large_string())
+            return pc.if_else(pc.equal(pc.utf8_trim_whitespace(text), ""), None, text), ""
         if types.is_unsigned_integer(column.type) and (pc.max(column).as_py() or 0) >= 2**63:
             return None, "holds numbers of 64 bits, which are no class numbers"
         if types.is_integer(column.type):

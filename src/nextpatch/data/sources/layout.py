@@ -18,6 +18,11 @@ _ROLES = {
     **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "holdout", "heldout"), "test"),
 }
+_PART = re.compile(
+    r"(fold|part|batch|chunk|shard|split|set|subset|group|disk|session|run|day|week|month|year|camera|cam|site)"
+    r"s?[-_ =]?\d+",
+    re.IGNORECASE,
+)
 _FILLERS = frozenset(("set", "sets", "data", "dataset", "image", "images", "img", "imgs", "split", "jpg", "png"))
 
 
@@ -32,11 +37,13 @@ class ByFolder(NamedTuple):
 def by_folder(files: Sequence[str]) -> ByFolder:
     """Classes are the folders that all files share no longer: the first level at which their ways part.
 
-    Names are compared in their composed form (NFC): a folder that came from a Mac is the same class as its copy.
+    Where these are folds, parts or years that hold the same folders each, the classes are the folders in them. Names
+    are compared in their composed form (NFC): a folder that came from a Mac is the same class as its copy.
     """
     folders = [file.rpartition("/")[0] for file in files]
     distinct = set(folders)
     shared = _shared([folder.split("/") if folder else [] for folder in distinct])
+    shared += _are_parts([part[shared:] for folder in distinct if len(part := _parts(folder)) > shared])
     tops = {folder: class_name(part[shared]) if len(part := _parts(folder)) > shared else "" for folder in distinct}
     names = sorted(set(tops.values()))
     why = ""
@@ -50,6 +57,16 @@ def by_folder(files: Sequence[str]) -> ByFolder:
         return ByFolder((), np.zeros(len(files), np.int64), why)
     number = {name: i for i, name in enumerate(names)}
     return ByFolder(tuple(names), np.array([number[tops[folder]] for folder in folders], np.int64), "")
+
+
+def _are_parts(below: Sequence[list[str]]) -> bool:
+    """Whether the folders at the top are numbered parts of a collection, each with the same several folders in it."""
+    inside: dict[str, set[str]] = {}
+    for first, *rest in below:
+        inside.setdefault(first, set()).update(rest[:1])
+    same = {frozenset(names) for names in inside.values()}
+    numbered = all(_PART.fullmatch(name) for name in inside)
+    return len(inside) > 1 and len(same) == 1 and len(next(iter(same))) > 1 and numbered
 
 
 def class_name(text: str) -> str:

@@ -13,7 +13,7 @@ from nextpatch.data.error import DataError
 from nextpatch.data.formats import image_endings
 from nextpatch.data.sources import hub, shipped, torchvision
 from nextpatch.data.sources.contents import Contents, contents_from, contents_of, first_bytes, tell_left_out
-from nextpatch.data.sources.csv import open_csv
+from nextpatch.data.sources.csv import open_csv, split_of_list
 from nextpatch.data.sources.far import FarFolderSource
 from nextpatch.data.sources.folder import FolderSource
 from nextpatch.data.sources.joined import JoinedSource
@@ -51,6 +51,8 @@ def open_source(spec: str) -> Source:
     path = local_path(spec)
     if path.is_dir():
         return _folder(path)
+    if found := split_of_list(spec):
+        return open_csv(*found)
     return _of_files(_files(spec), spec)
 
 

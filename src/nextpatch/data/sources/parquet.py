@@ -18,6 +18,7 @@ from nextpatch.core.text import shown
 from nextpatch.core.threads import side_by_side
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.labels import NO_LABEL, Labels, by_names, labels_of
+from nextpatch.data.sources.layout import role_of
 from nextpatch.data.sources.source import digest_of
 from nextpatch.data.storage.cache import default_cache
 from nextpatch.data.storage.ranges import open_ranges
@@ -54,6 +55,7 @@ class ParquetSource:
         self.remote = any(map(is_remote, self._files))
         metadata, self._sizes = zip(*self._of_each(_footer), strict=True)
         schemas = [entry.schema.to_arrow_schema() for entry in metadata]
+        self._refuse_splits(metadata)
         self._columns = [_image_column(schema, file) for schema, file in zip(schemas, self._files, strict=True)]
         self._groups = [group for i, entry in enumerate(metadata) for group in _row_groups(i, entry)]
         self._ends = np.cumsum([group.rows for group in self._groups]).tolist()
@@ -142,6 +144,22 @@ class ParquetSource:
             yield from map(ask, self._files)
             return
         yield from side_by_side(ask, self._files, _THREADS)
+
+    def _refuse_splits(self, metadata: Sequence[Any]) -> None:
+        """DataError when a column `split` holds several values: trained on, the rows for testing would be learned."""
+        found: set[str] = set()
+        for entry in metadata:
+            for number in range(entry.num_row_groups):
+                group = entry.row_group(number)
+                columns = (group.column(i) for i in range(group.num_columns))
+                parts = [part.statistics for part in columns if part.path_in_schema == "split"]
+                found |= {str(end) for part in parts if part and part.has_min_max for end in (part.min, part.max)}
+        if len({role[0] for name in found if (role := role_of(name))}) > 1:
+            names = ", ".join(map(shown, sorted(found)))
+            raise DataError(
+                f"{shown(self.name)} holds several splits in its column 'split' ({names} and those between); write the "
+                "rows of each to a file of its own, and name one"
+            )
 
     def _read_labels(self, schemas: list[Any]) -> Labels:
         """The class of every row and the names of the classes; or why there are none: that never keeps a file away."""

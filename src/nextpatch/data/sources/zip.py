@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import struct
 import zipfile
@@ -18,6 +19,7 @@ from nextpatch.data.sources.contents import contents_from, tell_left_out
 from nextpatch.data.sources.layout import by_folder, refuse_splits
 from nextpatch.data.sources.source import digest_of
 
+log = logging.getLogger(__name__)
 MAX_MEMBER = 256 * 2**20
 _LOCAL = struct.Struct("<4s22xHH")  # the mark of a member, the lengths of its name and of what follows that
 _MARK = b"PK\x03\x04"
@@ -43,6 +45,9 @@ class ZipSource:
         self.name, self._path, self._file = str(path), path, -1
         listed = _listed(path)
         contents = contents_from(listed)
+        for kind in ("zip", "tar", "parquet"):
+            if inside := getattr(contents, kind):
+                contents.left_out[f".{kind}"] += len(inside)
         names, self.left_out = contents.images, contents.summary()
         if not names:
             there = f"; there are {self.left_out}" if self.left_out else ""
@@ -106,10 +111,21 @@ def _listed(path: Path) -> dict[str, zipfile.ZipInfo]:
     """The files in the archive's list by name; DataError when it cannot be used."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return {info.filename: info for info in archive.infolist() if info.filename and not info.is_dir()}
+            members = [info for info in archive.infolist() if info.filename]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise DataError(f"{shown(path)} is not a readable .zip file ({reason}); is it whole? Fetch it again") from None
+    if not any("/" in info.filename for info in members):  # Windows' slashes; a standard forbids them
+        named = {info.filename.replace("\\", "/"): info for info in members}
+    else:
+        named = {info.filename: info for info in members}
+    if len(named) < len(members):
+        log.warning(
+            "%s holds %s files under the name of another; the last of a name is read",
+            shown(path),
+            len(members) - len(named),
+        )
+    return {name: info for name, info in named.items() if not name.endswith("/")}
 
 
 def _member(info: zipfile.ZipInfo, path: Path) -> _Member:

@@ -34,13 +34,16 @@ class Entry(NamedTuple):
 def expand(pattern: str) -> list[Entry]:
     """The files that a pattern names: `{0..9}`, `{a,b}`, then `*`, `?` and `[...]`; sorted where it is not a list.
 
+    Each file is there once, however often the pattern names it.
+
     A file that braces name and that is not there is a DataError, and so is a pattern that nothing matches.
     """
     names = list(islice(braced(pattern), MAX_PLACES + 1))
     if len(names) > MAX_PLACES:
         raise DataError(f"{pattern} names more than {MAX_PLACES:,} files; is it meant so?")
     if re.search(r"[*?\[]", _unscreened(pattern)):
-        return [entry for name in names for entry in _matching(name)]
+        return list({entry.place: entry for name in names for entry in _matching(name)}.values())
+    names = list(dict.fromkeys(names))
     if is_remote(names[0]):
         return [Entry(name, size) for name, size in zip(names, sizes(names), strict=True)]
     return [_entry(name) for name in names]
@@ -100,7 +103,7 @@ def _entry(place: str) -> Entry:
 def _matching(pattern: str) -> list[Entry]:
     """The files that a pattern of one file system matches, sorted."""
     if not is_remote(pattern):
-        paths = sorted(map(Path, glob.glob(str(local_path(pattern)), recursive=True)))  # noqa: PTH207
+        paths = sorted(map(Path, set(glob.glob(str(local_path(pattern)), recursive=True))))  # noqa: PTH207
         found = [Entry(str(path), path.stat().st_size) for path in paths if path.is_file()]
     else:
         fs, path = filesystem(pattern)
