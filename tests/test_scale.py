@@ -18,6 +18,7 @@ import pytest
 
 from archives import archive
 from corpus import gradient, saved
+from nextpatch.cli.values import recipe_path
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -121,5 +122,5 @@ def test_the_kubernetes_job_starts_what_the_page_says():
         "--nnodes=4", "--nproc-per-node=gpu", "--max-restarts=3", "--rdzv-backend=c10d",
         "--rdzv-endpoint=nextpatch-0.nextpatch:29500", "--rdzv-id=nextpatch",
     ]  # fmt: skip
-    assert (ROOT / args[args.index("pretrain") + 1]).is_file()
+    assert recipe_path(args[args.index("pretrain") + 1]).is_file()
     assert args[-1] == "--resume"

@@ -25,7 +25,7 @@ MODEL = ModelConfig(
     head_depth=2,
 ).resolved()  # fmt: skip
 TRAIN = TrainConfig(
-    steps=1500, global_batch_size=4, micro_batch_size=4, precision="fp32", device="cpu", val_every=100,
+    steps=4500, global_batch_size=4, micro_batch_size=4, precision="fp32", device="cpu", val_every=100,
     checkpoint_every=20, log_every=1, threads=1,
 )  # fmt: skip
 TIMES = {"elapsed_s", "images_per_s", "tflops"}

@@ -13,6 +13,8 @@ from safetensors.torch import save
 import nextpatch
 import nextpatch.weights.error
 from hub_models import Hub
+from nextpatch.model.attentive import AttentiveClassifier
+from nextpatch.weights.classifier import Readout, save_readout
 from ranks import run_alone
 from weights_layout import CONFIG, state_of
 
@@ -69,6 +71,16 @@ def test_the_released_names_and_the_head_of_other_layers(hub: Hub, tmp_path: Pat
     best = loaded(hub, tmp_path, "apple/aim-600M", "best")
     assert "published is ebd45c05" in best.stderr
     assert "removed" in best.stderr
+
+
+def test_a_probe_of_ones_own_fetches_no_other_head(hub: Hub, tmp_path: Path) -> None:
+    hub.files = {name.replace("me/aim", "apple/aim-600M"): data for name, data in hub.files.items()}
+    width = CONFIG["embed_dim"]
+    head = AttentiveClassifier(width, CONFIG["num_heads"], 2).eval()
+    save_readout(tmp_path / "probe.safetensors", Readout(head, ("block_1",), ("cat", "dog")))
+    found = loaded(hub, tmp_path, f"apple/aim-600M+{tmp_path}/probe.safetensors")
+    assert found.stdout.startswith("block_1 True"), found.stderr[-2000:]
+    assert sorted(hub.given) == ["config.json", "model.safetensors"]
 
 
 def test_a_file_that_is_not_what_the_hub_says_is_refused(hub: Hub, tmp_path: Path) -> None:

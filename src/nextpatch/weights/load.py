@@ -101,7 +101,9 @@ def _found(spec: str, asked: Asked) -> Backbone:
     parts = [spec] if path.exists() else spec.split("+")
     kind = _head_in(Path(parts[-1]), Path(parts[0]).suffix not in _FILES) if len(parts) > 1 else ""
     if kind == PROBE:
-        return with_readout(_found("+".join(parts[:-1]), replace(asked, layers="last")), Path(parts[-1]), asked)
+        base = "+".join(parts[:-1])
+        bare = replace(asked, layers="" if released(base) else "last")  # no other head is fetched, none has to fit
+        return with_readout(_found(base, bare), Path(parts[-1]), asked)
     if kind:
         return with_pixel_head(_found("+".join(parts[:-1]), asked), Path(parts[-1]))
     if path.exists() or path.suffix in _FILES:
