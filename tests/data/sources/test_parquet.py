@@ -266,5 +266,5 @@ def test_rows_of_several_splits_are_not_one_collection(tmp_path):
         columns = {"image": pa.array(rows(2), IMAGE), "split": splits}
         files.append(write(tmp_path / f"{number}.parquet", columns))
     assert len(ParquetSource(files[:1])) == 2
-    with pytest.raises(DataError, match=r"several splits in its column 'split' .train, validation"):
+    with pytest.raises(DataError, match=r"several splits in its column 'split' .train, validation."):
         ParquetSource(files)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import resource
 import tarfile
 import zlib
 from itertools import pairwise
@@ -17,6 +16,7 @@ from nextpatch.data.error import DataError
 from nextpatch.data.tar.index import _FRONT, IndexDamagedError, Shard, ShardIndex
 from nextpatch.data.tar.manifest import Manifest, _first_line, parse_manifest
 from nextpatch.data.tar.samples import Sample
+from peak import grows_at_most
 
 MEMORY = 64 * 2**20  # more than any of these small files may ask for
 
@@ -115,11 +115,10 @@ def fuzz_manifests(path: Path, count: int) -> None:
 
 
 def all_of_them(tmp_path: Path, count: int) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    fuzz_shards(count)
-    fuzz_indexes(tmp_path / "x.idx", count)
-    fuzz_manifests(tmp_path / "m.json", count)
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MEMORY
+    with grows_at_most(MEMORY):
+        fuzz_shards(count)
+        fuzz_indexes(tmp_path / "x.idx", count)
+        fuzz_manifests(tmp_path / "m.json", count)
 
 
 def test_nothing_but_named_errors_leaves_what_is_damaged(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +56,7 @@ class ParquetSource:
         self.remote = any(map(is_remote, self._files))
         metadata, self._sizes = zip(*self._of_each(_footer), strict=True)
         schemas = [entry.schema.to_arrow_schema() for entry in metadata]
-        self._refuse_splits(metadata)
+        self._refuse_splits(schemas)
         self._columns = [_image_column(schema, file) for schema, file in zip(schemas, self._files, strict=True)]
         self._groups = [group for i, entry in enumerate(metadata) for group in _row_groups(i, entry)]
         self._ends = np.cumsum([group.rows for group in self._groups]).tolist()
@@ -145,20 +146,18 @@ class ParquetSource:
             return
         yield from side_by_side(ask, self._files, _THREADS)
 
-    def _refuse_splits(self, metadata: Sequence[Any]) -> None:
+    def _refuse_splits(self, schemas: Sequence[Any]) -> None:
         """DataError when a column `split` holds several values: trained on, the rows for testing would be learned."""
         found: set[str] = set()
-        for entry in metadata:
-            for number in range(entry.num_row_groups):
-                group = entry.row_group(number)
-                columns = (group.column(i) for i in range(group.num_columns))
-                parts = [part.statistics for part in columns if part.path_in_schema == "split"]
-                found |= {str(end) for part in parts if part and part.has_min_max for end in (part.min, part.max)}
+        for schema, file in zip(schemas, self._files, strict=True):
+            if schema.names.count("split") == 1 and not pa.types.is_nested(schema.field("split").type):
+                with contextlib.suppress(_DamagedError, UnicodeDecodeError):  # what else is damaged is told later
+                    found |= set(map(str, _read(file, "split").unique().to_pylist()))
         if len({role[0] for name in found if (role := role_of(name))}) > 1:
-            names = ", ".join(map(shown, sorted(found)))
+            names = ", ".join(map(shown, sorted(found)[:10]))
             raise DataError(
-                f"{shown(self.name)} holds several splits in its column 'split' ({names} and those between); write the "
-                "rows of each to a file of its own, and name one"
+                f"{shown(self.name)} holds several splits in its column 'split' ({names}); write the rows of each to a "
+                "file of its own, and name one"
             )
 
     def _read_labels(self, schemas: list[Any]) -> Labels:
