@@ -12,7 +12,7 @@ from nextpatch.core.text import shown
 from nextpatch.model.aim import AIM, PixelHead
 from nextpatch.train.engine.materialize import put
 from nextpatch.weights.backbone import Backbone
-from nextpatch.weights.load import load
+from nextpatch.weights.load import load, of_trunk
 from nextpatch.weights.names import from_file, knows
 
 _TRUNK = ("size", "patch_size", "in_chans", "embed_dim", "depth", "num_heads")
@@ -65,7 +65,7 @@ def _loaded(init: str, img_size: tuple[int, int] | None = None) -> Backbone:
         raise ConfigError(
             f"train.init {shown(init)} is a model of another library; a run begins with weights of an AIM"
         )
-    return load(from_file(init, "train.init"), layers="last", img_size=img_size)
+    return load(from_file(init, "train.init"), layers=of_trunk(init), img_size=img_size)
 
 
 def freeze_trunk(model: AIM) -> None:

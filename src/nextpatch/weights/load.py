@@ -89,6 +89,11 @@ def load(
     return found.to(where)
 
 
+def of_trunk(weights: str) -> str:
+    """The `layers` to load weights with whose classifier is not wanted: none is fetched, and none has to fit."""
+    return "" if released(weights) else "last"
+
+
 def _found(spec: str, asked: Asked) -> Backbone:
     model, path = released(spec), Path(spec)
     if knows(spec):
@@ -102,8 +107,7 @@ def _found(spec: str, asked: Asked) -> Backbone:
     kind = _head_in(Path(parts[-1]), Path(parts[0]).suffix not in _FILES) if len(parts) > 1 else ""
     if kind == PROBE:
         base = "+".join(parts[:-1])
-        bare = replace(asked, layers="" if released(base) else "last")  # no other head is fetched, none has to fit
-        return with_readout(_found(base, bare), Path(parts[-1]), asked)
+        return with_readout(_found(base, replace(asked, layers=of_trunk(base))), Path(parts[-1]), asked)
     if kind:
         return with_pixel_head(_found("+".join(parts[:-1]), asked), Path(parts[-1]))
     if path.exists() or path.suffix in _FILES:
