@@ -48,9 +48,7 @@ def fingerprint_of(source: Samples, labels: bool = True) -> Fingerprint:
         sizes=sizes,
         times=times,
         sample=digest_of_images(source, _spread(count, SAMPLED if scattered else SAMPLED_ROWS)) if not remote else "",
-        labels=digest_of([*source.classes, *(str(source.label(index)) for index in _labeled(source))])
-        if labels
-        else "",
+        labels=_labels(source) if labels else "",
     )
 
 

@@ -159,7 +159,7 @@ def _tell_overlap(train: Source, held: HeldOut, recipe: Recipe) -> None:
         learned, most = np.setdiff1d(learned, held.indices), _COMPARED
     found = shared(train, learned, held.source, held.indices, most)
     if len(found.indices):
-        among = "all" if len(learned) <= most else f"{most:,} of the"
+        among = "the" if len(learned) <= most else f"{most:,} of the"
         log.warning(
             "validation images of %s are among %s training images too: %s; the validation loss will be too low",
             shown(held.source.name), among, found,
