@@ -152,7 +152,7 @@ def test_validation_images_that_are_trained_on_are_told(recipe, photos, tmp_path
     Image.new("RGB", (16, 16), (1, 2, 3)).save(tmp_path / "elsewhere" / "other.png")
     named = replace(recipe, data=replace(recipe.data, val=str((photos if told else tmp_path) / val), val_images=4))
     run_quietly(replace(named, train=replace(named.train, steps=2)), tmp_path / "run")
-    assert ("among all training images" in (tmp_path / "run" / "log.txt").read_text()) == told
+    assert ("among the training images too" in (tmp_path / "run" / "log.txt").read_text()) == told
 
 
 @pytest.mark.parametrize("copies", [True, False])
