@@ -152,7 +152,8 @@ def _is_there(spec: str, place: str) -> bool:
         return False
     if not is_remote(spec):
         names = islice(braced(spec), _MOST_NAMES)
-        return any(next(glob.iglob(str(local_path(name))), None) for name in names)  # noqa: PTH207
+        written = os.path.lexists(local_path(spec))  # brackets may be part of its name
+        return written or any(next(glob.iglob(str(local_path(name))), None) for name in names)  # noqa: PTH207
     if re.search(r"[*?\[{]|\.(tar|parquet)$", place):  # a pattern, or a file: what stands behind it is a weight
         return False
     try:

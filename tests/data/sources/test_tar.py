@@ -390,6 +390,33 @@ def test_names_are_the_same_classes_in_every_shard_and_splits_are_refused(tmp_pa
         opened([split])
 
 
+@pytest.mark.parametrize(
+    ("folders", "classes"),
+    [
+        (("cat", "dog"), ("cat", "dog")),
+        (("00000", "00001"), ()),
+        (("part-1", "part-2"), ()),
+        (("w/a", "w/b"), ("a", "b")),
+    ],
+)
+def test_folders_are_classes_also_where_each_shard_holds_one(
+    tmp_path: Path, folders: tuple[str, ...], classes: tuple[str, ...]
+) -> None:
+    for number, folder in enumerate(folders):
+        (tmp_path / f"{number}.tar").write_bytes(archive([(f"{folder}/{i}.jpg", b"x") for i in range(3)]))
+    source = opened(sorted(tmp_path.glob("*.tar")))
+    assert source.classes == classes
+    assert [source.label(i) for i in range(6)] == ([0, 0, 0, 1, 1, 1] if classes else [None] * 6)
+
+
+def test_shards_of_training_and_of_testing_are_refused_together(tmp_path: Path) -> None:
+    for number, folder in enumerate(("train/a", "test/a")):
+        (tmp_path / f"{number}.tar").write_bytes(archive([(f"{folder}/{i}.jpg", b"x") for i in range(3)]))
+    for _ in range(2):  # indexed, then by its manifest
+        with pytest.raises(DataError, match="training and test images"):
+            opened(sorted(tmp_path.glob("*.tar")))
+
+
 def test_shards_that_an_earlier_version_indexed_are_indexed_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -52,6 +52,14 @@ def test_splits_in_an_archive_are_told_apart(tmp_path):
         ZipSource(packed(tmp_path / "a.zip", {"train/1.jpg": b"x", "test/1.jpg": b"x"}))
 
 
+@pytest.mark.parametrize("names", [("train.zip", "test.zip"), ("a.zip", "b.zip")])
+def test_splits_in_archives_side_by_side_are_told_apart(tmp_path, names):
+    for name, folder in zip(names, ("train", "test"), strict=True):
+        packed(tmp_path / name, {f"{folder if 'a.zip' in names else 'x'}/1.jpg": b"x"})
+    with pytest.raises(DataError, match=r"training and test images|several splits"):
+        open_source(str(tmp_path))
+
+
 def test_what_cannot_be_read_says_why(tmp_path):
     with pytest.raises(DataError, match=r"no images in .*1 \.txt"):
         ZipSource(packed(tmp_path / "a.zip", {"a.txt": b"x"}))

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nextpatch.data.collection import divided
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.storage.place import Entry, braced, exists, expand, is_remote, listing
@@ -96,3 +97,30 @@ def test_a_file_is_there_once_however_often_a_pattern_names_it(tmp_path):
     for pattern in ("**/*.jpg", "**/**/*.jpg", "{**,.}/**/*.jpg", "{**/**,**}/*.jpg"):
         assert sorted(entry.place for entry in expand(f"{tmp_path}/{pattern}")) == right
     assert [entry.place for entry in expand(f"{tmp_path}/{{1,1}}.jpg")] == right[:1]
+
+
+@pytest.mark.parametrize("name", ["q[1].png", "q{a,b}.png", "q?.png", "q*.png"])
+def test_a_file_that_is_there_as_it_is_written_is_no_pattern(tmp_path, name):
+    for other in (name, "q1.png", "qa.png", "qb.png", "qq.png"):
+        (tmp_path / other).write_bytes(other.encode())
+    assert [entry.place for entry in expand(f"{tmp_path}/{name}")] == [f"{tmp_path}/{name}"]
+
+
+@pytest.mark.parametrize("folder", ["x[1]", "x{a,b}", "x?/y[2]"])
+def test_a_folder_that_is_there_as_it_is_written_is_no_pattern(tmp_path, folder):
+    for where in (folder, "x1", "xa", "xb", "xx/y2"):
+        (tmp_path / where).mkdir(parents=True)
+        for name in ("0.png", "1.png", "2.png"):
+            (tmp_path / where / name).write_bytes(b"")
+    right = [f"{tmp_path}/{folder}/{number}.png" for number in (0, 1)]
+    assert [entry.place for entry in expand(f"{tmp_path}/{folder}/[01].png")] == right
+    assert [entry.place for entry in expand(f"{tmp_path}/{folder}/{{0..1}}.png")] == right
+    spec = f"{tmp_path}/{folder}/lr=0.1"
+    (tmp_path / folder / "lr=0.1").mkdir()
+    assert divided(spec) == (spec, None)
+
+
+@pytest.mark.parametrize(("place", "said"), [("~nobody-here/x", "home folder of nobody"), ("a\0b", "zero byte")])
+def test_a_place_that_no_file_can_have_is_named(place, said):
+    with pytest.raises(DataError, match=said):
+        open_source(place)

@@ -69,6 +69,12 @@ def _are_parts(below: Sequence[list[str]]) -> bool:
     return len(inside) > 1 and len(same) == 1 and len(next(iter(same))) > 1 and numbered
 
 
+def is_number(folder: str) -> bool:
+    """Whether a folder is called by a number, alone or behind a word for a part of something."""
+    name = folder.rpartition("/")[2]
+    return bool(_PART.fullmatch(name)) or not re.search(r"[^\W\d_]", name)
+
+
 def class_name(text: str) -> str:
     """A class's name as it is compared and shown: accents composed."""
     return unicodedata.normalize("NFC", text)

@@ -72,7 +72,8 @@ def _folder(folder: Path) -> Source:
         refuse_splits(str(folder), found.images)
         return FolderSource(folder, found)
     if found.zip and not present:
-        return _together([ZipSource(folder / name) for name in found.zip])
+        _check_one_split([str(folder / name) for name in found.zip], str(folder))
+        return _archives([folder / name for name in found.zip], str(folder))
     names = found.tar or tables
     if summary := found.summary():
         tell_left_out(str(folder), summary, matters=bool(beside))
@@ -148,7 +149,7 @@ def _of_files(entries: Sequence[Entry], spec: str, one_split: bool = False) -> S
         )
     near = not any(is_remote(entry.place) for entry in entries)
     if near and endings == {"zip"}:
-        return _together([ZipSource(Path(entry.place)) for entry in entries])
+        return _archives([Path(entry.place) for entry in entries], spec)
     if near and endings <= {"csv", "tsv"}:
         return _together([open_csv(Path(entry.place)) for entry in entries])
     if "npz" in endings:
@@ -182,6 +183,13 @@ def _images(entries: Sequence[Entry], spec: str, near: bool) -> Source:
 def _fixed_part(spec: str) -> str:
     """The folder of a pattern in which everything that it matches lies."""
     return re.split(r"[*?\[{]", spec, maxsplit=1)[0].rpartition("/")[0]
+
+
+def _archives(paths: Sequence[Path], spec: str) -> Source:
+    """Archives of images; of several the folders count as one tree, in which no training lies beside testing."""
+    found = [ZipSource(path) for path in paths]
+    refuse_splits(spec, [name for source in found for name in source.names])
+    return _together(found)
 
 
 def _together(sources: Sequence[Source]) -> Source:

@@ -55,7 +55,7 @@ class ZipSource:
         refuse_splits(self.name, names)
         if self.left_out:
             tell_left_out(self.name, self.left_out, contents.matters())
-        self._names, self._members = names, [_member(listed[name], path) for name in names]
+        self.names, self._members = names, [_member(listed[name], path) for name in names]
         self.digest = digest_of(f"{name} {m.size} {m.crc32}" for name, m in zip(names, self._members, strict=True))
         self.shard_sizes = np.array([len(names)])
         self.scattered, self.remote = True, False
@@ -71,7 +71,7 @@ class ZipSource:
                 os.close(self._file)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)
 
     def read(self, index: int) -> bytes:
         """The member's bytes; OSError when they cannot be read, or are not those that were archived."""
@@ -93,7 +93,7 @@ class ZipSource:
 
     def key(self, index: int) -> str:
         """The archive, and the member's name in it."""
-        return f"{self.name}#{self._names[index]}"
+        return f"{self.name}#{self.names[index]}"
 
     def label(self, index: int) -> int | None:
         """The number of its class folder."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -34,19 +35,33 @@ class Entry(NamedTuple):
 def expand(pattern: str) -> list[Entry]:
     """The files that a pattern names: `{0..9}`, `{a,b}`, then `*`, `?` and `[...]`; sorted where it is not a list.
 
-    Each file is there once, however often the pattern names it.
+    Each file is there once, however often the pattern names it. A local file or folder that exists as it is written is
+    meant, whatever brackets are in its name.
 
     A file that braces name and that is not there is a DataError, and so is a pattern that nothing matches.
     """
-    names = list(islice(braced(pattern), MAX_PLACES + 1))
+    fixed = _as_written(pattern)
+    if fixed == pattern:
+        return [_entry(pattern)]
+    names = [fixed + name for name in islice(braced(pattern[len(fixed) :]), MAX_PLACES + 1)]
     if len(names) > MAX_PLACES:
         raise DataError(f"{pattern} names more than {MAX_PLACES:,} files; is it meant so?")
-    if re.search(r"[*?\[]", _unscreened(pattern)):
-        return list({entry.place: entry for name in names for entry in _matching(name)}.values())
+    if re.search(r"[*?\[]", _unscreened(pattern[len(fixed) :])):
+        return list({entry.place: entry for name in names for entry in _matching(name, fixed)}.values())
     names = list(dict.fromkeys(names))
     if is_remote(names[0]):
         return [Entry(name, size) for name, size in zip(names, sizes(names), strict=True)]
     return [_entry(name) for name in names]
+
+
+def _as_written(pattern: str) -> str:
+    """The longest beginning of a local pattern, up to a slash or the end, that is there as it is written."""
+    if is_remote(pattern) or not re.search(r"[*?\[{]", pattern):
+        return ""
+    if os.path.isfile(local_path(pattern)):  # noqa: PTH113 - false, too, for a name that no file can have
+        return pattern
+    ends = [at + 1 for at, char in enumerate(pattern) if char == "/"]
+    return next((pattern[:end] for end in reversed(ends) if os.path.isdir(local_path(pattern[:end]))), "")  # noqa: PTH112
 
 
 def braced(pattern: str) -> Iterator[str]:
@@ -100,10 +115,11 @@ def _entry(place: str) -> Entry:
         raise DataError(f"{path} {reason}; check the name, or leave it out of the pattern") from None
 
 
-def _matching(pattern: str) -> list[Entry]:
-    """The files that a pattern of one file system matches, sorted."""
+def _matching(pattern: str, fixed: str = "") -> list[Entry]:
+    """The files that a pattern of one file system matches, sorted; what it begins with, `fixed`, is no pattern."""
     if not is_remote(pattern):
-        paths = sorted(map(Path, set(glob.glob(str(local_path(pattern)), recursive=True))))  # noqa: PTH207
+        wanted = f"{glob.escape(str(local_path(fixed)))}/{pattern[len(fixed) :]}" if fixed else str(local_path(pattern))
+        paths = sorted(map(Path, set(glob.glob(wanted, recursive=True))))  # noqa: PTH207
         found = [Entry(str(path), path.stat().st_size) for path in paths if path.is_file()]
     else:
         fs, path = filesystem(pattern)

@@ -40,8 +40,13 @@ def _refuse_nowhere(place: str, host: str) -> None:
 
 
 def local_path(place: str) -> Path:
-    """The path of a local place: home folder and file:// understood."""
-    return Path(place.removeprefix("file://")).expanduser()
+    """The path of a local place: home folder and file:// understood. DataError for a place that no file can have."""
+    if "\0" in place:
+        raise DataError(f"{shown(place)} holds a zero byte, which no file's name can; check the name")
+    try:
+        return Path(place.removeprefix("file://")).expanduser()
+    except RuntimeError:
+        raise DataError(f"{shown(place)} begins with the home folder of nobody here; write the path out") from None
 
 
 def filesystem(place: str) -> tuple[Any, str]:

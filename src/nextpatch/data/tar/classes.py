@@ -23,7 +23,7 @@ class TarClasses:
     """Names of the classes and how labels of an index become their numbers; or no names, and why.
 
     Names come from labels that are names; or are the numbers, with names from the manifest; or, where nothing else
-    labels the images, those of the folders in the shards, if a shard has several.
+    labels the images, those of the folders in the shards. Shards that hold one numbered folder each have no classes.
     """
 
     names: tuple[str, ...]

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from nextpatch.data.error import DataError
+from nextpatch.data.sources.layout import is_number
 from nextpatch.data.sources.source import digest_of
 from nextpatch.data.tar.index import Shard
 from nextpatch.data.tar.naming import FOLDER, WORD
@@ -40,7 +41,7 @@ class Manifest:
     damage: dict[int, str]  # of the shards that were not whole when they were indexed
     classes: tuple[str, ...] = ()  # names of the numbers, where they are known
     words: tuple[str, ...] = ()  # labels that are names, of all shards
-    folders: tuple[str, ...] = ()  # of shards whose images have no other label, if one such shard has several
+    folders: tuple[str, ...] = ()  # of shards whose images have no other label; not where each has but one, numbered
     left_out: dict[int, str] = field(default_factory=dict)  # what is in a shard and is no sample
     old: bool = False  # of a version that read shards otherwise: they have to be indexed again
 
@@ -48,11 +49,12 @@ class Manifest:
     def of(cls, shards: Sequence[Shard], classes: Iterable[str] = ()) -> Manifest:
         """The manifest of shards that have been read."""
         rows = [[getattr(shard, column) for column in _COLUMNS] for shard in shards]
-        several = any(shard.named_by == FOLDER and len(shard.names) > 1 for shard in shards)
+        by_folder = [shard.names for shard in shards if shard.named_by == FOLDER]
+        telling = any(len(names) > 1 or not all(map(is_number, names)) for names in by_folder)
         return replace(
             _of_rows(rows, classes),
             words=_names(shard.names for shard in shards if shard.named_by == WORD),
-            folders=_names(shard.names for shard in shards if several and shard.named_by == FOLDER),
+            folders=_names(by_folder if telling else ()),
             left_out={number: shard.left_out for number, shard in enumerate(shards) if shard.left_out},
         )
 
