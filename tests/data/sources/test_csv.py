@@ -28,6 +28,8 @@ def listed(tmp_path, text, names=("1.jpg", "2.jpg", "3.jpg")):
         ("path,label\n1.jpg,0\n2.jpg,999999\n3.jpg,-1\n", ("0", "999999"), [0, 1, None]),
         ("path,label\n1.jpg,1_1\n2.jpg,11\n3.jpg,11\n", ("11", "1_1"), [1, 0, 0]),
         ("path,label\n1.jpg,1.0\n2.jpg,0.0\n3.jpg,\n", ("0", "1"), [1, 0, None]),
+        ('path, label\n"1.jpg", "a, b"\n"2.jpg", "c"\n3.jpg, c\n', ("a, b", "c"), [0, 1, 1]),
+        ("path,label\n1,a\n2.jpg,b\n3,b\n", ("a", "b"), [0, 1, 1]),
         ("path,label\n1.jpg,cafe\u0301\n2.jpg,caf\u00e9\n3.jpg,x\n", ("caf\u00e9", "x"), [0, 0, 1]),
     ],
 )
@@ -50,6 +52,9 @@ def test_labels_of_a_list(tmp_path, text, classes, labels):
         ("label,path\ncat\n", "cannot be read at line 2"),
         ('path,label\n1.jpg,"' + "a" * 2**17 + "\n", "cannot be read at line"),
         ("path,label\n1\0.jpg,a\n", "which is no file"),
+        ("path,label\n" + "x" * 5000 + ".jpg,a\n", "which is no file"),
+        ("path,label\nnew,1.jpg,a\n", "line 2 .*3 values, but the first line names 2 columns"),
+        ("path,label\n1.jpg,a\n2.jpg,big, red\n", "line 3 .*quote a value that holds ','"),
     ],
 )
 def test_what_is_wrong_with_a_list_is_said(tmp_path, text, said):
@@ -81,6 +86,27 @@ def test_an_image_counts_once_however_often_it_is_listed(tmp_path, caplog):
     source = open_source(listed(tmp_path, "path,label\n1.jpg,a\n2.jpg,b\n1.jpg,b\n"))
     assert (len(source), source.classes) == (2, ())
     assert source.why_unlabeled == "line 4 gives 1.jpg another class than line 2"
+
+
+@pytest.mark.parametrize("same", ["./1.jpg", "x/../1.jpg", "{folder}/1.jpg", "1", ".//1.jpg"])
+def test_an_image_counts_once_however_its_path_is_written(tmp_path, same, caplog):
+    same = same.format(folder=tmp_path)
+    source = open_source(listed(tmp_path, f"path,label\n1.jpg,a\n2.jpg,b\n{same},a\n"))
+    assert [source.label(i) for i in range(len(source))] == [0, 1]
+    assert "1 lines name an image of another line" in caplog.text
+    assert not open_source(listed(tmp_path, f"path,label\n1.jpg,a\n2.jpg,b\n{same},b\n")).classes
+
+
+def test_two_lists_that_name_one_image_are_refused(tmp_path):
+    listed(tmp_path, "path,label\n1.jpg,a\n2.jpg,b\n")
+    (tmp_path / "more.csv").write_text("path,label\n3.jpg,a\n./2.jpg,b\n")
+    with pytest.raises(DataError, match=r"both name .*2\.jpg: it would count twice"):
+        open_source(f"{tmp_path}/*.csv")
+
+
+def test_splits_that_differ_in_capitals_are_one(tmp_path):
+    place = listed(tmp_path, "path,label,split\n1.jpg,a,train\n2.jpg,b,Train\n3.jpg,b,test\n")
+    assert [len(open_source(f"{place}/{name}")) for name in ("train", "Train", "test")] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("rest", ['2.jpg,"b\n3.jpg,"c"\n', '2.jpg,"b\n3.jpg,c\n', '"2.jpg,b\n3.jpg,c",b\n'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -151,7 +152,7 @@ def _of_files(entries: Sequence[Entry], spec: str, one_split: bool = False) -> S
     if near and endings == {"zip"}:
         return _archives([Path(entry.place) for entry in entries], spec)
     if near and endings <= {"csv", "tsv"}:
-        return _together([open_csv(Path(entry.place)) for entry in entries])
+        return _lists([Path(entry.place) for entry in entries])
     if "npz" in endings:
         raise DataError(
             f"{spec}: an .npz file of many images is not read; save each image as a .npy file of height x width x "
@@ -183,6 +184,19 @@ def _images(entries: Sequence[Entry], spec: str, near: bool) -> Source:
 def _fixed_part(spec: str) -> str:
     """The folder of a pattern in which everything that it matches lies."""
     return re.split(r"[*?\[{]", spec, maxsplit=1)[0].rpartition("/")[0]
+
+
+def _lists(paths: Sequence[Path]) -> Source:
+    """Lists of images; DataError where two of them name the same one."""
+    found = [open_csv(path) for path in paths]
+    first: dict[str, Path] = {}
+    for path, source in zip(paths, found, strict=True):
+        for file in source.files():
+            if (other := first.setdefault(os.path.normpath(file), path)) != path:
+                raise DataError(
+                    f"{shown(path)} and {shown(other)} both name {shown(file)}: it would count twice; give one of them"
+                )
+    return _together(found)
 
 
 def _archives(paths: Sequence[Path], spec: str) -> Source:
