@@ -90,6 +90,7 @@ def test_an_image_counts_once_however_often_it_is_listed(tmp_path, caplog):
 
 @pytest.mark.parametrize("same", ["./1.jpg", "x/../1.jpg", "{folder}/1.jpg", "1", ".//1.jpg"])
 def test_an_image_counts_once_however_its_path_is_written(tmp_path, same, caplog):
+    (tmp_path / "x").mkdir()
     same = same.format(folder=tmp_path)
     source = open_source(listed(tmp_path, f"path,label\n1.jpg,a\n2.jpg,b\n{same},a\n"))
     assert [source.label(i) for i in range(len(source))] == [0, 1]

@@ -218,3 +218,17 @@ def test_shards_named_one_after_the_other_on_a_server_without_listings(server):
     for number in (0, 1, 0):
         assert len(open_source(f"{server.url}/set/0000{number}.tar"))
     assert len(open_source(f"{server.url}/set/0000{{0,1}}.tar?token=a/b"))
+
+
+@pytest.mark.parametrize("name", ["one.png", "one.png?width=3", "x/one.PNG"])
+def test_one_image_behind_a_url(images, name):
+    with FileServer({"/" + name.partition("?")[0]: images[0][0]}) as server:
+        source = open_source(f"{server.url}/{name}")
+        assert isinstance(source, FarFolderSource)
+        assert (len(source), source.read(0), source.key(0)) == (1, images[0][0], f"{server.url}/{name}")
+
+
+@pytest.mark.parametrize(("name", "said"), [("a.zip", "on this machine only"), ("l.csv", "on this machine only")])
+def test_other_files_behind_a_url_are_refused_by_name(name, said):
+    with FileServer({f"/{name}": b"x"}) as server, pytest.raises(DataError, match=rf"{name}.*{said}"):
+        open_source(f"{server.url}/{name}")

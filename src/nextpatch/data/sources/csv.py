@@ -42,8 +42,8 @@ def open_csv(path: Path, split: str = "") -> TableSource:
 
     The first line names the columns: one of PATHS, one of LABELS, and it may be one of SPLITS, of which `split` chooses
     a value. A line without a label is an unlabeled image. A name without an ending is that of the .jpg or .png file
-    there. An image that is listed again counts once, however its path is written. DataError, with the line, for what cannot be used, and where a
-    list holds several splits of which none is chosen.
+    there. An image that is listed again counts once, however its path is written. DataError, with the line, for what
+    cannot be used, and where a list holds several splits of which none is chosen.
     """
     rows = _of_split(list(_rows(path)), path, split)
     if not rows:

@@ -11,7 +11,7 @@ from nextpatch.data.formats import image_endings
 from nextpatch.data.sources.contents import contents_from, tell_left_out
 from nextpatch.data.sources.layout import by_folder
 from nextpatch.data.sources.source import digest_of
-from nextpatch.data.storage.place import Entry
+from nextpatch.data.storage.place import WEB, Entry
 from nextpatch.data.storage.read import read_all, read_range
 
 
@@ -24,7 +24,7 @@ class FarFolderSource:
     def __init__(self, folder: str, entries: Sequence[Entry]) -> None:
         self.name = folder
         root = folder.rstrip("/") + "/"
-        there = {entry.place.removeprefix(root): entry for entry in entries}
+        there = {_without_query(entry.place).removeprefix(root): entry for entry in entries}
         contents = contents_from(there)
         names = self.names = contents.images
         self.left_out = contents.summary()
@@ -58,3 +58,8 @@ class FarFolderSource:
 
     def prefetch(self, shard: int) -> None:
         """Nothing to do: there are no shards."""
+
+
+def _without_query(place: str) -> str:
+    """The place up to the `?` of a URL: its name is what stands before."""
+    return place.partition("?")[0] if place.startswith(WEB) else place

@@ -123,6 +123,8 @@ def _far(spec: str) -> Source:
     if re.search(r"[*\[{]", path) or path.endswith((".tar", ".parquet")):
         return _of_files(expand(spec), spec)
     entries = [entry for entry in listing(spec) if "/." not in entry.place]
+    if [entry.place for entry in entries] == [spec]:
+        return _of_files(entries, spec)
     root = spec.rstrip("/") + "/"
     for kind in (".tar", ".parquet"):
         if files := [entry for entry in entries if entry.place.endswith(kind)]:
@@ -153,6 +155,8 @@ def _of_files(entries: Sequence[Entry], spec: str, one_split: bool = False) -> S
         return _archives([Path(entry.place) for entry in entries], spec)
     if near and endings <= {"csv", "tsv"}:
         return _lists([Path(entry.place) for entry in entries])
+    if not near and endings & {"zip", "csv", "tsv"}:
+        raise DataError(f"{shown(spec)}: archives and lists are read on this machine only; fetch it, and what it names")
     if "npz" in endings:
         raise DataError(
             f"{spec}: an .npz file of many images is not read; save each image as a .npy file of height x width x "

@@ -124,7 +124,11 @@ def _matching(pattern: str, fixed: str = "") -> list[Entry]:
     else:
         fs, path = filesystem(pattern)
         infos = retried(pattern, lambda: _shown_by(fs, "glob", path))
-        found = [_listed(fs, info) for _, info in sorted(infos.items()) if info["type"] == "file"]
+        found = [
+            _listed(fs, {"name": name} | info)
+            for name, info in sorted(infos.items())
+            if info.get("type", "file") == "file"
+        ]
     if not found:
         raise DataError(f"nothing matches {pattern}; check it, and quote it so that the shell leaves it alone")
     return found
@@ -136,7 +140,9 @@ def listing(folder: str) -> list[Entry]:
         return _matching(f"{glob.escape(str(local_path(folder)))}/**")
     fs, path = filesystem(folder)
     infos = retried(folder, lambda: _shown_by(fs, "find", path))
-    found = [_listed(fs, info) for _, info in sorted(infos.items()) if info["type"] == "file"]
+    found = [
+        _listed(fs, {"name": name} | info) for name, info in sorted(infos.items()) if info.get("type", "file") == "file"
+    ]
     if not found:
         raise DataError(f"{folder} does not exist or holds no files; check the name and who may list it")
     return found
