@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 import nextpatch
 from nextpatch.core.errors import UserError
+from nextpatch.data.error import DataError
 from nextpatch.embed.config import EmbedConfig
 from nextpatch.embed.run import embed
 from nextpatch.weights.backbone import Backbone
@@ -100,3 +102,34 @@ def test_what_is_no_picture_is_refused(image: Any, told: str, model: Backbone) -
     for call in (model.transform, model.embed):
         with pytest.raises(UserError, match=told):
             call(image)
+
+
+def test_sixteen_bits_of_pillow_are_those_of_their_file(model: Backbone, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 2**16, (24, 28), np.uint16)
+    for kind, options in (("white", {"photometric": "miniswhite"}), ("black", {"photometric": "minisblack"})):
+        path = tmp_path / f"{kind}.tif"
+        tifffile.imwrite(path, values, metadata=None, **options)
+        with Image.open(path) as picture:
+            assert torch.equal(model.transform(picture), model.transform(path))
+    assert torch.equal(model.transform(values.astype(">u2")), model.transform(values))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Image.new("La", (9, 9)), "cannot be read"),
+        (lambda: Image.new("I", (9, 9)), "int32 from 0 to 0, not 8 or 16 bits"),
+        (lambda: torch.zeros(3, 9, 9, device="meta"), "cannot be read"),
+        (lambda: torch.zeros(3, 9, 9).to_sparse(), "cannot be read"),
+        (lambda: [[np.zeros((9, 9, 3), np.uint8)] * 2, [np.zeros((9, 9, 3), np.uint8)]], "one list of all images"),
+    ],
+)
+def test_what_holds_no_pixels_is_a_named_error(model: Backbone, make: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        model.transform(make())
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_of_no_images_is_refused(model: Backbone, size: int) -> None:
+    with pytest.raises(DataError, match=f"a batch of {size} images"):
+        model.embed([np.zeros((9, 9, 3), np.uint8)], batch_size=size)

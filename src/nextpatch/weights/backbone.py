@@ -119,6 +119,8 @@ class Backbone(nn.Module):
         DataLoader does (labels behind them are left out). Batches of the model's own size are taken as `transform` made
         them. Pooled by the classifier's attention where the weights bring one, else the mean of the patches.
         """
+        if batch_size < 1:
+            raise DataError(f"a batch of {batch_size} images is none; give a batch_size of 1 or more")
         found = [self._vectors(batch) for batch in self._batches(images, batch_size)]
         if not found:
             raise DataError("no images given; give at least one")

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from nextpatch.core.text import shown
 from nextpatch.data.decode import BadImage, decode
 from nextpatch.data.error import DataError
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
+from nextpatch.data.tiff import upside_down
 
-_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
-_TIFF_MODES = ("CMYK", "F")
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+_TIFF_MODES = ("CMYK", "F", "I")
+_PHOTOMETRIC = 262  # TIFF's tag: 0 says that white is 0
 Given = Any  # a path, a Pillow image, an array "height width [channels]" or a tensor "channels height width"
 
 
@@ -38,10 +41,14 @@ def pixels_of(image: Given, channels: int, preprocessing: Preprocessing = AS_OUR
         return decode(_encoded(image), channels, preprocessing)
     except BadImage as error:
         raise DataError(f"{_name(image)} cannot be used: {error}") from None
+    except DataError:
+        raise
     except IsADirectoryError:
         raise DataError(f"{_name(image)} is a folder; give a list of the images in it") from None
     except OSError as error:
         raise DataError(f"{_name(image)} cannot be read: {error.strerror or error}") from None
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:  # closed, sparse, without values ...
+        raise DataError(f"{_name(image)} cannot be read: {error}") from None
 
 
 def _name(image: Given) -> str:
@@ -70,6 +77,11 @@ def _encoded(image: Given) -> bytes:
 
 def _of_pillow(image: Image.Image) -> bytes:
     upright, out = ImageOps.exif_transpose(image), io.BytesIO()
+    if upright.mode == "I" and image.format in ("PNG", "PPM"):
+        upright = upright.convert("I;16")  # as some versions of Pillow open 16 bits
+    if upright.mode.startswith("I;16") and isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
+        values = np.asarray(upright)
+        return _of_array(upside_down(values.astype(values.dtype.newbyteorder("="))))
     if upright.mode in _TIFF_MODES:
         upright.save(out, "TIFF")
     else:
@@ -97,6 +109,7 @@ def _of_array(array: np.ndarray) -> bytes:
         )
     if array.dtype.kind == "f":
         array = in_bytes(array)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"pixels of type {array.dtype} have no known range; give uint8, uint16 or floats in [0, 1]")
     out = io.BytesIO()
@@ -143,4 +156,6 @@ def stacked_views(views: Sequence[Tensor]) -> Tensor:
     """Views of one size as a batch; DataError when there is none."""
     if not views:
         raise DataError("no images given; give at least one")
+    if len({view.shape for view in views}) > 1:
+        raise DataError("a list holds lists of images of several lengths; give one list of all images")
     return torch.stack(list(views))
