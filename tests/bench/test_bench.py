@@ -26,6 +26,8 @@ from nextpatch.cli import main
 from nextpatch.config import ConfigError
 from nextpatch.data.decode import decode
 from nextpatch.data.error import DataError
+from nextpatch.train.engine.world import World
+from ranks import run_ranks
 from weights_layout import CONFIG, state_of, write_snapshot
 
 BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
@@ -287,6 +289,20 @@ def test_a_list_of_benchmarks_goes_on_where_it_was(
     other = write_snapshot(tmp_path / "other", state_of(CONFIG, seed=1), CONFIG)
     with pytest.raises(ConfigError, match="weights_sha256"):
         bench(config(other, tmp_path), console)
+
+
+def by_ranks(weights: str, folder: str) -> dict[str, Any]:
+    given = config(Path(weights), Path(folder), epochs=1, augment="none")
+    with World.opened() as world:
+        return bench(given, Console(file=io.StringIO()), world)
+
+
+def test_ranks_have_the_same_results_and_leave_out_the_same(weights: Path, tmp_path: Path) -> None:
+    pets(tmp_path / "data" / "pets")  # and no food101
+    one, two = run_ranks(by_ranks, 2, str(weights), str(tmp_path))
+    assert one == two
+    assert list(one) == ["pets"]
+    assert run_ranks(by_ranks, 2, str(weights), str(tmp_path)) == [one, one]  # measured before
 
 
 @pytest.mark.parametrize("name", ["bench.md", "bench.csv", "bench.json"])

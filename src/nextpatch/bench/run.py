@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from nextpatch.core.files import write_json
 from nextpatch.core.output import check_folder
 from nextpatch.core.reading import read_json
 from nextpatch.data.error import DataError
-from nextpatch.data.fingerprint import Fingerprint, changes, fingerprint_of
+from nextpatch.data.fingerprint import changes, fingerprint_from, fingerprint_of
+from nextpatch.data.sources.source import Source
 from nextpatch.model.layer_sets import layer_sets
+from nextpatch.probe.choose import Scored
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.run import probe
 from nextpatch.train.engine.world import ALONE, World
@@ -34,8 +37,9 @@ def bench(
     """Measure the weights on every benchmark chosen, write bench.md, bench.csv and bench.json, print the table.
 
     A benchmark whose data is not to be had is named and left out; those that are done stay. Returns results by name.
-    Raises ConfigError when `config.out` holds what was measured otherwise: of other weights, layers or data, or by
-    another recipe. DataError when no benchmark can be measured.
+    The ranks of `world` share every probe and return the same. Raises ConfigError when `config.out` holds what was
+    measured otherwise: of other weights, layers or data, or by another recipe. DataError when no benchmark can be
+    measured.
     """
     console = console or Console(quiet=not world.leads)
     wanted = chosen(config.only)
@@ -58,7 +62,9 @@ def bench(
         except DataError as error:
             problems.append(f"{benchmark.title} was not measured: {error}")
             console.print(problems[-1], highlight=False, soft_wrap=True)
-    results = {b.name: found for b in wanted if (found := read_result(config.out / b.name)) is not None}
+    with world.together():
+        there = {b.name: read_result(config.out / b.name) for b in wanted} if world.leads else {}
+    results = {name: found for name, found in world.first(there).items() if found is not None}
     if not results:
         raise DataError(problems[0] if problems else "nothing was measured")
     if world.leads:
@@ -75,9 +81,9 @@ def _measured(
     What was measured is kept when its data is not to be had any more.
     """
     place = config.out / benchmark.name
-    done = read_result(place)
+    done = world.first(read_result(place) if world.leads else None)
     try:
-        train, test = benchmark.opened(config.root, config.any_counts)
+        train, test = _opened(config, benchmark, world)
     except DataError:
         if done is None:
             raise
@@ -87,17 +93,35 @@ def _measured(
         _refuse_other_data(place, done, data)
         return True
     scored = probe(_asked(config, benchmark, recipe), Console(quiet=True), world, backbone, (train, test), whole=True)
-    if world.leads:
-        facts = read_json(place / "probe.json", "the figures of a probe", "measure it again", ConfigError)
-        best = next(one for one in scored if one.choice.probe == "attentive")
-        found = {
-            "top1": round(best.top1, 3), "ci95": [round(b, 3) for b in best.ci95],
-            "counts": [len(train), len(test), len(train.classes)], "layers": best.choice.layers, "lr": best.choice.lr,
-            "measured": recipe, "data": data,
-            "test_in_training": facts["num_test_in_training"],
-        }  # fmt: skip
-        write_json(place / RESULT, found)
+    with world.together():
+        if world.leads:
+            write_json(place / RESULT, {**_result(place, train, test, scored), "measured": recipe, "data": data})
     return False
+
+
+def _result(place: Path, train: Source, test: Source, scored: Sequence[Scored]) -> dict[str, Any]:
+    """What is kept of a measurement."""
+    facts = read_json(place / "probe.json", "the figures of a probe", "measure it again", ConfigError)
+    best = next(one for one in scored if one.choice.probe == "attentive")
+    return {
+        "top1": round(best.top1, 3), "ci95": [round(b, 3) for b in best.ci95],
+        "counts": [len(train), len(test), len(train.classes)], "layers": best.choice.layers, "lr": best.choice.lr,
+        "test_in_training": facts["num_test_in_training"],
+    }  # fmt: skip
+
+
+def _opened(config: BenchConfig, benchmark: Benchmark, world: World) -> tuple[Source, Source]:
+    """Training and test images; what rank 0, which may download them, cannot open, no rank measures."""
+    opened, problem = None, None
+    if world.leads:
+        try:
+            opened = benchmark.opened(config.root, config.any_counts)
+        except DataError as error:
+            problem = str(error)
+    if (problem := world.first(problem)) is not None:
+        raise DataError(problem)
+    with world.together():
+        return opened or benchmark.opened(config.root, config.any_counts)
 
 
 def _asked(config: BenchConfig, benchmark: Benchmark, recipe: dict[str, Any]) -> ProbeConfig:
@@ -122,7 +146,7 @@ def _refuse_other(place: Path, recipe: dict[str, Any]) -> None:
 
 def _refuse_other_data(place: Path, done: dict[str, Any], data: dict[str, dict[str, Any]]) -> None:
     for part, now in data.items():
-        if what := changes(Fingerprint(**done["data"][part]), Fingerprint(**now), times=False):
+        if what := changes(fingerprint_from(done["data"][part]), fingerprint_from(now), times=False):
             raise ConfigError(
                 f"{place} was measured on other {part} images ({what} changed); choose another --out, or remove it"
             )
