@@ -68,3 +68,21 @@ def test_alpha_of_a_palette_lies_over_white():
     assert (shown[0, 0] == 255).all()
     assert (shown[1, 2] == 255).all()
     assert shown[0, 1].tolist() == [30, 40, 50]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_a_shade_of_few_bits_that_stands_for_nothing_is_white(depth):
+    shades = np.arange(2 ** min(depth, 4), dtype=np.uint8)
+    rows = np.packbits(np.unpackbits(shades[:, None], axis=1)[:, 8 - depth :].reshape(-1)).tobytes()
+    for clear in shades.tolist():
+        file = b"\x89PNG\r\n\x1a\n"
+        for kind, body in (
+            (b"IHDR", struct.pack(">IIBBBBB", len(shades), 1, depth, 0, 0, 0, 0)),
+            (b"tRNS", struct.pack(">H", clear)),
+            (b"IDAT", zlib.compress(b"\0" + rows)),
+            (b"IEND", b""),
+        ):
+            file += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        right = (shades.astype(int) * 255 // (2**depth - 1)).tolist()
+        right[clear] = 255
+        assert decode(file, 1).flatten().tolist() == right

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -93,3 +94,14 @@ def test_a_raw_photo_that_is_called_tiff_is_refused(bands):
             BadImage, match="small copy of its picture, as raw photos do; save raw photos as TIFF or JPEG"
         ):
             read()
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_white_at_zero_is_turned_within_its_bits(bits):
+    values = np.random.default_rng(bits).integers(0, 2**bits, (5, 8), np.uint16)
+    lines = [int("".join(f"{value:0{bits}b}" for value in row), 2).to_bytes(bits, "big") for row in values.tolist()]
+    body = b"".join(lines) if bits < 16 else values.tobytes()
+    short = {256: 8, 257: 5, 258: bits, 259: 1, 262: 0, 273: 8, 277: 1, 278: 5, 279: len(body)}
+    tags = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in short.items())
+    data = b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", len(short)) + tags + bytes(4)
+    assert np.array_equal(deep_values(data)[:, :, 0], 2**bits - 1 - values)

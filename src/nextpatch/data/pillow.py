@@ -63,6 +63,11 @@ def _open(data: bytes) -> Image.Image:
     if is_tiff(data):
         return _tiff(data)
     image = Image.open(io.BytesIO(bare(data)), formats=pillow_formats())
+    clear, depth = image.info.get("transparency"), data[24]
+    if image.format == "PNG" and image.mode == "L" and depth in (2, 4) and isinstance(clear, int):
+        image.info["transparency"] = (
+            clear * 255 // (2**depth - 1)
+        )  # Pillow spreads the shades over 8 bits, not this one
     if image.format == "PNG" and not any(word in data for word in _TURNING_WORDS):
         image.info["exif"] = b""  # or else Pillow decodes the whole image to look for it behind the pixels
     return image

@@ -111,13 +111,15 @@ def _values(page: Any) -> NDArray[Any]:
     values = values.reshape(values.shape if values.ndim == 3 else (*values.shape[:2], 1))
     values = np.moveaxis(values, 0, 2) if page.samplesperpixel > 1 and page.planarconfig == 2 else values
     if page.photometric == _MINISWHITE:
-        return upside_down(values)
+        return upside_down(values, int(page.bitspersample))
     return np.asarray(values)
 
 
-def upside_down(values: NDArray[Any]) -> NDArray[Any]:
-    """Dark for bright, of values without a sign; others are no shades of grey, and stay."""
-    return np.iinfo(values.dtype).max - values if values.dtype.kind == "u" else values
+def upside_down(values: NDArray[Any], bits: int = 64) -> NDArray[Any]:
+    """Dark for bright, of values without a sign, and of no more than so many bits; others are no shades, and stay."""
+    if values.dtype.kind != "u":
+        return values
+    return (np.iinfo(values.dtype).max >> max(0, 8 * values.itemsize - bits)) - values
 
 
 def _sides(pages: Sequence[Any], layout: Layout) -> tuple[int, int, int]:
