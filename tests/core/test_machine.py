@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import nextpatch
+from nextpatch.core import machine
 from nextpatch.core.machine import boot_id, memory_bytes, usable_cores
 from nextpatch.data.tar import whole
 from nextpatch.data.workers import in_order
@@ -35,6 +36,31 @@ def test_cores_memory_workers_and_locks_work_elsewhere(elsewhere, tmp_path):
     assert [item.tolist() for item in in_order([torch.arange(n) for n in range(3)], 1)] == [[], [0], [0, 1]]
     with whole.one_writer(tmp_path):
         assert (tmp_path / "lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("own", "files"),
+    [
+        ("0::/job/a", {"job/memory.max": "3000000000", "job/a/memory.max": "max", "job/cpu.max": "200000 100000"}),
+        ("0::/", {"memory.max": "3000000000", "cpu.max": "190000 100000"}),
+        (
+            "9:memory:/x\n4:cpu,cpuacct:/x\n1:name=systemd:/",
+            {"memory/x/memory.limit_in_bytes": "3000000000", "memory/memory.limit_in_bytes": str(2**63 - 4096),
+             "cpu/x/cpu.cfs_quota_us": "200000", "cpu/x/cpu.cfs_period_us": "100000", "cpu/cpu.cfs_quota_us": "-1"},
+        ),
+    ],
+)  # fmt: skip
+def test_the_limits_of_a_container_or_a_job_are_those_of_its_machine(own, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "_OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(machine, "_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PHYS_PAGES": 2**24, "SC_PAGE_SIZE": 4096}[name])
+    assert (usable_cores(), memory_bytes()) == (64, 2**36)
+    (tmp_path / "own").write_text(own + "\n")
+    for name, text in files.items():
+        (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / name).write_text(text + "\n")
+    assert (usable_cores(), memory_bytes()) == (2, 3_000_000_000)
 
 
 def test_cores_and_memory_are_asked_in_one_place():

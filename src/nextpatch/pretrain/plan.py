@@ -161,10 +161,11 @@ def _choose_machine(draft: _Draft) -> None:
     precision = resolve_precision(draft.value("train", "precision", "auto"), device)
     native = "multiplies" if precision == "bf16" else "does not multiply"
     draft.choose("train", "precision", precision, f"this {device.type} {native} bfloat16 natively")
-    ranks = draft.world.local_size
+    ranks, cores, threads = draft.world.local_size, usable_cores(), torch.get_num_threads()
     if ranks > 1:
-        draft.choose("train", "threads", max(1, usable_cores() // ranks), f"{usable_cores()} cores among {ranks} ranks")
-    draft.choose("train", "threads", torch.get_num_threads(), "torch's own choice here")
+        draft.choose("train", "threads", max(1, cores // ranks), f"{cores} cores among {ranks} ranks")
+    why = "torch's own choice here" if threads <= cores else f"{cores} cores may be used"
+    draft.choose("train", "threads", min(threads, cores), why)
 
 
 def _choose_held_out(draft: _Draft, count: int) -> int:
