@@ -186,7 +186,14 @@ def test_a_runs_card_says_how_it_learned_and_what_was_measured(tmp_path: Path) -
     entries = [{"kind": "train", "step": 20, "images": 80, "loss": 1.0}, {"kind": "val", "step": 20, "loss": 0.9123}]
     run.metrics_path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     row = {"labels": 9, "features": "pre-trained", "probe": "linear", "test_top1": 61.5, "test_ci95": [50.0, 70.0]}
-    (run.path / "probe.json").write_text(json.dumps({"num_test": 30, "test": "test", "results": [row]}))
+    (run.path / "probe.json").write_text(
+        json.dumps({"num_test": 30, "test": "test", "checkpoint_step": 10, "results": [row]})
+    )
+    folder = write_for_hub(str(run.path), "me/x", tmp_path / "hub")
+    assert "61.5" not in (folder / "README.md").read_text()  # of other weights
+    (run.path / "probe.json").write_text(
+        json.dumps({"num_test": 30, "test": "test", "checkpoint_step": 20, "results": [row]})
+    )
     folder = write_for_hub(str(run.path), "me/x", tmp_path / "hub")
     card = (folder / "README.md").read_text()
     for words in ("- data: photos", "20 steps of 4", "0.9123", "| pre-trained | linear | 61.5 | 50.0 to 70.0 |"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from nextpatch.report.build import write_report
+from nextpatch.train.results import set_aside
 from nextpatch.train.run import RunError
 
 SECTIONS = ["learning", "places", "completions", "features", "probe", "run"]
@@ -49,6 +51,15 @@ def test_a_whole_run_gives_every_section_and_picture(run: Path) -> None:
     assert len(page.images()) == 3 * 5 + 3 * 3
     assert values["notes"] == []
     assert values["verdict"] in html
+
+
+def test_the_commands_can_be_typed_as_they_stand(run: Path) -> None:
+    probe = json.loads((run / "probe.json").read_text())
+    (run / "probe.json").write_text(json.dumps({**probe, "data": "my photos", "test": set_aside("my photos")}))
+    _, values = written(run)
+    pretrain, measure, _ = map(shlex.split, values["commands"])
+    assert pretrain == ["nextpatch", "pretrain", str(run / "recipe.toml"), "--out", "runs/again"]
+    assert measure == ["nextpatch", "probe", "runs/again", "--data", "my photos"]
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", "another"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nextpatch.data.views import to_model_input
 from nextpatch.model.objective import scored_mask, targets
@@ -43,6 +44,21 @@ def test_some_are_distinct_spread_and_never_more_than_there_are(run: Path) -> No
     assert {images.indices[0], images.indices[-1]} <= set(few.indices)
     assert sum(len(batch.keys) for batch in few) == 3
     assert len(some(images, 100).indices) == len(images.indices)
+
+
+def test_some_are_read_as_all_are_and_none_is_known_to_be_damaged(run: Path) -> None:
+    recipe = load_recipe(run / "recipe.toml")
+    (folder,) = recipe.data.train
+    deep = np.arange(16 * 24, dtype=np.uint16).reshape(16, 24)
+    for path in Path(folder).iterdir():
+        Image.fromarray(deep).save(path)
+    data = replace(recipe.data, pixel_range=(0.0, 383.0))
+    images = held_out(replace(recipe, data=data, model=replace(recipe.model, in_chans=1)))
+    Path(images.source.key(int(images.indices[0]))).write_bytes(b"")
+    whole = torch.cat([batch.images for batch in images])
+    (few,) = some(images, 1)
+    assert torch.equal(few.images[0], whole[0])
+    assert whole.max() == 255
 
 
 def test_the_guess_is_scored_on_the_patches_that_validation_scores(run: Path) -> None:

@@ -35,6 +35,7 @@ from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.logs import log_to
 from nextpatch.train.meter import phase
 from nextpatch.train.metrics import TOP, likeliest
+from nextpatch.train.results import set_aside
 from nextpatch.train.run import RunDir, load_run, random_twin
 from nextpatch.weights.assemble import Asked, of_model
 from nextpatch.weights.backbone import Backbone
@@ -240,7 +241,7 @@ def _facts(
     return {
         "weights": str(config.weights),
         "data": config.data,
-        "test": config.test or f"a part of {config.data}, set aside",
+        "test": config.test or set_aside(config.data),
         "classes": list(splits.classes),
         "num_test": num_test,
         "num_test_in_training": splits.shared,

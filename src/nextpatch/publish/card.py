@@ -60,9 +60,10 @@ def card(backbone: Backbone, repo: str, run: Path | None, license: str = "other"
 
 
 def _of_run(path: Path, step: int | None) -> str:
-    """Up to `step` (none: the newest); figures of another step are not claimed."""
+    """Up to `step` (none: the newest checkpoint's); figures of another step are not claimed."""
     run = RunDir.open(path)
-    entries = [entry for entry in run.read_metrics() if step is None or entry["step"] <= step]
+    at = run.checkpoint(step).step
+    entries = [entry for entry in run.read_metrics() if entry["step"] <= at]
     train = [entry for entry in entries if entry.get("kind") == "train"]
     val = [entry for entry in entries if entry.get("kind") == "val" and isinstance(entry.get("loss"), float)]
     lines = ["\n## How it learned\n", f"- data: {', '.join(map(relative, run.recipe.data.train))}"]
@@ -77,7 +78,7 @@ def _of_run(path: Path, step: int | None) -> str:
         lines.append(f"- it began with the weights of {relative(run.recipe.train.init)}")
     if (path / "probe.json").exists():
         probe = read_probe(path / "probe.json", "probe the run again, or remove the file")
-        if step is None or probe.get("checkpoint_step") == step:
+        if probe.get("checkpoint_step") == at:
             lines += ["\n## What was measured\n", *_measured(probe)]
     return "\n".join(lines) + "\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from shlex import quote
 from typing import Any
 
 from nextpatch.config import to_dict
@@ -12,6 +13,7 @@ from nextpatch.report.facts import Facts, list_files, thin
 from nextpatch.report.measured import last_and_best
 from nextpatch.report.pictures import Gallery
 from nextpatch.report.verdict import Evidence, key_figures, main_rows, sentence
+from nextpatch.train.results import set_aside
 from nextpatch.train.validation import chunk_size
 
 
@@ -106,7 +108,9 @@ def _probe(probe: dict[str, Any]) -> dict[str, Any]:
 
 def _commands(facts: Facts) -> list[str]:
     """What to type to get this run again."""
-    lines = [f"nextpatch pretrain {facts.path}/recipe.toml --out runs/again"]
+    lines = [f"nextpatch pretrain {quote(str(facts.path / 'recipe.toml'))} --out runs/again"]
     if facts.probe:
-        lines.append(f"nextpatch probe runs/again --data {facts.probe.get('data')} --test {facts.probe.get('test')}")
+        data, test = (str(facts.probe.get(name)) for name in ("data", "test"))
+        named = "" if test == set_aside(data) else f" --test {quote(test)}"
+        lines.append(f"nextpatch probe runs/again --data {quote(data)}{named}")
     return [*lines, "nextpatch report runs/again"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -15,9 +17,10 @@ from nextpatch.train.validation import validation_loss
 
 
 def some(images: HeldOut, count: int) -> HeldOut:
-    """`count` of them, evenly spread."""
-    chosen = np.unique(np.linspace(0, len(images.indices) - 1, count).round().astype(np.int64))
-    return HeldOut(images.source, images.indices[chosen], images.cfg, images.workers)
+    """`count` of them, evenly spread, read as they are; not those of which it is known that they do not decode."""
+    usable = [index for index in images.indices.tolist() if images.source.key(index) not in images.bad]
+    chosen = np.unique(np.linspace(0, len(usable) - 1, count).round().astype(np.int64))
+    return replace(images, indices=np.array(usable, np.int64)[chosen], _kept=[])
 
 
 class MeanGuess(AIM):

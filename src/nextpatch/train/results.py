@@ -11,6 +11,11 @@ from nextpatch.core.reading import read_json
 from nextpatch.train.run import RunError
 
 
+def set_aside(data: str) -> str:
+    """What the results call the test images when none were named."""
+    return f"a part of {data}, set aside"
+
+
 def read_probe(path: Path, remedy: str = "measure again with nextpatch probe") -> dict[str, Any]:
     """The values of a probe.json; RunError, with `remedy`, when it is damaged or lacks what a page shows of it."""
     values = read_json(path, "the results of a probe", remedy, RunError)
