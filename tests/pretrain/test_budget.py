@@ -115,6 +115,10 @@ def test_a_run_that_was_refused_leaves_its_place_free(
     with pytest.raises(ConfigError, match="too short"):
         quiet(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(runs, "measured", lambda *args: Speed(0.01, 0.01, 0.01))
+    with pytest.raises(ConfigError, match=r"warmup_steps 1000000000 must be below train\.steps"):
+        quiet(replace(recipe, optim=replace(recipe.optim, warmup_steps=10**9)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_it_is_the_run_of_the_steps_that_were_fixed(recipe: Recipe, tmp_path: Path, known_speed: None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from nextpatch.core.errors import UserError
+from nextpatch.core.errors import ConfigError
 from nextpatch.train.config import OptimConfig
 
 PAPER_WARMUP = 31_250 / 1_250_000  # Table 10: 2.5 % of the run
@@ -14,7 +14,7 @@ def warmup_steps(optim: OptimConfig, steps: int) -> int:
     """Warm-up length of a run of `steps` steps; a negative config value means the paper's share of the run."""
     warmup = round(PAPER_WARMUP * steps) if optim.warmup_steps < 0 else optim.warmup_steps
     if warmup >= steps:
-        raise UserError(f"optim.warmup_steps {warmup} must be below train.steps {steps}; lower it or train longer")
+        raise ConfigError(f"optim.warmup_steps {warmup} must be below train.steps {steps}; lower it or train longer")
     return warmup
 
 

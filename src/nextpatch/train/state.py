@@ -35,7 +35,7 @@ class TrainState:
     position: int = 0
     train_images: int = 0
     data_digest: str = ""  # of what the order of samples depends on
-    images: dict[str, Any] = field(default_factory=dict)  # what `Inputs.plain` gives
+    images: dict[str, Any] = field(default_factory=dict)  # what `inputs_of` gives
     elapsed_s: float = 0.0
     losses: list[float] = field(default_factory=list)  # per step, since the last entry in metrics.jsonl
     guard: GuardState = field(default_factory=GuardState)
