@@ -26,9 +26,9 @@ from rich.console import Console
 
 from nextpatch.config import from_dict
 from nextpatch.pretrain.run import pretrain
-from nextpatch.train.config import GuardConfig
+from nextpatch.runs.config import GuardConfig
+from nextpatch.runs.recipe import Recipe
 from nextpatch.train.guard import GuardState, judge
-from nextpatch.train.recipe import Recipe
 from photos import make_photos
 
 HALF = GuardConfig().window // 2  # the guard judges from then on

@@ -21,16 +21,16 @@ from statistics import median
 import torch
 
 from nextpatch.data.loader import Batch
+from nextpatch.dist.config import EngineConfig
+from nextpatch.dist.materialize import materialize
+from nextpatch.dist.mesh import open_mesh
+from nextpatch.dist.world import World
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import train_step_flops
 from nextpatch.model.objective import scored_count
 from nextpatch.model.precision import Dtype, resolve_device
+from nextpatch.runs.config import OptimConfig
 from nextpatch.train.compute import Compute
-from nextpatch.train.config import OptimConfig
-from nextpatch.train.engine.config import EngineConfig
-from nextpatch.train.engine.materialize import materialize
-from nextpatch.train.engine.mesh import open_mesh
-from nextpatch.train.engine.world import World
 from nextpatch.train.optimizer import build_optimizer, prepare_state
 from nextpatch.train.step import accumulate_gradients, gradient_norm, prefix_lengths, update
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nextpatch.train.checkpoint import newest_checkpoint, save_checkpoint
+from nextpatch.runs.checkpoint import newest_checkpoint, save_checkpoint
 
 
 def tensors(step: int) -> dict[str, dict[str, Tensor]]:

@@ -23,14 +23,14 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from nextpatch.dist.config import EngineConfig
+from nextpatch.dist.mesh import open_mesh
+from nextpatch.dist.parallelize import all_reduce_at_the_end, parallelize
 from nextpatch.model import aim, layers
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.layers import Rows
 from nextpatch.model.objective import scored_mask
-from nextpatch.train.config import OptimConfig
-from nextpatch.train.engine.config import EngineConfig
-from nextpatch.train.engine.mesh import open_mesh
-from nextpatch.train.engine.parallelize import all_reduce_at_the_end, parallelize
+from nextpatch.runs.config import OptimConfig
 from nextpatch.train.optimizer import build_optimizer, prepare_state
 
 

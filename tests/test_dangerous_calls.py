@@ -9,7 +9,7 @@ FORBIDDEN = {
     "yaml.load", "yaml.unsafe_load", "joblib.load", "dill.loads", "cloudpickle.loads", "subprocess.getoutput",
 }  # fmt: skip
 ALLOWED = {
-    ("train/checkpoint/shards.py", "pickle.Unpickler"),  # a subclass that knows a dozen classes, and no others
+    ("runs/checkpoint/shards.py", "pickle.Unpickler"),  # a subclass that knows a dozen classes, and no others
     ("data/wire.py", "pickle.Unpickler"),  # of what our own worker process writes into its pipe
     ("data/storage/prefetch.py", "pickle.load"),  # of what its own parent process writes into its standard input
 }

@@ -5,7 +5,7 @@ import torch
 
 from nextpatch.cli.values import SHIPPED
 from nextpatch.model.aim import AIM
-from nextpatch.train.recipe import load_recipe
+from nextpatch.runs.recipe import load_recipe
 from nextpatch.train.schedule import lr_at
 
 RECIPES = sorted(SHIPPED.glob("*.toml"))

@@ -19,7 +19,7 @@ def command() -> None:
             import traceback
 
             from nextpatch.cli import main
-            from nextpatch.train.engine.launch import end_with_launcher
+            from nextpatch.dist.launch import end_with_launcher
 
         end_with_launcher()  # before torch is loaded, which takes seconds
         code = main()

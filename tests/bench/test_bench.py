@@ -26,7 +26,7 @@ from nextpatch.cli import main
 from nextpatch.config import ConfigError
 from nextpatch.data.decode import decode
 from nextpatch.data.error import DataError
-from nextpatch.train.engine.world import World
+from nextpatch.dist.world import World
 from ranks import run_ranks
 from weights_layout import CONFIG, state_of, write_snapshot
 

@@ -16,9 +16,9 @@ from nextpatch.config import dumps_toml, to_dict
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.train.checkpoint import save_checkpoint
-from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir, RunError
+from nextpatch.runs.checkpoint import save_checkpoint
+from nextpatch.runs.recipe import Recipe
+from nextpatch.runs.run import RunDir, RunError
 
 CFG = ModelConfig(img_size=(16, 24), patch_size=8, in_chans=1, embed_dim=16, depth=2, num_heads=2, head_width=16)
 

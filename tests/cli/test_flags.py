@@ -7,7 +7,7 @@ import tyro
 
 from nextpatch.cli import main
 from nextpatch.cli.flags import HELP, flag_table, typed
-from nextpatch.train.recipe import Recipe
+from nextpatch.runs.recipe import Recipe
 
 
 def parse(*words):

@@ -108,7 +108,7 @@ def test_ctrl_c_at_any_moment_is_one_line_and_soon(verb: str, run: Path, tmp_pat
 
 def test_the_interpreter_ends_without_a_walk_over_all_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["nextpatch", "--version"])
-    monkeypatch.setattr("nextpatch.train.engine.launch.end_with_launcher", lambda: None)
+    monkeypatch.setattr("nextpatch.dist.launch.end_with_launcher", lambda: None)
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     try:
         with pytest.raises(SystemExit):

@@ -15,14 +15,14 @@ from nextpatch.cli.command import VERBS
 from nextpatch.cli.verb import Group
 from nextpatch.core.writer import lock_of
 from nextpatch.data.config import DataConfig
+from nextpatch.dist.launch import LAUNCHED
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.train.checkpoint import save_checkpoint
-from nextpatch.train.config import TrainConfig
-from nextpatch.train.engine.launch import LAUNCHED
-from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir
+from nextpatch.runs.checkpoint import save_checkpoint
+from nextpatch.runs.config import TrainConfig
+from nextpatch.runs.recipe import Recipe
+from nextpatch.runs.run import RunDir
 
 WRITING = {  # words of the verb -> what it holds: a folder, or a file
     "pretrain --data {data} --model nano --train.steps 1 --out {out}": "",

@@ -5,7 +5,7 @@ import pytest
 from nextpatch.cli.values import SHIPPED, overlay, override, recipe_path
 from nextpatch.config import ConfigError, to_dict
 from nextpatch.model.config import SIZES, ModelConfig
-from nextpatch.train.recipe import Recipe, recipe_from_dict
+from nextpatch.runs.recipe import Recipe, recipe_from_dict
 
 
 def test_a_recipe_is_a_path_or_a_shipped_name(tmp_path):

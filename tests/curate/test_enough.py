@@ -8,8 +8,8 @@ from nextpatch.curate.enough import Seen, seen, verdict
 from nextpatch.data.collection import Collection
 from nextpatch.data.config import DataConfig
 from nextpatch.model.config import ModelConfig
-from nextpatch.train.config import OptimConfig, TrainConfig
-from nextpatch.train.recipe import Recipe
+from nextpatch.runs.config import OptimConfig, TrainConfig
+from nextpatch.runs.recipe import Recipe
 
 
 class Many:

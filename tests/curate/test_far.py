@@ -17,8 +17,8 @@ from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.open import open_source
 from nextpatch.model.config import ModelConfig
-from nextpatch.train.config import OptimConfig, TrainConfig
-from nextpatch.train.recipe import Recipe
+from nextpatch.runs.config import OptimConfig, TrainConfig
+from nextpatch.runs.recipe import Recipe
 
 fsspec = pytest.importorskip("fsspec")
 QUIET = Console(file=io.StringIO())

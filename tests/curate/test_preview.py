@@ -22,8 +22,8 @@ from nextpatch.data.sources.folder import FolderSource
 from nextpatch.data.views import eval_view, train_view
 from nextpatch.model.config import ModelConfig
 from nextpatch.patches import patchify
-from nextpatch.train.config import OptimConfig, TrainConfig
-from nextpatch.train.recipe import Recipe
+from nextpatch.runs.config import OptimConfig, TrainConfig
+from nextpatch.runs.recipe import Recipe
 from nextpatch.train.step import prefix_lengths
 
 SMALL = ModelConfig(size="nano", img_size=(16, 12), patch_size=4)

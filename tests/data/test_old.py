@@ -13,7 +13,7 @@ import torch
 import nextpatch
 from nextpatch.cli import main
 from nextpatch.data.sources.open import open_source
-from nextpatch.train.run import RunDir
+from nextpatch.runs.run import RunDir
 from nextpatch.weights.classifier import mark_of
 
 OLD = Path(__file__).parent / "old"

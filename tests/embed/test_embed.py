@@ -26,11 +26,11 @@ from nextpatch.data.decode import decode
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
 from nextpatch.data.views import eval_view
+from nextpatch.dist.world import World
 from nextpatch.embed import run as runs
 from nextpatch.embed.columns import facts_of
 from nextpatch.embed.config import EmbedConfig
 from nextpatch.embed.run import Opened, embed
-from nextpatch.train.engine.world import World
 from ranks import run_ranks
 
 FAST: dict[str, Any] = {"device": "cpu", "precision": "fp32", "batch_size": 4, "shard_images": 6}

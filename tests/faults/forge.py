@@ -23,16 +23,16 @@ import torch
 from rich.console import Console
 
 from corpus import saved
+from nextpatch.core import faults
 from nextpatch.data.config import DataConfig
 from nextpatch.data.loader import TrainStream
+from nextpatch.dist.world import World
 from nextpatch.model.config import ModelConfig
 from nextpatch.pretrain.run import pretrain
-from nextpatch.train import faults
-from nextpatch.train.checkpoint import newest_checkpoint
-from nextpatch.train.config import OptimConfig, TrainConfig
-from nextpatch.train.engine.world import World
-from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir
+from nextpatch.runs.checkpoint import newest_checkpoint
+from nextpatch.runs.config import OptimConfig, TrainConfig
+from nextpatch.runs.recipe import Recipe
+from nextpatch.runs.run import RunDir
 
 STEPS, BATCH, IMAGES = 12, 4, 22
 TIMES = {"elapsed_s", "images_per_s", "tflops"}

@@ -20,7 +20,7 @@ class Promise:
     measure: Callable[[], Figure]
 
 
-CHECKPOINTS, SHARDED = "tests/train/test_checkpoint.py", "tests/train/test_sharded_checkpoints.py"
+CHECKPOINTS, SHARDED = "tests/runs/test_checkpoint.py", "tests/runs/test_sharded_checkpoints.py"
 FAILING = f"{SHARDED}::test_every_failing_write_on_every_rank"
 ROWS: tuple[tuple[str, str, Callable[[], Figure]], ...] = (
     ("Killed anywhere, a run loses nothing but time: resumed, it ends with the same bits.", "200 of 200", kills),
@@ -29,7 +29,7 @@ ROWS: tuple[tuple[str, str, Callable[[], Figure]], ...] = (
     ("A damaged checkpoint is never loaded; the last good one is.", "all damage found",
      tested(CHECKPOINTS, SHARDED, "-k", "damage or copied or nothing_that")),
     ("A full or broken disk never costs the last good checkpoint.", "every failing write",
-     tested("tests/train/test_disk_faults.py", FAILING)),
+     tested("tests/runs/test_disk_faults.py", FAILING)),
     ("A failed save beside the training reaches all ranks.", "no rank left alone", tested(SHARDED, "-k", "beside")),
     ("A damaged shard never loses data silently.", "all damage found", tested("tests/data/tar/test_damage.py")),
     ("Any image gives the right pixels or is skipped and counted.", "at least 60 kinds",
@@ -45,7 +45,7 @@ ROWS: tuple[tuple[str, str, Callable[[], Figure]], ...] = (
      tested("tests/train/test_guard.py", "tests/train/test_loop.py", "tests/pretrain/test_ranks.py", "-k",
             "guard or finite or skip or spike or number")),
     ("FSDP2 and HSDP on two ranks equal one process after 20 steps.", "1e-10 in float64, 1e-5 in float32",
-     tested("tests/train/engine/test_ranks.py")),
+     tested("tests/dist/test_ranks.py")),
     ("Evaluation counts every image once on any number of ranks.", "identical",
      tested("tests/train/test_heldout_ranks.py")),
     ("Same seed, same bits.", "all equal", same_bits),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nextpatch.train.checkpoint import POINTS
+from nextpatch.runs.checkpoint import POINTS
 
 FAULTS = Path(__file__).parent
 

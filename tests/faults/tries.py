@@ -22,9 +22,9 @@ import forge
 from figure import Figure, pytest_figure
 from forge import HUNG, Kill, chain, ledger, recipe_on, session
 
-from nextpatch.train.checkpoint import POINTS, newest_checkpoint
-from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir
+from nextpatch.runs.checkpoint import POINTS, newest_checkpoint
+from nextpatch.runs.recipe import Recipe
+from nextpatch.runs.run import RunDir
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from nextpatch.finetune.run import finetune
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.model.count import count_params
-from nextpatch.train.checkpoint import checkpoint_at, save_checkpoint
+from nextpatch.runs.checkpoint import checkpoint_at, save_checkpoint
 from weights_layout import CONFIG, state_of, write_snapshot
 
 IMAGES = torch.randn(3, 3, 28, 28, generator=torch.Generator().manual_seed(1))

@@ -22,12 +22,12 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.pretrain import run as runs
 from nextpatch.pretrain.budget import LEAST_STEPS, Speed, fitted, measured
 from nextpatch.pretrain.run import open_data, pretrain
+from nextpatch.runs.checkpoint import newest_checkpoint
+from nextpatch.runs.config import OptimConfig, TrainConfig
+from nextpatch.runs.recipe import Recipe
+from nextpatch.runs.run import RunDir
 from nextpatch.train import validation
-from nextpatch.train.checkpoint import newest_checkpoint
-from nextpatch.train.config import OptimConfig, TrainConfig
 from nextpatch.train.loop import Outcome
-from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir
 
 MODEL = ModelConfig(
     size="nano", img_size=(8, 12), patch_size=4, in_chans=3, embed_dim=16, depth=1, num_heads=2, head_width=16,

@@ -14,10 +14,10 @@ from PIL import Image
 from nextpatch.data.config import DataConfig
 from nextpatch.model.config import ModelConfig
 from nextpatch.pretrain.run import pretrain
-from nextpatch.train.checkpoint import newest_checkpoint
-from nextpatch.train.config import OptimConfig, TrainConfig
-from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir
+from nextpatch.runs.checkpoint import newest_checkpoint
+from nextpatch.runs.config import OptimConfig, TrainConfig
+from nextpatch.runs.recipe import Recipe
+from nextpatch.runs.run import RunDir
 
 KILLS = 20
 MODEL = ModelConfig(

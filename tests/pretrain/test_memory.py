@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from nextpatch.core.errors import ConfigError
+from nextpatch.dist.world import ALONE
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.pretrain import memory
 from nextpatch.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes
-from nextpatch.train.config import TrainConfig
-from nextpatch.train.engine.world import ALONE
+from nextpatch.runs.config import TrainConfig
+from nextpatch.runs.recipe import Recipe
 from nextpatch.train.memory import Setting
-from nextpatch.train.recipe import Recipe
 
 
 def test_larger_models_fit_fewer_images():

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from nextpatch.core import faults
 from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
 from nextpatch.data.loader import TrainStream
+from nextpatch.dist.config import EngineConfig
+from nextpatch.dist.world import PeerError, World
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.pretrain import run as runs
 from nextpatch.pretrain.budget import Speed
 from nextpatch.pretrain.run import pretrain
-from nextpatch.train import faults
-from nextpatch.train.config import GuardConfig, OptimConfig, TrainConfig
-from nextpatch.train.engine.config import EngineConfig
-from nextpatch.train.engine.world import PeerError, World
-from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir, load_run
+from nextpatch.runs.config import GuardConfig, OptimConfig, TrainConfig
+from nextpatch.runs.recipe import Recipe
+from nextpatch.runs.run import RunDir, load_run
 from nextpatch.train.step import BadStepError
 from ranks import run_ranks
 

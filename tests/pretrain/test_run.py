@@ -17,10 +17,10 @@ from nextpatch.data.error import DataError
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.pretrain.run import _tell_overlap, open_data, pretrain
-from nextpatch.train.checkpoint import newest_checkpoint
-from nextpatch.train.config import OptimConfig, TrainConfig
-from nextpatch.train.recipe import Recipe, recipe_digest
-from nextpatch.train.run import RunDir, RunError, load_run
+from nextpatch.runs.checkpoint import newest_checkpoint
+from nextpatch.runs.config import OptimConfig, TrainConfig
+from nextpatch.runs.recipe import Recipe, recipe_digest
+from nextpatch.runs.run import RunDir, RunError, load_run
 from nextpatch.train.step import BadStepError
 
 MODEL = ModelConfig(

@@ -11,10 +11,10 @@ from nextpatch.data.config import DataConfig
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.train.checkpoint import save_checkpoint
-from nextpatch.train.config import TrainConfig
-from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir
+from nextpatch.runs.checkpoint import save_checkpoint
+from nextpatch.runs.config import TrainConfig
+from nextpatch.runs.recipe import Recipe
+from nextpatch.runs.run import RunDir
 
 MODEL = ModelConfig("nano", (8, 12), 4, 1, embed_dim=16, depth=3, num_heads=2, head_width=16, head_depth=1)
 

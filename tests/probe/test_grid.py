@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nextpatch.dist.world import ALONE
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import probe_flops
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.fit import Fit, clip_each
 from nextpatch.probe.grid import AttentiveGrid, Grid, LinearGrid, batch_moments
-from nextpatch.train.config import OptimConfig
-from nextpatch.train.engine.world import ALONE
+from nextpatch.runs.config import OptimConfig
 from nextpatch.train.schedule import lr_at
 
 SETS, BATCH, PATCHES, DIM, CLASSES, HEADS, STEPS = 2, 12, 5, 8, 4, 2, 20

@@ -18,14 +18,14 @@ import nextpatch
 from nextpatch.cli import main
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.open import open_source
+from nextpatch.dist.world import World
+from nextpatch.measure.metrics import Answers
 from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.config import KINDS, ProbeConfig
 from nextpatch.probe.features import Labeled, RawPixels, TrunkFeatures
 from nextpatch.probe.logistic import PENALTIES, logistic_path
 from nextpatch.probe.neighbors import Neighbors
 from nextpatch.probe.run import probe
-from nextpatch.train.engine.world import World
-from nextpatch.train.metrics import Answers
 from nextpatch.weights.foreign import backbone_of
 from ranks import run_ranks
 from weights_layout import CONFIG, state_of, write_snapshot

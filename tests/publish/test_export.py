@@ -27,10 +27,10 @@ from nextpatch.publish import graph as graphs
 from nextpatch.publish.graph import EXTRA, Graph, to_onnx, to_torch_export
 from nextpatch.publish.hub import write_for_hub
 from nextpatch.publish.timm import to_timm
-from nextpatch.train.checkpoint import save_checkpoint
-from nextpatch.train.config import TrainConfig
-from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir
+from nextpatch.runs.checkpoint import save_checkpoint
+from nextpatch.runs.config import TrainConfig
+from nextpatch.runs.recipe import Recipe
+from nextpatch.runs.run import RunDir
 from nextpatch.weights.error import WeightsError
 
 PIXELS = torch.rand(5, 3, 28, 28, generator=torch.Generator().manual_seed(3))

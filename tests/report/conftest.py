@@ -17,9 +17,9 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.train.checkpoint import save_checkpoint
-from nextpatch.train.config import TrainConfig
-from nextpatch.train.recipe import Recipe
+from nextpatch.runs.checkpoint import save_checkpoint
+from nextpatch.runs.config import TrainConfig
+from nextpatch.runs.recipe import Recipe
 from nextpatch.weights.classifier import Readout, save_readout
 
 MODEL = ModelConfig("nano", (16, 24), 8, 3, embed_dim=32, depth=3, num_heads=2, head_width=16, head_depth=1)

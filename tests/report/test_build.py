@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from nextpatch.report.build import write_report
-from nextpatch.train.results import set_aside
-from nextpatch.train.run import RunError
+from nextpatch.runs.results import set_aside
+from nextpatch.runs.run import RunError
 
 SECTIONS = ["learning", "places", "completions", "features", "probe", "run"]
 

@@ -15,8 +15,8 @@ from nextpatch.model.objective import scored_mask, targets
 from nextpatch.patches import patchify
 from nextpatch.pretrain.run import open_data
 from nextpatch.report.heldout import mean_guess_loss, some
+from nextpatch.runs.recipe import Recipe, load_recipe
 from nextpatch.train.heldout import held_out
-from nextpatch.train.recipe import Recipe, load_recipe
 from nextpatch.train.step import prefix_lengths
 from nextpatch.train.validation import PREFIX_SEED
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nextpatch.train.config import GuardConfig
+from nextpatch.runs.config import GuardConfig
 from nextpatch.train.guard import GuardState, judge
 
 NAN, INF = math.nan, math.inf

@@ -6,11 +6,11 @@ import torch
 
 from corpus import gradient, saved
 from nextpatch.data.error import DataError
+from nextpatch.dist.world import World
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
 from nextpatch.train.compute import Compute
-from nextpatch.train.engine.world import World
 from nextpatch.train.heldout import GROUP_SIZE, HeldOut
 from nextpatch.train.validation import validation_loss
 

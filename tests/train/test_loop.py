@@ -18,12 +18,12 @@ from nextpatch.data.mixture import Mixture, Part
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.train.checkpoint import newest_checkpoint
-from nextpatch.train.config import GuardConfig, OptimConfig, TrainConfig
+from nextpatch.runs.checkpoint import newest_checkpoint
+from nextpatch.runs.config import GuardConfig, OptimConfig, TrainConfig
+from nextpatch.runs.recipe import Recipe
+from nextpatch.runs.run import RunDir
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.loop import fit
-from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir
 from nextpatch.train.step import BadStepError
 
 MODEL = ModelConfig(

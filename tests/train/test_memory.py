@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from nextpatch.dist.config import EngineConfig
+from nextpatch.dist.parallelize import parallelize
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
 from nextpatch.model.init import init_weights
 from nextpatch.model.precision import autocast
-from nextpatch.train.engine.config import EngineConfig
-from nextpatch.train.engine.parallelize import parallelize
 from nextpatch.train.memory import Setting, kept_bytes, largest_micro_batch, step_memory
 
 TESTS = Path(__file__).parents[1]
@@ -65,9 +65,9 @@ torch.set_num_threads(1)
 from nextpatch.data.loader import Batch
 from nextpatch.model.config import ModelConfig
 from nextpatch.train.compute import Compute
-from nextpatch.train.config import OptimConfig
-from nextpatch.train.engine.config import EngineConfig
-from nextpatch.train.engine.materialize import materialize
+from nextpatch.runs.config import OptimConfig
+from nextpatch.dist.config import EngineConfig
+from nextpatch.dist.materialize import materialize
 from nextpatch.train.optimizer import build_optimizer, prepare_state
 from nextpatch.train.step import accumulate_gradients, gradient_norm, update
 

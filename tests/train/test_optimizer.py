@@ -6,7 +6,7 @@ from torch import nn
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.train.config import OptimConfig
+from nextpatch.runs.config import OptimConfig
 from nextpatch.train.optimizer import build_optimizer, optimizer_tensors, prepare_state, set_lr
 
 CFG = ModelConfig(

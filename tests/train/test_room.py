@@ -5,7 +5,7 @@ from collections import namedtuple
 
 import pytest
 
-from nextpatch.train.checkpoint import check_room, prune
+from nextpatch.runs.checkpoint import check_room, prune
 from saved import save
 
 Usage = namedtuple("Usage", "total used free")

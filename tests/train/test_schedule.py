@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from nextpatch.train.config import OptimConfig
+from nextpatch.runs.config import OptimConfig
 from nextpatch.train.schedule import lr_at, warmup_steps
 
 OPTIM = OptimConfig(lr=1e-3, min_lr=1e-5, warmup_steps=10)

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from nextpatch.data.loader import Batch
+from nextpatch.dist.world import ALONE
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
 from nextpatch.model.objective import scored_count
 from nextpatch.train.compute import Compute
-from nextpatch.train.engine.world import ALONE
 from nextpatch.train.step import Share, accumulate_gradients, describe_trouble, gradient_norm, prefix_lengths, update
 
 CFG = ModelConfig(

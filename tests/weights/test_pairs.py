@@ -14,11 +14,11 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.train.checkpoint import save_checkpoint
-from nextpatch.train.config import TrainConfig
-from nextpatch.train.export import export_model
-from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir
+from nextpatch.runs.checkpoint import save_checkpoint
+from nextpatch.runs.config import TrainConfig
+from nextpatch.runs.export import export_model
+from nextpatch.runs.recipe import Recipe
+from nextpatch.runs.run import RunDir
 from nextpatch.weights.assemble import save_pixel_head
 from nextpatch.weights.classifier import Readout, mark_of, save_readout
 from nextpatch.weights.error import WeightsError

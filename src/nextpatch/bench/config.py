@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from nextpatch.core.bounds import BATCH, EPOCHS, SEED, WORKERS, check_bounds
-from nextpatch.train.config import Device, Precision
+from nextpatch.runs.config import Device, Precision
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,17 @@ from nextpatch.bench.registry import Benchmark, chosen
 from nextpatch.bench.table import TABLES, rows, write_tables
 from nextpatch.config import ConfigError
 from nextpatch.core.files import write_json
+from nextpatch.core.meter import phase
 from nextpatch.core.output import check_folder
 from nextpatch.core.reading import read_json
 from nextpatch.data.error import DataError
 from nextpatch.data.fingerprint import changes, fingerprint_from, fingerprint_of
 from nextpatch.data.sources.source import Source
+from nextpatch.dist.world import ALONE, World
 from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.choose import Scored
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.run import probe
-from nextpatch.train.engine.world import ALONE, World
-from nextpatch.train.meter import phase
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.load import load
 

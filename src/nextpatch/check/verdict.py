@@ -9,12 +9,12 @@ from rich.console import Console
 from nextpatch.check.proofs import prove
 from nextpatch.check.subject import small_config, subject_of
 from nextpatch.check.training import prove_training
+from nextpatch.core.meter import phase
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.train.meter import phase
-from nextpatch.train.recipe import load_recipe
-from nextpatch.train.run import load_run
+from nextpatch.runs.recipe import load_recipe
+from nextpatch.runs.run import load_run
 
 
 def check(target: Path | None, console: Console | None = None) -> int:

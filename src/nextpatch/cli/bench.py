@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, arg
 
 from nextpatch.cli.flags import chosen, optional
-from nextpatch.train.config import Device, Precision
+from nextpatch.runs.config import Device, Precision
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def run(args: Bench) -> int:
     """Measure, write the tables and print one."""
     from nextpatch.bench.config import BenchConfig
     from nextpatch.bench.run import bench
-    from nextpatch.train.engine.world import World
+    from nextpatch.dist.world import World
 
     with World.opened() as world, world.only_writer(args.out, "bench"):
         try:

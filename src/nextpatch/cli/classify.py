@@ -10,10 +10,10 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nextpatch.cli.flags import img_size, layout, optional, pixel_range
 from nextpatch.core.bounds import BATCH, SIDE, WORKERS, check_bounds
+from nextpatch.core.meter import phase
 from nextpatch.core.text import shown
 from nextpatch.data.preprocessing import Layout
-from nextpatch.train.config import Device
-from nextpatch.train.meter import phase
+from nextpatch.runs.config import Device
 
 WEIGHTS = (
     "apple/aim-600M (-1B, -3B, -7B), OWNER/NAME of the Hub, a run, a folder or file of weights, or "

@@ -17,11 +17,11 @@ from nextpatch.config import read_toml
 from nextpatch.core.bounds import COUNT, SEED, WORKERS, check_bounds
 from nextpatch.core.files import write_json, write_text
 from nextpatch.core.marks import MARK
+from nextpatch.core.meter import phase
 from nextpatch.core.output import check_file, picture_kind, save_picture
 from nextpatch.core.text import shown
 from nextpatch.curate.config import Packing
-from nextpatch.train.meter import phase
-from nextpatch.train.recipe import Recipe, recipe_from_dict
+from nextpatch.runs.recipe import Recipe, recipe_from_dict
 
 if TYPE_CHECKING:
     from nextpatch.data.skipped import Bad
@@ -209,10 +209,10 @@ def pack(args: Pack) -> int:
 
 def index(args: Index) -> int:
     """Index, and say what there is."""
+    from nextpatch.core.meter import Meter
     from nextpatch.curate.shards import shards_of
     from nextpatch.curate.table import in_bytes
     from nextpatch.data.tar.build import index_shards
-    from nextpatch.train.meter import Meter
 
     check_bounds(args, workers=_CORES)
     with phase("looking for the shards"):
@@ -227,9 +227,9 @@ def index(args: Index) -> int:
 
 def verify(args: Verify) -> int:
     """Compare, and name what differs."""
+    from nextpatch.core.meter import Meter
     from nextpatch.curate.shards import shards_of
     from nextpatch.data.tar.verify import verify
-    from nextpatch.train.meter import Meter
 
     check_bounds(args, workers=_CORES)
     with phase("looking for the shards"):

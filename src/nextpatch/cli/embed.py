@@ -13,11 +13,11 @@ from nextpatch.cli.classify import WEIGHTS
 from nextpatch.cli.flags import img_size, layout, optional, pixel_range
 from nextpatch.cli.verb import Output
 from nextpatch.core.bounds import check_bounds
+from nextpatch.core.meter import phase
 from nextpatch.core.text import shown
 from nextpatch.data.preprocessing import Layout
 from nextpatch.embed.config import EmbedConfig, Pool
-from nextpatch.train.config import Device, Precision
-from nextpatch.train.meter import phase
+from nextpatch.runs.config import Device, Precision
 
 _SIMILAR = Path("similar.png")
 
@@ -77,8 +77,8 @@ class Similar:
 
 def run_embed(args: Embed) -> int:
     """Write the features and say what came out."""
+    from nextpatch.dist.world import World
     from nextpatch.embed.run import embed
-    from nextpatch.train.engine.world import World
 
     with World.opened() as world:
         try:

@@ -12,8 +12,8 @@ from nextpatch.cli.flags import img_size, optional, read_as
 from nextpatch.cli.verb import Output
 from nextpatch.core.bounds import SIDE, check_bounds
 from nextpatch.core.errors import UserError
+from nextpatch.core.meter import phase
 from nextpatch.core.output import check_file, check_folder
-from nextpatch.train.meter import phase
 
 To = Literal["safetensors", "released", "onnx", "torch.export", "timm", "hub"]
 _NAMES = {"onnx": "model.onnx", "torch.export": "model.pt2", "timm": "timm.safetensors", "released": "released"}
@@ -93,7 +93,7 @@ def run(args: Export) -> int:
 
 
 def _exported(args: Export) -> int:
-    from nextpatch.train.run import RunDir
+    from nextpatch.runs.run import RunDir
 
     of_run = RunDir.exists(Path(args.weights))
     _refuse_ignored(args, of_run)
@@ -106,7 +106,7 @@ def _exported(args: Export) -> int:
         else:
             check_file(out)
     if args.to == "safetensors" and (of_run or Path(args.weights).is_dir()) and not _is_snapshot(args.weights):
-        from nextpatch.train.export import export_model
+        from nextpatch.runs.export import export_model
 
         _say(export_model(RunDir.open(Path(args.weights)), args.out, args.step, args.layout, args.img_size))
         return 0
@@ -137,7 +137,7 @@ def _exported(args: Export) -> int:
 
 def _place(args: Export) -> Path:
     """In the run, or a UserError where there is none."""
-    from nextpatch.train.run import RunDir
+    from nextpatch.runs.run import RunDir
 
     if not RunDir.exists(Path(args.weights)):
         raise UserError(f"{args.weights} is no run; say where to write: --out PATH")

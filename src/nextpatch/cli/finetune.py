@@ -12,7 +12,7 @@ from tyro.conf import FlagCreatePairsOff, arg
 from nextpatch.cli.classify import WEIGHTS
 from nextpatch.cli.flags import chosen, img_size, layout, optional, pixel_range
 from nextpatch.data.preprocessing import Layout
-from nextpatch.train.config import Device, Precision
+from nextpatch.runs.config import Device, Precision
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from nextpatch.cli.flags import chosen, flag_table, optional, typed
 from nextpatch.cli.values import overlay, override, recipe_path
 from nextpatch.config import ConfigError, read_toml
 from nextpatch.plan.gpus import GPUS
-from nextpatch.train.recipe import Recipe, recipe_from_dict
+from nextpatch.runs.recipe import Recipe, recipe_from_dict
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from nextpatch.cli.report import try_report
 from nextpatch.cli.starting import loaded
 from nextpatch.cli.values import Values, overlay, override, recipe_path
 from nextpatch.config import ConfigError, read_toml, to_dict
-from nextpatch.train.engine.launch import ranks
-from nextpatch.train.recipe import Recipe, recipe_from_dict
+from nextpatch.dist.launch import ranks
+from nextpatch.runs.recipe import Recipe, recipe_from_dict
 
 if TYPE_CHECKING:
-    from nextpatch.train.engine.world import World
+    from nextpatch.dist.world import World
     from nextpatch.train.loop import Outcome
 
 
@@ -74,7 +74,7 @@ def run(args: Pretrain) -> int:
     if ranks() == 1:  # of several, the first says it for all
         _check(given(args))
     loaded("pretrain.run")
-    from nextpatch.train.engine.world import World
+    from nextpatch.dist.world import World
 
     with World.opened() as world:
         outcome, leads = _run(args, world, began_s), world.leads
@@ -94,7 +94,7 @@ def _check(values: Values) -> None:
 
 def _run(args: Pretrain, world: World, began_s: float) -> Outcome:
     from nextpatch.pretrain.run import pretrain
-    from nextpatch.train.run import RunDir
+    from nextpatch.runs.run import RunDir
     from nextpatch.train.step import BadStepError
 
     try:
@@ -109,9 +109,9 @@ def _run(args: Pretrain, world: World, began_s: float) -> Outcome:
 
 def _chosen(args: Pretrain, world: World) -> Recipe:
     """The recipe with what was left open chosen by rank 0, and said by it."""
+    from nextpatch.core.meter import phase
     from nextpatch.pretrain.plan import resolve
-    from nextpatch.train.meter import phase
-    from nextpatch.train.run import RunDir
+    from nextpatch.runs.run import RunDir
 
     values = None
     with world.together():

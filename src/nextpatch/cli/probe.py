@@ -13,7 +13,7 @@ from nextpatch.cli.report import try_probe_page, try_report
 from nextpatch.core.bounds import check_bounds
 from nextpatch.data.preprocessing import Layout
 from nextpatch.probe.config import KINDS, NEIGHBORS, Kind, ProbeConfig
-from nextpatch.train.config import Device, Precision
+from nextpatch.runs.config import Device, Precision
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class Probe:
 
 def run(args: Probe) -> int:
     """Probe, write the page; returns the exit code."""
+    from nextpatch.dist.world import World
     from nextpatch.probe.run import output_of
     from nextpatch.probe.seeds import probe_seeds
-    from nextpatch.train.engine.world import World
-    from nextpatch.train.run import RunDir
+    from nextpatch.runs.run import RunDir
 
     check_bounds(args, seeds=(1, 1000))
     values = asdict(args)

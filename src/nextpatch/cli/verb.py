@@ -15,7 +15,7 @@ from nextpatch.cli.failure import Failure
 from nextpatch.cli.starting import loaded
 from nextpatch.core.text import shown
 from nextpatch.core.writer import only_writer
-from nextpatch.train.engine.launch import ranks
+from nextpatch.dist.launch import ranks
 
 _OUTPUTS = ("--out", "--bad", "--cache")
 
@@ -80,7 +80,7 @@ def _run(verb: Verb, program: str, args: Any) -> int:
         try:
             return verb.run(args)
         except RuntimeError as error:
-            from nextpatch.train.engine.world import PeerError
+            from nextpatch.dist.world import PeerError
 
             if not isinstance(error, PeerError):
                 raise

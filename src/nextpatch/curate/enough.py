@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from nextpatch.data.collection import Collection
-from nextpatch.train.recipe import Recipe
+from nextpatch.runs.recipe import Recipe
 
 IMAGENET = 1_281_167  # images of ImageNet-1k, to which the paper's smallest model overfitted (Figure 5)
 IMAGENET_PASSES = (

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from nextpatch.core.meter import Meter
 from nextpatch.curate.look import Looks
 from nextpatch.curate.tally import Spread, Tally
 from nextpatch.data.levels import advice
@@ -16,7 +17,6 @@ from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Source
 from nextpatch.data.workers import in_order
 from nextpatch.model.config import ModelConfig
-from nextpatch.train.meter import Meter
 
 EXAMPLES = 3
 

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 from rich.console import Console
 
 from nextpatch.core.files import digest_of_json, naming
+from nextpatch.core.meter import Meter
 from nextpatch.core.reading import read_jsonl
 from nextpatch.core.writer import is_new
 from nextpatch.curate.config import Packing
@@ -27,7 +28,6 @@ from nextpatch.data.storage.place import Entry
 from nextpatch.data.tar.build import index_shards
 from nextpatch.data.tar.whole import one_writer
 from nextpatch.data.workers import in_order
-from nextpatch.train.meter import Meter
 
 BAD = "bad_samples.jsonl"
 MOST_SHARDS = 100_000  # their names have five digits

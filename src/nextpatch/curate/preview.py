@@ -23,7 +23,7 @@ from nextpatch.data.views import crop_box, eval_view, to_model_input, train_view
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.objective import targets
 from nextpatch.patches import patchify, unpatchify
-from nextpatch.train.recipe import Recipe
+from nextpatch.runs.recipe import Recipe
 from nextpatch.train.step import prefix_lengths
 
 VIEWS = 3  # training views of each image

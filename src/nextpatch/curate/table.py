@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nextpatch.core.meter import duration
 from nextpatch.core.text import plain, shown, shown_lines
 from nextpatch.curate.enough import Seen
 from nextpatch.curate.inspection import Findings
 from nextpatch.curate.tally import Spread
 from nextpatch.data.survey import several
-from nextpatch.train.config import TrainConfig
-from nextpatch.train.meter import duration
+from nextpatch.runs.config import TrainConfig
 
 _BAR = 28  # cells of the longest bar
 _NAMES = 12  # cells of the first column

@@ -9,7 +9,7 @@ from typing import Literal
 from nextpatch.core.bounds import BATCH, SIDE, WORKERS, check_bounds
 from nextpatch.core.errors import ConfigError
 from nextpatch.data.preprocessing import Layout
-from nextpatch.train.config import Device, Precision
+from nextpatch.runs.config import Device, Precision
 
 Pool = Literal["auto", "attention", "mean", "patches"]
 ENDINGS = (".parquet", ".npy", ".safetensors")

@@ -17,6 +17,7 @@ from rich.console import Console
 from nextpatch.config import ConfigError, to_dict
 from nextpatch.core.files import UNFINISHED, write_json, write_text
 from nextpatch.core.marks import MARK
+from nextpatch.core.meter import Meter, phase
 from nextpatch.core.output import check_file, check_folder
 from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
@@ -30,13 +31,12 @@ from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
 from nextpatch.data.survey import refuse_other_channels
+from nextpatch.dist.world import ALONE, World
 from nextpatch.embed.columns import is_sound, skipped_in
 from nextpatch.embed.config import EmbedConfig
 from nextpatch.embed.moved import forget_changed, name_anew, seen_of
 from nextpatch.embed.output import combine, rows_beside
 from nextpatch.embed.shard import Columns, write_shard, write_table
-from nextpatch.train.engine.world import ALONE, World
-from nextpatch.train.meter import Meter, phase
 from nextpatch.weights.load import load
 from nextpatch.weights.names import absolute
 from nextpatch.weights.running import Running

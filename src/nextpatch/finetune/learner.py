@@ -17,7 +17,7 @@ from nextpatch.finetune.config import FinetuneConfig
 from nextpatch.finetune.lora import adapted, merged
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.model.precision import autocast, resolve_device, resolve_precision
-from nextpatch.train.checkpoint import Checkpoint
+from nextpatch.runs.checkpoint import Checkpoint
 from nextpatch.train.optimizer import optimizer_tensors, prepare_state
 from nextpatch.weights.backbone import Backbone, mean_of
 from nextpatch.weights.classifier import Readout

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nextpatch.finetune.config import FinetuneConfig
-from nextpatch.train.config import OptimConfig
+from nextpatch.runs.config import OptimConfig
 from nextpatch.train.schedule import lr_at
 
 _BETAS = (0.9, 0.999)

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from nextpatch.core.files import write_json
+from nextpatch.core.meter import Meter, phase
 from nextpatch.core.output import check_folder
 from nextpatch.core.writer import only_writer
 from nextpatch.data.augment import Augment
@@ -23,11 +24,10 @@ from nextpatch.finetune.begin import Inputs, begin, begun_before
 from nextpatch.finetune.config import FinetuneConfig
 from nextpatch.finetune.learner import Learner
 from nextpatch.finetune.lora import save_adapter, trainable
+from nextpatch.measure.metrics import TOP, Answers, likeliest
 from nextpatch.model.count import count_params
-from nextpatch.train.checkpoint import newest_checkpoint, prune, save_checkpoint
-from nextpatch.train.logs import log_to, truncate_metrics
-from nextpatch.train.meter import Meter, phase
-from nextpatch.train.metrics import TOP, Answers, likeliest
+from nextpatch.runs.checkpoint import newest_checkpoint, prune, save_checkpoint
+from nextpatch.runs.logs import log_to, truncate_metrics
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.finite import need_finite
 from nextpatch.weights.load import load

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from nextpatch.dist.config import Recompute
 from nextpatch.model.count import count_params, forward_flops, train_step_flops
 from nextpatch.plan.communication import all_reduce_s, replica_group, ring_s, shard_group
 from nextpatch.plan.config import MODES, PlanConfig
-from nextpatch.train.engine.config import Recompute
 from nextpatch.train.memory import Memory, Setting, largest_micro_batch, step_memory
 
 GIB = 2**30

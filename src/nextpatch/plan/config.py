@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from nextpatch.core.bounds import COUNT, check_bounds
 from nextpatch.core.errors import ConfigError
+from nextpatch.dist.config import Recompute
 from nextpatch.model.config import ModelConfig
 from nextpatch.plan.gpus import Gpu
-from nextpatch.train.engine.config import Recompute
 
 MODES: tuple[Recompute, ...] = ("none", "selective", "full")
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from nextpatch.config import ConfigError, to_dict
 from nextpatch.core.text import shown
+from nextpatch.dist.materialize import put
 from nextpatch.model.aim import AIM, PixelHead
-from nextpatch.train.engine.materialize import put
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.load import load, of_trunk
 from nextpatch.weights.names import from_file, knows

@@ -17,17 +17,17 @@ from jaxtyping import Int
 from torch import Tensor
 
 from nextpatch.core.errors import ConfigError
+from nextpatch.core.meter import duration
 from nextpatch.core.text import plain
 from nextpatch.data.loader import Batch, TrainStream
+from nextpatch.dist.world import ALONE, World
 from nextpatch.model.aim import AIM
 from nextpatch.model.objective import scored_count
+from nextpatch.runs.recipe import Recipe
 from nextpatch.train.compute import Compute
-from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.heldout import GROUP_SIZE, HeldOut
 from nextpatch.train.loop import shared_batches
-from nextpatch.train.meter import duration
 from nextpatch.train.optimizer import build_optimizer, set_lr
-from nextpatch.train.recipe import Recipe
 from nextpatch.train.schedule import warmup_steps
 from nextpatch.train.state import TrainState
 from nextpatch.train.step import accumulate_gradients, gradient_norm, prefix_lengths, update

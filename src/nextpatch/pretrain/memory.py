@@ -9,13 +9,13 @@ import torch
 from nextpatch.core import machine
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.output import in_bytes
+from nextpatch.dist.mesh import mesh_shape
+from nextpatch.dist.world import World
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
-from nextpatch.train.engine.mesh import mesh_shape
-from nextpatch.train.engine.world import World
+from nextpatch.runs.recipe import Recipe
 from nextpatch.train.memory import Kernel, Setting, largest_micro_batch, step_memory
-from nextpatch.train.recipe import Recipe
 
 _USABLE = 0.8  # of the memory: the rest is for PyTorch itself, fragments, data workers
 

@@ -17,6 +17,9 @@ from nextpatch.data.levels import advice
 from nextpatch.data.loader import KEEP_BYTES
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.survey import Survey, several, survey
+from nextpatch.dist.config import EngineConfig
+from nextpatch.dist.mesh import mesh_shape
+from nextpatch.dist.world import ALONE, World
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
@@ -24,12 +27,9 @@ from nextpatch.pretrain.beginning import shaped_by_weights
 from nextpatch.pretrain.budget import clock
 from nextpatch.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes
 from nextpatch.pretrain.sizes import dividing_patch, patch_for, sides_for
-from nextpatch.train.config import OptimConfig
-from nextpatch.train.engine.config import EngineConfig
-from nextpatch.train.engine.mesh import mesh_shape
-from nextpatch.train.engine.world import ALONE, World
+from nextpatch.runs.config import OptimConfig
+from nextpatch.runs.recipe import Recipe, recipe_from_dict
 from nextpatch.train.memory import Kernel, Setting
-from nextpatch.train.recipe import Recipe, recipe_from_dict
 from nextpatch.train.schedule import warmup_steps
 
 EPOCHS, LEAST_SEEN, MOST_SEEN = 100, 100_000, 10_000_000

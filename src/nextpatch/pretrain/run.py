@@ -13,28 +13,28 @@ import torch
 from rich.console import Console
 
 from nextpatch.config import ConfigError, to_dict
+from nextpatch.core.meter import phase
 from nextpatch.core.text import shown
 from nextpatch.data.collection import open_collection
 from nextpatch.data.error import DataError
 from nextpatch.data.leakage import MOST, shared
 from nextpatch.data.loader import TrainStream
 from nextpatch.data.sources.source import Source
+from nextpatch.dist.canary import check_engine
+from nextpatch.dist.materialize import materialize
+from nextpatch.dist.mesh import Mesh, mesh_shape, open_mesh
+from nextpatch.dist.world import ALONE, World
 from nextpatch.model.aim import AIM
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.pretrain.beginning import begin_from, freeze_trunk
 from nextpatch.pretrain.budget import Speed, fitted, guessed, measured
 from nextpatch.pretrain.memory import check_memory, memory_bytes
-from nextpatch.train.engine.canary import check_engine
-from nextpatch.train.engine.materialize import materialize
-from nextpatch.train.engine.mesh import Mesh, mesh_shape, open_mesh
-from nextpatch.train.engine.world import ALONE, World
+from nextpatch.runs.logs import log_to
+from nextpatch.runs.recipe import Recipe, binding, recipe_from_dict
+from nextpatch.runs.run import RunDir, load_run
 from nextpatch.train.heldout import HeldOut, held_out, training_order
-from nextpatch.train.logs import log_to
 from nextpatch.train.loop import Outcome, fit
-from nextpatch.train.meter import phase
-from nextpatch.train.recipe import Recipe, binding, recipe_from_dict
-from nextpatch.train.run import RunDir, load_run
 from nextpatch.train.step import BadStepError
 from nextpatch.weights.assemble import save_pixel_head
 from nextpatch.weights.load import PIXEL_HEAD_FILE

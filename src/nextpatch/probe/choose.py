@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nextpatch.dist.world import World
+from nextpatch.measure.metrics import Answers
 from nextpatch.probe.features import Labeled
 from nextpatch.probe.grid import Grid
 from nextpatch.probe.logistic import logistic_path
 from nextpatch.probe.neighbors import Neighbors
 from nextpatch.probe.train import Setting, trained
-from nextpatch.train.engine.world import World
-from nextpatch.train.metrics import Answers
 
 _EVALUATED = 512
 

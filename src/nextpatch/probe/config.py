@@ -9,7 +9,7 @@ from typing import Literal
 from nextpatch.core.bounds import BATCH, COUNT, EPOCHS, RATE, SEED, SIDE, WORKERS, check_bounds
 from nextpatch.core.errors import ConfigError
 from nextpatch.data.preprocessing import Layout
-from nextpatch.train.config import Device, Precision
+from nextpatch.runs.config import Device, Precision
 
 LR_GRID = (1e-4, 3e-4, 5e-4, 1e-3, 1.5e-3, 2e-3, 4e-3)  # Table 11
 FEW_LRS = (3e-4, 1e-3, 2e-3, 4e-3)  # four of them, for little more than half of the time

@@ -22,9 +22,9 @@ from nextpatch.data.loader import eval_batches
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Samples, digest_of
+from nextpatch.dist.world import ALONE, World
 from nextpatch.model.layer_sets import LayerSets
 from nextpatch.probe.cache import Group, cached
-from nextpatch.train.engine.world import ALONE, World
 from nextpatch.weights.backbone import digest_of_tensors, mean_of
 from nextpatch.weights.finite import need_finite
 from nextpatch.weights.running import Running

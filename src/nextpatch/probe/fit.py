@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from nextpatch.dist.world import ALONE, World
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.grid import Grid, grid_loss
-from nextpatch.train.config import OptimConfig
-from nextpatch.train.engine.world import ALONE, World
+from nextpatch.runs.config import OptimConfig
 from nextpatch.train.schedule import lr_at
 
 _BETAS = (0.9, 0.999)

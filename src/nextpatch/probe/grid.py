@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from nextpatch.dist.world import ALONE, World
 from nextpatch.model.attentive import AttentiveClassifier
-from nextpatch.train.engine.world import ALONE, World
 
 _PIECE = 512  # rows at a time
 

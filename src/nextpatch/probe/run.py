@@ -19,11 +19,14 @@ from torch import Tensor
 
 from nextpatch.config import to_dict
 from nextpatch.core.errors import UserError
+from nextpatch.core.meter import phase
 from nextpatch.core.output import check_folder
 from nextpatch.data.skipped import Bad, none_decodes
 from nextpatch.data.sources.source import Source
 from nextpatch.data.splits import Splits, Unlabeled, open_splits, split
 from nextpatch.data.survey import refuse_other_channels
+from nextpatch.dist.world import ALONE, World
+from nextpatch.measure.metrics import TOP, likeliest
 from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.choose import Choice, Scored, SweepEntry, choose
 from nextpatch.probe.config import ProbeConfig
@@ -31,12 +34,9 @@ from nextpatch.probe.features import Labeled, RawPixels, TrunkFeatures, at_hand,
 from nextpatch.probe.logistic import need_scipy
 from nextpatch.probe.train import Setting, num_steps
 from nextpatch.probe.write import RESULTS, print_table, write_results
-from nextpatch.train.engine.world import ALONE, World
-from nextpatch.train.logs import log_to
-from nextpatch.train.meter import phase
-from nextpatch.train.metrics import TOP, likeliest
-from nextpatch.train.results import set_aside
-from nextpatch.train.run import RunDir, load_run, random_twin
+from nextpatch.runs.logs import log_to
+from nextpatch.runs.results import set_aside
+from nextpatch.runs.run import RunDir, load_run, random_twin
 from nextpatch.weights.assemble import Asked, of_model
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.classifier import mark_of

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from nextpatch.core.files import write_json
+from nextpatch.dist.world import ALONE, World
 from nextpatch.probe.choose import Scored
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.run import check_results, output_of, probe
-from nextpatch.train.engine.world import ALONE, World
 
 SEEDS = "seeds.json"
 

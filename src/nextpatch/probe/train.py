@@ -14,11 +14,11 @@ from nextpatch.data.epochs import Epochs
 from nextpatch.data.order import rng_at
 from nextpatch.data.preprocessing import Preprocessing
 from nextpatch.data.views import eval_view
+from nextpatch.dist.world import ALONE, World
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.features import GROUP, Labeled, TrunkFeatures
 from nextpatch.probe.fit import Fit
 from nextpatch.probe.grid import AttentiveGrid, Grid, LinearGrid
-from nextpatch.train.engine.world import ALONE, World
 
 _SHUFFLE = 11
 _IMAGES, _LEAST_EPOCHS, _MOST_EPOCHS = 80_000, 8, 16

@@ -8,8 +8,8 @@ from typing import Any
 from nextpatch.data.collection import relative
 from nextpatch.model.aim import PixelHead
 from nextpatch.model.count import count_params
-from nextpatch.train.results import read_probe
-from nextpatch.train.run import RunDir
+from nextpatch.runs.results import read_probe
+from nextpatch.runs.run import RunDir
 from nextpatch.weights.backbone import Backbone
 
 _TOP = """\

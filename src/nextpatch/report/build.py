@@ -12,8 +12,8 @@ from nextpatch.report.figures import Look, figures
 from nextpatch.report.heldout import mean_guess_loss, some
 from nextpatch.report.page import need_jinja, render
 from nextpatch.report.pictures import draw_gallery
+from nextpatch.runs.run import load_run
 from nextpatch.train.heldout import held_out
-from nextpatch.train.run import load_run
 
 
 def write_report(run: Path, *, images: int = 8) -> Path:

@@ -9,9 +9,9 @@ from typing import Any
 
 from nextpatch.core.errors import UserError
 from nextpatch.core.reading import read_json
-from nextpatch.train.recipe import Recipe
-from nextpatch.train.results import is_number, read_probe
-from nextpatch.train.run import RunDir, sessions_in
+from nextpatch.runs.recipe import Recipe
+from nextpatch.runs.results import is_number, read_probe
+from nextpatch.runs.run import RunDir, sessions_in
 
 POINTS = 300  # of a curve: more would not be told apart on a screen
 

@@ -13,7 +13,7 @@ from nextpatch.report.facts import Facts, list_files, thin
 from nextpatch.report.measured import last_and_best
 from nextpatch.report.pictures import Gallery
 from nextpatch.report.verdict import Evidence, key_figures, main_rows, sentence
-from nextpatch.train.results import set_aside
+from nextpatch.runs.results import set_aside
 from nextpatch.train.validation import chunk_size
 
 

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from nextpatch.model.aim import AIM, Mode
+from nextpatch.runs.recipe import Recipe
 from nextpatch.train.compute import Compute
 from nextpatch.train.heldout import HeldOut
-from nextpatch.train.recipe import Recipe
 from nextpatch.train.validation import validation_loss
 
 

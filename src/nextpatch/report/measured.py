@@ -8,7 +8,7 @@ from typing import Any
 from nextpatch.core.files import write_text
 from nextpatch.report.page import layers_text, render_probe
 from nextpatch.report.verdict import PIXELS, PRETRAINED, main_rows
-from nextpatch.train.results import read_probe
+from nextpatch.runs.results import read_probe
 
 
 def last_and_best(probe: dict[str, Any]) -> dict[str, Any] | None:

@@ -20,8 +20,8 @@ from nextpatch.model.objective import targets
 from nextpatch.patches import patch_statistics, patchify, unpatchify
 from nextpatch.report.features import attention_maps, overlay, principal_colors
 from nextpatch.report.images import image_uri
+from nextpatch.runs.recipe import Recipe
 from nextpatch.train.heldout import HeldOut
-from nextpatch.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nextpatch.data.skipped import Bad, Skipped
-from nextpatch.train.engine.world import World
+from nextpatch.dist.world import World
 
 
 class BadOfAll:

@@ -11,16 +11,16 @@ from dataclasses import asdict
 import torch
 
 from nextpatch.data.loader import TrainStream
+from nextpatch.dist.agreement import Agreed
+from nextpatch.dist.world import World
 from nextpatch.model.aim import AIM
 from nextpatch.model.count import train_step_flops
-from nextpatch.train.agreement import Agreed
+from nextpatch.runs.logs import Logs
+from nextpatch.runs.recipe import Recipe
 from nextpatch.train.compute import Compute
-from nextpatch.train.engine.world import World
 from nextpatch.train.guard import Verdict, judge_validation
 from nextpatch.train.heldout import HeldOut
-from nextpatch.train.logs import Logs
 from nextpatch.train.progress import Display, Throughput
-from nextpatch.train.recipe import Recipe
 from nextpatch.train.state import Saver, TrainState
 from nextpatch.train.step import BadStepError, stopped
 from nextpatch.train.validation import interruptible_loss

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nextpatch.data.views import to_model_input
 from nextpatch.model.precision import Dtype, autocast, resolve_device, resolve_precision
-from nextpatch.train.recipe import Recipe
+from nextpatch.runs.recipe import Recipe
 
 
 @dataclass(frozen=True)

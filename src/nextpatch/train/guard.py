@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nextpatch.core.text import plain
-from nextpatch.train.config import GuardConfig
+from nextpatch.runs.config import GuardConfig
 
 _LEAST = 0.01  # of the mean: the smallest standard deviation reckoned with, or else a flat loss is all spikes
 _TIMES = 8.0  # a norm so many times the usual one is a spike whatever the loss does; the most in 24 healthy runs: 6.1

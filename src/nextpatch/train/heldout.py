@@ -21,7 +21,7 @@ from nextpatch.data.sources.source import Source
 from nextpatch.data.sources.sparse import sparse
 from nextpatch.data.workers import STALL_S
 from nextpatch.model.config import ModelConfig
-from nextpatch.train.recipe import Recipe
+from nextpatch.runs.recipe import Recipe
 
 GROUP_SIZE = 32  # images in one forward pass; fixed, because float sums depend on the shape of the batch
 _KEPT_BYTES = 256 * 2**20

@@ -14,26 +14,26 @@ from jaxtyping import Int
 from rich.console import Console
 from torch import Tensor
 
+from nextpatch.core.signals import StopSignals
 from nextpatch.core.writer import InUse
 from nextpatch.data.loader import Batch, TrainStream
+from nextpatch.dist.agreement import agree
+from nextpatch.dist.world import ALONE, World
 from nextpatch.model.aim import AIM
 from nextpatch.model.objective import scored_count
-from nextpatch.train.agreement import agree
+from nextpatch.runs.export import EXPORTED, export_model
+from nextpatch.runs.inputs import inputs_of
+from nextpatch.runs.logs import Logs, truncate_metrics
+from nextpatch.runs.recipe import Recipe
+from nextpatch.runs.run import RunDir
 from nextpatch.train.bad import BadOfAll
 from nextpatch.train.book import Book
 from nextpatch.train.compute import Compute
-from nextpatch.train.engine.world import ALONE, World
-from nextpatch.train.export import EXPORTED, export_model
 from nextpatch.train.guard import judge
 from nextpatch.train.heldout import HeldOut
-from nextpatch.train.inputs import inputs_of
-from nextpatch.train.logs import Logs, truncate_metrics
 from nextpatch.train.optimizer import build_optimizer, set_lr
 from nextpatch.train.progress import Display
-from nextpatch.train.recipe import Recipe
-from nextpatch.train.run import RunDir
 from nextpatch.train.schedule import lr_at
-from nextpatch.train.signals import StopSignals
 from nextpatch.train.state import Saver, TrainState, load_state
 from nextpatch.train.step import (
     accumulate_gradients,

@@ -24,9 +24,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from nextpatch.dist.config import Recompute
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params, expected_scored
-from nextpatch.train.engine.config import Recompute
 
 Kernel = Literal["fused", "written out"]
 _TRANSIENT = 9.0  # numbers a token and width that a block's backward makes and drops, measured

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nextpatch.train.config import OptimConfig
+from nextpatch.runs.config import OptimConfig
 
 _FUSED_DEVICES = ("cpu", "cuda")
 

@@ -11,8 +11,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from nextpatch.core.meter import duration
 from nextpatch.core.text import plain
-from nextpatch.train.meter import duration
 
 _PLAIN_EVERY_S = 10.0
 _LONG_S = 2.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from nextpatch.core.errors import ConfigError
-from nextpatch.train.config import OptimConfig
+from nextpatch.runs.config import OptimConfig
 
 PAPER_WARMUP = 31_250 / 1_250_000  # Table 10: 2.5 % of the run
 

@@ -13,15 +13,15 @@ from torch import Tensor
 
 from nextpatch.config import ConfigError
 from nextpatch.core.text import shown
+from nextpatch.dist.world import ALONE, World
 from nextpatch.model.aim import AIM
-from nextpatch.train.checkpoint import BackgroundSaver, check_room, newest_checkpoint, prune, save_checkpoint
-from nextpatch.train.checkpoint.files import published
-from nextpatch.train.engine.world import ALONE, World
+from nextpatch.runs.checkpoint import BackgroundSaver, check_room, newest_checkpoint, prune, save_checkpoint
+from nextpatch.runs.checkpoint.files import published
+from nextpatch.runs.inputs import differences
+from nextpatch.runs.recipe import recipe_digest
+from nextpatch.runs.run import RunDir
 from nextpatch.train.guard import GuardState
-from nextpatch.train.inputs import differences
 from nextpatch.train.optimizer import optimizer_tensors, prepare_state
-from nextpatch.train.recipe import recipe_digest
-from nextpatch.train.run import RunDir
 
 
 @dataclass

@@ -10,12 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.data.loader import Batch
+from nextpatch.dist.parallelize import all_reduce_at_the_end, full
+from nextpatch.dist.world import World
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.objective import draw_prefix
 from nextpatch.train.compute import Compute
-from nextpatch.train.engine.parallelize import all_reduce_at_the_end, full
-from nextpatch.train.engine.world import World
 
 _KEYS_SHOWN = 8
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from nextpatch.core.errors import UserError
 from nextpatch.data.loader import Batch
+from nextpatch.dist.world import ALONE, World
 from nextpatch.model.aim import AIM
 from nextpatch.model.objective import scored_mask
 from nextpatch.train.compute import Compute
-from nextpatch.train.engine.world import ALONE, World
 from nextpatch.train.step import prefix_lengths
 
 PREFIX_SEED = 0x56414C  # not the run's seed: runs with different seeds are measured with the same prefixes

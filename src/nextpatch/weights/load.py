@@ -14,8 +14,8 @@ from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
 from nextpatch.data.preprocessing import Layout
 from nextpatch.model.precision import device_of
-from nextpatch.train.export import FORMAT
-from nextpatch.train.run import RunDir, load_run
+from nextpatch.runs.export import FORMAT
+from nextpatch.runs.run import RunDir, load_run
 from nextpatch.weights.assemble import (
     PIXEL_HEAD,
     Asked,

@@ -10,7 +10,7 @@ from nextpatch.core.files import write_text
 from nextpatch.core.tensors import save_safetensors
 from nextpatch.model.aim import PixelHead
 from nextpatch.model.weights import to_released
-from nextpatch.train.export import FORMAT
+from nextpatch.runs.export import FORMAT
 from nextpatch.weights.assemble import save_pixel_head
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.classifier import numbered

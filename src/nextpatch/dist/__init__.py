@@ -1,0 +1,1 @@
+"""Ranks, their mesh, and a model spread over them."""

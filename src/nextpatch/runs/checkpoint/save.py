@@ -1,0 +1,126 @@
+"""Writing a checkpoint: aside, whole, on the disk, agreed on by all ranks, and only then under its name."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from nextpatch.core.faults import fault_point
+from nextpatch.core.files import sync
+from nextpatch.dist.world import ALONE, World
+from nextpatch.runs.checkpoint.files import (
+    MANIFEST,
+    REPLACED,
+    STATE,
+    UNFINISHED,
+    fingerprint,
+    save_tensors,
+    write_json,
+)  # fmt: skip
+from nextpatch.runs.checkpoint.retention import move_away, moved, restore
+from nextpatch.runs.checkpoint.shards import METADATA, own_files, read_metadata, write_shards
+from nextpatch.runs.checkpoint.verification import verify
+
+POINTS = (
+    "save.begin", "save.tensors", "save.metadata", "save.written", "save.synced", "save.state", "save.manifest",
+    "save.agreed", "save.replace", "save.rename", "save.renamed", "save.done", "prune.move", "prune.remove", "mend",
+)  # fmt: skip
+
+
+def save_checkpoint(
+    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], world: World = ALONE
+) -> Path:
+    """Write a checkpoint of `step` into `folder` and return its path (collective); on any error nothing is published.
+
+    `tensors` maps a group's name to named tensors, plain ones or DTensors; `state` must be plain JSON values. A
+    checkpoint of the same step is replaced. Raises OSError with the system's reason (a full disk, say) on the rank
+    where it failed and PeerError on the others, after removing what was half written; only when the very last sync
+    fails it is there all the same.
+    """
+    aside, final = folder / f"{UNFINISHED}{step:08d}", folder / f"step_{step:08d}"
+    try:
+        _begin(folder, aside, world)
+        found = _write(aside, tensors, world)
+        with world.together():
+            if world.leads:
+                _complete(aside, state, found)
+        if problems := verify(aside, world):
+            raise OSError(f"{final.name} did not read back as written: {'; '.join(problems)}")
+        with world.together():
+            fault_point("save.agreed")
+        with world.together():
+            if world.leads:
+                _publish(aside, final)
+    except BaseException:
+        if world.leads:
+            shutil.rmtree(aside, ignore_errors=True)
+            restore(folder)
+        raise
+    with world.together():
+        if world.leads:
+            fault_point("save.renamed")
+            shutil.rmtree(moved(final, REPLACED), ignore_errors=True)
+            sync(folder)
+            fault_point("save.done")
+    return final
+
+
+def _begin(folder: Path, aside: Path, world: World) -> None:
+    with world.together():
+        if world.leads:
+            fault_point("save.begin")
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir()
+    with world.together():
+        if not aside.is_dir():
+            raise OSError(
+                f"{aside} was made by rank 0 and cannot be seen by rank {world.rank}: the run directory must be on a "
+                "file system that all machines share"
+            )
+
+
+def _write(aside: Path, tensors: Mapping[str, Mapping[str, Tensor]], world: World) -> dict[str, dict[str, Any]]:
+    """The tensors' files, synced; returns the fingerprints of all, made by the ranks that wrote them."""
+    own: list[Path] = []
+    if any(isinstance(tensor, DTensor) for group in tensors.values() for tensor in group.values()):
+        with world.together():
+            write_shards(aside, tensors, world)
+        own = own_files(aside, world)
+    with world.together():
+        if not own and world.leads:
+            for name, group in tensors.items():
+                fault_point("save.tensors")
+                save_tensors(aside / f"{name}.safetensors", group)
+            own = sorted(aside.iterdir())
+        fault_point("save.written")
+        found = {file.name: fingerprint(file) for file in own}
+        for file in own:
+            sync(file)
+        fault_point("save.synced")
+    return {name: entry for part in world.gather(found) for name, entry in part.items()}
+
+
+def _complete(aside: Path, state: Mapping[str, Any], found: dict[str, dict[str, Any]]) -> None:
+    """State and manifest beside the tensors, all of it on the disk."""
+    fault_point("save.state")
+    write_json(aside / STATE, state)
+    fault_point("save.manifest")
+    write_json(aside / MANIFEST, {**found, STATE: fingerprint(aside / STATE)})
+    for path in (aside / STATE, aside / MANIFEST, aside):
+        sync(path)
+    if METADATA in found:
+        read_metadata(aside)
+
+
+def _publish(aside: Path, final: Path) -> None:
+    if final.exists():
+        move_away(final, REPLACED)
+        fault_point("save.replace")
+    fault_point("save.rename")
+    aside.rename(final)

@@ -1,0 +1,78 @@
+"""A run's model as one safetensors file, for anyone who wants the weights and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nextpatch.config import from_dict, to_dict
+from nextpatch.core.tensors import read_safetensors, save_safetensors
+from nextpatch.core.text import shown
+from nextpatch.core.writer import only_writer
+from nextpatch.model.aim import AIM
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.weights import from_released, to_released
+from nextpatch.runs.run import RunDir, RunError
+
+Layout = Literal["ours", "released"]
+FORMAT = "nextpatch-model-1"
+EXPORTED = "model.safetensors"
+
+
+def export_model(
+    run: RunDir,
+    out: Path | None = None,
+    step: int | None = None,
+    layout: Layout = "ours",
+    img_size: tuple[int, int] | None = None,
+) -> Path:
+    """Write the weights of a run's newest checkpoint, or of the one of `step`, as one file; returns its path.
+
+    `out` is RUN/model.safetensors when left out; an existing file is replaced in one step. The file's metadata holds
+    the model's config as JSON, the step and the layout of names: ours, or that of the released weights; with
+    `img_size` the config says another size of images than the run's. Needs memory for the weights once.
+    Raises RunError when there is no checkpoint, CheckpointError when there is none of `step`.
+    """
+    out = out or run.path / EXPORTED
+    with only_writer(out, "export", file=True):
+        return _exported(run, out, step, layout, img_size)
+
+
+def _exported(run: RunDir, out: Path, step: int | None, layout: Layout, img_size: tuple[int, int] | None) -> Path:
+    checkpoint = run.checkpoint(step)
+    cfg = run.recipe.model
+    cfg = replace(cfg, img_size=img_size) if img_size else cfg
+    weights: Mapping[str, Tensor] = checkpoint.tensors("model")
+    statistics = run.recipe.data.statistics(cfg.in_chans)
+    facts = {
+        "format": FORMAT,
+        "layout": layout,
+        "step": str(checkpoint.step),
+        "model": json.dumps(to_dict(cfg)),
+        "run": run.path.resolve().name,
+        "mean": json.dumps(list(statistics[0])),
+        "std": json.dumps(list(statistics[1])),
+        "preprocessing": json.dumps(to_dict(run.recipe.data.preprocessing)),
+    }
+    save_safetensors(out, to_released(weights, cfg) if layout == "released" else weights, facts)
+    return out
+
+
+def import_model(path: Path, device: torch.device | str = "cpu") -> AIM:
+    """The model in a file that `export_model` wrote, in evaluation mode; RunError when it is another kind of file."""
+    weights, facts = read_safetensors(path, "a model", "export it again: nextpatch export RUN", RunError)
+    if facts.get("format") != FORMAT:
+        raise RunError(f"{shown(path)} was not written by `nextpatch export`")
+    try:
+        model = AIM(from_dict(ModelConfig, json.loads(facts["model"]), str(path)))
+        model.load_state_dict(from_released(weights) if facts["layout"] == "released" else weights)
+    except (ValueError, KeyError, RuntimeError, RecursionError) as error:
+        reason = shown(" ".join(str(error).split())[:300])
+        raise RunError(f"{shown(path)} does not hold the model that it names ({reason}); export it again") from None
+    return model.to(device).eval()
