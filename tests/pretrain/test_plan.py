@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nextpatch.config import ConfigError
-from nextpatch.data.collection import Collection
+from nextpatch.data.collection import Collection, open_collection
 from nextpatch.data.error import DataError
 from nextpatch.data.survey import Survey
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.pretrain import plan, sizes
 from nextpatch.pretrain.plan import resolve
+from nextpatch.train.heldout import kept_back
 
 
 @pytest.fixture
@@ -140,6 +141,23 @@ def test_a_saved_recipe_resolves_to_itself(many):
 @pytest.mark.parametrize(("count", "held_out"), [(2, 1), (9, 1), (100, 10), (100_000, 1024)])
 def test_a_tenth_at_most_is_held_out(many, count, held_out):
     assert resolve(many(count, 64, 64)).recipe.data.val_images == held_out
+
+
+@pytest.mark.parametrize("names", [("few", "lots"), ("lots", "few")])
+def test_no_part_of_a_mixture_gives_more_than_a_tenth(tmp_path, names):
+    pixels = Image.fromarray(np.zeros((4, 4, 3), np.uint8))
+    for name, count in (("few", 20), ("lots", 200)):
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            pixels.save(tmp_path / name / f"{i}.png")
+    weights = {"few": 0.5, "lots": 0.5}
+    specs = [f"{tmp_path}/{name}={weights[name]}" for name in names]
+    recipe = resolve({"data": {"train": specs}}).recipe
+    parts = kept_back(recipe, open_collection(recipe.data.train))
+    assert [len(part) for part in parts] == [2, 2]
+    given = resolve({"data": {"train": specs, "val_images": 100}}).recipe
+    counts = dict(zip(names, map(len, kept_back(given, open_collection(specs))), strict=True))
+    assert counts == {"few": 19, "lots": 81}  # what one cannot give, another does, in whatever order they are named
 
 
 def test_one_image_is_not_enough(many):

@@ -65,7 +65,7 @@ def resolve(given: dict[str, Any], world: World = ALONE) -> Plan:
     _choose_reading(draft, images, given_recipe.data)
     _choose_shape(draft, images)
     _choose_machine(draft)
-    train_images = images.count - _choose_held_out(draft, images.count)
+    train_images = images.count - _choose_held_out(draft, images.count, train)
     _choose_batch(draft, train_images)
     _choose_length(draft, train_images)
     _choose_streams(draft, train)
@@ -168,18 +168,29 @@ def _choose_machine(draft: _Draft) -> None:
     draft.choose("train", "threads", min(threads, cores), why)
 
 
-def _choose_held_out(draft: _Draft, count: int) -> int:
+def _choose_held_out(draft: _Draft, count: int, train: Collection) -> int:
     """How many images measure the loss; returns how many of `count` are held out of training for it."""
     val = draft.value("data", "val", "")
     if not val and count < 2:
         name = shown(", ".join(from_dict(DataConfig, draft.values["data"]).train))
         raise DataError(f"{name} has one image; one to learn from and one to hold out are needed")
-    share = len(open_source(val)) if val else max(1, count // 10)
-    why = f"at most {VAL_IMAGES:,}" + (", of data.val" if val else " and a tenth of the images, held out of training")
+    share = len(open_source(val)) if val else _a_tenth(train)
+    each = "each part" if len(train.parts) > 1 else "the images"
+    why = f"at most {VAL_IMAGES:,}" + (", of data.val" if val else f" and a tenth of {each}, held out of training")
     held_out = draft.choose("data", "val_images", min(VAL_IMAGES, share), why)
     if not val and held_out >= count:
         raise ConfigError(f"data.val_images {held_out} leaves none of {count} images to learn from; lower it")
     return 0 if val else int(held_out)
+
+
+def _a_tenth(train: Collection) -> int:
+    """So many images that no part of a mixture gives more than a tenth of its own, but one at least."""
+    total = sum(train.weights)
+    tenths = (
+        max(1, int(part.shard_sizes.sum()) // 10) * total / weight
+        for part, weight in zip(train.parts, train.weights, strict=True)
+    )
+    return max(1, int(min(tenths)))
 
 
 def _choose_batch(draft: _Draft, train_images: int) -> None:

@@ -108,7 +108,7 @@ def held_out(
 def kept_back(recipe: Recipe, train: Collection) -> list[Int64[np.ndarray, " samples"]]:
     """For each part of `data.train`, the samples that are held out of training, ascending; `val_images` in all.
 
-    Parts of a mixture give as their weights say, but none more than all but one of its images.
+    Parts of a mixture give as their weights say, but none more than all but one of its images; others give for it.
     """
     none = np.empty(0, np.int64)
     if recipe.data.val:
@@ -117,6 +117,9 @@ def kept_back(recipe: Recipe, train: Collection) -> list[Int64[np.ndarray, " sam
     for part, share in zip(train.parts, _shares(train.weights), strict=True):
         counts.append(min(round(rest * share), len(part) - 1))
         rest -= counts[-1]
+    for number, part in enumerate(train.parts):
+        more = min(rest, len(part) - 1 - counts[number])
+        counts[number], rest = counts[number] + more, rest - more
     if rest:
         raise ConfigError(f"data.val_images {recipe.data.val_images} is more than the images can spare; lower it")
     seed = recipe.train.seed
