@@ -29,7 +29,7 @@ from nextpatch.finetune.run import finetune
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.model.count import count_params
-from nextpatch.runs.checkpoint import checkpoint_at, save_checkpoint
+from nextpatch.runs.checkpoint import checkpoint_at, newest_checkpoint, save_checkpoint
 from weights_layout import CONFIG, state_of, write_snapshot
 
 IMAGES = torch.randn(3, 3, 28, 28, generator=torch.Generator().manual_seed(1))
@@ -161,7 +161,13 @@ def test_stopped_between_epochs_it_ends_with_the_same_bits(
         finetune(config(weights, train, tmp_path / "cut"), quiet())
     with pytest.raises(ConfigError, match="begun with other rank"):
         finetune(config(weights, train, tmp_path / "cut", resume=True, rank=4), quiet())
+    left = newest_checkpoint(tmp_path / "cut" / "checkpoints")
+    assert left is not None
+    assert 0 < left.state["elapsed_s"] < 1000
+    groups = {name: left.tensors(name) for name in ("model", "optimizer")}
+    save_checkpoint(tmp_path / "cut" / "checkpoints", left.step, groups, {**left.state, "elapsed_s": 1000.0})
     again = finetune(config(weights, train, tmp_path / "cut", resume=True), quiet())
+    assert json.loads((tmp_path / "cut" / "finetune.json").read_text())["elapsed_s"] >= 1000  # of all sessions
     assert nextpatch.load(again.model).digest() == nextpatch.load(whole.model).digest()
 
 

@@ -35,7 +35,7 @@ class Learner(nn.Module):
     def __init__(self, backbone: Backbone, cfg: FinetuneConfig, classes: tuple[str, ...], steps: int, per_epoch: int):
         super().__init__()
         self.cfg, self.classes, self.about = cfg, classes, backbone.about
-        self.steps, self.per_epoch, self.step = steps, per_epoch, 0
+        self.steps, self.per_epoch, self.step, self.elapsed_s = steps, per_epoch, 0, 0.0
         self.device = resolve_device(cfg.device)
         self.precision = resolve_precision(cfg.precision, self.device)
         model = backbone.aim
@@ -139,7 +139,7 @@ class Learner(nn.Module):
         """Put back what `state` gave, each tensor on the device that it is on."""
         for name, tensors in self.state().items():
             checkpoint.load_into(name, tensors)
-        self.step = checkpoint.step
+        self.step, self.elapsed_s = checkpoint.step, float(checkpoint.state.get("elapsed_s", 0.0))
 
     def result(self) -> Backbone:
         """The backbone that came out, with its classifier; adapters are merged, and the learner is used up."""

@@ -93,8 +93,8 @@ def _trained(config: FinetuneConfig, backbone: Backbone, splits: Splits, console
         f"{len(splits.pool):,} images, {len(splits.classes)} classes, {learner.steps:,} updates",
         highlight=False,
     )
-    start_s = time.monotonic()
-    _train(config, learner, stream, console)
+    start_s = time.monotonic() - learner.elapsed_s
+    _train(config, learner, stream, console, start_s)
     if learner.peft is not None:
         save_adapter(learner.peft, out / ADAPTER, config.weights)
     result = learner.result()
@@ -135,7 +135,8 @@ def _learner(config: FinetuneConfig, backbone: Backbone, splits: Splits) -> tupl
     return learner, stream
 
 
-def _train(config: FinetuneConfig, learner: Learner, stream: Epochs, console: Console) -> None:
+def _train(config: FinetuneConfig, learner: Learner, stream: Epochs, console: Console, start_s: float) -> None:
+    """Every update that is left, with a checkpoint after each epoch; `start_s`: of all sessions together."""
     folder, about = config.out / "checkpoints", learner.about
     truncate_metrics(config.out / "metrics.jsonl", learner.step)
     losses: list[float] = []
@@ -153,7 +154,8 @@ def _train(config: FinetuneConfig, learner: Learner, stream: Epochs, console: Co
                 loss = sum(losses) / len(losses)
                 metrics.write(json.dumps({"kind": "train", "step": learner.step, "epoch": epoch, "loss": loss}) + "\n")
                 losses.clear()
-                save_checkpoint(folder, learner.step, learner.state(), {"step": learner.step})
+                beside = {"step": learner.step, "elapsed_s": time.monotonic() - start_s}
+                save_checkpoint(folder, learner.step, learner.state(), beside)
                 prune(folder, 2, 0)
 
 
