@@ -61,7 +61,7 @@ def load(
     pixel_range: tuple[float, float] | None = None,
     layout: Layout | None = None,
 ) -> Backbone:
-    """The model that `weights` names, in evaluation mode, its tensors mapped from the file, not read, on a CPU.
+    """The model that `weights` names, in evaluation mode; on a CPU its tensors are mapped from the file.
 
     `weights` is one of: "apple/aim-600M", -1B, -3B or -7B; "OWNER/NAME" or "OWNER/NAME@REVISION" of the Hub; the folder
     of such a snapshot; "BACKBONE.pth+HEAD.pth" as released, or the backbone alone; a .safetensors file; the directory
