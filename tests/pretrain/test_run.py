@@ -12,10 +12,14 @@ from PIL import Image
 from rich.console import Console
 
 from nextpatch.config import ConfigError
+from nextpatch.curate.config import Packing
+from nextpatch.curate.pack import pack
 from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
+from nextpatch.data.sources.open import open_source
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
+from nextpatch.pretrain import run as runs
 from nextpatch.pretrain.run import _tell_overlap, open_data, pretrain
 from nextpatch.runs.checkpoint import newest_checkpoint
 from nextpatch.runs.config import OptimConfig, TrainConfig
@@ -164,6 +168,37 @@ def test_copies_of_validation_images_among_the_training_images_are_told(recipe, 
     stream, held = open_data(few)
     _tell_overlap(stream.source, held, few)
     assert ("2 of 2" in caplog.text) == copies
+
+
+@pytest.fixture
+def far(photos, tmp_path, monkeypatch):
+    """The photos in shards of a bucket, and one by one."""
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setenv("NEXTPATCH_CACHE", str(tmp_path / "cache"))
+    bucket = fsspec.filesystem("memory")
+    pack(open_source(str(photos)), tmp_path / "shards", Packing(samples_per_shard=5), 0, Console(quiet=True))
+    for shard in (tmp_path / "shards").glob("*.tar"):
+        bucket.pipe(f"/overlap/shards/{shard.name}", shard.read_bytes())
+    for path in photos.rglob("*.png"):
+        bucket.pipe(f"/overlap/loose/{path.parent.name}-{path.name}", path.read_bytes())
+    yield "memory://overlap"
+    bucket.rm("/overlap", recursive=True)
+
+
+@pytest.mark.parametrize("kind", ["shards", "loose"])
+def test_of_training_images_elsewhere_a_few_are_asked_for_and_no_shard_is_fetched(
+    kind, far, recipe, photos, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(runs, "_COMPARED_FAR", 6)
+    own = replace(recipe, data=replace(recipe.data, train=(f"{far}/{kind}",), val=str(photos), val_images=1000))
+    stream, held = open_data(own)
+    _tell_overlap(stream.source, held, own)
+    assert "among 6 of the training images too: 6 of" in caplog.text
+    assert not [file for file in (tmp_path / "cache" / "files").rglob("*") if file.is_file()]
+    apart = replace(own, data=replace(own.data, val="", val_images=2))
+    stream, held = open_data(apart)
+    monkeypatch.setattr(runs, "shared", None)  # held out of the training images, they are not compared at all
+    _tell_overlap(stream.source, held, apart)
 
 
 @pytest.fixture

@@ -19,7 +19,10 @@ from nextpatch.data.collection import open_collection
 from nextpatch.data.error import DataError
 from nextpatch.data.leakage import MOST, shared
 from nextpatch.data.loader import TrainStream
+from nextpatch.data.sources.joined import JoinedSource
 from nextpatch.data.sources.source import Source
+from nextpatch.data.sources.sparse import sparse
+from nextpatch.data.storage.place import is_remote
 from nextpatch.dist.canary import check_engine
 from nextpatch.dist.materialize import materialize
 from nextpatch.dist.mesh import Mesh, mesh_shape, open_mesh
@@ -41,6 +44,7 @@ from nextpatch.weights.load import PIXEL_HEAD_FILE
 
 log = logging.getLogger(__name__)
 _COMPARED = 2_000  # training images, where they and the validation images are of one collection
+_COMPARED_FAR = 100  # training images on another machine: a request for each
 
 
 def pretrain(
@@ -151,19 +155,27 @@ def _tell_overlap(train: Source, held: HeldOut, recipe: Recipe) -> None:
     """Warn of validation images that are trained on: their loss says nothing of images that were not seen.
 
     Of those held out of the training images, copies among a few of the rest are looked for, where they are files here.
+    Of training images on another machine a few are asked for one by one, and no shard is fetched.
     """
-    learned, most = np.arange(len(train)), MOST
+    far = _is_far(train)
+    learned, most = np.arange(len(train)), _COMPARED_FAR if far else MOST
     if not recipe.data.val:
-        if getattr(train, "remote", False) or not train.scattered:
+        if far or not train.scattered:
             return
         learned, most = np.setdiff1d(learned, held.indices), _COMPARED
-    found = shared(train, learned, held.source, held.indices, most)
+    found = shared(sparse(train), learned, held.source, held.indices, most)
     if len(found.indices):
         among = "the" if len(learned) <= most else f"{most:,} of the"
         log.warning(
             "validation images of %s are among %s training images too: %s; the validation loss will be too low",
             shown(held.source.name), among, found,
         )  # fmt: skip
+
+
+def _is_far(source: Source) -> bool:
+    """Whether some of the images lie on another machine, in shards or one by one."""
+    parts = source.sources if isinstance(source, JoinedSource) else (source,)
+    return any(part.remote or is_remote(part.key(0)) for part in parts)
 
 
 def _model(recipe: Recipe, run: RunDir, world: World) -> AIM:
