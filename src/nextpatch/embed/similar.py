@@ -27,6 +27,7 @@ from nextpatch.data.sources import shipped
 from nextpatch.data.sources.listed import ListedSource
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
+from nextpatch.data.storage.near import read_near
 from nextpatch.embed.columns import facts_of, feature_columns, rows_in, tables_of
 from nextpatch.embed.output import arrays
 from nextpatch.embed.shard import Columns
@@ -109,7 +110,7 @@ class Originals:
         """The encoded image; OSError when it is not to be had any more."""
         path = Path(name)
         if path.is_file():
-            return path.read_bytes()
+            return read_near(path)
         number = self._number(name)
         if number < 0:
             raise KeyError(name)

@@ -17,6 +17,7 @@ from nextpatch.core.text import shown
 from nextpatch.data.decode import BadImage, decode
 from nextpatch.data.error import DataError
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
+from nextpatch.data.storage.near import read_near
 from nextpatch.data.tiff import upside_down
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -60,7 +61,7 @@ def _name(image: Given) -> str:
 def _encoded(image: Given) -> bytes:
     """A file with these pixels."""
     if isinstance(image, (str, Path)):
-        return Path(image).read_bytes()
+        return read_near(Path(image))
     if isinstance(image, bytes):
         return image
     if isinstance(image, Image.Image):

@@ -29,6 +29,7 @@ _GATHERED = ("tar", "parquet", "zip")
 _COMPRESSED_TAR = (".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")
 _SNIFFED = 1000  # files of an unknown ending that are opened, before their ending counts as that of no image
 _PICTURES = ("preview.png", "similar.png")  # as the verbs call them that draw
+_NO_FILE = "pipe, device or link to itself"
 _LEFT_OUT = "left out of %s: %s"
 _RUN = ("recipe.toml", "metrics.jsonl")  # what makes a folder one of our runs
 
@@ -184,6 +185,8 @@ def _files_below(folder: Path, prefix: str, seen: _Seen, found: Contents) -> Ite
                 yield from _files_below(Path(entry.path), f"{prefix}{entry.name}/", seen, found)
         elif _is_file(entry):
             yield prefix + entry.name, entry
+        else:
+            found.left_out[_NO_FILE] += 1
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -13,6 +13,7 @@ from nextpatch.data.formats import image_endings
 from nextpatch.data.sources.contents import Contents, contents_of, tell_left_out
 from nextpatch.data.sources.layout import by_folder
 from nextpatch.data.sources.source import digest_of
+from nextpatch.data.storage.near import read_near
 
 
 class FolderSource:
@@ -50,7 +51,7 @@ class FolderSource:
 
     def read(self, index: int) -> bytes:
         """The file's bytes; OSError when it has gone."""
-        return (self._root / self._files[index]).read_bytes()
+        return read_near(self._root / self._files[index])
 
     def key(self, index: int) -> str:
         """The file's path; bytes of it that are not UTF-8 are shown as escapes."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.folder import FolderSource
+from nextpatch.data.storage.near import read_near
 
 
 class ListedSource:
@@ -33,7 +34,7 @@ class ListedSource:
 
     def read(self, index: int) -> bytes:
         """The file's bytes; OSError when it has gone."""
-        return self._files[index].read_bytes()
+        return read_near(self._files[index])
 
     def key(self, index: int) -> str:
         """The file's path."""

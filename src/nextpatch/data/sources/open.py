@@ -114,7 +114,9 @@ def _files(spec: str) -> list[Entry]:
         plain = not re.search(r"[*?\[{]", spec)
         if not plain and any(Path(found).is_dir() for found in glob.iglob(str(local_path(spec)))):  # noqa: PTH207
             raise DataError(f"{spec} matches folders only; name the files in them: '{spec}/**'") from None
-        raise DataError(f"{local_path(spec)} does not exist; give {KINDS}" if plain else str(error)) from None
+        if plain and "does not exist" in str(error):
+            raise DataError(f"{local_path(spec)} does not exist; give {KINDS}") from None
+        raise
 
 
 def _far(spec: str) -> Source:

@@ -10,6 +10,7 @@ from jaxtyping import Integer
 
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.source import digest_of
+from nextpatch.data.storage.near import read_near
 
 
 class TableSource:
@@ -32,7 +33,7 @@ class TableSource:
 
     def read(self, index: int) -> bytes:
         """The file's bytes; OSError when it is not there."""
-        return (self._root / self._files[index]).read_bytes()
+        return read_near(self._root / self._files[index])
 
     def key(self, index: int) -> str:
         """The file's path."""

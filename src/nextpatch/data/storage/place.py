@@ -6,11 +6,13 @@ import contextlib
 import glob
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nextpatch.core.text import shown
 from nextpatch.core.threads import side_by_side
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.read import asked, refused, retried
@@ -109,7 +111,10 @@ def _entry(place: str) -> Entry:
     """The file at a local place; DataError when there is none."""
     path = local_path(place)
     try:
-        return Entry(str(path), path.stat().st_size)
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise DataError(f"{shown(path)} is no file, but a pipe or a device; write its contents to a file first")
+        return Entry(str(path), status.st_size)
     except OSError as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise DataError(f"{path} {reason}; check the name, or leave it out of the pattern") from None
