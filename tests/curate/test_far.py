@@ -16,6 +16,7 @@ from nextpatch.curate.shards import shards_of
 from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.open import open_source
+from nextpatch.embed.similar import Originals
 from nextpatch.model.config import ModelConfig
 from nextpatch.runs.config import OptimConfig, TrainConfig
 from nextpatch.runs.recipe import Recipe
@@ -47,6 +48,14 @@ def test_far_shards_are_inspected_previewed_and_packed_again(far: str, photos: P
         path.read_bytes() for path in photos.rglob("*.*") if path.name not in ("empty.jpg", "cut.jpg", "page.jpg")
     ]
     assert sorted(near.read(i) for i in range(len(near))) == sorted(original)
+
+
+def test_to_look_at_a_few_fetches_no_shard(far: str, tmp_path: Path) -> None:
+    recipe = Recipe(ModelConfig("nano", (8, 8), 4), DataConfig(), OptimConfig(), TrainConfig())
+    assert len(preview(open_source(far), recipe, 4).rows) == 4
+    assert inspect(open_source(far), limit=5, console=QUIET)[0].usable == 5
+    assert Originals(far)[open_source(far).key(7)]
+    assert not [path for path in (tmp_path / "cache" / "files").rglob("*") if path.is_file()]
 
 
 def test_far_shards_are_named_by_their_folder_or_a_pattern(far: str) -> None:

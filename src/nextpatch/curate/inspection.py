@@ -15,6 +15,7 @@ from nextpatch.data.levels import advice
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Source
+from nextpatch.data.sources.sparse import sparse
 from nextpatch.data.workers import in_order
 from nextpatch.model.config import ModelConfig
 
@@ -66,6 +67,7 @@ def inspect(
     With `fast` nothing is decoded, so damage behind a sound header is not seen. Memory: 36 bytes an image looked at.
     """
     count = min(limit, len(source)) if limit else len(source)
+    source = sparse(source) if count < len(source) else source
     indices = np.unique(np.linspace(0, len(source) - 1, count).round().astype(np.int64))
     tally, bad = Tally(len(indices)), Bad()
     with Meter("inspect", len(indices), console=console) as meter:

@@ -19,6 +19,7 @@ from nextpatch.data.order import VIEW, rng_at
 from nextpatch.data.permute import key_of, permuted
 from nextpatch.data.skipped import Bad, none_decodes, skipped
 from nextpatch.data.sources.source import Source
+from nextpatch.data.sources.sparse import sparse
 from nextpatch.data.views import crop_box, eval_view, to_model_input, train_view
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.objective import targets
@@ -78,6 +79,7 @@ def preview(source: Source, recipe: Recipe, images: int = 12, seed: int = 0) -> 
     """
     if images < 1:
         raise UserError(f"{images} images show nothing; ask for at least 1")
+    source = sparse(source)
     rows: dict[int, Row] = {}
     bad: Bad = {}
     for index in _chosen(len(source), seed):

@@ -27,6 +27,7 @@ from nextpatch.data.sources import shipped
 from nextpatch.data.sources.listed import ListedSource
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
+from nextpatch.data.sources.sparse import sparse
 from nextpatch.data.storage.near import read_near
 from nextpatch.embed.columns import facts_of, feature_columns, rows_in, tables_of
 from nextpatch.embed.output import arrays
@@ -126,7 +127,7 @@ class Originals:
     @cached_property
     def _source(self) -> Source:
         try:
-            return open_source(self._data)
+            return sparse(open_source(self._data))
         except DataError as error:
             raise OSError(str(error)) from None
 
