@@ -65,8 +65,10 @@ def similar(
         raise ConfigError(
             f"{index} does not exist or holds no features; write them: nextpatch embed DATA --out {index}"
         )
+    if files == [index] and index.suffix != ".parquet":
+        raise ConfigError(f"{shown(index)} is no index; embed into a .parquet file or a folder: --out photos.parquet")
     filled = [file for file in files if rows_in(file)]
-    facts = facts_of(filled[0]) if filled and index.suffix in ("", ".parquet") else {}
+    facts = facts_of(filled[0]) if filled else {}
     columns = feature_columns(filled[0]) if facts else []
     if len(columns) != 1 or facts["kind"] != "vector":
         raise ConfigError(
