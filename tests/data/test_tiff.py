@@ -105,3 +105,26 @@ def test_white_at_zero_is_turned_within_its_bits(bits):
     tags = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in short.items())
     data = b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", len(short)) + tags + bytes(4)
     assert np.array_equal(deep_values(data)[:, :, 0], 2**bits - 1 - values)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("dtype", [np.uint32, np.int32])
+def test_32_bits_keep_their_sign_or_have_none(dtype, byteorder):
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    values = np.array([[least, 0, 7], [most // 2, most - 1, most]], dtype)
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, byteorder=byteorder, photometric="minisblack")
+    assert np.array_equal(deep_values(buffer.getvalue())[:, :, 0], values)
+    assert header(buffer.getvalue()).kind == values.dtype.name
+    assert decode(buffer.getvalue(), 1, Preprocessing(pixel_range=(0.0, float(most))))[0, 1].tolist() == [127, 255, 255]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shades_multiplied_by_their_alpha_lie_over_white(channels):
+    alpha = np.array([[0, 51, 255]], np.uint8)
+    shades = np.array([[0, 40, 200]], np.uint8)  # never more than alpha
+    extra = {"planarconfig": "contig", "extrasamples": ["assocalpha"]}
+    data = tiff((np.dstack([shades, alpha]), extra))
+    assert header(data).channels == 1
+    right = shades.astype(int) + 255 - alpha
+    assert all((np.abs(band.numpy() - right) <= 1).all() for band in decode(data, channels))

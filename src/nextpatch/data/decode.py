@@ -99,7 +99,7 @@ def header(data: bytes, preprocessing: Preprocessing = AS_OURS) -> Header:
             check_filler(data)
         with opened(data) as image:
             height, width = sides(image)
-            channels = 1 if image.mode in ("1", "L", "LA") or image.mode[0] in "IF" else 3
+            channels = 1 if image.mode in ("1", "L", "LA", "La") or image.mode[0] in "IF" else 3
             kind = "uint16" if is_deep_png(data) else kind_of(image)
         channels = 1 if is_deep_png(data) and data[25:26] == b"\4" else channels
         return Header(channels, height, width, kind, pages_in(data) if is_tiff(data) else pictures(data))

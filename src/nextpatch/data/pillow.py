@@ -94,6 +94,8 @@ def kind_of(image: Image.Image) -> str:
     """The type of its values, by its mode."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         return "uint16"
+    if image.mode == "I" and isinstance(image, TiffImageFile) and _SIGNED not in image.tag_v2.get(_FORMATS, ()):
+        return "uint32"
     return {"I": "int32", "F": "float32"}.get(image.mode, "uint8")
 
 
@@ -114,6 +116,7 @@ def values_of(data: bytes, grey: bool, white: float = _PNG_WHITE) -> NDArray[Any
         values = np.asarray(image)[:, :, None]
         values = values.astype(values.dtype.newbyteorder("="))
         values = values.clip(0, 65535).astype(np.uint16) if kind_of(image) == "uint16" else values
+        values = values.view(np.uint32) if kind_of(image) == "uint32" else values  # Pillow: signed
         if image.format == "PNG":
             values = _on_paper(values, image.info.get("transparency"), white)
         inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
@@ -131,6 +134,7 @@ def _on_paper(values: NDArray[Any], clear: object, white: float) -> NDArray[Any]
 def _flat(image: Image.Image, mode: str) -> Image.Image:
     """8 bits in `mode`, alpha composited over white."""
     if image.has_transparency_data:
+        image = image.convert("LA") if image.mode == "La" else image  # Pillow makes no other of multiplied shades
         color = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", color.size, "white"), color)
     return image.convert(mode) if image.mode in ("L", "RGB") else image.convert("RGB").convert(mode)
