@@ -60,6 +60,18 @@ def test_splits_in_archives_side_by_side_are_told_apart(tmp_path, names):
         open_source(str(tmp_path))
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_without_an_ending_and_of_odd_paths_are_read(tmp_path, method, caplog):
+    begin = b"\xff\xd8\xff" + bytes(range(100))
+    files = {"a/1": begin, "./b/2.jpeg~": begin + b"2", "../c/3.jpg": b"3", "a/note": b"text"}
+    source = open_source(str(packed(tmp_path / "a.zip", files, method)))
+    assert {source.read(i) for i in range(len(source))} == {begin, begin + b"2", b"3"}
+    assert source.left_out == "1 without an ending"
+    twice = open_source(str(packed(tmp_path / "b.zip", {"a/1.jpg": b"1", "./a/1.jpg": b"2", "b//2.jpg": b"3"}, method)))
+    assert ([twice.read(i) for i in range(len(twice))], twice.classes) == ([b"2", b"3"], ("a", "b"))
+    assert "1 files under the name of another" in caplog.text
+
+
 def test_what_cannot_be_read_says_why(tmp_path):
     with pytest.raises(DataError, match=r"no images in .*1 \.txt"):
         ZipSource(packed(tmp_path / "a.zip", {"a.txt": b"x"}))

@@ -120,16 +120,16 @@ def contents_of(root: Path) -> Contents:
     return found.sort()
 
 
-def contents_from(names: Iterable[str]) -> Contents:
-    """The same of names alone, as a server or an archive lists them."""
+def contents_from(names: Iterable[str], first: Callable[[str], bytes] = lambda name: b"") -> Contents:
+    """The same of names alone, as a server or an archive lists them; `first`: how the file of a name begins."""
     found = Contents()
     for name in names:
         parts = name.split("/")
         system = next((part for part in parts[:-1] if part.lower() in SYSTEM), None)
         if system:
             found.left_out[f"{system}/"] += 1
-        elif not any(part.startswith(".") and part != "." for part in parts):
-            found.add(name, bytes)
+        elif not any(part.startswith(".") and part not in (".", "..") for part in parts):
+            found.add(name, functools.partial(first, name))
     return found.sort()
 
 

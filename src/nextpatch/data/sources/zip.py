@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import posixpath
 import struct
 import zipfile
 import zlib
@@ -15,6 +16,7 @@ import numpy as np
 
 from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
+from nextpatch.data.formats import START
 from nextpatch.data.sources.contents import contents_from, tell_left_out
 from nextpatch.data.sources.layout import by_folder, refuse_splits
 from nextpatch.data.sources.source import digest_of
@@ -24,6 +26,7 @@ MAX_MEMBER = 256 * 2**20
 _LOCAL = struct.Struct("<4s22xHH")  # the mark of a member, the lengths of its name and of what follows that
 _MARK = b"PK\x03\x04"
 _ENCRYPTED = 1
+_BLOCK = 4096  # bytes of a member that are inflated to tell its format
 
 
 class _Member(NamedTuple):
@@ -44,7 +47,7 @@ class ZipSource:
     def __init__(self, path: Path) -> None:
         self.name, self._path, self._file = str(path), path, -1
         listed = _listed(path)
-        contents = contents_from(listed)
+        contents = contents_from(listed, lambda name: self._first(listed[name]))
         for kind in ("zip", "tar", "parquet"):
             if inside := getattr(contents, kind):
                 contents.left_out[f".{kind}"] += len(inside)
@@ -78,18 +81,31 @@ class ZipSource:
         member = self._members[index]
         if member.size > MAX_MEMBER:
             raise OSError(f"has {member.size:,} bytes, more than {MAX_MEMBER >> 20} MiB")
+        data = self._stored(member, member.stored)
+        if member.deflated:
+            data = _inflated(data, member.size)
+        if len(data) != member.size or zlib.crc32(data) != member.crc32:
+            raise OSError("the archive is damaged: these are not the bytes that were archived")
+        return data
+
+    def _stored(self, member: _Member, count: int) -> bytes:
+        """So many of the member's bytes, as they lie in the archive."""
         if self._file < 0:
             self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         front = os.pread(self._file, _LOCAL.size, member.start)
         if len(front) < _LOCAL.size or not front.startswith(_MARK):
             raise OSError("the archive is damaged: no member where its list says")
         _, name, extra = _LOCAL.unpack(front)
-        data = os.pread(self._file, member.stored, member.start + _LOCAL.size + name + extra)
-        if member.deflated:
-            data = _inflated(data, member.size)
-        if len(data) != member.size or zlib.crc32(data) != member.crc32:
-            raise OSError("the archive is damaged: these are not the bytes that were archived")
-        return data
+        return os.pread(self._file, count, member.start + _LOCAL.size + name + extra)
+
+    def _first(self, info: zipfile.ZipInfo) -> bytes:
+        """How a member begins, enough to tell a format; nothing where it cannot be read."""
+        try:
+            member = _member(info, self._path)
+            data = self._stored(member, min(member.stored, _BLOCK))
+            return _inflated(data, START) if member.deflated else data[:START]
+        except (DataError, OSError):
+            return b""
 
     def key(self, index: int) -> str:
         """The archive, and the member's name in it."""
@@ -119,6 +135,7 @@ def _listed(path: Path) -> dict[str, zipfile.ZipInfo]:
         named = {info.filename.replace("\\", "/"): info for info in members}
     else:
         named = {info.filename: info for info in members}
+    named = {posixpath.normpath(name) + "/" * name.endswith("/"): info for name, info in named.items()}
     if len(named) < len(members):
         log.warning(
             "%s holds %s files under the name of another; the last of a name is read",
