@@ -27,12 +27,13 @@ from nextpatch.dist.mesh import open_mesh
 from nextpatch.dist.world import World
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import train_step_flops
-from nextpatch.model.objective import scored_count
 from nextpatch.model.precision import Dtype, resolve_device
+from nextpatch.objective.objective import scored_count
+from nextpatch.objective.registry import objective_of
 from nextpatch.runs.config import OptimConfig
 from nextpatch.train.compute import Compute
 from nextpatch.train.optimizer import build_optimizer, prepare_state
-from nextpatch.train.step import accumulate_gradients, gradient_norm, prefix_lengths, update
+from nextpatch.train.step import accumulate_gradients, gradient_norm, update
 
 
 def measured_peak(device: torch.device) -> float:
@@ -69,7 +70,7 @@ def measure(
     model = materialize(cfg, 0, mesh, engine, precision, device)
     optimizer = build_optimizer(model, OptimConfig())
     prepare_state(optimizer)
-    compute = Compute(device, precision, (0.5,) * 3, (0.25,) * 3)
+    compute, objective = Compute(device, precision, (0.5,) * 3, (0.25,) * 3), objective_of(cfg)
     images = torch.randint(0, 256, (batch_size, 3, *cfg.img_size), dtype=torch.uint8, device=device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -78,11 +79,11 @@ def measure(
         wait(device)
         start = time.perf_counter()
         positions = torch.arange(batch_size) + (step * world.size + world.rank) * batch_size
-        prefix_len = prefix_lengths(cfg, 0, positions)
-        own = scored_count(prefix_len, cfg.num_patches)
+        draws = objective.draw(0, positions)
+        own = scored_count(objective, draws)
         scored = int(world.sum([own])[0])
         batch = Batch(images, positions, positions, [])
-        share = accumulate_gradients(model, batch, prefix_len, scored, batch_size, compute)
+        share = accumulate_gradients(objective, model, batch, draws, scored, batch_size, compute)
         _, norm = torch.stack((share.total(), gradient_norm(model))).tolist()
         update(model, optimizer, norm, 1.0)
         optimizer.zero_grad(set_to_none=True)

@@ -26,8 +26,9 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import train_step_flops
 from nextpatch.model.init import init_weights
 from nextpatch.model.layers import prefix_mask
-from nextpatch.model.objective import scored_count, scored_mask, targets
 from nextpatch.model.precision import autocast
+from nextpatch.objective.next_patch import NextPatch, scored_mask, targets, with_prefix
+from nextpatch.objective.objective import scored_count
 from nextpatch.patches import patchify
 
 MODELS = {
@@ -87,11 +88,12 @@ def compare(name: str, precision: str, rounds: int, batch: int = 8) -> str:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     images = torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     prefix_len = torch.linspace(16, 240, batch).long()  # mean 128, spread like uniform draws
-    count = scored_count(prefix_len, cfg.num_patches)
+    objective, draws = NextPatch(cfg), with_prefix(prefix_len)
+    count = scored_count(objective, draws)
     ways = {
         "plain": lambda: plain_loss(model, images, prefix_len) / count,
         "same attention": lambda: plain_loss(model, images, prefix_len, own_attention=True) / count,
-        "packed": lambda: model.loss_sum(images, prefix_len) / count,
+        "packed": lambda: objective.loss_sum(model, images, draws) / count,
     }
     times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     for _ in range(rounds + 1):  # the first round warms up and is dropped

@@ -23,13 +23,15 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from losses import loss_sum
 from nextpatch.dist.config import EngineConfig
 from nextpatch.dist.mesh import open_mesh
 from nextpatch.dist.parallelize import all_reduce_at_the_end, parallelize
 from nextpatch.model import aim, layers
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.layers import Rows
-from nextpatch.model.objective import scored_mask
+from nextpatch.objective import next_patch
+from nextpatch.objective.next_patch import scored_mask
 from nextpatch.runs.config import OptimConfig
 from nextpatch.train.optimizer import build_optimizer, prepare_state
 
@@ -98,7 +100,7 @@ def simulate(cfg: ModelConfig, replicate: int, shard: int, images: int, recomput
     )
     scored = scored_mask(prefix, cfg.num_patches)
     rows = Rows(scored)  # depends on values, which fake tensors do not have
-    aim.scored_mask, aim.Rows = lambda *_: scored, lambda _: rows
+    next_patch.scored_mask, next_patch.Rows = lambda *_: scored, lambda _: rows
     layers.attend = _fused
     dist.init_process_group("fake", rank=0, world_size=replicate * shard, store=FakeStore())
     mesh = open_mesh((replicate, shard), torch.device("cpu"))
@@ -124,7 +126,7 @@ def simulate(cfg: ModelConfig, replicate: int, shard: int, images: int, recomput
                 for left in reversed(range(micro_batches)):
                     all_reduce_at_the_end(model, last=left == 0)
                     with torch.autocast("cpu", dtype=torch.bfloat16):
-                        loss = model.loss_sum(pixels, prefix) / 100
+                        loss = loss_sum(model, pixels, prefix) / 100
                     if micro_batches == 1:
                         found["kept"] = storages.now - found["state"]
                     loss.backward()

@@ -15,6 +15,8 @@ from nextpatch.check.training import prove_training
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
+from nextpatch.objective.next_patch import NextPatch
+from nextpatch.objective.objective import Draws
 from nextpatch.patches import normalize_patches, patchify
 
 P, ROWS, COLUMNS = 3, 3, 4
@@ -135,7 +137,7 @@ def failed(verdicts: list[Verdict]) -> str:
 def test_all_hold_on_our_model(values: dict[str, object]) -> None:
     ours = model(**values)
     subject = subject_of(ours)
-    assert failed([*prove(subject), *prove_training(ours, subject.images)]) == ""
+    assert failed([*prove(subject), *prove_training(NextPatch(ours.cfg), ours, subject.images)]) == ""
 
 
 @pytest.mark.parametrize("order", [None, spiral()], ids=["raster", "permuted"])
@@ -170,41 +172,39 @@ def test_the_three_found_elsewhere_are_told_apart() -> None:
         assert [other for other, phrase in words.items() if phrase in text] == [name]
 
 
-class SkewedTraining(AIM):
+class SkewedTraining(NextPatch):
     """Training that scales the loss of what it packs: another number than the plain loss."""
 
-    def loss_sum(self, images: Tensor, prefix_len: Tensor) -> Tensor:
-        return super().loss_sum(images, prefix_len) * 1.0001
+    def loss_sum(self, model: AIM, images: Tensor, draws: Draws) -> Tensor:
+        return super().loss_sum(model, images, draws) * 1.0001
 
 
-class BatchMixing(AIM):
+class BatchMixing(NextPatch):
     """Training whose images influence one another."""
 
-    def loss_sum(self, images: Tensor, prefix_len: Tensor) -> Tensor:
-        return super().loss_sum(images - images.mean(), prefix_len)
+    def loss_sum(self, model: AIM, images: Tensor, draws: Draws) -> Tensor:
+        return super().loss_sum(model, images - images.mean(), draws)
 
 
 @pytest.mark.parametrize(
     ("kind", "reason"), [(SkewedTraining, "losses differ by 1.0e-04"), (BatchMixing, "losses differ")]
 )
-def test_a_training_path_that_differs_from_the_plain_loss_fails(kind: type[AIM], reason: str) -> None:
-    wrong = kind(model().cfg)
-    init_weights(wrong, 1)
-    verdicts = prove_training(wrong.double(), subject_of(wrong).images + 1)
+def test_a_training_path_that_differs_from_the_plain_loss_fails(kind: type[NextPatch], reason: str) -> None:
+    ours = model()
+    verdicts = prove_training(kind(ours.cfg), ours, subject_of(ours).images + 1)
     assert reason in failed(verdicts)
     assert (not verdicts[1].holds) == (kind is BatchMixing)
 
 
-class BiasPulled(AIM):
+class BiasPulled(NextPatch):
     """Training with the right loss and a wrong gradient."""
 
-    def loss_sum(self, images: Tensor, prefix_len: Tensor) -> Tensor:
-        extra = self.head.pred.bias.sum()
-        return super().loss_sum(images, prefix_len) + extra - extra.detach()
+    def loss_sum(self, model: AIM, images: Tensor, draws: Draws) -> Tensor:
+        extra = model.head.pred.bias.sum()
+        return super().loss_sum(model, images, draws) + extra - extra.detach()
 
 
 def test_a_wrong_gradient_is_named() -> None:
-    wrong = BiasPulled(model().cfg)
-    init_weights(wrong, 1)
-    verdicts = prove_training(wrong.double(), subject_of(wrong).images)
+    ours = model()
+    verdicts = prove_training(BiasPulled(ours.cfg), ours, subject_of(ours).images)
     assert "the gradients of head.pred.bias differ" in verdicts[0].reason

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from losses import prefix_lengths
 from nextpatch.curate.page import write_page
 from nextpatch.curate.paint import TONES, cell_size, plain, with_prefix
 from nextpatch.curate.preview import VIEWS, Sheet, preview
@@ -24,7 +25,6 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.patches import patchify
 from nextpatch.runs.config import OptimConfig, TrainConfig
 from nextpatch.runs.recipe import Recipe
-from nextpatch.train.step import prefix_lengths
 
 SMALL = ModelConfig(size="nano", img_size=(16, 12), patch_size=4)
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from nextpatch.objective.next_patch import NextPatch
+from nextpatch.objective.objective import scored_count
 from nextpatch.data.loader import Batch
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.objective import scored_count
+
 from nextpatch.dist.agreement import agree
 from nextpatch.train.compute import Compute
 from nextpatch.runs.config import OptimConfig
@@ -18,7 +20,7 @@ from nextpatch.dist.mesh import open_mesh
 from nextpatch.dist.parallelize import full
 from nextpatch.dist.world import ALONE, PeerError, World
 from nextpatch.train.optimizer import build_optimizer, prepare_state
-from nextpatch.train.step import accumulate_gradients, gradient_norm, prefix_lengths, update
+from nextpatch.train.step import accumulate_gradients, gradient_norm, update
 from nextpatch.train.validation import validation_loss
 from ranks import run_ranks
 
@@ -26,6 +28,7 @@ CFG = ModelConfig(
     size="nano", img_size=(12, 16), patch_size=4, in_chans=1, embed_dim=24, depth=3, num_heads=2, head_width=20,
     head_depth=1,
 )  # fmt: skip
+OBJECTIVE = NextPatch(CFG)
 CPU = torch.device("cpu")
 OPTIM = OptimConfig(lr=3e-3, clip_norm=0.5)
 BATCH, STEPS = 12, 20
@@ -62,16 +65,16 @@ def train(world, mesh, precision, engine=PLAIN, steps=STEPS):
     losses, norms = [], []
     for step in range(steps):
         batch = batch_at(step, world.rank, world.size)
-        prefix_len = prefix_lengths(CFG, 0, batch.positions)
-        scored = int(world.sum([scored_count(prefix_len, CFG.num_patches)])[0])
-        share = accumulate_gradients(model, batch, prefix_len, scored, 4, compute)
+        draws = OBJECTIVE.draw(0, batch.positions)
+        scored = int(world.sum([scored_count(OBJECTIVE, draws)])[0])
+        share = accumulate_gradients(OBJECTIVE, model, batch, draws, scored, 4, compute)
         agreed = agree(world, float(share.total()), float(gradient_norm(model)), None, False, 0)
         update(model, optimizer, agreed.grad_norm, OPTIM.clip_norm)
         optimizer.zero_grad(set_to_none=True)
         losses.append(agreed.loss)
         norms.append(agreed.grad_norm)
     held = [batch_at(100), batch_at(101), batch_at(102)]  # three for two ranks
-    result = validation_loss(model, held[world.rank :: world.size], compute, world, rounds=2)
+    result = validation_loss(OBJECTIVE, model, held[world.rank :: world.size], compute, world, rounds=2)
     assert all(type(p).__name__ == ("Parameter" if mesh is None else "DTensor") for p in model.parameters())
     return {"start": start, "losses": losses, "norms": norms, "val": [result.loss, result.images],
             "weights": weights_of(model)}  # fmt: skip

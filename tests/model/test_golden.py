@@ -14,12 +14,13 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from losses import loss_sum, patch_losses, predict, score, scored_count
 from nextpatch.model.aim import AIM, HeadBlock
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.layers import LayerNorm, prefix_mask
-from nextpatch.model.objective import scored_count, scored_mask, targets
 from nextpatch.model.weights import from_released, to_released
+from nextpatch.objective.next_patch import scored_mask, targets
 from nextpatch.patches import patchify, sincos_positions
 
 OUTPUTS = {"rtol": 1e-4, "atol": 1e-4}
@@ -184,14 +185,14 @@ def l3m_outputs_and_losses(file: Golden) -> None:
     for n in range(model.cfg.depth):
         file.same(f"block.{n}", found[f"block_{n}"], OUTPUTS)
     file.same("trunk_out", found["post_trunk_norm"], OUTPUTS)
-    predicted = model.predict(images, prefix_len)
+    predicted = predict(model, images, prefix_len)
     file.same("pred", predicted, OUTPUTS)
     file.same("full_attn.trunk_out", model(images)["post_trunk_norm"], OUTPUTS)
-    file.same("full_attn.pred", model.predict(images, mode="bidirectional"), OUTPUTS)
+    file.same("full_attn.pred", predict(model, images, mode="bidirectional"), OUTPUTS)
     every = torch.ones_like(prefix_len)  # a prefix of one: every output is scored
-    file.same("per_patch_loss", model.score(predicted, images, every), LOSSES)
+    file.same("per_patch_loss", score(model, predicted, images, every), LOSSES)
     scored = file["per_patch_loss"] * scored_mask(prefix_len, model.cfg.num_patches)
-    torch.testing.assert_close(model.patch_losses(images, prefix_len).detach(), scored, **LOSSES)
+    torch.testing.assert_close(patch_losses(model, images, prefix_len).detach(), scored, **LOSSES)
 
 
 def l3m_loss_of_the_batch(file: Golden) -> None:
@@ -199,15 +200,15 @@ def l3m_loss_of_the_batch(file: Golden) -> None:
     for target, name in (("norm_pixels", "loss"), ("pixels", "loss_raw_pixels")):
         model = pretrained(file, target)
         count = scored_count(prefix_len, model.cfg.num_patches)
-        file.same(name, model.loss_sum(images, prefix_len)[None] / count, LOSSES)
-        file.same(name, model.patch_losses(images, prefix_len).sum()[None] / count, LOSSES)
-    exact = pretrained(file).double().loss_sum(images.double(), prefix_len) / count
+        file.same(name, loss_sum(model, images, prefix_len)[None] / count, LOSSES)
+        file.same(name, patch_losses(model, images, prefix_len).sum()[None] / count, LOSSES)
+    exact = loss_sum(pretrained(file).double(), images.double(), prefix_len) / count
     file.same("loss_f64", exact[None], FLOAT64)
 
 
 def l3m_gradients(file: Golden) -> None:
     model, prefix_len = pretrained(file), file["prefix.lengths"]
-    (model.loss_sum(file["input"], prefix_len) / scored_count(prefix_len, model.cfg.num_patches)).backward()
+    (loss_sum(model, file["input"], prefix_len) / scored_count(prefix_len, model.cfg.num_patches)).backward()
     ours = split(to_released({name: p.grad for name, p in model.named_parameters()}, model.cfg))
     for name, theirs in file.group("grad.").items():
         assert (ours[released_name(name)] - theirs).norm() <= GRADIENTS * theirs.norm(), name

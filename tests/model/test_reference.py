@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 import reference
+from losses import loss_sum, patch_losses, predict, scored_count
 from nextpatch.model.aim import AIM
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.model.objective import scored_count
 
 PREFIX = [1, 7, 3]  # of 8 or 9 patches
 LATE = [6, 7, 4]  # no image scores its first outputs: the packed loss leaves them out
@@ -82,11 +82,11 @@ def assert_near(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: f
 
 
 def dense(model: AIM, images: Tensor, prefix_len: Tensor) -> Tensor:
-    return model.patch_losses(images, prefix_len, model.cfg.attention).sum()
+    return patch_losses(model, images, prefix_len, model.cfg.attention).sum()
 
 
 def packed(model: AIM, images: Tensor, prefix_len: Tensor) -> Tensor:
-    return model.loss_sum(images, prefix_len)
+    return loss_sum(model, images, prefix_len)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
@@ -101,8 +101,8 @@ def test_every_layer_prediction_and_patch_loss(
     model, images, prefix_len = model.to(dtype), images.to(dtype), torch.tensor(PREFIX)
     with torch.no_grad():
         ours = model(images, mode, prefix_len, model.trunk.layer_names())
-        ours["predictions"] = model.predict(images, prefix_len, mode)
-        ours["patch_losses"] = model.patch_losses(images, prefix_len, mode)
+        ours["predictions"] = predict(model, images, prefix_len, mode)
+        ours["patch_losses"] = patch_losses(model, images, prefix_len, mode)
         ours["loss"] = ours["patch_losses"].sum() / scored_count(prefix_len, model.cfg.num_patches)
     assert_near(ours, theirs, tolerance)
     assert torch.equal(ours["patch_losses"] == 0, theirs["patch_losses"] == 0)

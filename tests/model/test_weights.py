@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nextpatch.model.aim import AIM
+from nextpatch.model.aim import AIM, patches_of
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
 from nextpatch.model.weights import from_released, to_released
@@ -27,7 +27,7 @@ def test_the_kernel_is_the_same_linear_map() -> None:
     images = torch.randn(2, 2, 12, 18)
     kernel = to_released(model.state_dict(), model.cfg)["preprocessor.patchifier.proj.weight"]
     convolved = torch.nn.functional.conv2d(images, kernel, stride=6).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(model.patch_embed.proj(model._patches(images)), convolved)
+    torch.testing.assert_close(model.patch_embed.proj(patches_of(images, model.cfg)), convolved)
 
 
 def test_a_foreign_name_is_an_error_that_lists_the_known_ones() -> None:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import nextpatch
+from losses import predict
 from nextpatch.cli import main
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import train_step_flops
@@ -84,7 +85,7 @@ def test_a_fitted_head_completes_and_leaves_the_trunk(weights: Path, photos: Pat
     both = nextpatch.load(f"{weights}+{head}")
     images, prefix = torch.randn(2, 3, 28, 28), torch.tensor([1, 2])
     with torch.no_grad():
-        torch.testing.assert_close(both.aim.predict(images, prefix), run.model.predict(images, prefix))
+        torch.testing.assert_close(predict(both.aim, images, prefix), predict(run.model, images, prefix))
     assert both.classifier is not None
     assert "Completions" in (out / "report.html").read_text() or "completed" in (out / "report.html").read_text()
 

@@ -19,6 +19,7 @@ from nextpatch.core.errors import ConfigError
 from nextpatch.data.config import DataConfig
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
+from nextpatch.objective.next_patch import NextPatch
 from nextpatch.pretrain import run as runs
 from nextpatch.pretrain.budget import LEAST_STEPS, Speed, fitted, measured
 from nextpatch.pretrain.run import open_data, pretrain
@@ -160,13 +161,13 @@ def test_killed_while_it_measures_it_measures_again_and_killed_later_it_keeps_wh
 def test_a_gradient_that_is_not_finite_while_measuring_leaves_the_weights_as_they_were(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch, factor: float
 ) -> None:
-    calls, real = [0], AIM.loss_sum
+    calls, real = [0], NextPatch.loss_sum
 
-    def once(self: AIM, *args: Any) -> torch.Tensor:
+    def once(self: NextPatch, *args: Any) -> torch.Tensor:
         calls[0] += 1
         return real(self, *args) * (factor if calls[0] == 2 else 1)
 
-    monkeypatch.setattr(AIM, "loss_sum", once)
+    monkeypatch.setattr(NextPatch, "loss_sum", once)
     model = AIM(recipe.model)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     measured(model, *open_data(recipe), replace(recipe, train=replace(recipe.train, minutes=0.01)))

@@ -17,8 +17,8 @@ from nextpatch.curate.pack import pack
 from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.open import open_source
-from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
+from nextpatch.objective.next_patch import NextPatch
 from nextpatch.pretrain import run as runs
 from nextpatch.pretrain.run import _tell_overlap, open_data, pretrain
 from nextpatch.runs.checkpoint import newest_checkpoint
@@ -111,7 +111,7 @@ def test_the_validation_loss_is_bit_equal_for_any_number_of_workers(recipe):
 
 
 def test_a_loss_that_explodes_is_told_once_and_written_down(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(AIM, "loss_sum", lambda self, *_: self.head.pred.bias.sum() * float("nan"))
+    monkeypatch.setattr(NextPatch, "loss_sum", lambda self, model, *_: model.head.pred.bias.sum() * float("nan"))
     console = Console(file=io.StringIO(), width=200)
     with pytest.raises(BadStepError, match="step 1: loss nan"):
         pretrain(recipe, tmp_path / "run", console=console)

@@ -17,6 +17,7 @@ from timm.data import create_transform
 from timm.models.vision_transformer import VisionTransformer
 
 import nextpatch
+from losses import predict
 from nextpatch.cli import main
 from nextpatch.core.marks import is_ours
 from nextpatch.data.config import DataConfig
@@ -199,4 +200,4 @@ def test_a_runs_card_says_how_it_learned_and_what_was_measured(tmp_path: Path) -
     for words in ("- data: photos", "20 steps of 4", "0.9123", "| pre-trained | linear | 61.5 | 50.0 to 70.0 |"):
         assert words in card
     assert (folder / "pixel_head.safetensors").exists()
-    assert nextpatch.load(folder).aim.predict(torch.randn(1, 3, 16, 24), torch.tensor([2])).shape == (1, 6, 192)
+    assert predict(nextpatch.load(folder).aim, torch.randn(1, 3, 16, 24), torch.tensor([2])).shape == (1, 6, 192)

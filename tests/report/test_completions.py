@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from losses import patch_losses
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig, Target
 from nextpatch.model.init import init_weights
-from nextpatch.model.objective import targets
-from nextpatch.patches import patchify
+from nextpatch.objective.next_patch import targets
 from nextpatch.report.features import overlay, principal_colors
 from nextpatch.report.pictures import complete, shown_prefix
 
@@ -26,8 +26,8 @@ def config(target: Target = "norm_pixels") -> ModelConfig:
 class Oracle(AIM):
     """Predicts the next patch perfectly."""
 
-    def predict(self, images: Tensor, prefix_len: Tensor | None = None, mode: str = "prefix") -> Tensor:
-        return targets(patchify(images, self.cfg.patch_size), self.cfg.target).roll(-1, dims=1)
+    def predict(self, patches: Tensor, mask: Tensor | None) -> Tensor:
+        return targets(patches, self.cfg.target).roll(-1, dims=1)
 
 
 def images() -> tuple[Tensor, Tensor]:
@@ -60,7 +60,7 @@ def test_losses_are_those_of_the_model() -> None:
     _, inputs = images()
     with torch.no_grad():
         done = complete(model, inputs, MEAN, STD)
-        per_patch = model.patch_losses(inputs, torch.full((2,), 3))
+        per_patch = patch_losses(model, inputs, torch.full((2,), 3))
     torch.testing.assert_close(torch.tensor(done.loss), per_patch.sum(dim=1) / 3, atol=1e-5, rtol=1e-5)
 
 

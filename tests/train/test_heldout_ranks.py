@@ -10,6 +10,7 @@ from nextpatch.dist.world import World
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
+from nextpatch.objective.next_patch import NextPatch
 from nextpatch.train.compute import Compute
 from nextpatch.train.heldout import GROUP_SIZE, HeldOut
 from nextpatch.train.validation import validation_loss
@@ -18,6 +19,7 @@ CFG = ModelConfig(
     size="nano", img_size=(8, 8), patch_size=4, in_chans=3, embed_dim=16, depth=2, num_heads=2, head_width=16,
     head_depth=1,
 )  # fmt: skip
+OBJECTIVE = NextPatch(CFG)
 COMPUTE = Compute(torch.device("cpu"), "fp32", (0.5,) * 3, (0.25,) * 3)
 BAD = {3, GROUP_SIZE, GROUP_SIZE + 1, 4 * GROUP_SIZE - 1}
 
@@ -80,30 +82,35 @@ def test_the_loss_is_the_same_to_the_last_bit(ranks):
     model = AIM(CFG)
     init_weights(model, 0)
     (whole,) = shares(count, 1)[1]
-    expected = validation_loss(model, whole, COMPUTE)
+    expected = validation_loss(OBJECTIVE, model, whole, COMPUTE)
     parts = shares(count, ranks)[1]
     told = []
     for part in parts:
         alone = Overheard()
         object.__setattr__(alone, "gather", lambda value: told.append(value) or [value])
         if len(list(part)):
-            validation_loss(model, part, COMPUTE, alone, part.rounds)
+            validation_loss(OBJECTIVE, model, part, COMPUTE, alone, part.rounds)
     last = Overheard()
     object.__setattr__(last, "said", told)
-    found = validation_loss(model, parts[0], COMPUTE, last, parts[0].rounds)
+    found = validation_loss(OBJECTIVE, model, parts[0], COMPUTE, last, parts[0].rounds)
     assert found == expected
     assert found.images == count - len([i for i in BAD if 7 <= i < count + 7])
 
 
-def test_a_rank_without_images_takes_part():
+def counted_passes(monkeypatch):
+    passes, real = [], OBJECTIVE.position_losses
+    monkeypatch.setattr(OBJECTIVE, "position_losses", lambda *args: passes.append(1) or real(*args))
+    return passes
+
+
+def test_a_rank_without_images_takes_part(monkeypatch):
     model = AIM(CFG)
     init_weights(model, 0)
     empty = shares(3, 2)[1][1]
     assert list(empty) == []
-    passes = []
-    model.patch_losses = lambda *args, real=model.patch_losses: passes.append(1) or real(*args)
+    passes = counted_passes(monkeypatch)
     with pytest.raises(ValueError, match="no held-out image"):
-        validation_loss(model, empty, COMPUTE, World(), empty.rounds)
+        validation_loss(OBJECTIVE, model, empty, COMPUTE, World(), empty.rounds)
     assert len(passes) == empty.rounds == 1
 
 
@@ -116,27 +123,27 @@ def test_a_rank_of_whose_images_none_decodes_takes_part(monkeypatch):
     init_weights(model, 0)
     last = Overheard()
     object.__setattr__(last, "said", [[], validation_parts(model, parts[0])])
-    assert validation_loss(model, parts[1], COMPUTE, last, 1) == validation_loss(model, parts[0], COMPUTE)
+    expected = validation_loss(OBJECTIVE, model, parts[0], COMPUTE)
+    assert validation_loss(OBJECTIVE, model, parts[1], COMPUTE, last, 1) == expected
 
 
 def validation_parts(model, part):
     told = []
     alone = Overheard()
     object.__setattr__(alone, "gather", lambda value: told.append(value) or [value])
-    validation_loss(model, part, COMPUTE, alone)
+    validation_loss(OBJECTIVE, model, part, COMPUTE, alone)
     return told[0]
 
 
-def test_data_that_fails_on_a_rank_is_told_after_its_passes_are_made():
+def test_data_that_fails_on_a_rank_is_told_after_its_passes_are_made(monkeypatch):
     model = AIM(CFG)
     init_weights(model, 0)
-    passes = []
-    model.patch_losses = lambda *args, real=model.patch_losses: passes.append(1) or real(*args)
+    passes = counted_passes(monkeypatch)
 
     def failing():
         yield next(iter(shares(3, 1)[1][0]))
         raise DataError("the disk is gone")
 
     with pytest.raises(DataError, match="the disk is gone"):
-        validation_loss(model, failing(), COMPUTE, World(), 3)
+        validation_loss(OBJECTIVE, model, failing(), COMPUTE, World(), 3)
     assert len(passes) == 3

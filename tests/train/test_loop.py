@@ -18,6 +18,7 @@ from nextpatch.data.mixture import Mixture, Part
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
+from nextpatch.objective.next_patch import NextPatch
 from nextpatch.runs.checkpoint import newest_checkpoint
 from nextpatch.runs.config import GuardConfig, OptimConfig, TrainConfig
 from nextpatch.runs.recipe import Recipe
@@ -171,14 +172,14 @@ def test_a_finished_run_resumed_changes_nothing(tmp_path, whole):
 
 def exploding(monkeypatch, when, factor=float("nan")):
     """The loss is multiplied at these (step, micro-batch)es, counted from 0, of which there are two a step."""
-    real, calls = AIM.loss_sum, []
+    real, calls = NextPatch.loss_sum, []
 
-    def explode(self, images, prefix_len):
+    def explode(self, model, images, draws):
         now = divmod(len(calls), 2)
         calls.append(now)
-        return real(self, images, prefix_len) * (factor if now in when else 1)
+        return real(self, model, images, draws) * (factor if now in when else 1)
 
-    monkeypatch.setattr(AIM, "loss_sum", explode)
+    monkeypatch.setattr(NextPatch, "loss_sum", explode)
 
 
 def test_a_non_finite_loss_stops_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
@@ -208,8 +209,8 @@ def test_a_step_to_be_skipped_changes_no_weight_and_the_run_goes_on_also_when_re
 @pytest.mark.parametrize("non_finite", ["stop", "skip"])
 def test_a_validation_loss_of_infinity_is_null_and_the_guard_decides(tmp_path, monkeypatch, non_finite):
     run = RunDir.create(tmp_path / "run", replace(RECIPE, guard=GuardConfig(non_finite=non_finite)))
-    real = AIM.patch_losses
-    monkeypatch.setattr(AIM, "patch_losses", lambda *args: real(*args) + float("inf"))
+    real = NextPatch.position_losses
+    monkeypatch.setattr(NextPatch, "position_losses", lambda *args: real(*args) + float("inf"))
     if non_finite == "skip":
         assert train(run).exit_code == 0
     else:

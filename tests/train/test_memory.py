@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from losses import loss_sum
 from nextpatch.dist.config import EngineConfig
 from nextpatch.dist.parallelize import parallelize
 from nextpatch.model.aim import AIM
@@ -69,6 +70,7 @@ from nextpatch.runs.config import OptimConfig
 from nextpatch.dist.config import EngineConfig
 from nextpatch.dist.materialize import materialize
 from nextpatch.train.optimizer import build_optimizer, prepare_state
+from nextpatch.objective.next_patch import NextPatch, with_prefix
 from nextpatch.train.step import accumulate_gradients, gradient_norm, update
 
 def memory(line):
@@ -84,7 +86,8 @@ def steps(size, depth, images, precision, how, micro_batches, count):
     scored = int((cfg.num_patches - prefix).sum())
     batch = Batch(pixels, prefix, prefix, [])
     for _ in range(count):
-        accumulate_gradients(model, batch, prefix, scored, images, Compute(cpu, precision, (0.5,) * 3, (0.25,) * 3))
+        compute = Compute(cpu, precision, (0.5,) * 3, (0.25,) * 3)
+        accumulate_gradients(NextPatch(cfg), model, batch, with_prefix(prefix), scored, images, compute)
         update(model, optimizer, float(gradient_norm(model)), 1.0)
         optimizer.zero_grad(set_to_none=True)
     return scored / len(prefix)
@@ -145,7 +148,7 @@ def test_what_autograd_keeps_is_what_the_formula_says(precision, how):
         prefix = torch.linspace(1, CFG.num_patches - 1, images).long()
         cpu = torch.device("cpu")
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast(cpu, precision):
-            model.loss_sum(torch.randn(images, 3, 32, 32), prefix)
+            loss_sum(model, torch.randn(images, 3, 32, 32), prefix)
         return sum(storages.values()), float((CFG.num_patches - prefix).float().mean())
 
     (most, scored), (least, _) = saved(16), saved(8)  # the difference leaves out copies of the weights

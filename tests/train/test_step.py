@@ -5,14 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from losses import patch_losses, prefix_lengths, scored_count
 from nextpatch.data.loader import Batch
 from nextpatch.dist.world import ALONE
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.model.objective import scored_count
+from nextpatch.objective.next_patch import NextPatch, with_prefix
 from nextpatch.train.compute import Compute
-from nextpatch.train.step import Share, accumulate_gradients, describe_trouble, gradient_norm, prefix_lengths, update
+from nextpatch.train.step import Share, accumulate_gradients, describe_trouble, gradient_norm, update
 
 CFG = ModelConfig(
     size="nano", img_size=(12, 16), patch_size=4, in_chans=1, embed_dim=16, depth=2, num_heads=2, head_width=16,
@@ -35,7 +36,7 @@ def batch_of(count: int, start: int = 0) -> Batch:
 
 def accumulated(model: AIM, batch: Batch, prefix_len: torch.Tensor, size: int, compute: Compute = COMPUTE) -> Share:
     scored = scored_count(prefix_len, model.cfg.num_patches)
-    return accumulate_gradients(model, batch, prefix_len, scored, size, compute)
+    return accumulate_gradients(NextPatch(model.cfg), model, batch, with_prefix(prefix_len), scored, size, compute)
 
 
 def gradients(micro_batch_size: int) -> tuple[float, dict[str, torch.Tensor]]:
@@ -57,7 +58,7 @@ def test_the_loss_is_the_mean_over_scored_patches_of_the_global_batch():
     model, batch = small_model(), batch_of(5)
     prefix_len = prefix_lengths(CFG, 0, batch.positions)
     assert len(set(prefix_len.tolist())) > 1  # else a mean of means would pass too
-    losses = model.patch_losses(COMPUTE.inputs(batch.images), prefix_len).detach()
+    losses = patch_losses(model, COMPUTE.inputs(batch.images), prefix_len).detach()
     loss = accumulated(model, batch, prefix_len, 2).total()
     assert float(loss) == pytest.approx(float(losses.sum() / (losses > 0).sum()), rel=1e-5)
 
@@ -107,7 +108,7 @@ def test_causal_loss_is_the_mean_over_every_patch_but_the_first():
     batch = batch_of(4)
     prefix_len = prefix_lengths(causal, 0, batch.positions)
     loss = accumulated(model, batch, prefix_len, 3).total()
-    losses = model.patch_losses(COMPUTE.inputs(batch.images), prefix_len, "causal").detach()
+    losses = patch_losses(model, COMPUTE.inputs(batch.images), prefix_len, "causal").detach()
     assert float(loss) == pytest.approx(float(losses.mean()), rel=1e-5)
 
 

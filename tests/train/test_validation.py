@@ -5,20 +5,22 @@ from dataclasses import replace
 import pytest
 import torch
 
+from losses import patch_losses, prefix_lengths
 from nextpatch.data.loader import Batch
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
+from nextpatch.objective.next_patch import NextPatch
 from nextpatch.train.compute import Compute
 from nextpatch.train.heldout import GROUP_SIZE
-from nextpatch.train.step import prefix_lengths
-from nextpatch.train.validation import PREFIX_SEED, chunk_size, validation_loss
+from nextpatch.train.validation import DRAW_SEED, chunk_size, validation_loss
 
 CFG = ModelConfig(
     size="nano", img_size=(12, 12), patch_size=4, in_chans=1, embed_dim=16, depth=2, num_heads=2, head_width=16,
     head_depth=1,
 )  # fmt: skip
 COMPUTE = Compute(torch.device("cpu"), "fp32", (0.5,), (0.25,))
+OBJECTIVE = NextPatch(CFG)
 COUNT = 2 * GROUP_SIZE + 5
 
 
@@ -40,19 +42,21 @@ def batches(size: int, count: int = COUNT, start: int = 0) -> list[Batch]:
 
 
 def test_the_number_is_bit_equal_in_whatever_order_the_batches_come(model):
-    assert validation_loss(model, batches(7)[::-1], COMPUTE) == validation_loss(model, batches(7), COMPUTE)
+    assert validation_loss(OBJECTIVE, model, batches(7)[::-1], COMPUTE) == validation_loss(
+        OBJECTIVE, model, batches(7), COMPUTE
+    )
 
 
 def test_parts_add_up_to_the_whole(model):
-    result = validation_loss(model, batches(9), COMPUTE)
+    result = validation_loss(OBJECTIVE, model, batches(9), COMPUTE)
     assert result.images == COUNT
     assert len(result.position_loss) == CFG.num_patches - 1
     losses = torch.zeros(CFG.num_patches - 1, dtype=torch.float64)
     weights = torch.zeros(CFG.num_patches - 1)
     for batch in batches(COUNT):
-        prefix_len = prefix_lengths(CFG, PREFIX_SEED, batch.positions)
+        prefix_len = prefix_lengths(CFG, DRAW_SEED, batch.positions)
         with torch.no_grad():
-            losses += model.patch_losses(COMPUTE.inputs(batch.images), prefix_len).double().sum(dim=0)
+            losses += patch_losses(model, COMPUTE.inputs(batch.images), prefix_len).double().sum(dim=0)
         for length in prefix_len.tolist():
             weights[length - 1 :] += 1
     assert result.loss == pytest.approx(float(losses.sum() / weights.sum()), rel=1e-6)
@@ -65,7 +69,7 @@ def test_parts_add_up_to_the_whole(model):
 
 def test_a_position_that_no_image_scores_has_no_loss(model):
     # one image: nothing before its prefix is scored
-    result = validation_loss(model, batches(1, count=1, start=3), COMPUTE)
+    result = validation_loss(OBJECTIVE, model, batches(1, count=1, start=3), COMPUTE)
     scored = [loss is not None for loss in result.position_loss]
     assert scored == sorted(scored)
     assert scored[-1]
@@ -73,15 +77,15 @@ def test_a_position_that_no_image_scores_has_no_loss(model):
 
 def test_prefixes_belong_to_the_image_not_to_its_place_in_the_pass(model):
     whole = batches(1, count=3)
-    alone = [validation_loss(model, [batch], COMPUTE) for batch in whole]
+    alone = [validation_loss(OBJECTIVE, model, [batch], COMPUTE) for batch in whole]
     weights = [sum(loss is not None for loss in one.position_loss) for one in alone]
     mean = sum(one.loss * n for one, n in zip(alone, weights, strict=True)) / sum(weights)
-    assert validation_loss(model, whole[::-1], COMPUTE).loss == pytest.approx(mean, rel=1e-6)
+    assert validation_loss(OBJECTIVE, model, whole[::-1], COMPUTE).loss == pytest.approx(mean, rel=1e-6)
 
 
 def test_no_image_is_an_error(model):
     with pytest.raises(ValueError, match="no held-out image"):
-        validation_loss(model, [], COMPUTE)
+        validation_loss(OBJECTIVE, model, [], COMPUTE)
 
 
 def test_chunks_are_the_papers_sixteen_patches_where_there_are_enough():

@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 
 import nextpatch
+from losses import predict
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.model.count import count_params
@@ -146,7 +147,7 @@ def test_early_exit_computes_nothing_behind_the_last_layer(snapshot: Path) -> No
 def test_a_pixel_head_is_small_and_goes_beside(snapshot: Path, tmp_path: Path) -> None:
     model = nextpatch.load(snapshot)
     with pytest.raises(ValueError, match="fit-head"):
-        model.aim.predict(IMAGES, torch.tensor([1, 2, 3]))
+        predict(model.aim, IMAGES, torch.tensor([1, 2, 3]))
     donor = AIM(ModelConfig(img_size=(28, 28), patch_size=14, embed_dim=32, depth=8, num_heads=4, head_width=16,
                             head_depth=2, target="pixels"))  # fmt: skip
     donor.load_state_dict(model.aim.state_dict(), strict=False)
@@ -154,7 +155,7 @@ def test_a_pixel_head_is_small_and_goes_beside(snapshot: Path, tmp_path: Path) -
     before = model.digest()
     both = nextpatch.load(f"{snapshot}+{tmp_path}/pixel_head.safetensors")
     assert both.aim.cfg.target == "pixels"
-    assert both.aim.predict(IMAGES, torch.tensor([1, 2, 3])).shape == (3, 4, 588)
+    assert predict(both.aim, IMAGES, torch.tensor([1, 2, 3])).shape == (3, 4, 588)
     assert torch.equal(both(IMAGES), model(IMAGES))
     assert model.digest() == before
     save_snapshot(both, tmp_path / "published")

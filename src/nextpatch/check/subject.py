@@ -11,6 +11,8 @@ from torch import Tensor
 
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
+from nextpatch.objective.next_patch import NextPatch, with_prefix
+from nextpatch.objective.objective import scored_count
 
 MAX_SIDE = 6  # patches: every output is examined against every patch, at a cost that grows with their number squared
 
@@ -48,16 +50,17 @@ def small_config(cfg: ModelConfig, weights: bool) -> ModelConfig:
 
 
 def subject_of(model: AIM, batch: int = 3) -> Subject:
-    """Our own model, with the dense formulation of its loss; float64 weights make the examination exact."""
-    cfg = model.cfg
+    """Our own model, with the plain formulation of its loss; float64 weights make the examination exact."""
+    cfg, objective = model.cfg, NextPatch(model.cfg)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch, cfg.in_chans, *cfg.img_size, generator=generator, dtype=torch.float64)
 
     def predict(images: Tensor, prefix_len: Tensor) -> Tensor:
-        return model.predict(images, prefix_len, cfg.attention)
+        return objective.predict(model, images, with_prefix(prefix_len))
 
     def loss(predictions: Tensor, images: Tensor, prefix_len: Tensor) -> Tensor:
-        return model.score(predictions, images, prefix_len).sum() / (cfg.num_patches - prefix_len).sum()
+        draws = with_prefix(prefix_len)
+        return objective.score(predictions, images, draws).sum() / scored_count(objective, draws)
 
     dtype = next(model.parameters()).dtype
     return Subject(predict, loss, images.to(dtype), cfg.patch_size, tuple(range(cfg.num_patches)), cfg.attention)

@@ -7,27 +7,28 @@ from torch import Tensor
 
 from nextpatch.check.proofs import Verdict, prefixes, relative_difference
 from nextpatch.model.aim import AIM
-from nextpatch.model.objective import scored_count
+from nextpatch.objective.next_patch import NextPatch, with_prefix
+from nextpatch.objective.objective import scored_count
 
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-6, 1e-5
 
 
-def prove_training(model: AIM, images: Tensor) -> list[Verdict]:
-    """Packed equals dense; cut into micro-batches equals whole."""
+def prove_training(objective: NextPatch, model: AIM, images: Tensor) -> list[Verdict]:
+    """Packed equals plain; cut into micro-batches equals whole."""
     count = model.cfg.num_patches
     lengths = prefixes(count)
     batch = images[torch.arange(len(lengths)) % len(images)]
     prefix_len = torch.tensor(lengths)
     if model.cfg.attention == "causal":
         prefix_len = torch.ones_like(prefix_len)
-    scored = scored_count(prefix_len, count)
-    dense = _gradients(model, [model.patch_losses(batch, prefix_len, model.cfg.attention).sum() / scored])
-    packed = _gradients(model, [model.loss_sum(batch, prefix_len) / scored])
-    cut = _gradients(
-        model, [model.loss_sum(batch[i : i + 1], prefix_len[i : i + 1]) / scored for i in range(len(batch))]
-    )
+    draws = with_prefix(prefix_len)
+    scored = scored_count(objective, draws)
+    plain = _gradients(model, [objective.position_losses(model, batch, draws).sum() / scored])
+    packed = _gradients(model, [objective.loss_sum(model, batch, draws) / scored])
+    pieces = [(batch[i : i + 1], draws.part(i, i + 1)) for i in range(len(batch))]
+    cut = _gradients(model, [objective.loss_sum(model, *piece) / scored for piece in pieces])
     return [
-        Verdict("what training computes (scored positions only) equals the plain loss", _compare(packed, dense)),
+        Verdict("what training computes (scored positions only) equals the plain loss", _compare(packed, plain)),
         Verdict("loss and gradients do not depend on how a batch is cut", _compare(cut, packed)),
     ]
 

@@ -13,6 +13,7 @@ from nextpatch.core.meter import phase
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
+from nextpatch.objective.next_patch import NextPatch
 from nextpatch.runs.recipe import load_recipe
 from nextpatch.runs.run import load_run
 
@@ -30,7 +31,7 @@ def check(target: Path | None, console: Console | None = None) -> int:
     model = model.double()
     subject = subject_of(model)
     with phase("proving", console):
-        verdicts = [*prove(subject), *prove_training(model, subject.images)]
+        verdicts = [*prove(subject), *prove_training(NextPatch(model.cfg), model, subject.images)]
     for verdict in verdicts:
         mark = "[green]holds[/]" if verdict.holds else "[bold red]FAILS[/]"
         console.print(f"  {mark}  {verdict.claim}", highlight=False, soft_wrap=True)

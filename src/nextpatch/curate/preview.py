@@ -22,10 +22,10 @@ from nextpatch.data.sources.source import Source
 from nextpatch.data.sources.sparse import sparse
 from nextpatch.data.views import crop_box, eval_view, to_model_input, train_view
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.objective import targets
+from nextpatch.objective.next_patch import targets
+from nextpatch.objective.registry import objective_of
 from nextpatch.patches import patchify, unpatchify
 from nextpatch.runs.recipe import Recipe
-from nextpatch.train.step import prefix_lengths
 
 VIEWS = 3  # training views of each image
 _CHOICE = 101  # what chance is drawn for, apart from everything in data.order
@@ -106,7 +106,8 @@ def _row(source: Source, index: int, recipe: Recipe, seed: int, position: int) -
     reading = recipe.data.preprocessing
     found, image = header(data, reading), decode(data, cfg.in_chans, reading)
     positions = torch.arange(position, position + VIEWS)
-    prefixes = prefix_lengths(cfg, seed, positions).tolist()
+    objective = objective_of(cfg)
+    prefixes = objective.given(objective.draw(seed, positions)).sum(dim=1).tolist()
     views = tuple(
         _view(image, recipe, seed, at, prefix) for at, prefix in zip(positions.tolist(), prefixes, strict=True)
     )

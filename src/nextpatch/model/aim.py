@@ -1,21 +1,16 @@
-"""The autoregressive image model: patches -> tokens -> features -> predictions -> loss."""
+"""The autoregressive image model: patches -> tokens -> features -> predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.core.errors import UserError
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.layers import MLP, Block, LayerNorm, Rows, causal_mask, prefix_mask
-from nextpatch.model.objective import scored_mask, targets
+from nextpatch.model.layers import MLP, Block, LayerNorm, Mode, Rows, attention_mask
 from nextpatch.patches import patchify, sincos_positions
-
-Mode = Literal["bidirectional", "prefix", "causal"]
 
 
 class PatchEmbed(nn.Module):
@@ -164,8 +159,9 @@ class AIM(nn.Module):
         known = self.layer_names()
         if unknown := [name for name in layers if name not in known]:
             raise UserError(f"no layer {', '.join(unknown)}; this model has {', '.join(known)}")
-        tokens = self.patch_embed(self._patches(images))
-        out: dict[str, Tensor] = self.trunk(tokens, self._mask(mode, prefix_len, tokens), layers)
+        tokens = self.patch_embed(patches_of(images, self.cfg))
+        mask = attention_mask(mode, prefix_len, tokens.shape[1], tokens.device)
+        out: dict[str, Tensor] = self.trunk(tokens, mask, layers)
         return out
 
     def features(
@@ -179,73 +175,26 @@ class AIM(nn.Module):
         return self.forward(images, mode, prefix_len, layers)
 
     def predict(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        prefix_len: Int[Tensor, " batch"] | None = None,
-        mode: Mode = "prefix",
-    ) -> Float[Tensor, "batch patches values"]:
-        """Predictions at every position, in target space: output i is for patch i+1, the last one for nothing."""
-        trunk_out = self.forward(images, mode, prefix_len)["post_trunk_norm"]
+        self, patches: Float[Tensor, "batch length values"], mask: Float[Tensor, "#batch 1 length length"] | None
+    ) -> Float[Tensor, "batch length outputs"]:
+        """The head's outputs at every place of a sequence of patches; `mask` says what each may attend to."""
+        trunk_out = self.trunk(self.patch_embed(patches), mask)["post_trunk_norm"]
         out: Tensor = self.head(trunk_out)
         return out
 
-    def patch_losses(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        prefix_len: Int[Tensor, " batch"],
-        mode: Mode = "prefix",
-    ) -> Float[Tensor, "batch outputs"]:
-        """Mean squared error of the prediction of patch i+1 at entry i, 0 where it is not scored; float32."""
-        return self.score(self.predict(images, prefix_len, mode), images, prefix_len)
-
-    def score(
-        self,
-        predicted: Float[Tensor, "batch patches values"],
-        images: Float[Tensor, "batch channels height width"],
-        prefix_len: Int[Tensor, " batch"],
-    ) -> Float[Tensor, "batch outputs"]:
-        """The same for predictions already made by `predict`: output i against patch i+1 (section 4.1)."""
-        wanted = targets(self._patches(images)[:, 1:], self.cfg.target)
-        scored = scored_mask(prefix_len, self.cfg.num_patches).to(images.device)
-        return _squared_error(predicted[:, :-1], wanted).mean(dim=-1) * scored
-
-    def loss_sum(
-        self, images: Float[Tensor, "batch channels height width"], prefix_len: Int[Tensor, " batch"]
-    ) -> Float[Tensor, ""]:
-        """Sum over scored patches of their mean squared error: divide by `scored_count` of the GLOBAL batch.
-
-        Computes only what that sum needs: no token for the last patch, which no scored prediction may see; the last
-        block's queries, projection and MLP, and the head, only at scored positions, packed. Section 4.1, equation 2;
-        the paper writes a sum over all K patches, its text (and this) scores those after the prefix.
-        """
-        patches = self._patches(images)
-        scored = scored_mask(prefix_len, self.cfg.num_patches)
-        rows = Rows(scored).to(images.device)
-        tokens = self.patch_embed(patches[:, :-1])
-        mask = self._mask(self.cfg.attention, prefix_len, tokens)
-        predicted = self.head(self.trunk.rows(tokens, mask, rows), rows.position)
-        wanted = targets(patches[:, 1:].flatten(0, 1).index_select(0, rows.flat), self.cfg.target)
-        return _squared_error(predicted, wanted).sum() / self.cfg.patch_dim
-
-    def _patches(self, images: Tensor) -> Tensor:
-        if images.shape[1:] != (self.cfg.in_chans, *self.cfg.img_size):
-            needs = f"{self.cfg.in_chans} x {self.cfg.img_size[0]} x {self.cfg.img_size[1]}"
-            raise UserError(f"the model takes images of {needs}, got {' x '.join(map(str, images.shape[1:]))}")
-        return patchify(images, self.cfg.patch_size)
-
-    @staticmethod
-    def _mask(mode: Mode, prefix_len: Tensor | None, tokens: Tensor) -> Tensor | None:
-        length, kind = tokens.shape[1], tokens.device
-        if mode == "bidirectional":
-            return None
-        if mode == "causal":
-            return causal_mask(length, kind)[None, None]
-        if prefix_len is None:
-            raise UserError("mode 'prefix' needs prefix_len, one length per image; or use 'bidirectional' or 'causal'")
-        return prefix_mask(prefix_len, length, kind)
+    def predict_rows(
+        self, patches: Float[Tensor, "batch length values"], mask: Tensor | None, rows: Rows
+    ) -> Float[Tensor, "rows outputs"]:
+        """The same at `rows` alone, packed: all that is computed for them and for nothing else."""
+        out: Tensor = self.head(self.trunk.rows(self.patch_embed(patches), mask, rows), rows.position)
+        return out
 
 
-def _squared_error(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """Elementwise, never in half precision."""
-    wide = predicted if predicted.dtype == torch.float64 else predicted.float()
-    return (wide - wanted.to(wide.dtype)).square()
+def patches_of(
+    images: Float[Tensor, "batch channels height width"], cfg: ModelConfig
+) -> Float[Tensor, "batch patches values"]:
+    """The patches of images in raster order; UserError for images that are not the model's."""
+    if images.shape[1:] != (cfg.in_chans, *cfg.img_size):
+        needs = f"{cfg.in_chans} x {cfg.img_size[0]} x {cfg.img_size[1]}"
+        raise UserError(f"the model takes images of {needs}, got {' x '.join(map(str, images.shape[1:]))}")
+    return patchify(images, cfg.patch_size)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from nextpatch.core.errors import UserError
+
 LN_EPS = 1e-6
+Mode = Literal["bidirectional", "prefix", "causal"]
 
 
 class LayerNorm(nn.LayerNorm):
@@ -127,6 +132,19 @@ class Block(nn.Module):
         kept = x.reshape(-1, x.shape[-1]).index_select(0, rows.flat) + self.attn.rows(self.norm_1(x), rows)
         out: Tensor = kept + self.mlp(self.norm_2(kept))
         return out
+
+
+def attention_mask(
+    mode: Mode, prefix_len: Int[Tensor, " batch"] | None, length: int, device: torch.device
+) -> Tensor | None:
+    """The additive mask of a mode, None for attention to everything; UserError for a prefix without its lengths."""
+    if mode == "bidirectional":
+        return None
+    if mode == "causal":
+        return causal_mask(length, device)[None, None]
+    if prefix_len is None:
+        raise UserError("mode 'prefix' needs prefix_len, one length per image; or use 'bidirectional' or 'causal'")
+    return prefix_mask(prefix_len, length, device)
 
 
 def causal_mask(length: int, device: torch.device) -> Float[Tensor, "length length"]:

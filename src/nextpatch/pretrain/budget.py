@@ -13,16 +13,14 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from jaxtyping import Int
-from torch import Tensor
-
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.meter import duration
 from nextpatch.core.text import plain
 from nextpatch.data.loader import Batch, TrainStream
 from nextpatch.dist.world import ALONE, World
 from nextpatch.model.aim import AIM
-from nextpatch.model.objective import scored_count
+from nextpatch.objective.objective import Draws, Objective, scored_count
+from nextpatch.objective.registry import objective_of
 from nextpatch.runs.recipe import Recipe
 from nextpatch.train.compute import Compute
 from nextpatch.train.heldout import GROUP_SIZE, HeldOut
@@ -30,7 +28,7 @@ from nextpatch.train.loop import shared_batches
 from nextpatch.train.optimizer import build_optimizer, set_lr
 from nextpatch.train.schedule import warmup_steps
 from nextpatch.train.state import TrainState
-from nextpatch.train.step import accumulate_gradients, gradient_norm, prefix_lengths, update
+from nextpatch.train.step import accumulate_gradients, gradient_norm, update
 from nextpatch.train.validation import blank, validation_loss
 
 LEAST_STEPS = 20  # fewer are no schedule
@@ -70,16 +68,16 @@ def measured(model: AIM, stream: TrainStream, held: HeldOut, recipe: Recipe, wor
 
     As many as are needed for a steady figure, within a small part of the budget.
     """
-    train, compute = recipe.train, Compute.of(recipe)
+    train, compute, objective = recipe.train, Compute.of(recipe), objective_of(recipe.model)
     most_s = min(_LONGEST_S, _SHARE * 60 * train.minutes)
     some = replace(recipe, train=replace(train, steps=MOST_MEASURED))
     optimizer = build_optimizer(model, recipe.optim)
     set_lr(optimizer, 0.0)  # the update is computed, and moves nothing
     times: list[float] = []
     began = time.monotonic()
-    with closing(shared_batches(model, stream, TrainState(), some, world)) as batches:
-        for batch, prefix_len, scored in batches:
-            _gradients(model, batch, prefix_len, scored, recipe, compute, world)
+    with closing(shared_batches(objective, stream, TrainState(), some, world)) as batches:
+        for batch, draws, scored in batches:
+            _gradients(objective, model, batch, draws, scored, recipe, compute, world)
             norm = float(gradient_norm(model))
             if math.isfinite(norm):  # or else a rate of zero makes every weight NaN; the guard will judge this step
                 update(model, optimizer, norm, recipe.optim.clip_norm)
@@ -90,31 +88,31 @@ def measured(model: AIM, stream: TrainStream, held: HeldOut, recipe: Recipe, wor
             if len(times) >= LEAST_MEASURED and sum(times) > most_s:
                 break
     step_s = sum(times[1:]) / len(times[1:])
-    return Speed(step_s, _validation_s(model, held, compute, world), _save_s(model, world))
+    return Speed(step_s, _validation_s(objective, model, held, compute, world), _save_s(model, world))
 
 
 def guessed(model: AIM, held: HeldOut, recipe: Recipe, world: World = ALONE) -> Speed:
     """The speed of this run here (collective), by two blank micro-batches: what computing takes, without the data."""
-    compute, batch_size = Compute.of(recipe), recipe.train.global_batch_size
+    compute, batch_size, objective = Compute.of(recipe), recipe.train.global_batch_size, objective_of(recipe.model)
     count = min(recipe.train.micro_batch_size, batch_size // world.size)
     batch = blank(model, count)
-    prefix_len = prefix_lengths(model.cfg, 0, batch.positions)
-    scored = scored_count(prefix_len, model.cfg.num_patches)
+    draws = objective.draw(0, batch.positions)
+    scored = scored_count(objective, draws)
     times = []
     for _ in range(2):
-        times.append(_timed(lambda: _gradients(model, batch, prefix_len, scored, recipe, compute, world)))
+        times.append(_timed(lambda: _gradients(objective, model, batch, draws, scored, recipe, compute, world)))
         model.zero_grad(set_to_none=True)
     step_s = _slowest(world, times[-1]) * batch_size / (count * world.size)
-    return Speed(step_s, _validation_s(model, held, compute, world), _save_s(model, world))
+    return Speed(step_s, _validation_s(objective, model, held, compute, world), _save_s(model, world))
 
 
 def _gradients(
-    model: AIM, batch: Batch, prefix_len: Int[Tensor, " batch"], scored: int, recipe: Recipe, compute: Compute,
+    objective: Objective, model: AIM, batch: Batch, draws: Draws, scored: int, recipe: Recipe, compute: Compute,
     world: World,
 ) -> float:  # fmt: skip
     """Gradients of a batch, done when this returns."""
     micro = min(recipe.train.micro_batch_size, recipe.train.global_batch_size // world.size)
-    return float(accumulate_gradients(model, batch, prefix_len, scored, micro, compute).total())
+    return float(accumulate_gradients(objective, model, batch, draws, scored, micro, compute).total())
 
 
 def fitted(recipe: Recipe, speed: Speed, left_s: float) -> Recipe:
@@ -158,10 +156,10 @@ def _of_steps(recipe: Recipe, steps: int, slow: int) -> Recipe:
     )
 
 
-def _validation_s(model: AIM, held: HeldOut, compute: Compute, world: World) -> float:
+def _validation_s(objective: Objective, model: AIM, held: HeldOut, compute: Compute, world: World) -> float:
     """Of one blank batch, twice, times their number: the second time nothing is compiled or set aside any more."""
     batches = [blank(model, min(GROUP_SIZE, max(1, len(held.indices))))]
-    found = [_timed(lambda: validation_loss(model, batches, compute, world, 1)) for _ in range(2)]
+    found = [_timed(lambda: validation_loss(objective, model, batches, compute, world, 1)) for _ in range(2)]
     return _slowest(world, found[-1]) * held.rounds
 
 

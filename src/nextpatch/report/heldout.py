@@ -6,10 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from nextpatch.model.aim import AIM, Mode
+from nextpatch.objective.registry import objective_of
 from nextpatch.runs.recipe import Recipe
 from nextpatch.train.compute import Compute
 from nextpatch.train.heldout import HeldOut
@@ -23,26 +21,9 @@ def some(images: HeldOut, count: int) -> HeldOut:
     return replace(images, indices=np.array(usable, np.int64)[chosen], _kept=[])
 
 
-class MeanGuess(AIM):
-    """Predicts zero everywhere: each patch's own mean for normalized targets, the data's mean for pixels.
-
-    Flat patches are guessed perfectly, so on images with plain backgrounds this level lies well below 1.
-    """
-
-    def predict(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        prefix_len: Int[Tensor, " batch"] | None = None,
-        mode: Mode = "prefix",
-    ) -> Float[Tensor, "batch patches values"]:
-        """Zeros in target space; looks at nothing."""
-        return torch.zeros(len(images), self.cfg.num_patches, self.cfg.patch_dim, device=images.device)
-
-
 def mean_guess_loss(recipe: Recipe, images: HeldOut) -> float:
-    """The validation loss of `MeanGuess`: same images, same prefixes, same sums as the model's."""
-    with torch.device("meta"):  # its parameters are never read, so none are made
-        guess = MeanGuess(recipe.model)
+    """The validation loss of the objective's baseline: same images, same draws, same sums as the model's."""
+    objective = objective_of(recipe.model)
     # never on the run's own device: a page is often drawn on a machine that lacks it
     plain = Compute(torch.device("cpu"), "fp32", *recipe.data.statistics(recipe.model.in_chans))
-    return validation_loss(guess, images, plain).loss
+    return validation_loss(objective, objective.baseline(), images, plain).loss

@@ -16,7 +16,7 @@ from nextpatch.data.collection import relative
 from nextpatch.data.views import to_model_input
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.objective import targets
+from nextpatch.objective.next_patch import NextPatch, targets, with_prefix
 from nextpatch.patches import patch_statistics, patchify, unpatchify
 from nextpatch.report.features import attention_maps, overlay, principal_colors
 from nextpatch.report.images import image_uri
@@ -119,7 +119,7 @@ def complete(
     true = patchify(inputs, cfg.patch_size)
     wanted, (centre, scale) = targets(true, cfg.target), patch_statistics(true)
     lengths = torch.full((len(inputs),), prefix)
-    guess = model.predict(inputs, lengths, cfg.attention).float().roll(1, dims=1)  # output i is for patch i + 1
+    guess = NextPatch(cfg).predict(model, inputs, with_prefix(lengths)).float().roll(1, dims=1)  # of patch i + 1
     errors = [(p - wanted)[:, prefix:].square().mean(dim=(1, 2)).tolist() for p in (guess, torch.zeros_like(guess))]
     spread, level = (torch.tensor(v).repeat(cfg.patch_size**2) for v in (std, mean))  # channels vary fastest
     normalized, grey = cfg.target == "norm_pixels", torch.full_like(guess, 0.5)

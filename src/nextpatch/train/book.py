@@ -15,6 +15,7 @@ from nextpatch.dist.agreement import Agreed
 from nextpatch.dist.world import World
 from nextpatch.model.aim import AIM
 from nextpatch.model.count import train_step_flops
+from nextpatch.objective.objective import Objective
 from nextpatch.runs.logs import Logs
 from nextpatch.runs.recipe import Recipe
 from nextpatch.train.compute import Compute
@@ -32,12 +33,13 @@ class Book:
     """Entries, figures and checkpoints of one session of a run."""
 
     def __init__(
-        self, model: AIM, stream: TrainStream, held_out: HeldOut, compute: Compute, logs: Logs, display: Display,
-        state: TrainState, world: World, recipe: Recipe,
+        self, objective: Objective, model: AIM, stream: TrainStream, held_out: HeldOut, compute: Compute, logs: Logs,
+        display: Display, state: TrainState, world: World, recipe: Recipe,
     ) -> None:  # fmt: skip
         self.guard, self.train = recipe.guard, recipe.train
         self._validation_s = self._save_s = 0.0
-        self.model, self.stream, self.held_out, self.compute = model, stream, held_out, compute
+        self.objective, self.model, self.stream = objective, model, stream
+        self.held_out, self.compute = held_out, compute
         self.logs, self.display, self.state, self.world = logs, display, state, world
         self._grad_norm, self._frozen = 0.0, not any(p.requires_grad for p in model.trunk.parameters())
         self._began_s = time.monotonic() - state.elapsed_s
@@ -93,7 +95,7 @@ class Book:
         began_s, rounds = time.monotonic(), self.held_out.rounds
         batches = self.display.validating(self.held_out, rounds)
         with self._throughput.paused():
-            result = interruptible_loss(self.model, batches, self.compute, self.world, rounds, stopped)
+            result = interruptible_loss(self.objective, self.model, batches, self.compute, self.world, rounds, stopped)
         if result is None:
             return False
         self._validation_s = time.monotonic() - began_s

@@ -1,4 +1,4 @@
-"""The one training loop: batch -> prefixes -> loss -> gradients -> update; measure, write down, save."""
+"""The one training loop: batch -> draws -> loss -> gradients -> update; measure, write down, save."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Int
 from rich.console import Console
-from torch import Tensor
 
 from nextpatch.core.signals import StopSignals
 from nextpatch.core.writer import InUse
@@ -20,7 +18,8 @@ from nextpatch.data.loader import Batch, TrainStream
 from nextpatch.dist.agreement import agree
 from nextpatch.dist.world import ALONE, World
 from nextpatch.model.aim import AIM
-from nextpatch.model.objective import scored_count
+from nextpatch.objective.objective import Draws, Objective, scored_count
+from nextpatch.objective.registry import objective_of
 from nextpatch.runs.export import EXPORTED, export_model
 from nextpatch.runs.inputs import inputs_of
 from nextpatch.runs.logs import Logs, truncate_metrics
@@ -39,7 +38,6 @@ from nextpatch.train.step import (
     accumulate_gradients,
     describe_trouble,
     gradient_norm,
-    prefix_lengths,
     update,
 )  # fmt: skip
 
@@ -77,7 +75,7 @@ def fit(
     where the guard stops the run, before that update. `estimate` says how long the run takes from a
     step on. Source: section 4.1, Table 10.
     """
-    recipe, compute = run.recipe, Compute.of(run.recipe)
+    recipe, compute, objective = run.recipe, Compute.of(run.recipe), objective_of(run.recipe.model)
     train, batch_size = recipe.train, recipe.train.global_batch_size
     micro_batch_size = min(train.micro_batch_size, batch_size // world.size)
     optimizer = build_optimizer(model, recipe.optim)
@@ -96,19 +94,19 @@ def fit(
         Saver(run, world) as saver,
         Logs(run.path, state.step, bad.watched, silent=not world.leads) as logs,
         Display(console, train.steps, batch_size, state.step) as display,
-        closing(shared_batches(model, stream, state, recipe, world)) as batches,
+        closing(shared_batches(objective, stream, state, recipe, world)) as batches,
     ):
         saver.check_room(model, optimizer)
-        book = Book(model, stream, held_out, compute, logs, display, state, world, recipe)
+        book = Book(objective, model, stream, held_out, compute, logs, display, state, world, recipe)
         if estimate is not None and state.step < train.steps:
             log.info("%s", estimate(state.step))
         asked = partial(_asked, world, stop)
         if _validation_due(run, state, world) and not book.validate(asked):
             received = asked()
-        for batch, prefix_len, scored in batches if received is None else ():
+        for batch, draws, scored in batches if received is None else ():
             lr = lr_at(state.step, recipe.optim, train.steps)
             set_lr(optimizer, lr)
-            share = accumulate_gradients(model, batch, prefix_len, scored, micro_batch_size, compute)
+            share = accumulate_gradients(objective, model, batch, draws, scored, micro_batch_size, compute)
             loss, norm = torch.stack((share.total(), gradient_norm(model))).tolist()  # the only wait for the device
             agreed = agree(world, loss, norm, stop.received, saver.failed, bad.news)
             verdict = judge(recipe.guard, state.guard, agreed.loss, agreed.grad_norm)
@@ -165,9 +163,9 @@ def _validation_due(run: RunDir, state: TrainState, world: World) -> bool:
 
 
 def shared_batches(
-    model: AIM, stream: TrainStream, state: TrainState, recipe: Recipe, world: World
-) -> Generator[tuple[Batch, Int[Tensor, " batch"], int], None, None]:
-    """This rank's share of each batch to come with its prefixes, and the number of scored patches on all ranks.
+    objective: Objective, stream: TrainStream, state: TrainState, recipe: Recipe, world: World
+) -> Generator[tuple[Batch, Draws, int], None, None]:
+    """This rank's share of each batch to come with its draws, and the number of scored places on all ranks.
 
     Where one rank's data fails, all stop, at the same step.
     """
@@ -178,8 +176,8 @@ def shared_batches(
             scored = 0
             try:
                 batch = next(batches)
-                prefix_len = prefix_lengths(model.cfg, train.seed, batch.positions)
-                scored = scored_count(prefix_len, model.cfg.num_patches)
+                draws = objective.draw(train.seed, batch.positions)
+                scored = scored_count(objective, draws)
             except Exception as error:
                 failure = error
             everywhere, failures = world.sum([scored, failure is not None])
@@ -187,7 +185,7 @@ def shared_batches(
                 with world.together():
                     if failure is not None:
                         raise failure
-            yield batch, prefix_len, int(everywhere)
+            yield batch, draws, int(everywhere)
 
 
 def _ended(run: RunDir, step: int, received: signal.Signals | None) -> Outcome:

@@ -6,15 +6,14 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from nextpatch.data.loader import Batch
 from nextpatch.dist.parallelize import all_reduce_at_the_end, full
 from nextpatch.dist.world import World
 from nextpatch.model.aim import AIM
-from nextpatch.model.config import ModelConfig
-from nextpatch.model.objective import draw_prefix
+from nextpatch.objective.objective import Draws, Objective
 from nextpatch.train.compute import Compute
 
 _KEYS_SHOWN = 8
@@ -34,29 +33,23 @@ class Share(NamedTuple):
         return torch.stack(self.losses).sum()
 
 
-def prefix_lengths(cfg: ModelConfig, seed: int, positions: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-    """S of each sample, from its position in the run alone; causal pre-training (Table 3d) always scores from S = 1."""
-    if cfg.attention == "causal":
-        return torch.ones_like(positions)
-    return draw_prefix(seed, positions, cfg.num_patches)
-
-
 def accumulate_gradients(
-    model: AIM, batch: Batch, prefix_len: Int[Tensor, " batch"], scored: int, micro_batch_size: int, compute: Compute
-) -> Share:
+    objective: Objective, model: AIM, batch: Batch, draws: Draws, scored: int, micro_batch_size: int,
+    compute: Compute,
+) -> Share:  # fmt: skip
     """Add the gradients of this rank's part of the loss to `.grad`, micro-batch by micro-batch; returns that part.
 
-    ONE denominator, `scored`: the scored patches of the whole global batch on all ranks, so that how the batch is cut
+    ONE denominator, `scored`: the scored places of the whole global batch on all ranks, so that how the batch is cut
     changes nothing but rounding. Source: section 4.1; a mean of means would weigh patches by their neighbors' prefixes.
     """
     losses = []
-    starts = range(0, len(prefix_len), micro_batch_size)
+    starts = range(0, draws.batch_size, micro_batch_size)
     for start in starts:
         all_reduce_at_the_end(model, last=start == starts[-1])
-        inputs = compute.inputs(batch.images[start : start + micro_batch_size])
-        prefix = prefix_len[start : start + micro_batch_size]
+        stop = start + micro_batch_size
+        inputs = compute.inputs(batch.images[start:stop])
         with compute.autocast():
-            loss = model.loss_sum(inputs, prefix) / scored
+            loss = objective.loss_sum(model, inputs, draws.part(start, stop)) / scored
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     return Share(losses)

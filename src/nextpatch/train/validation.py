@@ -14,20 +14,19 @@ from nextpatch.core.errors import UserError
 from nextpatch.data.loader import Batch
 from nextpatch.dist.world import ALONE, World
 from nextpatch.model.aim import AIM
-from nextpatch.model.objective import scored_mask
+from nextpatch.objective.objective import Objective
 from nextpatch.train.compute import Compute
-from nextpatch.train.step import prefix_lengths
 
-PREFIX_SEED = 0x56414C  # not the run's seed: runs with different seeds are measured with the same prefixes
+DRAW_SEED = 0x56414C  # not the run's seed: runs with different seeds are measured with the same draws
 _PAPER_CHUNK = 16
 
 
 @dataclass(frozen=True)
 class ValidationLoss:
-    """Mean squared error over all scored patches of the held-out images, and its parts.
+    """The mean loss over all scored places of the held-out images, and its parts.
 
-    `position_loss[i]` is the mean for the prediction of patch i + 1 (K - 1 values) and `chunk_loss[c]` that for the
-    patches c * chunk .. (c + 1) * chunk - 1 (Figure 7); None where no image scored any.
+    `position_loss[i]` is the mean at the i-th of the objective's places (of the paper's: patch i + 1) and
+    `chunk_loss[c]` that for the patches c * chunk .. (c + 1) * chunk - 1 (Figure 7); None where no image scored any.
     """
 
     loss: float
@@ -43,18 +42,19 @@ def chunk_size(num_patches: int) -> int:
 
 @torch.no_grad()
 def validation_loss(
-    model: AIM, batches: Iterable[Batch], compute: Compute, world: World = ALONE, rounds: int = 0
+    objective: Objective, model: AIM, batches: Iterable[Batch], compute: Compute, world: World = ALONE, rounds: int = 0
 ) -> ValidationLoss:
     """The loss of `model` on every image of `batches`: `interruptible_loss` without an interruption."""
-    found = interruptible_loss(model, batches, compute, world, rounds, lambda: False)
+    found = interruptible_loss(objective, model, batches, compute, world, rounds, lambda: False)
     assert found is not None
     return found
 
 
 @torch.no_grad()
 def interruptible_loss(
-    model: AIM, batches: Iterable[Batch], compute: Compute, world: World, rounds: int, stopped: Callable[[], object]
-) -> ValidationLoss | None:
+    objective: Objective, model: AIM, batches: Iterable[Batch], compute: Compute, world: World, rounds: int,
+    stopped: Callable[[], object],
+) -> ValidationLoss | None:  # fmt: skip
     """The loss of `model` on every image of `batches`, each with a prefix fixed by its position in the source.
 
     Sums are made in float64, batch by batch in the order of their positions, so that the number is the same for any
@@ -66,18 +66,18 @@ def interruptible_loss(
     for batch in _until_failure(batches, failed):
         if stopped():
             return None
-        found.append(_sums(model, batch, compute))
+        found.append(_sums(objective, model, batch, compute))
     for _ in range(len(found), rounds):
         if stopped():
             return None
-        _sums(model, blank(model), compute)
+        _sums(objective, model, blank(model), compute)
     _stop_together(failed, world)
     parts = sorted((part for own in world.gather(found) for part in own), key=lambda part: part[0])
     if not parts:
         raise UserError("no held-out image could be decoded; the log names the files and reasons")
     sums = sum((torch.tensor(part[1], dtype=torch.float64) for part in parts), torch.zeros((), dtype=torch.float64))
     counts = sum((torch.tensor(part[2]) for part in parts), torch.zeros((), dtype=torch.int64))
-    return _summary(sums, counts, sum(part[3] for part in parts), chunk_size(model.cfg.num_patches))
+    return _summary(sums, counts, sum(part[3] for part in parts), chunk_size(model.cfg.num_patches), objective.places)
 
 
 def _until_failure(batches: Iterable[Batch], failed: list[Exception]) -> Iterator[Batch]:
@@ -95,12 +95,12 @@ def _stop_together(failed: list[Exception], world: World) -> None:
             raise failed[0]
 
 
-def _sums(model: AIM, batch: Batch, compute: Compute) -> tuple[int, list[float], list[int], int]:
-    """First position, sums of losses and numbers of scored patches by output, number of images."""
-    prefix_len = prefix_lengths(model.cfg, PREFIX_SEED, batch.positions)
+def _sums(objective: Objective, model: AIM, batch: Batch, compute: Compute) -> tuple[int, list[float], list[int], int]:
+    """First position, sums of losses and numbers of scored places, number of images."""
+    draws = objective.draw(DRAW_SEED, batch.positions)
     with compute.autocast():
-        losses = model.patch_losses(compute.inputs(batch.images), prefix_len.to(compute.device), model.cfg.attention)
-    counts = scored_mask(prefix_len, model.cfg.num_patches).sum(dim=0)
+        losses = objective.position_losses(model, compute.inputs(batch.images), draws)
+    counts = objective.scored(draws).sum(dim=0)
     return int(batch.positions[0]), losses.cpu().double().sum(dim=0).tolist(), counts.tolist(), len(batch.images)
 
 
@@ -110,9 +110,9 @@ def blank(model: AIM, count: int = 1) -> Batch:
     return Batch(images, torch.arange(count), torch.zeros(count, dtype=torch.int64), [""] * count)
 
 
-def _summary(sums: Tensor, counts: Tensor, images: int, chunk: int) -> ValidationLoss:
-    starts = range(0, len(sums) + 1, chunk)  # of patches; output i belongs to patch i + 1
-    spans = [slice(max(0, start - 1), start + chunk - 1) for start in starts]
+def _summary(sums: Tensor, counts: Tensor, images: int, chunk: int, places: range) -> ValidationLoss:
+    starts = range(0, places.stop, chunk)  # of patches
+    spans = [slice(max(0, start - places.start), start + chunk - places.start) for start in starts]
     return ValidationLoss(
         loss=float(sums.sum() / counts.sum()),
         chunk_loss=[_mean(sums[span].sum(), counts[span].sum()) for span in spans],

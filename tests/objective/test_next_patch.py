@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from losses import loss_sum, patch_losses, predict, scored_count
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.model.objective import draw_prefix, scored_count, scored_mask, targets
+from nextpatch.objective.next_patch import draw_prefix, scored_mask, targets
 from nextpatch.patches import normalize_patches, patch_statistics, patchify, unpatchify
 
 examples = partial(settings, deadline=None, derandomize=True)
@@ -102,7 +103,7 @@ def test_a_prefix_outside_its_range_is_an_error(length: int) -> None:
     with pytest.raises(ValueError, match=r"must be in 1 \.\. 11"):
         scored_mask(lengths, 12)
     with pytest.raises(ValueError, match=r"must be in 1 \.\. 11"):
-        small().loss_sum(torch.zeros(2, 2, 9, 12), lengths)
+        loss_sum(small(), torch.zeros(2, 2, 9, 12), lengths)
 
 
 @examples(max_examples=30)
@@ -127,7 +128,7 @@ def test_constant_patches_give_a_finite_loss_and_gradients(value: float) -> None
     images = noise(0, 3, 2, 9, 12)
     images[0] = value  # every patch of the image
     images[1, :, 3:6] = value  # one row of patches
-    model.loss_sum(images.requires_grad_(), torch.tensor([1, 4, 11])).backward()
+    loss_sum(model, images.requires_grad_(), torch.tensor([1, 4, 11])).backward()
     assert bool(targets(patchify(images.detach(), 3), "norm_pixels").isfinite().all())
     for name, tensor in [("images", images), *model.named_parameters()]:
         assert bool(tensor.grad.isfinite().all()), name
@@ -144,11 +145,11 @@ def replaced(images: Tensor, which: slice, seed: int) -> Tensor:
 def test_a_scored_prediction_sees_its_own_patch_and_none_after_it(prefix: int, mode: str) -> None:
     model, images, prefix_len = small(), noise(1, 2, 2, 9, 12), torch.full((2,), prefix)
     with torch.no_grad():
-        predicted = model.predict(images, prefix_len, mode)
+        predicted = predict(model, images, prefix_len, mode)
         for i in range(prefix - 1, 11):
-            later = model.predict(replaced(images, slice(i + 1, None), i), prefix_len, mode)
+            later = predict(model, replaced(images, slice(i + 1, None), i), prefix_len, mode)
             assert torch.equal(later[:, i], predicted[:, i])
-            own = model.predict(replaced(images, slice(i, i + 1), i), prefix_len, mode)
+            own = predict(model, replaced(images, slice(i, i + 1), i), prefix_len, mode)
             assert bool((own[:, i] != predicted[:, i]).all())
 
 
@@ -157,8 +158,8 @@ def test_a_scored_prediction_sees_its_own_patch_and_none_after_it(prefix: int, m
 def test_the_last_patch_enters_the_loss_as_a_target_only(prefix: int, attention: str) -> None:
     model = small(target="pixels", attention=attention)
     images, prefix_len = noise(2, 2, 2, 9, 12).requires_grad_(), torch.full((2,), prefix)
-    (gradient,) = torch.autograd.grad(model.loss_sum(images, prefix_len), images)
-    residual = patchify(images.detach(), 3)[:, 11] - model.predict(images.detach(), prefix_len, attention)[:, 10]
+    (gradient,) = torch.autograd.grad(loss_sum(model, images, prefix_len), images)
+    residual = patchify(images.detach(), 3)[:, 11] - predict(model, images.detach(), prefix_len, attention)[:, 10]
     torch.testing.assert_close(patchify(gradient, 3)[:, 11], 2 * residual.detach() / 18)
 
 
@@ -166,10 +167,10 @@ def test_the_last_patch_enters_the_loss_as_a_target_only(prefix: int, attention:
 def test_patches_inside_the_prefix_are_given_and_see_each_other(prefix: int) -> None:
     model, images, prefix_len = small(), noise(3, 2, 2, 9, 12), torch.full((2,), prefix)
     with torch.no_grad():
-        predicted = model.predict(images, prefix_len)
-        changed = model.predict(replaced(images, slice(prefix - 1, prefix), 0), prefix_len)
-        outside = model.predict(replaced(images, slice(prefix, None), 0), prefix_len)
-        losses = model.patch_losses(images, prefix_len)
+        predicted = predict(model, images, prefix_len)
+        changed = predict(model, replaced(images, slice(prefix - 1, prefix), 0), prefix_len)
+        outside = predict(model, replaced(images, slice(prefix, None), 0), prefix_len)
+        losses = patch_losses(model, images, prefix_len)
     assert bool((changed[:, 0] != predicted[:, 0]).any())
     assert torch.equal(outside[:, :prefix], predicted[:, :prefix])
     assert not losses[:, : prefix - 1].any()
