@@ -128,3 +128,36 @@ def test_shades_multiplied_by_their_alpha_lie_over_white(channels):
     assert header(data).channels == 1
     right = shades.astype(int) + 255 - alpha
     assert all((np.abs(band.numpy() - right) <= 1).all() for band in decode(data, channels))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("multiplied", [True, False])
+def test_alpha_of_more_than_8_bits_lies_over_white(dtype, channels, planar, multiplied):
+    generator = np.random.default_rng(channels)
+    top = 65535 if dtype == np.uint16 else 1
+    shares = generator.integers(0, 4, (9, 8, 1)) / 3
+    colors = generator.integers(0, 18, (9, 8, channels)) / 17
+    stored = np.concatenate([colors * shares if multiplied else colors, shares], axis=2) * top
+    stored = (stored.round() if top > 1 else stored).astype(dtype)
+    kind = {"extrasamples": ["assocalpha" if multiplied else "unassalpha"], "planarconfig": planar}
+    color = {"photometric": "rgb"} if channels == 3 else {}
+    data = tiff((stored if planar == "contig" else np.moveaxis(stored, 2, 0).copy(), {**kind, **color}))
+    right = (colors * shares + 1 - shares) * top
+    found = header(data)
+    assert (found.height, found.width, found.channels, found.kind) == (*right.shape, np.dtype(dtype).name)
+    assert np.allclose(deep_values(data), right, rtol=0, atol=1e-5 * top)
+    as_bands = Preprocessing(pages="bands", layout="channels_last")
+    assert np.array_equal(deep_values(data, as_bands), stored)
+    for white in (top / 4, 1000.0):
+        seen = decode(data, channels, Preprocessing(pixel_range=(0.0, white)))
+        assert (seen[:, shares[:, :, 0] == 0] == 255).all()
+
+
+@pytest.mark.parametrize("extra", [["unspecified"], ["unassalpha"]])
+def test_a_fourth_band_is_kept_for_a_model_of_four(extra):
+    values = np.random.default_rng(0).integers(0, 65536, (9, 8, 4), np.uint16)
+    data = tiff((values, {"photometric": "rgb", "extrasamples": extra, "planarconfig": "contig"}))
+    assert header(data).channels == (4 if extra == ["unspecified"] else 3)
+    assert np.array_equal(decode(data, 4).permute(1, 2, 0).numpy(), (values / 257).round().astype(np.uint8))

@@ -116,7 +116,7 @@ def _values(data: bytes, channels: int, preprocessing: Preprocessing) -> NDArray
     if is_npy(data):
         return npy_values(data, preprocessing.layout)
     if is_tiff(data) and (channels not in (1, 3) or not _by_pillow(data, preprocessing)):
-        return tiff_values(data, preprocessing)
+        return tiff_values(data, preprocessing, flat=channels in (1, 3))
     if is_deep_png(data):
         return deep_png_values(data, *preprocessing.pixel_range[1:])
     return values_of(data, channels == 1, *preprocessing.pixel_range[1:])

@@ -34,6 +34,8 @@ _COMPRESSIONS = {  # whose decoders write no more than the room they are given; 
 _TILE_PIXELS = 2048 * 2048
 _MOST_PAGES = 4096
 _MINISWHITE = 0
+_COLORS = {1: 1, 2: 3}  # bands of grey and of RGB, without alpha
+_MULTIPLIED, _UNMULTIPLIED = 1, 2  # kinds of alpha
 _KIND, _OLD_KIND, _PARTS, _DNG = 254, 255, 330, 50706  # tags: small copy? pictures that are no pages; raw photo
 _OLD_REDUCED = 2
 _MOST_COPIES = 64  # pages of a file that are looked at for one that is no small copy
@@ -50,21 +52,50 @@ def tiff_shape(data: bytes, preprocessing: Preprocessing = AS_OURS) -> tuple[int
     with _pages(data, preprocessing.pages) as pages:
         height, width, bands = _sides(pages, preprocessing.layout)
         height, width = (width, height) if _orientation(pages[0]) in EXCHANGED else (height, width)
-        return bands, height, width, str(pages[0].dtype or "")
+        return bands - bool(_alpha(pages[0], preprocessing)), height, width, str(pages[0].dtype or "")
 
 
-def tiff_values(data: bytes, preprocessing: Preprocessing = AS_OURS) -> NDArray[Any]:
+def tiff_values(data: bytes, preprocessing: Preprocessing = AS_OURS, flat: bool = True) -> NDArray[Any]:
     """Height x width x bands, upright, of the type that they are stored in, and light where it is bright.
 
-    The size is checked from the tags. Bands of unlike kinds are a BadImage.
+    Declared alpha of grey and RGB lies over white, unless not `flat`. The size is checked from the tags. Bands of
+    unlike kinds are a BadImage.
     """
     with _pages(data, preprocessing.pages) as pages:
         _sides(pages, preprocessing.layout)
         if pages[0].dtype is None or pages[0].dtype.kind not in "buif":
             raise BadImage(f"needs bands of numbers, has {pages[0].dtype or 'bands of several kinds'}", "unsupported")
         values = np.concatenate([_values(page) for page in pages], axis=2)
+        if flat and (alpha := _alpha(pages[0], preprocessing)):
+            values = _on_white(values, alpha, int(pages[0].bitspersample), preprocessing.pixel_range[1:])
         turn = _orientation(pages[0])
     return upright(np.moveaxis(values, 0, 2) if preprocessing.layout == "channels_first" else values, turn)
+
+
+def _alpha(page: Any, preprocessing: Preprocessing) -> int:
+    """How the last band of grey or RGB is declared to be alpha, by which they are multiplied or not; 0 when it is not.
+
+    Where the axes or the pages are said to be bands, alpha is one of them.
+    """
+    plain = preprocessing.pages == "first" and preprocessing.layout != "channels_first"
+    if not plain or page.dtype is None or page.dtype.kind not in "uf":
+        return 0
+    extra = page.extrasamples
+    usual = len(extra) == 1 and _COLORS.get(page.photometric) == page.samplesperpixel - 1
+    return int(extra[0]) if usual and extra[0] in (_MULTIPLIED, _UNMULTIPLIED) else 0
+
+
+def _on_white(values: NDArray[Any], alpha: int, bits: int, white: Sequence[float]) -> NDArray[Any]:
+    """All bands but the last, which is alpha, over `white`, or the brightest of so many bits."""
+    floats = values.dtype.kind == "f"
+    most = 1.0 if floats else 2.0**bits - 1
+    paper = white[0] if white else most
+    paper = paper if floats else min(max(paper, 0.0), most)  # no more than the bits can hold
+    wide = np.result_type(values.dtype, np.float32)
+    share = (values[:, :, -1:].astype(wide) / wide.type(most)).clip(0, 1)
+    colors = values[:, :, :-1].astype(wide)
+    mixed = (colors if alpha == _MULTIPLIED else colors * share) + wide.type(paper) * (1 - share)
+    return np.asarray((mixed if floats else mixed.round().clip(0, most)).astype(values.dtype))
 
 
 def _orientation(page: Any) -> int:
