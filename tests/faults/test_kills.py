@@ -18,7 +18,8 @@ FAULTS = Path(__file__).parent
 def one(name: str) -> dict[str, object]:
     """A promise's figure, by a process of its own, which forks."""
     words = [sys.executable, str(FAULTS / "promises.py"), "one", name, "--few"]
-    env = {**os.environ, "PYTHONPATH": str(FAULTS.parent), "OMP_NUM_THREADS": "1"}
+    paths = [str(FAULTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
