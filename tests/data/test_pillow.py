@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextpatch.data.decode import decode, deep_values
+from nextpatch.data.decode import decode, deep_values, header
+from nextpatch.data.pixels import BadImage
 from nextpatch.data.preprocessing import Preprocessing
 
 
@@ -86,3 +87,19 @@ def test_a_shade_of_few_bits_that_stands_for_nothing_is_white(depth):
         right = (shades.astype(int) * 255 // (2**depth - 1)).tolist()
         right[clear] = 255
         assert decode(file, 1).flatten().tolist() == right
+
+
+@pytest.mark.parametrize("most", [1023, 65535])
+@pytest.mark.parametrize("plain", [True, False])
+def test_all_bits_of_a_ppm_in_color_are_kept(most, plain):
+    values = np.random.default_rng(most).integers(0, most + 1, (4, 5, 3))
+    body = " ".join(map(str, values.reshape(-1).tolist())).encode() if plain else values.astype(">u2").tobytes()
+    data = b"P%d\n5 4\n%d\n%s\n" % (3 if plain else 6, most, body)
+    right = np.round(values / most * 65535).astype(np.uint16)
+    assert header(data) == (3, 4, 5, "uint16", 1)
+    assert np.array_equal(deep_values(data), right)
+    assert np.array_equal(decode(data, 3).permute(1, 2, 0).numpy(), np.round(right / 257).astype(np.uint8))
+    seen = decode(data, 3, Preprocessing(pixel_range=(0.0, 1000.0))).permute(1, 2, 0).numpy()
+    assert np.array_equal(seen, np.round(right.clip(0, 1000) / 1000 * 255).astype(np.uint8))
+    with pytest.raises(BadImage):
+        decode(data[:-30], 3)

@@ -92,7 +92,7 @@ def sides(image: Image.Image) -> tuple[int, int]:
 
 def kind_of(image: Image.Image) -> str:
     """The type of its values, by its mode."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")) or _is_deep_ppm(image):
         return "uint16"
     if image.mode == "I" and isinstance(image, TiffImageFile) and _SIGNED not in image.tag_v2.get(_FORMATS, ()):
         return "uint32"
@@ -105,7 +105,9 @@ def values_of(data: bytes, grey: bool, white: float = _PNG_WHITE) -> NDArray[Any
     Of a PNG of 16 bits the shade that stands for nothing becomes `white`.
     """
     with opened(data) as image:
-        turn = TURNS.get(orientation(image))
+        turn, height = TURNS.get(orientation(image)), image.height
+        if deep := _is_deep_ppm(image):
+            _beside_each_other(image)
         image.load()
         if turn is not None:
             image.im = image.im.transpose(turn)
@@ -119,8 +121,23 @@ def values_of(data: bytes, grey: bool, white: float = _PNG_WHITE) -> NDArray[Any
         values = values.view(np.uint32) if kind_of(image) == "uint32" else values  # Pillow: signed
         if image.format == "PNG":
             values = _on_paper(values, image.info.get("transparency"), white)
+        values = values.reshape(height, -1, 3) if deep else values
         inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
         return upside_down(values) if inverted else values
+
+
+def _is_deep_ppm(image: Image.Image) -> bool:
+    """Whether it is a PPM in color of more than 8 bits, of which Pillow would give 8; told before it is loaded."""
+    if image.format != "PPM" or image.mode != "RGB" or not (tiles := image.tile):  # type: ignore[attr-defined]
+        return False
+    args = tiles[0].args
+    return isinstance(args, tuple) and args[-1] > 255
+
+
+def _beside_each_other(image: Image.Image) -> None:
+    """Red, green and blue as shades of a picture of thrice the width: of shades Pillow gives all bits."""
+    image._mode, image._size = "I", (3 * image.width, image.height)
+    image.tile = [t._replace(extents=(0, 0, *image.size)) for t in image.tile]  # type: ignore[attr-defined]
 
 
 def _on_paper(values: NDArray[Any], clear: object, white: float) -> NDArray[Any]:
