@@ -417,8 +417,9 @@ def test_shards_of_training_and_of_testing_are_refused_together(tmp_path: Path) 
             opened(sorted(tmp_path.glob("*.tar")))
 
 
+@pytest.mark.parametrize("version", [1, 2])
 def test_shards_that_an_earlier_version_indexed_are_indexed_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, version: int
 ) -> None:
     """It found fewer images and labels. Class names and digests of its manifest still hold."""
     paths = write_shards(tmp_path, 1, 6)
@@ -426,10 +427,10 @@ def test_shards_that_an_earlier_version_indexed_are_indexed_again(
     right = opened(paths)
     manifest = tmp_path / ".nextpatch" / "manifest.json"
     rest = manifest.read_bytes().partition(b"\n")[2].replace(b'.tar", 6,', b'.tar", 5,')
-    first = {"format": "nextpatch tar manifest 1", "sha256": hashlib.sha256(rest).hexdigest()}
+    first = {"format": f"nextpatch tar manifest {version}", "sha256": hashlib.sha256(rest).hexdigest()}
     manifest.write_bytes(json.dumps(first)[:-1].encode() + b",\n" + rest)
     index = bytearray(index_of(paths[0]).read_bytes())
-    index[8] = 1
+    index[8] = version
     index_of(paths[0]).write_bytes(index)
     with caplog.at_level(logging.WARNING):
         again = opened(paths)

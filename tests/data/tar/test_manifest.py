@@ -76,7 +76,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
 )
 def test_a_forged_one_is_refused(rows: str) -> None:
     rest = ('"classes": [],\n"shards": [' + rows.replace("%s", "00" * 32) + "]}").encode()
-    first = f'{{"format": "nextpatch tar manifest 2", "sha256": "{hashlib.sha256(rest).hexdigest()}",\n'.encode()
+    first = f'{{"format": "nextpatch tar manifest 3", "sha256": "{hashlib.sha256(rest).hexdigest()}",\n'.encode()
     with pytest.raises(DataError, match=r"m\.json"):
         parse_manifest(first + rest, "m.json")
 

@@ -24,7 +24,7 @@ from nextpatch.data.tar.header import MAX_NAME
 from nextpatch.data.tar.naming import Naming
 from nextpatch.data.tar.samples import NO_LABEL, Sample
 
-VERSION = 2  # one more whenever the same shard gives other samples, keys or labels
+VERSION = 3  # one more whenever the same shard gives other samples, keys or labels
 BLOCK_SAMPLES = 128
 RECORD = np.dtype([("offset", "<u8"), ("size", "<u4"), ("crc32", "<u4"), ("label", "<i4")])
 _RECORD = struct.Struct("<QIIi")

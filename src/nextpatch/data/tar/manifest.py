@@ -20,8 +20,8 @@ from nextpatch.data.tar.naming import FOLDER, WORD
 from nextpatch.data.tar.samples import MAX_CLASSES
 from nextpatch.data.tar.whole import write_whole
 
-FORMAT = "nextpatch tar manifest 2"
-_OLD = "nextpatch tar manifest 1"  # fewer images, and no labels that are names: only its digests and classes hold
+FORMAT = "nextpatch tar manifest 3"
+_OLD = ("nextpatch tar manifest 1", "nextpatch tar manifest 2")  # other images or labels: digests and classes hold
 _MOST_NAMES = 100_000  # of all shards: more are no classes
 _COLUMNS = ("name", "samples", "bytes", "sha256", "labels", "damage")
 
@@ -100,7 +100,7 @@ class Manifest:
         told = "".join(f"{json.dumps(name)}: {json.dumps(value)},\n" for name, value in beside.items() if value)
         text = told + '"shards": [\n' + ",\n".join(rows) + "\n]}\n"
         data = text.encode()
-        write_whole(path, _first_line(data) + data)
+        write_whole(path, _first_line(hashlib.sha256(data).hexdigest()) + data)
 
 
 def joined(manifests: Sequence[Manifest]) -> Manifest:
@@ -123,8 +123,9 @@ def parse_manifest(data: bytes, place: str) -> Manifest:
     """The manifest that a file holds; DataError, naming `place`, when it is damaged."""
     first, _, rest = data.partition(b"\n")
     del data
-    old = first + b"\n" == _first_line(rest, _OLD)
-    if not old and first + b"\n" != _first_line(rest):
+    digest = hashlib.sha256(rest).hexdigest()
+    old = any(first + b"\n" == _first_line(digest, kind) for kind in _OLD)
+    if not old and first + b"\n" != _first_line(digest):
         raise DataError(
             f"{place} is damaged, or of another version; remove it and run `nextpatch data index` on the shards again"
         )
@@ -161,8 +162,8 @@ def _names(parts: Iterable[Iterable[str]]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _first_line(rest: bytes, kind: str = FORMAT) -> bytes:
-    return json.dumps({"format": kind, "sha256": hashlib.sha256(rest).hexdigest()})[:-1].encode() + b",\n"
+def _first_line(digest: str, kind: str = FORMAT) -> bytes:
+    return json.dumps({"format": kind, "sha256": digest})[:-1].encode() + b",\n"
 
 
 def _of_rows(rows: list[list[Any]], classes: Iterable[str]) -> Manifest:
