@@ -161,3 +161,11 @@ def test_a_fourth_band_is_kept_for_a_model_of_four(extra):
     data = tiff((values, {"photometric": "rgb", "extrasamples": extra, "planarconfig": "contig"}))
     assert header(data).channels == (4 if extra == ["unspecified"] else 3)
     assert np.array_equal(decode(data, 4).permute(1, 2, 0).numpy(), (values / 257).round().astype(np.uint8))
+
+
+def test_what_alpha_hides_may_be_no_number():
+    values = np.full((4, 5, 2), 0.5, np.float32)
+    values[:, :, 1] = 1
+    values[1] = np.nan, 0
+    data = tiff((values, {"planarconfig": "contig", "extrasamples": ["unassalpha"]}))
+    assert deep_values(data)[:, 0, 0].tolist() == [0.5, 1, 0.5, 0.5]

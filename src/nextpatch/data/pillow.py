@@ -100,7 +100,7 @@ def kind_of(image: Image.Image) -> str:
 
 
 def values_of(data: bytes, grey: bool, white: float = _PNG_WHITE) -> NDArray[Any]:
-    """Height x width x channels: 8 bits in grey or RGB with alpha over white, or one channel of more than 8 bits.
+    """Height x width x channels: 8 bits in grey or RGB with alpha over white, or more than 8 as they are stored.
 
     Of a PNG of 16 bits the shade that stands for nothing becomes `white`.
     """

@@ -93,7 +93,7 @@ def _on_white(values: NDArray[Any], alpha: int, bits: int, white: Sequence[float
     paper = paper if floats else min(max(paper, 0.0), most)  # no more than the bits can hold
     wide = np.result_type(values.dtype, np.float32)
     share = (values[:, :, -1:].astype(wide) / wide.type(most)).clip(0, 1)
-    colors = values[:, :, :-1].astype(wide)
+    colors = np.where(share > 0, values[:, :, :-1], 0).astype(wide)  # hidden ones may be no numbers
     mixed = (colors if alpha == _MULTIPLIED else colors * share) + wide.type(paper) * (1 - share)
     return np.asarray((mixed if floats else mixed.round().clip(0, most)).astype(values.dtype))
 
