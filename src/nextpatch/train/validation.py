@@ -74,7 +74,10 @@ def interruptible_loss(
     _stop_together(failed, world)
     parts = sorted((part for own in world.gather(found) for part in own), key=lambda part: part[0])
     if not parts:
-        raise UserError("no held-out image could be decoded; the log names the files and reasons")
+        raise UserError(
+            "no held-out image could be decoded: bad_samples.jsonl and the log name the files and reasons; remove "
+            "them, or give other images to validate on by --data.val"
+        )
     sums = sum((torch.tensor(part[1], dtype=torch.float64) for part in parts), torch.zeros((), dtype=torch.float64))
     counts = sum((torch.tensor(part[2]) for part in parts), torch.zeros((), dtype=torch.int64))
     return _summary(sums, counts, sum(part[3] for part in parts), chunk_size(model.cfg.num_patches), objective.places)

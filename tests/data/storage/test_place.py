@@ -124,3 +124,13 @@ def test_a_folder_that_is_there_as_it_is_written_is_no_pattern(tmp_path, folder)
 def test_a_place_that_no_file_can_have_is_named(place, said):
     with pytest.raises(DataError, match=said):
         open_source(place)
+
+
+def test_urls_of_files_are_paths(tmp_path):
+    (tmp_path / "a b.jpg").write_bytes(b"1")
+    (tmp_path / "c%20d.jpg").write_bytes(b"2")
+    for url in (f"file://{tmp_path}/a%20b.jpg", f"FILE://localhost{tmp_path}/a b.jpg", f"file://{tmp_path}/a b.jpg"):
+        assert [entry.place for entry in expand(url)] == [f"{tmp_path}/a b.jpg"]
+    assert [entry.place for entry in expand(f"file://{tmp_path}/c%20d.jpg")] == [f"{tmp_path}/c%20d.jpg"]
+    with pytest.raises(DataError, match="a file of the machine server; mount it"):
+        expand("file://server/share/a.jpg")

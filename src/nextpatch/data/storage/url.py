@@ -7,12 +7,14 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
 
 EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs", "http": "http", "https": "http", "hf": "hub"}
 REMOTE = frozenset({*EXTRAS, "memory"})
+_FILE = re.compile("file://", re.IGNORECASE)
 STALL_S = 60.0  # a connection that gives nothing for so long is dropped
 
 
@@ -43,10 +45,21 @@ def local_path(place: str) -> Path:
     """The path of a local place: home folder and file:// understood. DataError for a place that no file can have."""
     if "\0" in place:
         raise DataError(f"{shown(place)} holds a zero byte, which no file's name can; check the name")
+    if _FILE.match(place):
+        return _of_url(place)
     try:
-        return Path(place.removeprefix("file://")).expanduser()
+        return Path(place).expanduser()
     except RuntimeError:
         raise DataError(f"{shown(place)} begins with the home folder of nobody here; write the path out") from None
+
+
+def _of_url(place: str) -> Path:
+    """The path of a file:// URL, its %20 taken as it is where that is there, else as a space."""
+    host, slash, path = place[len("file://") :].partition("/")
+    if host not in ("", "localhost"):
+        raise DataError(f"{shown(place)} is a file of the machine {shown(host)}; mount it, and give its path here")
+    written = Path(slash + path)
+    return written if "%" not in path or written.exists() else Path(unquote(slash + path))
 
 
 def filesystem(place: str) -> tuple[Any, str]:
