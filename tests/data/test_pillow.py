@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextpatch.data.decode import decode, deep_values, header
-from nextpatch.data.pixels import BadImage
+from nextpatch.data.bare import png_bytes
+from nextpatch.data.decode import BadImage, decode, deep_values, header
 from nextpatch.data.preprocessing import Preprocessing
 
 
@@ -103,3 +103,30 @@ def test_all_bits_of_a_ppm_in_color_are_kept(most, plain):
     assert np.array_equal(seen, np.round(right.clip(0, 1000) / 1000 * 255).astype(np.uint8))
     with pytest.raises(BadImage):
         decode(data[:-30], 3)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "I;16"])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_png_whose_stream_ends_before_its_rows_is_cut_short(mode, rows):
+    image = Image.fromarray(np.full((6, 9), 200, np.uint16 if mode == "I;16" else np.uint8))
+    file = io.BytesIO()
+    (image if mode == "I;16" else image.convert(mode)).save(file, "PNG")
+    whole = file.getvalue()
+    assert decode(whole, 3).shape == (3, 6, 9)
+    start = whole.index(b"IDAT") - 4
+    length = int.from_bytes(whole[start : start + 4], "big")
+    pixels = zlib.decompress(whole[start + 8 : start + 8 + length])
+    packed = zlib.compress(pixels[: len(pixels) // 6 * rows])
+    body = struct.pack(">I", len(packed)) + b"IDAT" + packed + struct.pack(">I", zlib.crc32(b"IDAT" + packed))
+    with pytest.raises(BadImage, match="cut short: its pixels are"):
+        decode(whole[:start] + body + whole[start + 12 + length :], 3)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (9, 17), (64, 5)])
+def test_black_pngs_are_whole(mode, size):
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, "PNG")
+    found, asked = png_bytes(file.getvalue())
+    assert found == asked
+    assert decode(file.getvalue(), 3).shape == (3, size[1], size[0])

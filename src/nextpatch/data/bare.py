@@ -11,6 +11,9 @@ _KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _TURNING = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts that may say how the image is turned
 _TEXT = 2**19  # bytes of such a text: beyond, it is left out
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_PIECE = 2**20
 _COMMENT, _EXTENSION, _IMAGE = 0xFE, 0x21, 0x2C  # of GIF
 
 
@@ -21,6 +24,24 @@ def bare(data: bytes) -> bytes:
     if data[:6] in (b"GIF87a", b"GIF89a"):
         return _joined(data, _gif_parts(data))
     return data
+
+
+def png_bytes(data: bytes) -> tuple[int, int]:
+    """(bytes that the pixels of a PNG inflate to, bytes that its size asks for), its filters' included."""
+    inflater, found = zlib.decompressobj(), 0
+    for kind, start, end in _png_chunks(data):
+        packed = data[start + 8 : end - 4] if kind == b"IDAT" else b""
+        while packed:
+            found += len(inflater.decompress(packed, _PIECE))
+            packed = inflater.unconsumed_tail
+    width, height = _number(data, 16), _number(data, 20)
+    bits = data[24] * _PNG_CHANNELS.get(data[25], 1)
+    passes = _ADAM7 if data[28] else ((0, 0, 1, 1),)
+    asked = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-max(0, width - left) // across), -(-max(0, height - top) // down)
+        asked += rows * (1 + -(-columns * bits // 8)) if columns else 0
+    return found, asked
 
 
 def pictures(data: bytes) -> int:

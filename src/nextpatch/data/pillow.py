@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from nextpatch.data.bare import bare
+from nextpatch.data.bare import bare, png_bytes
 from nextpatch.data.formats import pillow_formats
 from nextpatch.data.orientation import EXCHANGED, ORIENTATION, TURNS, upright
 from nextpatch.data.pixels import BadImage, check_size
@@ -109,6 +109,7 @@ def values_of(data: bytes, grey: bool, white: float = _PNG_WHITE) -> NDArray[Any
         if deep := _is_deep_ppm(image):
             _beside_each_other(image)
         image.load()
+        _check_rows(data, image)
         if turn is not None:
             image.im = image.im.transpose(turn)
             image._size = image.im.size
@@ -124,6 +125,18 @@ def values_of(data: bytes, grey: bool, white: float = _PNG_WHITE) -> NDArray[Any
         values = values.reshape(height, -1, 3) if deep else values
         inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
         return upside_down(values) if inverted else values
+
+
+def _check_rows(data: bytes, image: Image.Image) -> None:
+    """BadImage when a loaded PNG holds fewer rows than it says: Pillow leaves them zero where its stream ends well.
+
+    Looked for only where the last row is zero: that costs to inflate it once more.
+    """
+    if image.format != "PNG" or np.asarray(image.crop((0, image.height - 1, image.width, image.height))).any():
+        return
+    found, asked = png_bytes(data)
+    if found < asked:
+        raise BadImage(f"cut short: its pixels are {found:,} of {asked:,} bytes")
 
 
 def _is_deep_ppm(image: Image.Image) -> bool:
@@ -204,4 +217,6 @@ def _unpacked(data: bytes, mode: str, rawmode: str) -> NDArray[np.uint8]:
     with opened(data) as image:
         image._mode = mode
         image.tile = [tile._replace(args=rawmode) for tile in image.tile]  # type: ignore[attr-defined]
+        image.load()
+        _check_rows(data, image)
         return np.array(image)
