@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -160,3 +161,22 @@ def test_a_damaged_lock_never_stops_anyone(tmp_path: Path, content: bytes, monke
     lock_of(tmp_path / "out").write_bytes(content)
     with only_writer(tmp_path / "out", "embed"):
         pass
+
+
+def test_threads_of_one_process_leave_in_any_order(tmp_path):
+    first, second = only_writer(tmp_path / "out", "a"), only_writer(tmp_path / "out", "b")
+    first.__enter__()
+    thread = threading.Thread(target=second.__enter__)
+    thread.start()
+    thread.join()
+    first.__exit__(None, None, None)
+    assert lock_of(tmp_path / "out").exists()
+    second.__exit__(None, None, None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_by_two_names_has_one_lock(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    assert lock_of(tmp_path / "link") == lock_of(tmp_path / "out")
+    assert lock_of(tmp_path / "link" / "a.json", file=True) == lock_of(tmp_path / "out" / "a.json", file=True)

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,20 @@ log = logging.getLogger(__name__)
 BEAT_S = 10.0  # how often a writer shows that it lives, for machines that do not see its process
 WATCHED_S = 30.0  # how long a writer of another machine is watched for such a sign before it counts as dead
 LOCK = ".nextpatch.lock"
-_held: dict[Path, int] = {}  # locks of this process, by path: how often entered
+
+
+@dataclass
+class _Held:
+    """A lock of this process: its handle, whether its folder was made for it, the end of its signs of life."""
+
+    handle: int
+    made: bool
+    ended: threading.Event
+    entered: int = 0
+
+
+_held: dict[Path, _Held] = {}
+_entering = threading.RLock()
 
 
 class InUse(UserError):
@@ -44,25 +58,29 @@ def only_writer(out: Path, verb: str, *, file: bool = False) -> Iterator[None]:
     of life every ten seconds. Within one process it may be entered again.
     """
     path = lock_of(out, file)
-    made = not path.parent.exists()
-    if path not in _held:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = _taken(path, out, verb)
-        except OSError as error:
-            raise UserError(f"{shown(out)} cannot be written: {error.strerror}; choose another place") from error
-        ended = threading.Event()
-        threading.Thread(target=_beat, args=(path, ended), daemon=True).start()
-    _held[path] = _held.get(path, 0) + 1
     owner = os.getpid()
+    with _entering:
+        held = _held.get(path)
+        if held is None:
+            made = not path.parent.exists()
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                held = _Held(_taken(path, out, verb), made, threading.Event())
+            except OSError as error:
+                raise UserError(f"{shown(out)} cannot be written: {error.strerror}; choose another place") from error
+            threading.Thread(target=_beat, args=(path, held.ended), daemon=True).start()
+            _held[path] = held
+        held.entered += 1
     try:
         yield
     finally:
-        _held[path] -= 1
-        if not _held[path] and os.getpid() == owner:  # a forked child leaves the lock to its parent
-            del _held[path]
-            ended.set()
-            _released(path, handle, made)
+        if os.getpid() == owner:  # a forked child leaves the lock to its parent
+            with _entering:
+                held.entered -= 1
+                if not held.entered:
+                    del _held[path]
+                    held.ended.set()
+                    _released(path, held.handle, held.made)
 
 
 def is_new(out: Path) -> bool:
@@ -77,6 +95,7 @@ def is_new(out: Path) -> bool:
 def lock_of(out: Path, file: bool = False) -> Path:
     """The lock file of an output: in a folder, beside a file."""
     whole = Path(os.path.abspath(out))  # noqa: PTH100 - resolve() would follow a link that is the output
+    whole = whole.parent.resolve() / whole.name if file else whole.resolve()  # one lock, however a folder is named
     return whole.with_name(f".{whole.name}.lock") if file else whole / LOCK
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +19,7 @@ from nextpatch.data.sources.source import Samples
 
 log = logging.getLogger(__name__)
 Overlap = Literal["refuse", "leave-out", "keep"]
+_REPORT_S = 10.0
 MOST = 20_000  # training images that are compared where it is only to be found out whether there is an overlap
 
 Indices = Int64[np.ndarray, " _"]
@@ -92,8 +94,12 @@ def _is_image(data: bytes) -> bool:
 
 
 def _digests(source: Samples, indices: Sequence[int] | Indices) -> Iterator[tuple[int, bytes]]:
-    """(index, digest of the bytes), in the order in which they lie."""
-    for index in sorted(int(index) for index in indices):
+    """(index, digest of the bytes), in the order in which they lie; the log says how far it is where it takes long."""
+    said_s = time.monotonic()
+    for done, index in enumerate(sorted(int(index) for index in indices)):
+        if time.monotonic() - said_s > _REPORT_S:
+            said_s = time.monotonic()
+            log.info("comparing training and test images: %d of %d of %s", done, len(indices), shown(source.name))
         try:
             data = source.read(index)
         except (OSError, ValueError):

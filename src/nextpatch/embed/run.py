@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from nextpatch.config import ConfigError, to_dict
+from nextpatch.core.errors import FileError
 from nextpatch.core.files import UNFINISHED, write_json, write_text
 from nextpatch.core.marks import MARK
 from nextpatch.core.meter import Meter, phase
@@ -25,7 +26,7 @@ from nextpatch.core.writer import is_new
 from nextpatch.data.collection import absolute as absolute_place
 from nextpatch.data.collection import outside
 from nextpatch.data.error import DataError
-from nextpatch.data.fingerprint import Fingerprint, changes, digest_of_images, fingerprint_of, same_images
+from nextpatch.data.fingerprint import changes, digest_of_images, fingerprint_from, fingerprint_of, same_images
 from nextpatch.data.loader import eval_batches
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.open import open_source
@@ -201,7 +202,10 @@ def _begin(config: EmbedConfig, parts: Path, facts: dict[str, Any], source: Sour
     if set(other) - set(_PLACES) or not isinstance(begun.get("images_were"), dict):
         raise _other_work(config, other)
     if other:
-        then, now = Fingerprint(**begun["images_were"]), Fingerprint(**facts["images_were"])
+        try:
+            then, now = fingerprint_from(begun["images_were"]), fingerprint_from(facts["images_were"])
+        except FileError:
+            raise _other_work(config, other) from None
         if not same_images(then, now):
             raise _other_work(config, [changes(then, now)])
         forget_changed(_finished(config, source), source)
