@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,13 @@ SMALL = ["--model", "nano", "--train.steps", "1", "--train.global-batch-size", "
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Exit codes of what would have ended this process."""
+def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Exit codes of what would have ended this process, which hears Ctrl-C also when begun in the background."""
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
-    return codes
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield codes
+    signal.signal(signal.SIGINT, before)
 
 
 def test_before_anything_has_begun_the_process_ends_at_once(
