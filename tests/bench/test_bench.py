@@ -245,6 +245,8 @@ def test_names_are_checked_and_kept_in_the_papers_order() -> None:
     assert [benchmark.name for benchmark in chosen(("pets,cifar10", "dtd"))] == ["cifar10", "dtd", "pets"]
     with pytest.raises(ValueError, match="no benchmark mnist; there are imagenet"):
         chosen(("mnist",))
+    with pytest.raises(ValueError, match=r"no benchmark pet \(did you mean 'pets'\?\); there are"):
+        chosen(("pet",))
     with pytest.raises(DataError, match="cannot be downloaded"):
         BY_NAME["fmow"].opened(None)
     with pytest.raises(DataError, match="does not exist"):

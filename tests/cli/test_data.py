@@ -126,6 +126,7 @@ def test_pack_then_verify_then_damage(folder, tmp_path, capsys):
 
 def test_packed_shards_are_data_like_any_other(folder, tmp_path, capsys):
     assert run("pack", folder, "--out", tmp_path / "shards", "--workers", 0) == 0
+    assert "packed 12 images into 1 shard (" in capsys.readouterr().out
     assert run("inspect", tmp_path / "shards", "--workers", 0) == 0
     assert "2 classes" in capsys.readouterr().out
 

@@ -1,13 +1,18 @@
 """Every value of a recipe has a flag, with help, and only what is typed counts."""
 
+import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import tyro
 
 from nextpatch.cli import main
-from nextpatch.cli.flags import HELP, flag_table, typed
+from nextpatch.cli.flags import HELP, flag_table, typed, words_of_ours
+from nextpatch.cli.probe import Probe
 from nextpatch.runs.recipe import Recipe
+
+ROOT = Path(__file__).parents[2]
 
 
 def parse(*words):
@@ -18,6 +23,14 @@ def test_every_value_has_help_and_no_other_has():
     assert set(HELP) == {
         f"{table.name}.{v.name}" for table in fields(Recipe()) for v in fields(getattr(Recipe(), table.name))
     }
+
+
+def test_every_flag_that_is_named_anywhere_is_one_as_the_help_writes_it():
+    known = {f"--{name}".replace("_", "-") for name in HELP}
+    files = [*ROOT.glob("src/**/*.py"), ROOT / "README.md", *(p for p in ROOT.glob("docs/*.md") if p.name != "log.md")]
+    named = {flag for file in files for flag in re.findall(r"--(?!nextpatch)[a-z]+\.[a-z_-]+\b", file.read_text())}
+    assert len(named) > 10
+    assert named <= known
 
 
 def test_nothing_typed_is_nothing():
@@ -72,6 +85,38 @@ def test_a_wrong_value_is_told_in_the_users_terms(words, said, capsys):
     assert said in shown
     assert "None" not in shown
     assert "[bold]" not in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("pretrain --out x --minutes abc", "needs a number, got 'abc'"),
+        ("probe w --data d --labels many", "needs a whole number, got 'many'"),
+        ("probe w --data d --lrs fast", "needs a number, got 'fast'"),
+        ("probe w --data d --probes knn svm", "needs one of attentive, linear, knn, logistic, got 'svm'"),
+        ("plan --gpus many", "needs a whole number, got 'many'"),
+        ("plan --mfu half", "needs a number, got 'half'"),
+        ("similar q --index i --top x", "needs a whole number, got 'x'"),
+    ],
+)
+def test_a_wrong_value_of_any_verb_is_told_in_the_users_terms(words, said, capsys):
+    with pytest.raises(SystemExit):
+        main(words.split())
+    shown = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert said in shown
+    assert not any(word in shown for word in ("None", "literal", "valid parse"))
+
+
+def test_several_values_are_read_and_their_defaults_are_shown(capsys, monkeypatch):
+    asked = tyro.cli(
+        Probe, args=["w", "--data", "d", "--neighbors", "3", "4", "--probes", "knn"], registry=words_of_ours()
+    )
+    assert (asked.neighbors, asked.probes, asked.seeds) == ((3, 4), ("knn",), 1)
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        main(["probe", "--help"])
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--neighbors INT ... numbers of nearest neighbors to try (default: 1 5 10 20 50)" in shown
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,11 @@ def test_senseless_questions_are_refused():
             replace(PAPER, **wrong)
 
 
+def test_an_unknown_gpu_is_told_with_the_nearest(capsys):
+    assert main(["plan", "--gpu", "h20"]) == 2
+    assert "unknown gpu 'h20' (did you mean 'h200'?); choose one of" in capsys.readouterr().err
+
+
 def test_the_verb_prints_tables_and_json(capsys):
     assert main(["plan", "--model", "7b", "--gpus", "256", "--gpu", "h200"]) == 0
     text = capsys.readouterr().out

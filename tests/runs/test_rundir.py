@@ -62,6 +62,8 @@ def test_a_tail_of_any_bytes_is_no_entry(run: RunDir) -> None:
 def test_what_is_no_run_says_why(tmp_path: Path, run: RunDir) -> None:
     with pytest.raises(RunError, match=r"does not exist.*give the --out"):
         RunDir.open(tmp_path / "nowhere")
+    with pytest.raises(RunError, match=rf"{run.path.name}x \(did you mean '{run.path.name}'\?\) is not a run"):
+        RunDir.open(run.path.with_name(f"{run.path.name}x"))
     with pytest.raises(RunError, match=r"has no recipe\.toml"):
         RunDir.open(tmp_path)
     with pytest.raises(RunError, match=r"no checkpoint yet; go on with it: nextpatch pretrain --out .* --resume"):

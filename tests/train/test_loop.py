@@ -214,7 +214,7 @@ def test_a_validation_loss_of_infinity_is_null_and_the_guard_decides(tmp_path, m
     if non_finite == "skip":
         assert train(run).exit_code == 0
     else:
-        with pytest.raises(BadStepError, match=r"step 0: the validation loss is inf.*--guard.non_finite skip"):
+        with pytest.raises(BadStepError, match=r"step 0: the validation loss is inf.*--guard.non-finite skip"):
             train(run)
     values = [entry for entry in run.read_metrics() if entry["kind"] == "val"]
     assert len(values) == {"stop": 1, "skip": 4}[non_finite]

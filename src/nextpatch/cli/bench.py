@@ -43,7 +43,9 @@ class Bench:
     select_on: Annotated[
         Literal["held-out", "paper"], arg(help="choose on a held-out slice of the training images, or on the test's")
     ] = "held-out"
-    any_counts: Annotated[FlagCreatePairsOff[bool], arg(help="measure also what has not Table 9's counts")] = False
+    any_counts: Annotated[
+        FlagCreatePairsOff[bool], arg(help="measure also data sets of other counts than Table 9's")
+    ] = False
     seed: Annotated[int, arg(help="of order, augmentation and start")] = 0
     workers: Annotated[int, arg(help="processes that decode images; 0: this one")] = 0
     device: Annotated[Device, arg(help="where to compute")] = "auto"

@@ -199,7 +199,7 @@ def pack(args: Pack) -> int:
     with phase("opening the images"):
         source = open_source(args.data)
     made = pack(source, args.out, cfg, _processes(args.workers))
-    print(f"packed {made.samples:,} images into {made.shards:,} shards ({in_bytes(made.bytes)}) in {args.out}")
+    print(f"packed {made.samples:,} images into {_shards(made.shards)} ({in_bytes(made.bytes)}) in {args.out}")
     if left_out := getattr(source, "left_out", ""):
         print(f"not packed: {shown(left_out)}")
     if made.bad:
@@ -219,7 +219,7 @@ def index(args: Index) -> int:
         entries = shards_of(args.shards)
     with Meter("index", len(entries), "shards") as meter:
         made = index_shards(entries, workers=_processes(args.workers), progress=meter, accept_damage=args.accept_damage)
-    print(f"{int(made.samples.sum()):,} images in {len(made):,} shards ({in_bytes(int(made.bytes.sum()))})")
+    print(f"{int(made.samples.sum()):,} images in {_shards(len(made))} ({in_bytes(int(made.bytes.sum()))})")
     for number, what in made.damage.items():
         print(f"damaged: {shown(made.names[number])}: {shown(what)}; {int(made.samples[number]):,} usable images")
     return 0
@@ -273,6 +273,10 @@ VERBS = {
         "compare every byte of tar shards with their manifest", lambda: Verify, verify, needs=("data.tar.verify",)
     ),
 }
+
+
+def _shards(count: int) -> str:
+    return f"{count:,} shard{'' if count == 1 else 's'}"
 
 
 def _processes(workers: int) -> int:

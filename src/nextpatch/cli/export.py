@@ -42,7 +42,7 @@ class Export:
 
     weights: Annotated[Positional[str], arg(metavar="WEIGHTS", help="directory of a run, or any other weights")]
     to: Annotated[To, arg(help="what to write")] = "safetensors"
-    out: Annotated[Path | None, optional("PATH", "where to write it (default: RUN/model.safetensors, or so)")] = None
+    out: Annotated[Path | None, optional("PATH", "where to write it (default: into the run, by the usual name)")] = None
     step: Annotated[
         int | None, optional("N", "of a run: the checkpoint of this step (default: the newest)"), read_as(int)
     ] = None

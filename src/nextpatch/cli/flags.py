@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, field, fields, is_dataclass, make_dataclass, replace
-from typing import Annotated, Any, Optional, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Optional, Union, get_args, get_origin, get_type_hints
 
 from tyro.conf import arg
-from tyro.constructors import PrimitiveConstructorSpec
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from nextpatch.core.text import shown as shown_text
 from nextpatch.data.preprocessing import Layout
@@ -135,8 +136,22 @@ def read_as(hint: Any) -> PrimitiveConstructorSpec[Any]:
 
     return PrimitiveConstructorSpec(
         nargs=count, metavar=_metavar(hint), instance_from_str=value, is_instance=lambda given: True,
-        str_from_instance=lambda given: [] if given is None else [str(given)],
+        str_from_instance=lambda given: [] if given is None else [str(v) for v in (given if several else (given,))],
     )  # fmt: skip
+
+
+def words_of_ours() -> ConstructorRegistry:
+    """How every flag of numbers, or of several values, is read that says nothing of it: by `read_as`, too."""
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def _numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        given = [kind for kind in get_args(info.type) if kind is not NoneType]
+        hint = given[0] if get_origin(info.type) in (Union, UnionType) and len(given) == 1 else info.type
+        several = get_origin(hint) is tuple and str not in get_args(hint)
+        return read_as(hint) if hint in (int, float) or several else None
+
+    return registry
 
 
 def chosen(kind: Any) -> PrimitiveConstructorSpec[Any]:

@@ -11,6 +11,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from nextpatch.cli.flags import chosen, flag_table, optional, typed
 from nextpatch.cli.values import overlay, override, recipe_path
 from nextpatch.config import ConfigError, read_toml
+from nextpatch.core.text import meant, shown
 from nextpatch.plan.gpus import GPUS
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 
@@ -65,7 +66,8 @@ def run(args: Plan) -> int:
     from nextpatch.plan.table import show
 
     if args.gpu not in GPUS:
-        raise ConfigError(f"unknown gpu '{args.gpu}'; choose one of {', '.join(GPUS)}, and override its values")
+        asked = f"'{shown(args.gpu)}'{meant(args.gpu, GPUS)}"
+        raise ConfigError(f"unknown gpu {asked}; choose one of {', '.join(GPUS)}, and override its values")
     given = {name: getattr(args, name) for name in ("memory_gib", "tflops", "intra_gbs", "inter_gbs")}
     gpu = replace(GPUS[args.gpu], **{name: value for name, value in given.items() if value})
     recipe = _recipe(args)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from nextpatch.cli.failure import Failure
+from nextpatch.cli.flags import words_of_ours
 from nextpatch.cli.starting import loaded
 from nextpatch.core.text import shown
 from nextpatch.core.writer import only_writer
@@ -115,8 +116,9 @@ def start(verbs: Mapping[str, Verb] | Mapping[str, Verb | Group], program: str, 
     verb, program = verbs[name], f"{program} {name}"
     if isinstance(verb, Verb):
         _refuse_odd(rest)
-        return _run(verb, program, tyro.cli(verb.arguments(), prog=program, args=rest))
+        return _run(verb, program, tyro.cli(verb.arguments(), prog=program, args=rest, registry=words_of_ours()))
     if rest and rest[0] not in ("-h", "--help", "help"):
         return start(verb.verbs, program, rest)
-    print(f"usage: {program} VERB ...\n\n{verb.summary}\n\n{listed(verb.verbs)}\n\n  {program} VERB --help")
+    summary = f"{verb.summary[0].upper()}{verb.summary[1:]}."
+    print(f"usage: {program} VERB ...\n\n{summary}\n\n{listed(verb.verbs)}\n\n  {program} VERB --help")
     raise SystemExit(0 if rest else 2)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import PurePath
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -32,6 +34,12 @@ class ShownRecord(logging.LogRecord):
         if isinstance(self.args, tuple):
             self.args = tuple(shown(word) if isinstance(word, (str, PurePath)) else word for word in self.args)
         return shown_lines(super().getMessage())
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """A question in brackets, to stand behind a word that is none of the known; "" where none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean '{shown(near[0])}'?)" if near else ""
 
 
 def storable(text: str) -> str:

@@ -63,7 +63,8 @@ def similar(
     files = sorted(index.glob("part-*.parquet")) if index.is_dir() else [index]
     if not files or not files[0].exists():
         raise ConfigError(
-            f"{index} does not exist or holds no features; write them: nextpatch embed DATA --out {index}"
+            f"{index} does not exist or holds no features; write them: "
+            f"nextpatch embed DATA --weights WEIGHTS --out {index}"
         )
     if files == [index] and index.suffix != ".parquet":
         raise ConfigError(f"{shown(index)} is no index; embed into a .parquet file or a folder: --out photos.parquet")

@@ -105,5 +105,5 @@ def _costs(cfg: PlanConfig, found: Budget) -> str:
         f"the run    {found.days:,.1f} days, {found.gpu_hours:,.0f} GPU hours\n"
         f"start it   torchrun ... -m nextpatch pretrain ... --engine.replicate {choice.replicate} "
         f"--engine.shard {choice.shard} --engine.activation-checkpointing {choice.recompute} "
-        f"--train.micro_batch_size {choice.micro_batch_size}"
+        f"--train.micro-batch-size {choice.micro_batch_size}"
     )

@@ -22,6 +22,7 @@ from nextpatch.core.errors import FileError, UserError
 from nextpatch.core.files import write_json, write_text
 from nextpatch.core.output import check_folder
 from nextpatch.core.reading import read_json
+from nextpatch.core.text import meant
 from nextpatch.core.writer import is_new
 from nextpatch.model.aim import AIM
 from nextpatch.model.init import init_weights
@@ -77,7 +78,9 @@ class RunDir:
         """An existing run directory; RunError when `path` is none."""
         if not cls.exists(path):
             what = "has no recipe.toml" if path.is_dir() else "does not exist"
-            raise RunError(f"{path} is not a run ({what}); give the --out of a pretrain command")
+            beside = path.parent.iterdir() if path.parent.is_dir() else ()
+            near = meant(path.name, [other.name for other in beside if cls.exists(other)])
+            raise RunError(f"{path}{near} is not a run ({what}); give the --out of a pretrain command")
         return cls(path, load_run_recipe(path / "recipe.toml"))
 
     @classmethod

@@ -60,7 +60,7 @@ def judge_validation(cfg: GuardConfig, loss: float) -> Verdict:
     trouble = f"the validation loss is {loss}: the weights give numbers that are not finite on held-out images"
     if cfg.non_finite == "skip":
         return Verdict("apply", trouble)
-    return Verdict("stop", f"{trouble}. Stopped; --resume with --guard.non_finite skip goes on all the same")
+    return Verdict("stop", f"{trouble}. Stopped; --resume with --guard.non-finite skip goes on all the same")
 
 
 def _verdict(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) -> Verdict:

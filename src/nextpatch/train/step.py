@@ -89,6 +89,6 @@ def stopped(trouble: str) -> BadStepError:
     """The error that ends a run at a bad step, with advice."""
     return BadStepError(
         f"{trouble}. Stopped before the update. Look at these images; then go on with --resume and "
-        "--guard.non_finite skip or --guard.spike skip, or try a lower optim.lr, a lower optim.clip_norm, or "
+        "--guard.non-finite skip or --guard.spike skip, or try a lower optim.lr, a lower optim.clip_norm, or "
         "train.precision fp32, in a new run."
     )
