@@ -99,6 +99,27 @@ def test_preview_draws_a_picture_and_a_page(folder, tmp_path, capsys):
     assert "look.png" in capsys.readouterr().out
 
 
+def test_preview_says_why_pictures_are_dark(tmp_path, capsys):
+    for number in range(4):
+        values = np.random.default_rng(number).integers(0, 4096, (16, 16, 1), dtype=np.uint16)
+        np.save(tmp_path / f"{number}.npy", values)
+    assert run("preview", tmp_path, "--out", tmp_path.parent / "dark.png", "--images", 1) == 0
+    assert "warning: uint16 values" in capsys.readouterr().out
+
+
+def test_classes_of_a_part_are_said_to_be_of_that_part_and_one_file_size_is_said_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    for number in range(4):
+        (tmp_path / "ab"[number % 2]).mkdir(exist_ok=True)
+        np.save(tmp_path / "ab"[number % 2] / f"{number}.npy", np.full((16, 16, 3), number, np.uint8))
+    assert run("inspect", tmp_path, "--limit", 3, "--workers", 0) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "(2), of the images looked at" in told
+    assert "file size 896 B; 2.69 kB in all" in told
+    assert run("inspect", tmp_path, "--workers", 0) == 0
+    assert "looked at" not in capsys.readouterr().out
+
+
 def test_preview_takes_a_run_for_its_recipe(folder, tmp_path):
     (tmp_path / "run").mkdir()
     text = '[model]\nsize="7b"\nimg_size=[16,16]\npatch_size=4\nin_chans=1\n[data]\ntrain=["/gone"]\nval="/gone"\n'

@@ -21,10 +21,11 @@ from nextpatch.core.meter import phase
 from nextpatch.core.output import check_file, picture_kind, save_picture
 from nextpatch.core.text import shown
 from nextpatch.curate.config import Packing
-from nextpatch.runs.recipe import Recipe, recipe_from_dict
+from nextpatch.runs.recipe import recipe_from_dict
 
 if TYPE_CHECKING:
     from nextpatch.data.skipped import Bad
+    from nextpatch.pretrain.plan import Plan
 
 _DATA = "a folder of images, tar shards, Parquet, hub:OWNER/NAME, torchvision:NAME or a URL"
 _RECIPE = "a .toml file, a shipped recipe, or a run: for its image size, crops and length (default: chosen from DATA)"
@@ -131,7 +132,7 @@ def inspect(args: Inspect) -> int:
     unplanned = ""
     try:
         with phase("looking at the images"):
-            recipe = _planned(args.data, args.recipe, ("steps", "global_batch_size"))
+            recipe = _planned(args.data, args.recipe, ("steps", "global_batch_size")).recipe
     except UserError as error:
         if args.recipe:
             raise
@@ -169,9 +170,12 @@ def preview(args: Preview) -> int:
     picture_kind(picture)
     check_file(picture, beside=[picture.with_suffix(".html")])
     with phase("drawing the images"):
-        recipe = _planned(args.data, args.recipe, ())
-        sheet = preview(open_collection(args.data).source, recipe, args.images, args.seed)
+        plan = _planned(args.data, args.recipe, ())
+        sheet = preview(open_collection(args.data).source, plan.recipe, args.images, args.seed)
         save_picture(draw_sheet(sheet), picture)
+    for said in plan.choices:
+        if said.startswith(("warning:", "note:")):
+            print(shown(said))
     print(f"picture:     {picture}")
     print(f"page:        {write_page(sheet, picture.with_suffix('.html'))}")
     return 0
@@ -285,7 +289,7 @@ def _processes(workers: int) -> int:
     return usable_cores() if workers < 0 else workers
 
 
-def _planned(specs: Sequence[str], name: str, kept: Sequence[str]) -> Recipe:
+def _planned(specs: Sequence[str], name: str, kept: Sequence[str]) -> Plan:
     """The recipe, or what is chosen for these images: only what matters to them, with the `kept` of its length."""
     from nextpatch.pretrain.plan import resolve
 
@@ -300,7 +304,7 @@ def _planned(specs: Sequence[str], name: str, kept: Sequence[str]) -> Recipe:
             "data": overlay(seen, {"train": list(specs)}),
             "train": {key: train[key] for key in kept if key in train},
         }
-    ).recipe
+    )
 
 
 def _write_bad(path: Path, bad: Bad) -> None:

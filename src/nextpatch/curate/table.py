@@ -76,12 +76,13 @@ def _classes(found: Findings) -> Iterator[tuple[str, str]]:
         yield "labels", "none"
         return
     ranked = sorted(found.classes.items(), key=lambda item: -item[1])
+    part = "" if found.looked_at == found.images else ", of the images looked at"
     unlabeled = f", {found.unlabeled:,} images without" if found.unlabeled else ""
     (largest, most), (smallest, least) = ranked[0], ranked[-1]
     sizes = (
         f"from {shown(smallest)} ({least:,}) to {shown(largest)} ({most:,})" if least < most else f"of {most:,} each"
     )
-    yield "labels", f"{len(ranked):,} classes {sizes}{unlabeled}"
+    yield "labels", f"{len(ranked):,} classes {sizes}{unlabeled}{part}"
 
 
 def _spread(spread: Spread) -> str:
@@ -92,6 +93,8 @@ def _spread(spread: Spread) -> str:
 
 def _file_sizes(spread: Spread) -> str:
     least, median, most, total = map(in_bytes, spread)
+    if least == most:
+        return f"{most}; {total} in all"
     return f"{least} to {most}, median {median}; {total} in all"
 
 

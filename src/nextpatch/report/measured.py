@@ -7,7 +7,7 @@ from typing import Any
 
 from nextpatch.core.files import write_text
 from nextpatch.report.page import layers_text, render_probe
-from nextpatch.report.verdict import PIXELS, PRETRAINED, main_rows
+from nextpatch.report.verdict import PRETRAINED, against_baselines, main_rows
 from nextpatch.runs.results import read_probe
 
 
@@ -67,12 +67,11 @@ def write_probe_page(folder: Path) -> Path:
 
 
 def _verdict(probe: dict[str, Any]) -> str:
-    """One sentence: the best by selection at the most labels, with its interval, and raw pixels beside it."""
+    """One sentence: the best by selection at the most labels, with its interval, and the baselines beside it."""
     rows = main_rows(probe["results"])
     most = max(rows[PRETRAINED])
     own = rows[PRETRAINED][most]
     low, high = own["test_ci95"]
     top1 = f"{own['test_top1']:.1f} % ({low:.1f} to {high:.1f}, {own['probe']})"
-    said = f"With {most:,} labels the frozen features give {top1}"
-    pixels = rows[PIXELS].get(most)  # its best by selection as well: the test images choose nothing
-    return f"{said}; raw pixels give {pixels['test_top1']:.1f} %." if pixels else f"{said}."
+    beside = against_baselines(rows, most)  # each its best by selection as well: the test images choose nothing
+    return f"With {most:,} labels the frozen features give {top1}{f'; {beside}' if beside else ''}."

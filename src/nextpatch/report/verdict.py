@@ -98,12 +98,19 @@ def _probe_clause(e: Evidence) -> str:
     if not rows.get(PRETRAINED):
         return ""
     labels = max(rows[PRETRAINED])
-    row = rows[PRETRAINED][labels]
-    names = {RANDOM: "the same network untrained", PIXELS: "raw pixels"}
-    parts = [_compared(row, rows[kind][labels], name) for kind, name in names.items() if labels in rows[kind]]
+    row, beside = rows[PRETRAINED][labels], against_baselines(rows, labels)
     whose = f"the frozen features of step {e.probed_step:,}" if _other_step(e) else "its frozen features"
     start = f"with {labels:,} labels {whose} classify {row['test_top1']:.1f} % of the test images"
-    return ", ".join([start, " and ".join(parts)] if parts else [start])
+    return ", ".join([start, beside] if beside else [start])
+
+
+def against_baselines(rows: dict[str, dict[int, Row]], labels: int) -> str:
+    """The features of these `main_rows` beside both baselines, as far as these were measured, in words."""
+    names = {RANDOM: "the same network untrained", PIXELS: "raw pixels"}
+    own = rows[PRETRAINED][labels]
+    return " and ".join(
+        _compared(own, rows[kind][labels], name) for kind, name in names.items() if labels in rows[kind]
+    )
 
 
 def _other_step(e: Evidence) -> bool:
