@@ -17,6 +17,13 @@ def test_every_value_lands_between_the_ends(values: list[float]) -> None:
         assert all(9.999 <= made(v) <= 90.001 for v in values)
 
 
+@given(st.integers(0, 10**7))
+def test_steps_are_counted_in_whole_numbers(last: int) -> None:
+    ticks = step_axis([last], 10, 90).ticks()
+    assert len(ticks) >= 2
+    assert all(tick == round(tick) for tick in ticks)
+
+
 @given(st.lists(st.integers(2, 10**7), min_size=1, max_size=12, unique=True).map(sorted))
 def test_readable_ticks_are_the_last_value_and_others_far_enough_apart(values: list[int]) -> None:
     kept = readable(values)

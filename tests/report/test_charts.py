@@ -31,6 +31,17 @@ def test_higher_values_are_drawn_higher() -> None:
     assert float(high.split(",")[1]) < float(low.split(",")[1])
 
 
+def test_intervals_at_one_place_stand_beside_each_other_around_it() -> None:
+    series = [Series(str(tone), [65], [50], tone, markers=True, intervals=[(40, 60)]) for tone in (1, 2, 3)]
+    chart = line_chart("t", "x", "y", [*series, Series("plain", [65], [50])], log_x=True, x_ticks=[65], x_names=["65"])
+    bars = [
+        float(line.get("x1", "")) for line in elements(chart, "line")
+        if "ci" in line.get("class", "") and line.get("x1") == line.get("x2")
+    ]  # fmt: skip
+    name = next(float(e.get("x", "")) for e in elements(chart, "text") if e.text == "65")
+    assert bars == pytest.approx([name - 10, name, name + 10], abs=0.11)
+
+
 def test_markers_differ_in_shape_so_that_colour_is_not_needed() -> None:
     series = [Series(str(tone), [1, 2], [tone, tone], tone, markers=True) for tone in (1, 2, 3)]
     chart = line_chart("t", "x", "y", series)

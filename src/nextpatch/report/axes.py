@@ -18,6 +18,7 @@ class Axis:
     start: Number
     stop: Number
     log: bool = False
+    whole: bool = False  # only whole numbers are values
 
     def __call__(self, value: Number) -> Number:
         """The pixel of a value."""
@@ -26,7 +27,7 @@ class Axis:
 
     def ticks(self) -> list[Number]:
         """Round values inside the range."""
-        return _log_ticks(self.low, self.high) if self.log else linear_ticks(self.low, self.high)
+        return _log_ticks(self.low, self.high) if self.log else linear_ticks(self.low, self.high, least=int(self.whole))
 
 
 def axis(values: Sequence[Number], start: Number, stop: Number, log: bool = False, zero: bool = False) -> Axis:
@@ -42,14 +43,14 @@ def axis(values: Sequence[Number], start: Number, stop: Number, log: bool = Fals
 def step_axis(values: Sequence[Number], start: Number, stop: Number) -> Axis:
     """An axis for steps: from 0 to the last value, no air (a curve begins at the frame)."""
     low, high = min(0, *values), max(values)
-    return Axis(low, high if high > low else low + 1, start, stop)
+    return Axis(low, high if high > low else low + 1, start, stop, whole=True)
 
 
-def linear_ticks(low: Number, high: Number, about: int = 5) -> list[Number]:
-    """Multiples of 1, 2 or 5 times a power of ten, about `about` of them in low .. high."""
+def linear_ticks(low: Number, high: Number, about: int = 5, least: Number = 0) -> list[Number]:
+    """Multiples of 1, 2 or 5 times a power of ten, about `about` of them in low .. high, at least `least` apart."""
     rough = (high - low) / about
     size = 10.0 ** math.floor(math.log10(rough))
-    step = next(size * m for m in (1, 2, 5, 10) if size * m >= rough * 0.999)
+    step = max(least, next(size * m for m in (1, 2, 5, 10) if size * m >= rough * 0.999))
     first = math.ceil(low / step - 1e-9)
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
 

@@ -10,6 +10,7 @@ from nextpatch.report.axes import Axis, Number, axis, number, step_axis
 
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 50, 416, 30, 234
+_ASIDE = 10  # between intervals at one x
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def line_chart(
     parts = [*_frame(x, y, x_label, y_label, x_ticks or x.ticks(), x_names)]
     if reference:
         parts.append(_line("ref", LEFT, y(reference[1]), RIGHT, y(reference[1])))
-    parts += [_drawn(s, x, y) for s in shown]
+    parts += [_drawn(s, x, y, aside) for s, aside in zip(shown, _asides(shown), strict=True)]
     legend = [(s.look, s.name) for s in shown] + ([("ref", reference[0])] if reference else [])
     return Chart(title, _svg(title, parts), legend)
 
@@ -134,8 +135,14 @@ def _frame(
     ]  # fmt: skip
 
 
-def _drawn(s: Series, x: Axis, y: Axis) -> str:
-    places = [(x(a), y(b)) for a, b in zip(s.x, s.y, strict=True)]
+def _asides(series: Sequence[Series]) -> list[Number]:
+    """How far to the right each series is drawn: intervals at one x stand beside each other, not on each other."""
+    dodged = [s for s in series if s.intervals]
+    return [_ASIDE * (dodged.index(s) - (len(dodged) - 1) / 2) if s in dodged else 0 for s in series]
+
+
+def _drawn(s: Series, x: Axis, y: Axis, aside: Number) -> str:
+    places = [(x(a) + aside, y(b)) for a, b in zip(s.x, s.y, strict=True)]
     path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
     parts = [f'<polyline class="{s.look}" points="{path}"/>']
     for (a, _), (low, high) in zip(places, s.intervals, strict=False):
