@@ -1,15 +1,19 @@
 """The command as a person meets it: help, verbs, errors, exit codes."""
 
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
 
 import pytest
 import torch
+import tyro
 
 from nextpatch.cli import command, main
 from nextpatch.cli.command import VERBS, Verb
 from nextpatch.cli.failure import Failure
+from nextpatch.cli.flags import words_of_ours
+from nextpatch.cli.verb import Group
 from nextpatch.core.errors import UserError
 
 
@@ -196,3 +200,19 @@ def test_an_absurd_number_is_one_line_and_leaves_nothing(words, tmp_path, monkey
     assert main(words) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def verbs():
+    """Every verb by all of its words."""
+    for word, verb in command.VERBS.items():
+        inner = verb.verbs.items() if isinstance(verb, Group) else [("", verb)]
+        yield from (pytest.param(f"{word} {name}".strip(), found, id=f"{word} {name}") for name, found in inner)
+
+
+@pytest.mark.parametrize(("name", "verb"), list(verbs()))
+def test_every_help_shows_examples_which_the_verb_can_read(name, verb):
+    arguments = verb.arguments()
+    lines = [line for line in arguments.__doc__.splitlines() if f"nextpatch {name} " in f"{line} "]
+    assert lines
+    for line in lines:
+        tyro.cli(arguments, args=shlex.split(line.split(f"nextpatch {name}", 1)[1]), registry=words_of_ours())

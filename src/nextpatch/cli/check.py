@@ -14,7 +14,13 @@ from nextpatch.cli.values import recipe_path
 
 @dataclass(frozen=True)
 class Check:
-    """Prove by gradients that a model predicts the next patch and never sees it: no leak, no missing shift."""
+    """Prove by gradients that a model predicts the next patch and never sees it: no leak, no missing shift.
+
+    examples:
+      nextpatch check
+      nextpatch check runs/photos
+      nextpatch check aim-600m
+    """
 
     target: Annotated[Positional[str], optional("[RUN|RECIPE]", "a run, a .toml file or a shipped recipe")] = ""
 

@@ -90,7 +90,12 @@ class Pack:
 
 @dataclass(frozen=True)
 class Index:
-    """Read tar shards once and write their indexes and manifest, as training does when it first meets them."""
+    """Read tar shards once and write their indexes and manifest, as training does when it first meets them.
+
+    examples:
+      nextpatch data index ./shards
+      nextpatch data index 'shards/{00000..00099}.tar'
+    """
 
     shards: Annotated[Positional[str], arg(metavar="SHARDS", help="a folder of tar shards, or a pattern of them")]
     accept_damage: Annotated[
@@ -101,7 +106,11 @@ class Index:
 
 @dataclass(frozen=True)
 class Verify:
-    """Read tar shards wholly and compare every byte with their manifest; returns 1 when any differs."""
+    """Read tar shards wholly and compare every byte with their manifest; returns 1 when any differs.
+
+    examples:
+      nextpatch data verify ./shards
+    """
 
     shards: Annotated[Positional[str], arg(metavar="SHARDS", help="a folder of tar shards, or a pattern of them")]
     workers: Annotated[int, arg(help=_WORKERS)] = -1

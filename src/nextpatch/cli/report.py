@@ -23,7 +23,12 @@ from nextpatch.core.writer import only_writer
 
 @dataclass(frozen=True)
 class Report:
-    """Write report.html and report.json into a run; the page needs no network and can be sent to anyone."""
+    """Write report.html and report.json into a run; the page needs no network and can be sent to anyone.
+
+    examples:
+      nextpatch report runs/photos
+      nextpatch report runs/photos --images 16
+    """
 
     run: Annotated[Positional[Path], arg(metavar="RUN", help="directory of a run, finished or not")]
     images: Annotated[int, arg(help="held-out images to show")] = 8
