@@ -1,5 +1,6 @@
 """The command as a person meets it: help, verbs, errors, exit codes."""
 
+import errno
 import shlex
 import subprocess
 import sys
@@ -88,6 +89,15 @@ def test_what_a_user_can_mend_is_one_line(error, monkeypatch, capsys):
     monkeypatch.setitem(command.VERBS, "pretrain", refusing(error))
     assert main(["pretrain"]) == 2
     assert capsys.readouterr().err == "nextpatch: error: such is life\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EROFS])
+def test_an_error_of_the_system_names_the_file_and_what_to_do(number, monkeypatch, capsys):
+    monkeypatch.setitem(command.VERBS, "pretrain", refusing(OSError(number, "such is life", "run/log.txt")))
+    assert main(["pretrain"]) == 2
+    said = capsys.readouterr().err
+    assert "run/log.txt" in said
+    assert "or choose another place" in said
 
 
 def test_debug_shows_where(monkeypatch):

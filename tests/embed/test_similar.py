@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nextpatch.config import ConfigError
-from nextpatch.embed.similar import similar
+from nextpatch.core.files import write_json
+from nextpatch.embed.similar import _tell_missing, similar
 
 
 @pytest.mark.parametrize("name", ["f.npy", "f.safetensors", "photo.png"])
@@ -18,3 +20,13 @@ def test_what_is_no_index_is_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=rf"{name} is no index; embed into a \.parquet file or a folder") as found:
         similar(tmp_path / "q.png", tmp_path / name, tmp_path / "out.png", 3)
     assert "remove" not in str(found.value)
+
+
+@pytest.mark.parametrize(("there", "said"), [((0, 1, 2), ""), ((0, 2), "lacks 1 of 3 parts"), ((1,), "lacks 2 of 3")])
+def test_parts_that_are_not_there_are_told(
+    tmp_path: Path, there: tuple[int, ...], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_json(tmp_path / "plan.json", {"images": 11, "shard_images": 5})
+    with caplog.at_level(logging.WARNING):
+        _tell_missing(tmp_path, [tmp_path / f"part-{number:06d}.parquet" for number in there])
+    assert said in caplog.text if said else not caplog.text

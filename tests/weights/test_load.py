@@ -201,6 +201,12 @@ def test_damage_and_gaps_are_named(snapshot: Path, tmp_path: Path) -> None:
         nextpatch.load("")
 
 
+def test_a_folder_around_the_weights_says_where_they_are(tmp_path: Path) -> None:
+    write_snapshot(tmp_path / "model", state_of(CONFIG), CONFIG)
+    with pytest.raises(WeightsError, match=r"its weights are .*model: give that"):
+        nextpatch.load(tmp_path)
+
+
 def test_published_digests_are_of_all_twelve_files() -> None:
     assert len(SHA256) == 12
     assert all(len(digits) == 8 and int(digits, 16) >= 0 for digits in SHA256.values())

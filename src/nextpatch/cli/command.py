@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -60,6 +61,11 @@ Next-patch prediction for images: pre-train, measure and look.
 """
 
 _OURS = "This is a mistake in nextpatch, not in what you gave it: please report it with the lines above."
+_REMEDIES = (
+    ((errno.ENOSPC, errno.EFBIG, errno.EDQUOT), "make room or raise the limit, or choose another place"),
+    ((errno.EISDIR, errno.ENOTDIR, errno.EEXIST), "move what is there away, or choose another place"),
+    ((errno.EACCES, errno.EPERM, errno.EROFS), "make it yours to read and write, or choose another place"),
+)
 _MEMORY_FULL = ("OutOfMemoryError", "can't allocate memory", "not enough memory", "Cannot allocate memory")
 
 
@@ -102,8 +108,15 @@ def what_to_mend(error: Exception) -> str | None:
     memory is full is put into words here.
     """
     if isinstance(error, (Failure, UserError, OSError)):
-        return "\n".join(map(shown, str(error).splitlines()))
+        return "\n".join(map(shown, str(error).splitlines())) + _remedy(error)
     if isinstance(error, MemoryError) or any(sign in f"{type(error).__name__}: {error}" for sign in _MEMORY_FULL):
         text = shown((str(error).splitlines() or ["Python could not get more"])[0])
         return f"the memory is full ({text}); take fewer images at a time, a smaller model or fewer workers"
     return None
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about an error of the operating system whose words say only what it is; else nothing."""
+    if not isinstance(error, OSError) or not error.filename:
+        return ""
+    return next((f"; {remedy}" for numbers, remedy in _REMEDIES if error.errno in numbers), "")

@@ -18,6 +18,7 @@ from torch import Tensor
 from nextpatch.config import ConfigError, from_dict, to_dict
 from nextpatch.core.errors import FileError
 from nextpatch.core.output import check_file, picture_kind, save_picture
+from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown, storable
 from nextpatch.data.decode import BadImage, decode
 from nextpatch.data.error import DataError
@@ -68,6 +69,8 @@ def similar(
         )
     if files == [index] and index.suffix != ".parquet":
         raise ConfigError(f"{shown(index)} is no index; embed into a .parquet file or a folder: --out photos.parquet")
+    if index.is_dir():
+        _tell_missing(index, files)
     filled = [file for file in files if rows_in(file)]
     facts = facts_of(filled[0]) if filled else {}
     columns = feature_columns(filled[0]) if facts else []
@@ -84,6 +87,23 @@ def similar(
     picture = draw(query, found, Originals(data or _data_of(facts, index)))
     save_picture(picture, out)
     return found
+
+
+def _tell_missing(index: Path, files: Sequence[Path]) -> None:
+    """Say how many parts of a folder of features are not there: none of their images can be found."""
+    plan = index / "plan.json"
+    if not plan.is_file():
+        return
+    facts = read_json(plan, "a plan of features", "embed again into another folder")
+    images, at_a_time = facts.get("images"), facts.get("shard_images")
+    if type(images) is int and type(at_a_time) is int and at_a_time > 0:
+        wanted = {f"part-{number:06d}.parquet" for number in range(min(-(-images // at_a_time), len(files) + 10**6))}
+        if missing := sorted(wanted - {file.name for file in files}):
+            log.warning(
+                "%s lacks %d of %d parts (the first: %s), whose images cannot be found; the same nextpatch embed makes "
+                "them",
+                shown(index), len(missing), len(wanted), missing[0],
+            )  # fmt: skip
 
 
 def place_of_images(index: Path, data: str) -> str:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nextpatch.config import ConfigError
-from nextpatch.core.files import replacing, sync
+from nextpatch.core.files import naming, replacing, sync
 from nextpatch.publish.view import facts_of
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.error import WeightsError
@@ -86,7 +86,8 @@ def to_onnx(backbone: Backbone, out: Path, what: What = "auto") -> float:
         raise WeightsError(f"{backbone.about.name} has over 2 GB, more than an .onnx file holds; use torch.export")
     aside = out.with_name(f".unfinished.{out.name}")
     try:
-        apart = _written_onnx(graph, aside)
+        with naming(out):
+            apart = _written_onnx(graph, aside)
         _check_difference(out, apart)
         sync(aside)
         aside.replace(out)

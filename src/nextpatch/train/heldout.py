@@ -121,7 +121,11 @@ def kept_back(recipe: Recipe, train: Collection) -> list[Int64[np.ndarray, " sam
         more = min(rest, len(part) - 1 - counts[number])
         counts[number], rest = counts[number] + more, rest - more
     if rest:
-        raise ConfigError(f"data.val_images {recipe.data.val_images} is more than the images can spare; lower it")
+        images = sum(len(part) for part in train.parts)
+        raise ConfigError(
+            f"data.val_images {recipe.data.val_images} is more than the images can spare, which are {images:,}; lower "
+            "it, or, to go on with a run, give the images that it began with"
+        )
     seed = recipe.train.seed
     return [held_out_indices(len(p), n, seed) if n else none for p, n in zip(train.parts, counts, strict=True)]
 

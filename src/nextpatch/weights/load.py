@@ -160,8 +160,10 @@ def _of_hub(spec: str, asked: Asked) -> Backbone:
 def _of_snapshot(folder: Path, asked: Asked) -> Backbone:
     file = next((folder / name for name in _SNAPSHOT if (folder / name).is_file()), None)
     if file is None or not (folder / "config.json").is_file():
+        inner = next((folder / name for name in ("model", "adapter") if (folder / name / _SNAPSHOT[0]).is_file()), None)
         raise WeightsError(
             f"{shown(folder)} is neither a run (recipe.toml) nor a snapshot (config.json and {_SNAPSHOT[0]})"
+            + (f"; its weights are {shown(inner)}: give that" if inner else "")
         )
     state, facts = read_tensors(file)
     if facts.get("format") == FORMAT:
