@@ -135,7 +135,7 @@ def bench_tar(photos: dict[str, list[Path]], rounds: int) -> None:
         source = open_source(folder)
         count = len(source)
         data = [source.read(i) for i in range(count)]
-        order = Mixture([Part(source.shard_sizes, np.empty(0, np.int64), source.scattered)], 0)
+        order = Mixture([Part(source.shard_sizes, np.empty(0, np.int64), source.random_access)], 0)
         loader.KEEP_BYTES = 0  # as with a large collection: decoded images do not stay in memory
         stream = TrainStream(source, order, CFG, SIZE, 3, 0)
         ways = {
@@ -155,7 +155,7 @@ def bench_tar(photos: dict[str, list[Path]], rounds: int) -> None:
 class Held:
     """Encoded images in memory; every so many is cut in half."""
 
-    name, classes, digest, scattered, remote = "held", (), "", True, False
+    name, classes, digest, random_access, remote = "held", (), "", True, False
 
     def __init__(self, data: list[bytes], share_bad: float) -> None:
         bad = np.random.default_rng(0).random(len(data)) < share_bad

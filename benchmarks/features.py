@@ -23,8 +23,8 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
 from nextpatch.model.weights import to_released
 from nextpatch.patches import sincos_positions
-from nextpatch.weights.assemble import Asked, of_model
-from nextpatch.weights.running import Running
+from nextpatch.weights.assemble import LoadOptions, of_model
+from nextpatch.weights.inference import InferenceModel
 
 
 class PlainBlock(nn.Module):
@@ -82,7 +82,7 @@ def main() -> None:
         if not name.startswith("pixel_head.")
     }
     plain.load_state_dict(state, strict=False)
-    running = Running.of(of_model(model, "small", Asked(), None, ((), ())), "cpu")
+    running = InferenceModel.of(of_model(model, "small", LoadOptions(), None, ((), ())), "cpu")
     images = torch.randint(0, 255, (given.batch, 3, 224, 224), dtype=torch.uint8)
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (running.backbone.about.mean, running.backbone.about.std))
 

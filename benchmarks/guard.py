@@ -28,7 +28,7 @@ from nextpatch.config import from_dict
 from nextpatch.pretrain.run import pretrain
 from nextpatch.runs.config import GuardConfig
 from nextpatch.runs.recipe import Recipe
-from nextpatch.train.guard import GuardState, judge
+from nextpatch.train.guard import GuardState, decide
 from photos import make_photos
 
 HALF = GuardConfig().window // 2  # the guard judges from then on
@@ -131,7 +131,7 @@ def pixels(name: str, rng: np.random.Generator) -> np.ndarray:
 def judge_series(losses: list[float], norms: list[float]) -> list[int]:
     """The steps that the guard warns of."""
     cfg, state = GuardConfig(), GuardState()
-    return [step for step, pair in enumerate(zip(losses, norms, strict=True), 1) if judge(cfg, state, *pair).trouble]
+    return [step for step, pair in enumerate(zip(losses, norms, strict=True), 1) if decide(cfg, state, *pair).trouble]
 
 
 def table(out: Path, rule: Callable[[list[float], list[float]], list[int]]) -> str:
@@ -168,7 +168,7 @@ def caught(runs: list[dict[str, list[float]]], loss_times: float, norm_times: fl
         for step in (rng.randrange(HALF, len(run["loss"])) for _ in range(places)):
             state = GuardState(*(run[name][max(0, step - 2 * HALF) : step] for name in ("loss", "norm")))
             spike = (run["loss"][step] * loss_times, run["norm"][step] * norm_times)
-            found += bool(judge(GuardConfig(), state, *spike).trouble)
+            found += bool(decide(GuardConfig(), state, *spike).trouble)
     return f"loss x {loss_times:g}, norm x {norm_times:g}: {found / (places * len(runs)):.0%} told"
 
 

@@ -28,8 +28,8 @@ from nextpatch.model.init import init_weights
 from nextpatch.probe.config import LR_GRID, ProbeConfig
 from nextpatch.probe.fit import Fit
 from nextpatch.probe.grid import AttentiveGrid
-from nextpatch.weights.assemble import Asked, of_model
-from nextpatch.weights.running import Running
+from nextpatch.weights.assemble import LoadOptions, of_model
+from nextpatch.weights.inference import InferenceModel
 
 
 class PlainHead(nn.Module):
@@ -77,7 +77,7 @@ def main() -> None:
     cfg = ModelConfig("small")
     model = AIM(cfg)
     init_weights(model, 0)
-    running = Running.of(of_model(model, "small", Asked(), None, ((), ())), "cpu")
+    running = InferenceModel.of(of_model(model, "small", LoadOptions(), None, ((), ())), "cpu")
     layers = [f"block_{i}" for i in range(cfg.shape.depth)]
     images = torch.randint(0, 255, (given.batch, 3, 224, 224), dtype=torch.uint8)
     labels = torch.randint(0, given.classes, (given.batch,))

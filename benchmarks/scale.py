@@ -24,7 +24,7 @@ from nextpatch.data.loader import Batch
 from nextpatch.dist.config import EngineConfig
 from nextpatch.dist.materialize import materialize
 from nextpatch.dist.mesh import open_mesh
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import train_step_flops
 from nextpatch.model.precision import Dtype, resolve_device
@@ -61,12 +61,12 @@ def wait(device: torch.device) -> None:
 
 
 def measure(
-    world: World, cfg: ModelConfig, engine: EngineConfig, batch_size: int, steps: int, device: torch.device
+    ranks: Ranks, cfg: ModelConfig, engine: EngineConfig, batch_size: int, steps: int, device: torch.device
 ) -> tuple[float, float, float]:
     """(seconds a step, FLOPs a step on this rank, peak bytes) with `batch_size` images on each rank."""
     precision: Dtype = "bf16"
-    shard = engine.shard or world.size
-    mesh = open_mesh((world.size // shard, shard), device)
+    shard = engine.shard or ranks.size
+    mesh = open_mesh((ranks.size // shard, shard), device)
     model = materialize(cfg, 0, mesh, engine, precision, device)
     optimizer = build_optimizer(model, OptimConfig())
     prepare_state(optimizer)
@@ -78,10 +78,10 @@ def measure(
     for step in range(steps + 3):  # the first ones compile and warm up
         wait(device)
         start = time.perf_counter()
-        positions = torch.arange(batch_size) + (step * world.size + world.rank) * batch_size
+        positions = torch.arange(batch_size) + (step * ranks.size + ranks.rank) * batch_size
         draws = objective.draw(0, positions)
         own = scored_count(objective, draws)
-        scored = int(world.sum([own])[0])
+        scored = int(ranks.sum([own])[0])
         batch = Batch(images, positions, positions, [])
         share = accumulate_gradients(objective, model, batch, draws, scored, batch_size, compute)
         _, norm = torch.stack((share.total(), gradient_norm(model))).tolist()
@@ -94,13 +94,13 @@ def measure(
     return median(times[3:]), sum(flops[3:]) / steps, peak
 
 
-def largest(world: World, cfg: ModelConfig, engine: EngineConfig, batches: list[int], steps: int) -> str:
+def largest(ranks: Ranks, cfg: ModelConfig, engine: EngineConfig, batches: list[int], steps: int) -> str:
     """The line for the last of `batches` that fits."""
     device, best = resolve_device(), "does not fit"
     peak_flops = measured_peak(device)
     for batch_size in batches:
         try:
-            seconds, flops, peak = measure(world, cfg, engine, batch_size, steps, device)
+            seconds, flops, peak = measure(ranks, cfg, engine, batch_size, steps, device)
         except torch.OutOfMemoryError:
             break
         finally:
@@ -109,7 +109,7 @@ def largest(world: World, cfg: ModelConfig, engine: EngineConfig, batches: list[
                 torch.cuda.empty_cache()
         rate = flops / seconds
         best = (
-            f"{batch_size:4} images a rank  {world.size * batch_size / seconds:8.1f} images/s  "
+            f"{batch_size:4} images a rank  {ranks.size * batch_size / seconds:8.1f} images/s  "
             f"{rate / 1e12:7.2f} TFLOP/s a rank  {rate / peak_flops:6.1%} of {peak_flops / 1e12:.1f}  "
             f"{peak / 2**30:5.1f} GiB"
         )
@@ -126,14 +126,14 @@ def main() -> None:
     parser.add_argument("--shard", type=int, default=0)
     parser.add_argument("--no-compile", action="store_true")
     args = parser.parse_args()
-    with World.opened() as world:
+    with Ranks.opened() as ranks:
         for size, compiled, how in product(args.models, (False, True), ("none", "selective", "full")):
             if compiled and args.no_compile:
                 continue
             cfg = ModelConfig(size=size, img_size=(args.img_size,) * 2)
             engine = EngineConfig(shard=args.shard, activation_checkpointing=how, compile=compiled)
-            line = largest(world, cfg, engine, args.batches, args.steps)
-            if world.leads:
+            line = largest(ranks, cfg, engine, args.batches, args.steps)
+            if ranks.is_main:
                 print(f"{size:>6}  compile {'yes' if compiled else 'no ':3}  checkpointing {how:9}  {line}", flush=True)
 
 

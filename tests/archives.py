@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from nextpatch.data.tar.index import IndexWriter, Shard
+from nextpatch.data.tar.reader import Member, TarReader
 from nextpatch.data.tar.samples import Sample, kept_bytes, samples
-from nextpatch.data.tar.walk import Member, Walk
 
 Files = Iterable[tuple[str, bytes]]
 
@@ -55,15 +55,15 @@ def padded(data: bytes) -> bytes:
     return data + bytes(-len(data) % 512)
 
 
-def walked(data: bytes, size: int | None = -1) -> tuple[list[Member], Walk]:
+def walked(data: bytes, size: int | None = -1) -> tuple[list[Member], TarReader]:
     """What the walker makes of some bytes; their length is known to it unless told otherwise."""
-    walk = Walk(io.BytesIO(data), len(data) if size == -1 else size, "x.tar", kept_bytes)
+    walk = TarReader(io.BytesIO(data), len(data) if size == -1 else size, "x.tar", kept_bytes)
     return list(walk), walk
 
 
-def grouped(data: bytes) -> tuple[list[Sample], Walk]:
+def grouped(data: bytes) -> tuple[list[Sample], TarReader]:
     """The samples in some bytes."""
-    walk = Walk(io.BytesIO(data), len(data), "x.tar", kept_bytes)
+    walk = TarReader(io.BytesIO(data), len(data), "x.tar", kept_bytes)
     return list(samples(walk, "x.tar")), walk
 
 

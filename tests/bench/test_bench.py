@@ -26,7 +26,7 @@ from nextpatch.cli import main
 from nextpatch.config import ConfigError
 from nextpatch.data.decode import decode
 from nextpatch.data.error import DataError
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 from ranks import run_ranks
 from weights_layout import CONFIG, state_of, write_snapshot
 
@@ -295,7 +295,7 @@ def test_a_list_of_benchmarks_goes_on_where_it_was(
 
 def by_ranks(weights: str, folder: str) -> dict[str, Any]:
     given = config(Path(weights), Path(folder), epochs=1, augment="none")
-    with World.opened() as world:
+    with Ranks.opened() as world:
         return bench(given, Console(file=io.StringIO()), world)
 
 

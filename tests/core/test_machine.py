@@ -13,7 +13,7 @@ import torch
 import nextpatch
 from nextpatch.core import machine
 from nextpatch.core.machine import boot_id, memory_bytes, usable_cores
-from nextpatch.data.tar import whole
+from nextpatch.data.tar import atomic as whole
 from nextpatch.data.workers import in_order
 
 LINUX = ("sched_getaffinity", "memfd_create", "posix_fallocate", "posix_fadvise", "sysconf")

@@ -29,7 +29,7 @@ from nextpatch.data.error import DataError
 from nextpatch.data.order import Order
 from nextpatch.data.sources.folder import FolderSource
 from nextpatch.data.sources.tar import TarSource
-from nextpatch.data.storage.place import expand
+from nextpatch.data.storage.location import expand
 
 SMALL = Packing(samples_per_shard=7)
 BROKEN = {"empty.jpg", "cut.jpg", "page.jpg"}

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from losses import prefix_lengths
+from nextpatch.curate.captions import notes
+from nextpatch.curate.contact_sheet import draw_sheet
+from nextpatch.curate.draw import TONES, cell_size, plain, with_prefix
 from nextpatch.curate.page import write_page
-from nextpatch.curate.paint import TONES, cell_size, plain, with_prefix
 from nextpatch.curate.preview import VIEWS, Sheet, preview
-from nextpatch.curate.sheet import draw_sheet
-from nextpatch.curate.words import notes
 from nextpatch.data.config import DataConfig
 from nextpatch.data.decode import decode
 from nextpatch.data.error import DataError

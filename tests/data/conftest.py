@@ -26,7 +26,7 @@ class MemorySource:
         self.classes = tuple(map(str, range(max(labels) + 1))) if labels else ()
         self._images, self._labels = images, labels
         self.digest = str(len(images))
-        self.shard_sizes, self.scattered, self.remote = np.array([len(images)]), True, False
+        self.shard_sizes, self.random_access, self.remote = np.array([len(images)]), True, False
 
     def __len__(self) -> int:
         return len(self._images)

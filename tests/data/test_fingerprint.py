@@ -69,3 +69,28 @@ def test_copied_and_touched_images_are_the_same_images_but_not_the_same_files(im
         after = fingerprint_of(FolderSource(folder))
         assert same_images(before, after)
         assert changes(before, after) == "times of files"
+
+
+@pytest.mark.parametrize(("random_access", "reads"), [(True, 64), (False, 4)])
+def test_of_images_in_shards_few_are_read(random_access, reads):
+    class Counted:
+        name, classes, digest, remote = "counted", (), "0", False
+        read_so_far = 0
+
+        def __len__(self):
+            return 1000
+
+        def read(self, index):
+            self.read_so_far += 1
+            return b"x"
+
+        def key(self, index):
+            return str(index)
+
+        def label(self, index):
+            return None
+
+    source = Counted()
+    source.random_access = random_access
+    fingerprint_of(source)
+    assert source.read_so_far == reads

@@ -14,14 +14,14 @@ from nextpatch.data.order import Order
 NONE = np.empty(0, np.int64)
 
 
-def photos(weight=1.0, scattered=True):
+def photos(weight=1.0, random_access=True):
     """1,000 samples, three of them left out."""
-    return Part(np.full(10, 100), np.array([3, 500, 999]), scattered, weight)
+    return Part(np.full(10, 100), np.array([3, 500, 999]), random_access, weight)
 
 
-def tiles(weight=1.0, scattered=False):
+def tiles(weight=1.0, random_access=False):
     """210 samples, numbered from 1,000 on, two of them left out."""
-    return Part(np.full(7, 30), np.array([0, 209]), scattered, weight)
+    return Part(np.full(7, 30), np.array([0, 209]), random_access, weight)
 
 
 def test_one_part_alone_is_its_own_order():
@@ -29,9 +29,9 @@ def test_one_part_alone_is_its_own_order():
     assert np.array_equal(Mixture([part], 3).at(np.arange(60)), Order(part.shard_sizes, 3).at(np.arange(60)))
 
 
-@pytest.mark.parametrize(("streams", "scattered"), [(1, True), (4, True), (4, False)])
-def test_weights_hold_exactly_in_every_block(streams, scattered):
-    mixture = Mixture([photos(0.8, scattered), tiles(0.2)], 1, streams, window=2)
+@pytest.mark.parametrize(("streams", "random_access"), [(1, True), (4, True), (4, False)])
+def test_weights_hold_exactly_in_every_block(streams, random_access):
+    mixture = Mixture([photos(0.8, random_access), tiles(0.2)], 1, streams, window=2)
     assert mixture.block == 5
     shown = mixture.at(np.arange(40 * 5 * streams))
     assert set((shown >= 1000).reshape(-1, 5 * streams).sum(1).tolist()) == {streams}

@@ -9,13 +9,13 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
 from nextpatch.dist.config import EngineConfig
 from nextpatch.dist.mesh import mesh_shape
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 
 GPU = 80 * 2**30
 
 
 def shape(size, ranks, local, engine=EngineConfig()):  # noqa: B008
-    return mesh_shape(engine, World(0, ranks, 0, local), count_params(ModelConfig(size=size)).total, GPU)[:2]
+    return mesh_shape(engine, Ranks(0, ranks, 0, local), count_params(ModelConfig(size=size)).total, GPU)[:2]
 
 
 def test_small_models_are_replicated_large_ones_sharded_first_within_a_machine():

@@ -13,12 +13,12 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.dist.agreement import agree
 from nextpatch.train.compute import Compute
 from nextpatch.runs.config import OptimConfig
-from nextpatch.dist import canary
+from nextpatch.dist import selftest as canary
 from nextpatch.dist.config import EngineConfig
 from nextpatch.dist.materialize import materialize
 from nextpatch.dist.mesh import open_mesh
 from nextpatch.dist.parallelize import full
-from nextpatch.dist.world import ALONE, PeerError, World
+from nextpatch.dist.ranks import ALONE, PeerError, Ranks
 from nextpatch.train.optimizer import build_optimizer, prepare_state
 from nextpatch.train.step import accumulate_gradients, gradient_norm, update
 from nextpatch.train.validation import validation_loss
@@ -87,15 +87,15 @@ def weights_of(model):
 def in_bfloat16():
     """On each rank: what a run gives for each mesh, with bfloat16 products."""
     torch.set_num_threads(1)
-    with World.opened() as world:
+    with Ranks.opened() as world:
         found = {f"{shape} bf16": train(world, open_mesh(shape, CPU), "bf16") for shape in MESHES}
-        return found if world.leads else None
+        return found if world.is_main else None
 
 
 def all_of_them():
     """On each rank: what a run gives for each mesh, in float32 and float64."""
     torch.set_num_threads(1)
-    with World.opened() as world:
+    with Ranks.opened() as world:
         found = {}
         for shape in MESHES:
             mesh = open_mesh(shape, CPU)
@@ -110,7 +110,7 @@ def all_of_them():
         torch.set_default_dtype(torch.float64)
         for shape in MESHES:
             found[f"{shape} fp64"] = train(world, open_mesh(shape, CPU), "fp32")
-        return found if world.leads else None
+        return found if world.is_main else None
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +135,12 @@ def one():
 def by_four():
     """Copies and parts at once: two copies, each on two ranks, in float64."""
     torch.set_num_threads(1)
-    with World.opened() as world:
+    with Ranks.opened() as world:
         mesh = open_mesh((2, 2), CPU)
         canary.check_engine(mesh, CPU, world)
         torch.set_default_dtype(torch.float64)
         found = train(world, mesh, "fp32")
-        return found if world.leads else None
+        return found if world.is_main else None
 
 
 def largest_difference(ours, theirs):
@@ -202,26 +202,26 @@ def test_validation_counts_every_image_once_when_ranks_have_unequal_shares(one, 
 
 
 def talk():
-    with World.opened() as world:
+    with Ranks.opened() as world:
         said = {
             "sum": world.sum([world.rank + 1, 0.5]),
             "gather": world.gather({"rank": world.rank, "text": "é" * world.rank}),
-            "first": world.first(f"from {world.rank}"),
-            "beside": world.beside().sum([1]),
+            "first": world.broadcast(f"from {world.rank}"),
+            "beside": world.side_group().sum([1]),
         }
         for failing in (0, 1):
             try:
-                with world.together():
+                with world.raise_on_all():
                     if world.rank == failing:
                         raise KeyError(f"only {failing}")
             except (PeerError, KeyError) as error:
                 said[f"failing {failing}"] = f"{type(error).__name__}: {error}"
         order = []
-        with world.leader_first():
+        with world.main_first():
             order.append(world.rank)
         for failing in (0, 1):
             try:
-                with world.leader_first():
+                with world.main_first():
                     order.append(world.rank)
                     if world.rank == failing:
                         raise OSError("no")
@@ -266,7 +266,7 @@ def with_broken_engines():
     def deaf(total, own):
         return own
 
-    with World.opened() as world:
+    with Ranks.opened() as world:
         for how in (average, rounded, deaf, lambda total, own: total):
             torch.distributed.all_reduce = lambda tensor, *args, how=how, **kwargs: broken(tensor, how, *args, **kwargs)
             try:

@@ -29,7 +29,7 @@ from nextpatch.embed.output import combine
 from nextpatch.embed.run import embed
 from nextpatch.embed.shard import write_table
 from nextpatch.weights.error import WeightsError
-from nextpatch.weights.running import Running
+from nextpatch.weights.inference import InferenceModel
 
 FACTS = {"kind": "vector", "dim": 4, "pool": "mean"}
 FAST: dict[str, Any] = {"device": "cpu", "precision": "fp32", "batch_size": 4, "shard_images": 6}
@@ -261,14 +261,14 @@ def test_other_images_in_another_place_are_other_work(photos: Path, weights: Pat
 def test_features_that_are_not_finite_name_the_layer_and_the_image(
     value: float, photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Running.features
+    real = InferenceModel.features
 
-    def broken(self: Running, images: Any, layers: Any) -> Any:
+    def broken(self: InferenceModel, images: Any, layers: Any) -> Any:
         found = real(self, images, layers)
         found["block_4"][0, 1, 2] = value
         return found
 
-    monkeypatch.setattr(Running, "features", broken)
+    monkeypatch.setattr(InferenceModel, "features", broken)
     with pytest.raises(WeightsError, match=r"block_4 of .*00\.png holds numbers that are not finite"):
         embed(EmbedConfig(str(photos), str(weights), tmp_path / "f.parquet", **FAST))
     assert not (tmp_path / "f.parquet").exists()

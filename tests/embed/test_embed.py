@@ -26,7 +26,7 @@ from nextpatch.data.decode import decode
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
 from nextpatch.data.views import eval_view
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 from nextpatch.embed import run as runs
 from nextpatch.embed.columns import facts_of
 from nextpatch.embed.config import EmbedConfig
@@ -97,7 +97,7 @@ def by_two(photos: str, weights: str, out: str) -> list[Any]:
     """What each of two ranks did of the work, and what came out on rank 0."""
     made, real = [], runs.Opened.work
     runs.Opened.work = lambda *args: (made.append(args[2]), real(*args))[1]  # type: ignore[method-assign]
-    with World.opened() as world:
+    with Ranks.opened() as world:
         done = embed(config(Path(photos), Path(weights), Path(out)), Console(quiet=True), world)
     return [made, done.images, done.skipped]
 
@@ -120,7 +120,7 @@ def test_a_rank_takes_its_turns(
     made: list[int] = []
     monkeypatch.setattr(Opened, "work", lambda *args: made.append(args[2]))
     cfg, advanced = config(photos, weights, tmp_path / "f.npy"), list[int]()
-    runs._work(cfg, Opened(cfg), open_source(str(photos)), [0, 1, 2, 3, 4], {}, advanced.append, World(rank, 2))
+    runs._work(cfg, Opened(cfg), open_source(str(photos)), [0, 1, 2, 3, 4], {}, advanced.append, Ranks(rank, 2))
     assert made == own
     assert len(advanced) == 3
     assert sum(advanced) == COUNT + 2  # two of which are no images

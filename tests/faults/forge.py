@@ -26,7 +26,7 @@ from corpus import saved
 from nextpatch.core import faults
 from nextpatch.data.config import DataConfig
 from nextpatch.data.loader import TrainStream
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 from nextpatch.model.config import ModelConfig
 from nextpatch.pretrain.run import pretrain
 from nextpatch.runs.checkpoint import newest_checkpoint
@@ -147,7 +147,7 @@ def _train(recipe: Recipe, out: Path, kill: Kill, rank: int, ranks: int, port: i
             MASTER_PORT=str(port),
         )  # fmt: skip
     _keep_ledger(out / f"ledger-{rank}.jsonl", recipe.train.global_batch_size)
-    with World.opened() as world:
+    with Ranks.opened() as world:
         return pretrain(recipe, out / "run", RunDir.exists(out / "run"), Console(quiet=True), world).exit_code
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nextpatch.core.errors import ConfigError
-from nextpatch.dist.world import ALONE
+from nextpatch.dist.ranks import ALONE
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.pretrain import memory
 from nextpatch.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes

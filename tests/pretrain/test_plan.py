@@ -36,7 +36,7 @@ def many(monkeypatch):
     """Pretends that a folder holds any number of images of a size."""
 
     def pretend(count, height, width, channels=3, shards=1):
-        source = SimpleNamespace(scattered=shards == 1, shard_sizes=np.full(shards, count // shards))
+        source = SimpleNamespace(random_access=shards == 1, shard_sizes=np.full(shards, count // shards))
         monkeypatch.setattr(plan, "open_collection", lambda specs: Collection(source, (source,), (1.0,)))
         monkeypatch.setattr(plan, "survey", lambda source, **_: Survey(count, channels, height, width, {}))
         return {"data": {"train": "pictures"}}

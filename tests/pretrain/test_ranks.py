@@ -15,7 +15,7 @@ from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
 from nextpatch.data.loader import TrainStream
 from nextpatch.dist.config import EngineConfig
-from nextpatch.dist.world import PeerError, World
+from nextpatch.dist.ranks import PeerError, Ranks
 from nextpatch.model.config import ModelConfig
 from nextpatch.objective.next_patch import NextPatch
 from nextpatch.pretrain import run as runs
@@ -82,7 +82,7 @@ def by_minutes(out, recipe, world):
 
     def watched(*args):
         found.append(astuple(real(*args)))
-        return Speed(0.8 if world.leads else 0.1, 0.1, 0.1)  # had each its own say, rank 1 would take far more steps
+        return Speed(0.8 if world.is_main else 0.1, 0.1, 0.1)  # had each its own say, rank 1 would take far more steps
 
     runs.measured = watched
     try:
@@ -95,7 +95,7 @@ def by_minutes(out, recipe, world):
 def by_two(photos, out):
     """Sessions of two ranks: whole; stopped by a signal to one of them; failing data; a loss that is no number."""
     found = {}
-    with World.opened() as world:
+    with Ranks.opened() as world:
         found["whole"] = session(f"{out}/whole", recipe_on(photos), world)
         found["sharded"] = session(f"{out}/sharded", recipe_on(photos, engine=EngineConfig(shard=2)), world)
 
@@ -145,7 +145,7 @@ def two(photos, out):
 
 @pytest.fixture(scope="module")
 def one(photos, out):
-    return session(out / "one", recipe_on(photos), World())
+    return session(out / "one", recipe_on(photos), Ranks())
 
 
 def losses(path):
@@ -166,7 +166,7 @@ def test_two_ranks_see_the_global_batches_of_one_and_get_its_losses(one, two, ou
 def test_a_signal_to_one_rank_stops_both_after_the_same_step_and_one_process_goes_on(one, two, out):
     assert [rank["stopped"][1] for rank in two] == [128 + signal.SIGUSR1] * 2
     assert RunDir.open(out / "stopped").read_metrics()[-1]["step"] == 5
-    seen, ended = session(out / "stopped", None, World(), resume=True)
+    seen, ended = session(out / "stopped", None, Ranks(), resume=True)
     assert ended == 0
     assert seen == [[tuple(pair) for pair in batch] for batch in one[0][5:]]
     assert losses(out / "stopped") == pytest.approx(losses(out / "one"), rel=1e-5)
@@ -204,7 +204,7 @@ def test_two_ranks_measure_one_speed_and_take_the_steps_that_the_first_has_fixed
     assert 20 <= fixed.train.steps <= 30
     assert load_run(out / "minutes").step == fixed.train.steps
     plain = replace(fixed, train=replace(fixed.train, minutes=0.0))
-    assert session(out / "plain", plain, World())[1] == 0
+    assert session(out / "plain", plain, Ranks())[1] == 0
     assert losses(out / "minutes") == pytest.approx(losses(out / "plain"), rel=1e-5)
     ours, theirs = ((out / name / "bad_samples.jsonl").read_text().count("\n") for name in ("minutes", "plain"))
     assert ours == theirs == 1

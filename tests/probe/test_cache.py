@@ -13,8 +13,8 @@ import torch
 from nextpatch.data.sources.open import open_source
 from nextpatch.probe.cache import Cached, Group, cached
 from nextpatch.probe.features import Labeled, TrunkFeatures
+from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
-from nextpatch.weights.running import Running
 
 KEY = {"trunk": "abc", "layers": [["block_0"]]}
 FEATURES = torch.randn(2, 7, 3, 4, generator=torch.Generator().manual_seed(0))
@@ -98,7 +98,7 @@ def test_other_images_under_the_same_names_are_other_features(
             for file in (train / "cat").iterdir():
                 file.write_bytes((train / "dog" / file.name).read_bytes())
         source = open_source(str(train))
-        extract = TrunkFeatures(Running.of(backbone, "cpu", "fp32"), {"0": ["block_0"]})
+        extract = TrunkFeatures(InferenceModel.of(backbone, "cpu", "fp32"), {"0": ["block_0"]})
         Labeled.open(extract, source, np.arange(9), np.zeros(9, np.int64), 0, cache=tmp_path / "cache")
     assert len(asked) == (1 if change == "nothing" else 2)
 
@@ -112,7 +112,9 @@ def test_too_little_room_is_told_before_anything_is_computed(tmp_path: Path) -> 
 
 def test_a_cache_fresh_or_warm_gives_the_features_to_the_last_digit(run: Path, train: Path, tmp_path: Path) -> None:
     source, which = open_source(str(train)), np.arange(9)
-    extract = TrunkFeatures(Running.of(load(run), "cpu", "fp32"), {"0": ["block_0"], "0-1": ["block_0", "block_1"]})
+    extract = TrunkFeatures(
+        InferenceModel.of(load(run), "cpu", "fp32"), {"0": ["block_0"], "0-1": ["block_0", "block_1"]}
+    )
     plain, *kept = (
         Labeled.open(extract, source, which, np.arange(9), 2**30, cache=cache)
         for cache in (None, tmp_path / "cache", tmp_path / "cache")

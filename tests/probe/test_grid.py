@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nextpatch.dist.world import ALONE
+from nextpatch.dist.ranks import ALONE
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import probe_flops
 from nextpatch.probe.config import ProbeConfig

@@ -18,7 +18,7 @@ import nextpatch
 from nextpatch.cli import main
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.open import open_source
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 from nextpatch.measure.metrics import Answers
 from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.config import KINDS, ProbeConfig
@@ -174,8 +174,8 @@ def test_a_callable_is_a_backbone(train: Path, test: Path, tmp_path: Path) -> No
 
 
 def measured(run: str, train: str, test: str, out: str) -> int:
-    with World.opened() as world:
-        probe(config(run, Path(train), test, out=Path(out), augment="paper"), world=world)
+    with Ranks.opened() as world:
+        probe(config(run, Path(train), test, out=Path(out), augment="paper"), ranks=world)
     return world.rank
 
 
@@ -267,7 +267,7 @@ def test_a_rank_with_no_image_that_decodes_has_no_features(planned: int, tmp_pat
         (tmp_path / f"{name}.png").write_bytes(b"no image")
     indices, labels = np.arange(planned), np.zeros(planned, np.int64)
     source = open_source(str(tmp_path))
-    part = Labeled.open(RawPixels((8, 8), 3), source, indices, labels, 2**30, World(0, 2))
+    part = Labeled.open(RawPixels((8, 8), 3), source, indices, labels, 2**30, Ranks(0, 2))
     vectors, found = part.pooled()
     assert (vectors.shape, len(found)) == ((1, 0, 192), 0)
     if planned:

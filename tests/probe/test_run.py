@@ -24,10 +24,10 @@ from nextpatch.probe.choose import Scored
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.features import Labeled, TrunkFeatures
 from nextpatch.probe.run import probe
-from nextpatch.weights.classifier import read_readout
+from nextpatch.weights.classifier import read_classifier_head
 from nextpatch.weights.error import WeightsError
+from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
-from nextpatch.weights.running import Running
 
 
 def config(run: Path, train: Path, test: Path | str, **values: Any) -> ProbeConfig:
@@ -38,8 +38,8 @@ def config(run: Path, train: Path, test: Path | str, **values: Any) -> ProbeConf
 UNTRAINED = {"lrs": (), "epochs": 0, "batch_size": 0}  # of which neighbors read nothing
 
 
-def running(run: Path) -> Running:
-    return Running.of(load(run), "cpu", "fp32")
+def running(run: Path) -> InferenceModel:
+    return InferenceModel.of(load(run), "cpu", "fp32")
 
 
 def quiet() -> Console:
@@ -116,7 +116,7 @@ def test_the_saved_probe_gives_the_reported_accuracy(run: Path, train: Path, tes
     probe(config(run, train, test), quiet())
     results = json.loads((run / "probe.json").read_text())["results"]
     row = next(r for r in results if (r["labels"], r["features"], r["probe"]) == (60, "pre-trained", "attentive"))
-    readout = read_readout(run / "probe.safetensors")
+    readout = read_classifier_head(run / "probe.safetensors")
     source = open_source(str(test))
     extract = TrunkFeatures(running(run), {"": row["layers"]})
     [found] = extract(source, np.arange(30))
@@ -221,14 +221,14 @@ def test_a_probe_that_diverged_is_no_figure(run: Path, train: Path, test: Path) 
 def test_features_that_are_not_finite_name_the_layer_and_the_image(
     value: float, run: Path, train: Path, test: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    features = Running.features
+    features = InferenceModel.features
 
-    def broken(self: Running, images: Any, layers: Any) -> Any:
+    def broken(self: InferenceModel, images: Any, layers: Any) -> Any:
         found = features(self, images, layers)
         found["block_1"][2] = value
         return found
 
-    monkeypatch.setattr(Running, "features", broken)
+    monkeypatch.setattr(InferenceModel, "features", broken)
     with pytest.raises(WeightsError, match=r"block_1 of .*\.png holds numbers that are not finite"):
         probe(config(run, train, test, probes=("linear",)), quiet())
 

@@ -20,7 +20,7 @@ from nextpatch.model.init import init_weights
 from nextpatch.runs.checkpoint import save_checkpoint
 from nextpatch.runs.config import TrainConfig
 from nextpatch.runs.recipe import Recipe
-from nextpatch.weights.classifier import Readout, save_readout
+from nextpatch.weights.classifier import ClassifierHead, save_classifier_head
 
 MODEL = ModelConfig("nano", (16, 24), 8, 3, embed_dim=32, depth=3, num_heads=2, head_width=16, head_depth=1)
 TRAIN = TrainConfig(
@@ -41,18 +41,18 @@ def run(tmp_path: Path) -> Path:
     (path / "env.json").write_text(json.dumps({"versions": {"torch": torch.__version__}}))
     (path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in metrics()))
     (path / "probe.json").write_text(json.dumps(probe()))
-    save_readout(path / "probe.safetensors", readout())
+    save_classifier_head(path / "probe.safetensors", readout())
     model = AIM(MODEL)
     init_weights(model, 0)
     save_checkpoint(path / "checkpoints", 20, {"model": model.state_dict(), "optimizer": {}}, {"step": 20})
     return path
 
 
-def readout() -> Readout:
+def readout() -> ClassifierHead:
     torch.manual_seed(0)
     classifier = AttentiveClassifier(32, 2, 2)
     torch.nn.init.normal_(classifier.cls_token)
-    return Readout(classifier.eval(), ("block_1", "block_2"), ("a", "b"))
+    return ClassifierHead(classifier.eval(), ("block_1", "block_2"), ("a", "b"))
 
 
 def write_images(folder: Path, count: int) -> None:

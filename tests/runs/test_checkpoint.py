@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from nextpatch.core import files as core_files
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 from nextpatch.runs.checkpoint import (
     CheckpointError,
     checkpoint_at,
@@ -230,7 +230,7 @@ def test_a_step_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
 def test_reading_while_the_run_prunes_finds_the_newer_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path, 1)
 
-    def verified_too_late(path: Path, world: World) -> list[str]:
+    def verified_too_late(path: Path, world: Ranks) -> list[str]:
         monkeypatch.setattr(verification, "verify", verify)
         save(tmp_path, 2)
         shutil.rmtree(path)

@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from nextpatch.core import faults
 from nextpatch.dist.mesh import open_mesh
 from nextpatch.dist.parallelize import full
-from nextpatch.dist.world import PeerError, World
+from nextpatch.dist.ranks import PeerError, Ranks
 from nextpatch.runs.checkpoint import (
     POINTS,
     BackgroundSaver,
@@ -67,7 +67,7 @@ def same(ours, theirs):
 
 def there_and_back(out):
     """Saved on each mesh, loaded on each other; and the checkpoint of one process loaded on each."""
-    with World.opened() as world:
+    with Ranks.opened() as world:
         meshes = [open_mesh(shape, CPU) for shape in MESHES]
         meshes = [meshes[0]["shard"], meshes[1]]
         save_checkpoint(Path(out) / "alone", 5, plain(5), {"step": 5}, world)
@@ -78,7 +78,7 @@ def there_and_back(out):
         equal = []
         for folder in ("alone", "0", "1"):
             for mesh in meshes:
-                found = newest_checkpoint(Path(out) / folder, mend=True, world=world)
+                found = newest_checkpoint(Path(out) / folder, mend=True, ranks=world)
                 wanted, ours = spread(mesh, 5), empty_like(spread(mesh, 5))
                 for group in wanted:
                     found.load_into(group, ours[group], world)
@@ -113,7 +113,7 @@ def test_any_mesh_reads_what_any_other_saved_to_the_last_bit(tmp_path):
 
 
 def saved_by_two(out):
-    with World.opened() as world:
+    with Ranks.opened() as world:
         mesh = open_mesh((1, 2), CPU)["shard"]
         for step in (1, 2):
             save_checkpoint(Path(out), step, spread(mesh, step), {"step": step}, world)
@@ -232,7 +232,7 @@ def test_metadata_is_held_to_tensors_in_its_own_folder(copied):
 def faulty(out, cases):
     """Saves that fail at a point on all ranks or one; whether all ranks heard of it, and what is left."""
     heard = []
-    with World.opened() as world:
+    with Ranks.opened() as world:
         mesh = open_mesh((1, 2), CPU)["shard"]
         for number, (point, kind, rank) in enumerate(cases):
             folder = Path(out) / str(number)
@@ -295,7 +295,7 @@ def test_every_failing_write_on_every_rank(tmp_path, capsys):
 def beside(out):
     """Two saves beside the training, the second one failing on rank 1; what `failure` and `wait` say."""
     said = []
-    with World.opened() as world:
+    with Ranks.opened() as world:
         mesh = open_mesh((1, 2), CPU)["shard"]
         saver = BackgroundSaver(world)
         tensors = spread(mesh, 1)
@@ -329,7 +329,7 @@ def test_saving_beside_the_training_keeps_what_was_there_and_its_failure_reaches
 
 
 def test_a_run_directory_that_is_not_shared_is_named(tmp_path, monkeypatch):
-    world = World()
+    world = Ranks()
     monkeypatch.setattr(Path, "is_dir", lambda path: not path.name.startswith("unfinished"))
     with pytest.raises(OSError, match="a file system that all machines share"):
         saving._begin(tmp_path, tmp_path / "unfinished_1", world)

@@ -6,7 +6,7 @@ import torch
 
 from corpus import gradient, saved
 from nextpatch.data.error import DataError
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
@@ -27,7 +27,7 @@ BAD = {3, GROUP_SIZE, GROUP_SIZE + 1, 4 * GROUP_SIZE - 1}
 class Source:
     """Small images, some of them broken."""
 
-    name, classes, digest, scattered, remote = "memory", (), "memory", True, False
+    name, classes, digest, random_access, remote = "memory", (), "memory", True, False
 
     def __init__(self, count):
         self.count = count
@@ -50,7 +50,7 @@ class Source:
     def prefetch(self, shard): ...
 
 
-class Overheard(World):
+class Overheard(Ranks):
     """A rank of several that are played one after the other: what all have said is given to the last."""
 
     said = ()
@@ -110,7 +110,7 @@ def test_a_rank_without_images_takes_part(monkeypatch):
     assert list(empty) == []
     passes = counted_passes(monkeypatch)
     with pytest.raises(ValueError, match="no held-out image"):
-        validation_loss(OBJECTIVE, model, empty, COMPUTE, World(), empty.rounds)
+        validation_loss(OBJECTIVE, model, empty, COMPUTE, Ranks(), empty.rounds)
     assert len(passes) == empty.rounds == 1
 
 
@@ -145,5 +145,5 @@ def test_data_that_fails_on_a_rank_is_told_after_its_passes_are_made(monkeypatch
         raise DataError("the disk is gone")
 
     with pytest.raises(DataError, match="the disk is gone"):
-        validation_loss(OBJECTIVE, model, failing(), COMPUTE, World(), 3)
+        validation_loss(OBJECTIVE, model, failing(), COMPUTE, Ranks(), 3)
     assert len(passes) == 3

@@ -42,7 +42,7 @@ TIMES = {"elapsed_s", "images_per_s", "tflops"}
 class MemorySource:
     """Gradients of gray at random angles; `on_read` is called with each index."""
 
-    name, classes, digest, scattered, remote = "memory", (), "memory", True, False
+    name, classes, digest, random_access, remote = "memory", (), "memory", True, False
 
     def __init__(self, count=10, on_read=lambda index: None):
         self.count, self.on_read = count, on_read

@@ -7,7 +7,7 @@ import torch
 
 from losses import patch_losses, prefix_lengths, scored_count
 from nextpatch.data.loader import Batch
-from nextpatch.dist.world import ALONE
+from nextpatch.dist.ranks import ALONE
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights

@@ -18,8 +18,8 @@ import nextpatch
 from nextpatch.core.errors import UserError
 from nextpatch.core.tensors import save_safetensors
 from nextpatch.weights.assemble import save_pixel_head, with_pixel_head
-from nextpatch.weights.backbone import About
-from nextpatch.weights.classifier import read_readout, save_readout
+from nextpatch.weights.backbone import ModelInfo
+from nextpatch.weights.classifier import read_classifier_head, save_classifier_head
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.load import load
 from nextpatch.weights.snapshot import save_snapshot
@@ -36,10 +36,12 @@ def ours(tmp_path: Path) -> Path:
     theirs = write_snapshot(tmp_path / "theirs", state_of(SMALL), SMALL)
     model = nextpatch.load(theirs)
     save_snapshot(model, tmp_path / "ours")
-    from nextpatch.weights.classifier import Readout
+    from nextpatch.weights.classifier import ClassifierHead
 
     assert model.classifier is not None
-    save_readout(tmp_path / "probe.safetensors", Readout(model.classifier, model.about.layers, ("a", "b", "ü")))
+    save_classifier_head(
+        tmp_path / "probe.safetensors", ClassifierHead(model.classifier, model.about.layers, ("a", "b", "ü"))
+    )
     return tmp_path / "ours"
 
 
@@ -47,7 +49,7 @@ def ours(tmp_path: Path) -> Path:
 def test_no_flipped_bit_of_our_files_passes(name: str, ours: Path, tmp_path: Path) -> None:
     path, rng = tmp_path / name, random.Random(0)
     whole = path.read_bytes()
-    read: Callable[[], Any] = partial(read_readout, path) if "probe" in name else partial(nextpatch.load, ours)
+    read: Callable[[], Any] = partial(read_classifier_head, path) if "probe" in name else partial(nextpatch.load, ours)
     read()
     for _ in range(60):
         at = rng.randrange(len(whole))
@@ -184,7 +186,7 @@ def test_what_is_no_weights_file_says_so_without_colors(make: Any, name: str, tm
 )  # fmt: skip
 def test_images_are_normalized_by_sound_numbers_only(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     with pytest.raises(WeightsError, match="deviation"):
-        About("x", (28, 28), 3, mean, std, 8, 2, ("block_0",), 4)
+        ModelInfo("x", (28, 28), 3, mean, std, 8, 2, ("block_0",), 4)
 
 
 def mutated(whole: bytes, rng: random.Random) -> bytes:
@@ -231,7 +233,7 @@ def fuzz(name: str, count: int, folder: Path, seed: int) -> tuple[int, int]:
     whole, passed = path.read_bytes(), 0
     place = path if path.suffix == ".pth" else path.parent
     read: Callable[[Path], Any] = read_tensors if path.suffix == ".pth" else load
-    read = read_readout if name.startswith("probe") else read
+    read = read_classifier_head if name.startswith("probe") else read
     for _ in range(count):
         path.write_bytes(mutated(whole, rng))
         try:

@@ -14,7 +14,7 @@ import nextpatch
 import nextpatch.weights.error
 from hub_models import Hub
 from nextpatch.model.attentive import AttentiveClassifier
-from nextpatch.weights.classifier import Readout, save_readout
+from nextpatch.weights.classifier import ClassifierHead, save_classifier_head
 from ranks import run_alone
 from weights_layout import CONFIG, state_of
 
@@ -77,7 +77,7 @@ def test_a_probe_of_ones_own_fetches_no_other_head(hub: Hub, tmp_path: Path) -> 
     hub.files = {name.replace("me/aim", "apple/aim-600M"): data for name, data in hub.files.items()}
     width = CONFIG["embed_dim"]
     head = AttentiveClassifier(width, CONFIG["num_heads"], 2).eval()
-    save_readout(tmp_path / "probe.safetensors", Readout(head, ("block_1",), ("cat", "dog")))
+    save_classifier_head(tmp_path / "probe.safetensors", ClassifierHead(head, ("block_1",), ("cat", "dog")))
     found = loaded(hub, tmp_path, f"apple/aim-600M+{tmp_path}/probe.safetensors")
     assert found.stdout.startswith("block_1 True"), found.stderr[-2000:]
     assert sorted(hub.given) == ["config.json", "model.safetensors"]

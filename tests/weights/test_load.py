@@ -19,7 +19,7 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.model.count import count_params
 from nextpatch.model.weights import from_released, to_released
-from nextpatch.weights.assemble import Asked, of_released_names, save_pixel_head, with_pixel_head
+from nextpatch.weights.assemble import LoadOptions, of_released_names, save_pixel_head, with_pixel_head
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.released import BEST_BY_WIDTH, MODELS, SHA256
 from nextpatch.weights.snapshot import save_snapshot
@@ -63,12 +63,12 @@ def test_the_released_sizes_have_these_names_and_shapes(model) -> None:
     params = count_params(ours.cfg)
     counted = sum(t.numel() for k, t in theirs.items() if not k.startswith("head."))
     assert counted == params.trunk + params.patch_embed
-    found = of_released_names(theirs, {}, model.hub, Asked())  # heads, grid and size read off the shapes
+    found = of_released_names(theirs, {}, model.hub, LoadOptions())  # heads, grid and size read off the shapes
     assert found.aim.cfg.shape == ModelConfig(model.size).shape
     assert found.aim.cfg.img_size == (224, 224)
     assert found.about.layers == tuple(f"block_{i}" for i in range(shape.depth - 6, shape.depth))
     assert found.classes[:2] == ("tench", "goldfish")
-    best = of_released_names(theirs, {"probe_layers": list(model.best)}, model.hub, Asked())
+    best = of_released_names(theirs, {"probe_layers": list(model.best)}, model.hub, LoadOptions())
     assert best.about.layers == tuple(f"block_{i}" for i in model.best)
 
 

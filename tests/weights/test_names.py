@@ -12,7 +12,7 @@ import nextpatch
 from nextpatch.config import ConfigError
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
-from nextpatch.pretrain.beginning import begin_from, shaped_by_weights
+from nextpatch.pretrain.warm_start import begin_from, shaped_by_weights
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.names import from_file
 
@@ -91,7 +91,7 @@ TYPED = {  # every place that opens weights, and why the name cannot come from a
     "embed/run.py": "EmbedConfig: the command line, or the caller",
     "embed/similar.py": "--weights, or through from_file",
     "finetune/run.py": "FinetuneConfig: typed again when it is resumed",
-    "pretrain/beginning.py": "a recipe: through from_file",
+    "pretrain/warm_start.py": "a recipe: through from_file",
     "probe/run.py": "ProbeConfig: the command line, or the caller",
     "publish/hub.py": "the command line, or the caller",
 }

@@ -20,9 +20,9 @@ from nextpatch.runs.export import export_model
 from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir
 from nextpatch.weights.assemble import save_pixel_head
-from nextpatch.weights.classifier import Readout, mark_of, save_readout
+from nextpatch.weights.classifier import ClassifierHead, mark_of, save_classifier_head
 from nextpatch.weights.error import WeightsError
-from nextpatch.weights.running import Running
+from nextpatch.weights.inference import InferenceModel
 
 CFG = ModelConfig("nano", (16, 24), 8, 3, embed_dim=32, depth=3, num_heads=2, head_width=16, head_depth=1)
 
@@ -38,7 +38,7 @@ def model_at(step: int) -> AIM:
 def save_probe(path: Path, model: AIM) -> None:
     torch.manual_seed(0)
     classifier = AttentiveClassifier(32, 2, 2)
-    save_readout(path, Readout(classifier.eval(), ("block_1",), ("cat", "dog"), mark_of(model)))
+    save_classifier_head(path, ClassifierHead(classifier.eval(), ("block_1",), ("cat", "dog"), mark_of(model)))
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_mark_outlives_conversion_and_changes_with_training(run: Path) -> None
     backbone = nextpatch.load(run, layers="last")
     mark = mark_of(backbone.trunk)
     assert mark == mark_of(model_at(20))
-    assert mark_of(Running.of(backbone, "cpu", "bf16").backbone.trunk) == mark
+    assert mark_of(InferenceModel.of(backbone, "cpu", "bf16").backbone.trunk) == mark
     assert mark_of(model_at(10)) != mark
 
 

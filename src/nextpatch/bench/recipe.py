@@ -12,7 +12,7 @@ from nextpatch.bench.registry import BENCHMARKS, Benchmark
 from nextpatch.config import ConfigError
 from nextpatch.core.reading import read_json
 from nextpatch.probe.config import LR_GRID
-from nextpatch.weights.backbone import About
+from nextpatch.weights.backbone import ModelInfo
 
 RESULT = "result.json"
 _PAPER = {"epochs": 100, "batch_size": 512, "warmup": 0.0, "lrs": list(LR_GRID), "augment": "paper"}  # Table 11
@@ -28,7 +28,7 @@ def paper_recipe(name: str) -> dict[str, Any]:
     return _IMAGENET if name == "imagenet" else _PAPER
 
 
-def recipe_of(config: BenchConfig, benchmark: Benchmark, about: About, digest: str) -> dict[str, Any]:
+def recipe_of(config: BenchConfig, benchmark: Benchmark, about: ModelInfo, digest: str) -> dict[str, Any]:
     """All that decides a figure, beside the images: two results with equal recipes are of the same measurement.
 
     `about` and `digest` are of the weights as they were loaded.

@@ -22,7 +22,7 @@ from nextpatch.core.reading import read_json
 from nextpatch.data.error import DataError
 from nextpatch.data.fingerprint import changes, fingerprint_from, fingerprint_of
 from nextpatch.data.sources.source import Source
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.choose import Scored
 from nextpatch.probe.config import ProbeConfig
@@ -32,16 +32,16 @@ from nextpatch.weights.load import load
 
 
 def bench(
-    config: BenchConfig, console: Console | None = None, world: World = ALONE, backbone: Backbone | None = None
+    config: BenchConfig, console: Console | None = None, ranks: Ranks = ALONE, backbone: Backbone | None = None
 ) -> dict[str, dict[str, Any]]:
     """Measure the weights on every benchmark chosen, write bench.md, bench.csv and bench.json, print the table.
 
     A benchmark whose data is not to be had is named and left out; those that are done stay. Returns results by name.
-    The ranks of `world` share every probe and return the same. Raises ConfigError when `config.out` holds what was
+    The ranks of `ranks` share every probe and return the same. Raises ConfigError when `config.out` holds what was
     measured otherwise: of other weights, layers or data, or by another recipe. DataError when no benchmark can be
     measured.
     """
-    console = console or Console(quiet=not world.leads)
+    console = console or Console(quiet=not ranks.is_main)
     wanted = chosen(config.only)
     check_folder(config.out, files=TABLES)
     with phase("loading the weights", console):
@@ -56,34 +56,34 @@ def bench(
         console.print(f"{benchmark.title} ...", highlight=False)
         try:
             with phase(f"measuring {benchmark.title}", console):
-                before = _measured(config, benchmark, recipes[benchmark.name], backbone, world)
+                before = _measured(config, benchmark, recipes[benchmark.name], backbone, ranks)
             if before:
                 console.print(f"measured before: {config.out / benchmark.name}", highlight=False)
         except DataError as error:
             problems.append(f"{benchmark.title} was not measured: {error}")
             console.print(problems[-1], highlight=False, soft_wrap=True)
-    with world.together():
-        there = {b.name: read_result(config.out / b.name) for b in wanted} if world.leads else {}
-    results = {name: found for name, found in world.first(there).items() if found is not None}
+    with ranks.raise_on_all():
+        there = {b.name: read_result(config.out / b.name) for b in wanted} if ranks.is_main else {}
+    results = {name: found for name, found in ranks.broadcast(there).items() if found is not None}
     if not results:
         raise DataError(problems[0] if problems else "nothing was measured")
-    if world.leads:
+    if ranks.is_main:
         write_tables(config.out, results, backbone.about.name, [*notes(results), *problems])
         _print(console, results, backbone.about.name)
     return results
 
 
 def _measured(
-    config: BenchConfig, benchmark: Benchmark, recipe: dict[str, Any], backbone: Backbone, world: World
+    config: BenchConfig, benchmark: Benchmark, recipe: dict[str, Any], backbone: Backbone, ranks: Ranks
 ) -> bool:
     """Measure one benchmark; True when exactly this had been measured before, and nothing was to be done.
 
     What was measured is kept when its data is not to be had any more.
     """
     place = config.out / benchmark.name
-    done = world.first(read_result(place) if world.leads else None)
+    done = ranks.broadcast(read_result(place) if ranks.is_main else None)
     try:
-        train, test = _opened(config, benchmark, world)
+        train, test = _opened(config, benchmark, ranks)
     except DataError:
         if done is None:
             raise
@@ -92,9 +92,9 @@ def _measured(
     if done is not None:
         _refuse_other_data(place, done, data)
         return True
-    scored = probe(_asked(config, benchmark, recipe), Console(quiet=True), world, backbone, (train, test), whole=True)
-    with world.together():
-        if world.leads:
+    scored = probe(_asked(config, benchmark, recipe), Console(quiet=True), ranks, backbone, (train, test), whole=True)
+    with ranks.raise_on_all():
+        if ranks.is_main:
             write_json(place / RESULT, {**_result(place, train, test, scored), "measured": recipe, "data": data})
     return False
 
@@ -110,17 +110,17 @@ def _result(place: Path, train: Source, test: Source, scored: Sequence[Scored]) 
     }  # fmt: skip
 
 
-def _opened(config: BenchConfig, benchmark: Benchmark, world: World) -> tuple[Source, Source]:
+def _opened(config: BenchConfig, benchmark: Benchmark, ranks: Ranks) -> tuple[Source, Source]:
     """Training and test images; what rank 0, which may download them, cannot open, no rank measures."""
     opened, problem = None, None
-    if world.leads:
+    if ranks.is_main:
         try:
             opened = benchmark.opened(config.root, config.any_counts)
         except DataError as error:
             problem = str(error)
-    if (problem := world.first(problem)) is not None:
+    if (problem := ranks.broadcast(problem)) is not None:
         raise DataError(problem)
-    with world.together():
+    with ranks.raise_on_all():
         return opened or benchmark.opened(config.root, config.any_counts)
 
 

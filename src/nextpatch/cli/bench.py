@@ -56,14 +56,14 @@ def run(args: Bench) -> int:
     """Measure, write the tables and print one."""
     from nextpatch.bench.config import BenchConfig
     from nextpatch.bench.run import bench
-    from nextpatch.dist.world import World
+    from nextpatch.dist.ranks import Ranks
 
-    with World.opened() as world, world.only_writer(args.out, "bench"):
+    with Ranks.opened() as ranks, ranks.only_writer(args.out, "bench"):
         try:
-            bench(BenchConfig(**asdict(args)), world=world)
+            bench(BenchConfig(**asdict(args)), ranks=ranks)
         except KeyboardInterrupt:
             print("stopped; finished benchmarks are kept, the same command goes on", file=sys.stderr)
             raise
-        if world.leads:
+        if ranks.is_main:
             print(f"{args.out}/bench.md, bench.csv, bench.json")
     return 0

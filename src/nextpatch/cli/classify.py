@@ -54,8 +54,8 @@ def run(args: Classify) -> int:
     from nextpatch.data.skipped import Bad, by_kind
     from nextpatch.data.sources.listed import ListedSource
     from nextpatch.embed.classify import classify
+    from nextpatch.weights.inference import InferenceModel
     from nextpatch.weights.load import load
-    from nextpatch.weights.running import Running
 
     check_bounds(args, top=(1, 10**6), batch_size=(1, BATCH[1]), workers=WORKERS, img_size=SIDE)
     with phase("loading the weights and opening the images"):
@@ -63,7 +63,7 @@ def run(args: Classify) -> int:
         backbone = load(
             args.weights, layers=args.layers, img_size=args.img_size, pixel_range=args.pixel_range, layout=args.layout
         )
-        running = Running.of(backbone, args.device)
+        running = InferenceModel.of(backbone, args.device)
     bad: Bad = {}
     found = classify(running, source, args.top, args.batch_size, args.workers, bad)
     console = Console()

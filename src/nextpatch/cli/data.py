@@ -124,7 +124,7 @@ def inspect(args: Inspect) -> int:
     from nextpatch.core.text import shown
 
     check_bounds(args, limit=COUNT, workers=_CORES)
-    from nextpatch.curate.enough import seen, verdict
+    from nextpatch.curate.epochs_advice import seen, verdict
     from nextpatch.curate.inspection import inspect
     from nextpatch.curate.table import show, show_enough
     from nextpatch.data.collection import open_collection, outside
@@ -169,9 +169,9 @@ def inspect(args: Inspect) -> int:
 
 def preview(args: Preview) -> int:
     """Draw, and say where it is."""
+    from nextpatch.curate.contact_sheet import draw_sheet
     from nextpatch.curate.page import write_page
     from nextpatch.curate.preview import preview
-    from nextpatch.curate.sheet import draw_sheet
     from nextpatch.data.collection import open_collection
 
     check_bounds(args, images=(1, 1000), seed=SEED)

@@ -77,17 +77,17 @@ class Similar:
 
 def run_embed(args: Embed) -> int:
     """Write the features and say what came out."""
-    from nextpatch.dist.world import World
+    from nextpatch.dist.ranks import Ranks
     from nextpatch.embed.run import embed
 
-    with World.opened() as world:
+    with Ranks.opened() as ranks:
         try:
-            done = embed(EmbedConfig(**asdict(args)), world=world)
+            done = embed(EmbedConfig(**asdict(args)), ranks=ranks)
         except KeyboardInterrupt:
-            if world.leads:
+            if ranks.is_main:
                 print("stopped; finished shards are kept, the same command goes on", file=sys.stderr)
             raise
-        if not world.leads:
+        if not ranks.is_main:
             return 0
     left = f", {done.skipped:,} left out (named beside it)" if done.skipped else ""
     print(f"{done.out}: features of {done.images:,} images{left}")

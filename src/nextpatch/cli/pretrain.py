@@ -16,11 +16,11 @@ from nextpatch.cli.report import try_report
 from nextpatch.cli.starting import loaded
 from nextpatch.cli.values import Values, overlay, override, recipe_path
 from nextpatch.config import ConfigError, read_toml, to_dict
-from nextpatch.dist.launch import ranks
+from nextpatch.dist.launch import world_size
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 
 if TYPE_CHECKING:
-    from nextpatch.dist.world import World
+    from nextpatch.dist.ranks import Ranks
     from nextpatch.train.loop import Outcome
 
 
@@ -71,13 +71,13 @@ def arguments() -> Any:
 def run(args: Pretrain) -> int:
     """Start or resume, then write the report; returns the exit code."""
     began_s = time.monotonic()
-    if ranks() == 1:  # of several, the first says it for all
+    if world_size() == 1:  # of several, the first says it for all
         _check(given(args))
     loaded("pretrain.run")
-    from nextpatch.dist.world import World
+    from nextpatch.dist.ranks import Ranks
 
-    with World.opened() as world:
-        outcome, leads = _run(args, world, began_s), world.leads
+    with Ranks.opened() as ranks:
+        outcome, leads = _run(args, ranks, began_s), ranks.is_main
     if outcome.signal is None and leads:
         try_report(args.out)
         print(f"measure it:  nextpatch probe {args.out} --data TRAIN --test TEST")
@@ -92,7 +92,7 @@ def _check(values: Values) -> None:
     recipe_from_dict({**values, "model": size})
 
 
-def _run(args: Pretrain, world: World, began_s: float) -> Outcome:
+def _run(args: Pretrain, ranks: Ranks, began_s: float) -> Outcome:
     from nextpatch.pretrain.run import pretrain
     from nextpatch.runs.run import RunDir
     from nextpatch.train.step import BadStepError
@@ -100,28 +100,28 @@ def _run(args: Pretrain, world: World, began_s: float) -> Outcome:
     try:
         resume = args.resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
         begin = args.recipe or "train" in _flags(args).get("data", {})
-        going_on = world.first(resume and (RunDir.exists(args.out) or not begin))
-        recipe = _unchanged(args) if going_on else _chosen(args, world)
-        return pretrain(recipe, args.out, going_on, world=world, began_s=began_s)
+        going_on = ranks.broadcast(resume and (RunDir.exists(args.out) or not begin))
+        recipe = _unchanged(args) if going_on else _chosen(args, ranks)
+        return pretrain(recipe, args.out, going_on, ranks=ranks, began_s=began_s)
     except BadStepError as error:
-        raise Failure(str(error) if world.leads else "") from error
+        raise Failure(str(error) if ranks.is_main else "") from error
 
 
-def _chosen(args: Pretrain, world: World) -> Recipe:
+def _chosen(args: Pretrain, ranks: Ranks) -> Recipe:
     """The recipe with what was left open chosen by rank 0, and said by it."""
     from nextpatch.core.meter import phase
     from nextpatch.pretrain.plan import resolve
     from nextpatch.runs.run import RunDir
 
     values = None
-    with world.together():
-        if world.leads:
+    with ranks.raise_on_all():
+        if ranks.is_main:
             RunDir.check_new(args.out)
             with phase("looking at the images"):
-                plan = resolve(given(args), world)
+                plan = resolve(given(args), ranks)
             print("\n".join(plan.choices))
             values = _placed(to_dict(plan.recipe))
-    return recipe_from_dict(world.first(values))
+    return recipe_from_dict(ranks.broadcast(values))
 
 
 def _placed(values: Values) -> Values:

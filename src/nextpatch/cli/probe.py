@@ -80,7 +80,7 @@ class Probe:
 
 def run(args: Probe) -> int:
     """Probe, write the page; returns the exit code."""
-    from nextpatch.dist.world import World
+    from nextpatch.dist.ranks import Ranks
     from nextpatch.probe.run import output_of
     from nextpatch.probe.seeds import probe_seeds
     from nextpatch.runs.run import RunDir
@@ -89,11 +89,11 @@ def run(args: Probe) -> int:
     values = asdict(args)
     seeds = values.pop("seeds")
     config = ProbeConfig(**values)
-    with World.opened() as world:
+    with Ranks.opened() as ranks:
         out = output_of(config)
         of_run = RunDir.exists(out)  # which may be training now: only what a probe leaves is held
-        with world.only_writer(out / "probe.json" if of_run else out, "probe", file=of_run):
-            probe_seeds(config, seeds, world=world)
-        if world.leads:
+        with ranks.only_writer(out / "probe.json" if of_run else out, "probe", file=of_run):
+            probe_seeds(config, seeds, ranks=ranks)
+        if ranks.is_main:
             (try_report if RunDir.exists(out) else try_probe_page)(out)
     return 0

@@ -16,7 +16,7 @@ from nextpatch.cli.flags import words_of_ours
 from nextpatch.cli.starting import loaded
 from nextpatch.core.text import shown
 from nextpatch.core.writer import only_writer
-from nextpatch.dist.launch import ranks
+from nextpatch.dist.launch import world_size
 
 _OUTPUTS = ("--out", "--bad", "--cache")
 
@@ -71,8 +71,8 @@ def _advice(name: str, verbs: Mapping[str, Verb] | Mapping[str, Verb | Group]) -
 
 def _run(verb: Verb, program: str, args: Any) -> int:
     """Do it, with its outputs held; Failure for one process of several where the verb is the work of one."""
-    leads = ranks() == 1 or os.environ["RANK"] == "0"
-    if ranks() > 1 and not verb.ranks:
+    leads = world_size() == 1 or os.environ["RANK"] == "0"
+    if world_size() > 1 and not verb.ranks:
         raise Failure(f"{program} is the work of one process; start it without torchrun" if leads else "")
     loaded(*verb.needs)
     with ExitStack() as held:
@@ -81,7 +81,7 @@ def _run(verb: Verb, program: str, args: Any) -> int:
         try:
             return verb.run(args)
         except RuntimeError as error:
-            from nextpatch.dist.world import PeerError
+            from nextpatch.dist.ranks import PeerError
 
             if not isinstance(error, PeerError):
                 raise

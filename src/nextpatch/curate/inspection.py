@@ -9,8 +9,8 @@ import numpy as np
 from rich.console import Console
 
 from nextpatch.core.meter import Meter
-from nextpatch.curate.look import Looks
-from nextpatch.curate.tally import Spread, Tally
+from nextpatch.curate.scan import Looks
+from nextpatch.curate.statistics import Spread, Tally
 from nextpatch.data.levels import advice
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from nextpatch.core.files import DIGEST, digest_of_json, naming
 from nextpatch.curate.shard import Written
 from nextpatch.data.error import DataError
-from nextpatch.data.tar.whole import write_whole
+from nextpatch.data.tar.atomic import write_whole
 
 log = logging.getLogger(__name__)
 FORMAT = "nextpatch pack 1"

@@ -24,9 +24,9 @@ from nextpatch.data.error import DataError
 from nextpatch.data.fingerprint import fingerprint_of
 from nextpatch.data.skipped import Bad, Skipped, none_decodes
 from nextpatch.data.sources.source import Source
-from nextpatch.data.storage.place import Entry
+from nextpatch.data.storage.location import Entry
+from nextpatch.data.tar.atomic import one_writer
 from nextpatch.data.tar.build import index_shards
-from nextpatch.data.tar.whole import one_writer
 from nextpatch.data.workers import in_order
 
 BAD = "bad_samples.jsonl"

@@ -10,10 +10,10 @@ from PIL import Image
 
 from nextpatch.core.errors import UserError
 from nextpatch.core.files import write_text
-from nextpatch.curate.paint import PHOTOGRAPH, cell_size
+from nextpatch.curate.captions import COLUMNS, about_image, notes, subtitle, title
+from nextpatch.curate.contact_sheet import pictures
+from nextpatch.curate.draw import PHOTOGRAPH, cell_size
 from nextpatch.curate.preview import Sheet
-from nextpatch.curate.sheet import pictures
-from nextpatch.curate.words import COLUMNS, about_image, notes, subtitle, title
 
 
 class PageError(UserError):

@@ -41,7 +41,7 @@ class Chunks:
 
     def __init__(self, source: Source, cfg: Packing, first: int) -> None:
         self._source, self._cfg, self._first = source, cfg, first
-        window = 0 if source.scattered else _WINDOW
+        window = 0 if source.random_access else _WINDOW
         self._order = None if cfg.seed < 0 else Order(source.shard_sizes, cfg.seed, 1, window)
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nextpatch.data.error import DataError
-from nextpatch.data.storage.place import Entry, expand, is_remote, listing
+from nextpatch.data.storage.location import Entry, expand, is_remote, listing
 
 
 def shards_of(spec: str) -> list[Entry]:

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from nextpatch.core.meter import duration
 from nextpatch.core.text import plain, shown, shown_lines
-from nextpatch.curate.enough import Seen
+from nextpatch.curate.epochs_advice import Seen
 from nextpatch.curate.inspection import Findings
-from nextpatch.curate.tally import Spread
+from nextpatch.curate.statistics import Spread
 from nextpatch.data.survey import several
 from nextpatch.runs.config import TrainConfig
 

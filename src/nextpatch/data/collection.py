@@ -17,7 +17,7 @@ from nextpatch.data.sources import hub, shipped, torchvision
 from nextpatch.data.sources.joined import JoinedSource
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
-from nextpatch.data.storage.place import braced, exists, is_remote
+from nextpatch.data.storage.location import braced, exists, is_remote
 from nextpatch.data.storage.url import local_path
 
 _NAMED = (hub.PREFIX, torchvision.PREFIX, shipped.PREFIX)  # no places: the same from every folder

@@ -40,14 +40,16 @@ def fingerprint_of(source: Samples, labels: bool = True) -> Fingerprint:
     Without `labels` none is looked at: where they do not matter, or must stay closed.
     """
     count = len(source)
-    scattered, remote = getattr(source, "scattered", True), getattr(source, "remote", False)
+    random_access, remote = getattr(source, "random_access", True), getattr(source, "remote", False)
     sizes, times = _stamps(getattr(source, "files", list)())
     return Fingerprint(
         images=count,
         order=str(getattr(source, "digest", source.name)),
         sizes=sizes,
         times=times,
-        sample=digest_of_images(source, _spread(count, SAMPLED if scattered else SAMPLED_ROWS)) if not remote else "",
+        sample=digest_of_images(source, _spread(count, SAMPLED if random_access else SAMPLED_ROWS))
+        if not remote
+        else "",
         labels=_labels(source) if labels else "",
     )
 

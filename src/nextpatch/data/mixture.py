@@ -22,7 +22,7 @@ class Part:
 
     shard_sizes: Int64[np.ndarray, " shards"]
     left_out: Int64[np.ndarray, " few"]  # samples that are never shown, ascending
-    scattered: bool = True  # see Source
+    random_access: bool = True  # see Source
     weight: float = 1.0
 
 
@@ -40,7 +40,7 @@ class Mixture:
             sizes = part.shard_sizes
             shard_of = np.searchsorted(np.cumsum(sizes), part.left_out, "right")
             left = sizes - np.bincount(shard_of, minlength=len(sizes))
-            self._orders.append(Order(left, seed, streams, 0 if part.scattered else window))
+            self._orders.append(Order(left, seed, streams, 0 if part.random_access else window))
             self._left_out.append(part.left_out - np.arange(len(part.left_out)))
         self._firsts = np.cumsum([0, *(int(np.sum(part.shard_sizes)) for part in parts)])
         self._first_shards = np.cumsum([0, *(len(part.shard_sizes) for part in parts)])

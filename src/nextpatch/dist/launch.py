@@ -22,7 +22,7 @@ def launched() -> bool:
     return all(name in os.environ for name in LAUNCHED)
 
 
-def ranks() -> int:
+def world_size() -> int:
     """How many ranks the launcher started; 1 without a launcher."""
     return int(os.environ["WORLD_SIZE"]) if launched() else 1
 

@@ -10,7 +10,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from nextpatch.config import ConfigError
 from nextpatch.core.text import plain
 from nextpatch.dist.config import EngineConfig
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 
 _STATE_BYTES = 16  # a parameter with its gradient and AdamW's two moments, in float32
 _REPLICATED_SHARE = 0.25  # of a device's memory that these may take before they are sharded
@@ -25,14 +25,14 @@ class Mesh(NamedTuple):
     why: str
 
 
-def mesh_shape(engine: EngineConfig, world: World, params: int, device_bytes: int) -> Mesh:
+def mesh_shape(engine: EngineConfig, ranks: Ranks, params: int, device_bytes: int) -> Mesh:
     """The mesh for `params` parameters on devices of `device_bytes` memory each; it fills the ranks.
 
     What the config leaves open: nothing is sharded while weights, gradients and optimizer take at most a quarter of a
     device; beyond that they are sharded within a machine, where the links are fast, if that halves the devices at most;
     else over all ranks. ConfigError when the given numbers do not divide the ranks.
     """
-    size, local = world.size, world.local_size
+    size, local = ranks.size, ranks.local_size
     replicate, shard = engine.replicate, engine.shard
     why = "as engine.replicate and engine.shard say"
     if not replicate and not shard:

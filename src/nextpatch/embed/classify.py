@@ -13,7 +13,7 @@ from nextpatch.data.sources.source import Samples
 from nextpatch.data.survey import refuse_other_channels
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.finite import need_finite
-from nextpatch.weights.running import Running
+from nextpatch.weights.inference import InferenceModel
 
 
 class Guess(NamedTuple):
@@ -32,7 +32,12 @@ class Classified(NamedTuple):
 
 
 def classify(
-    running: Running, source: Samples, top: int = 5, batch_size: int = 32, workers: int = 0, bad: Bad | None = None
+    running: InferenceModel,
+    source: Samples,
+    top: int = 5,
+    batch_size: int = 32,
+    workers: int = 0,
+    bad: Bad | None = None,
 ) -> Iterator[Classified]:
     """Every image of `source` that can be decoded, in order; nothing behind the last probed block is computed.
 
@@ -60,6 +65,6 @@ def classify(
             yield Classified(key, guesses)
 
 
-def _classes(running: Running) -> int:
+def _classes(running: InferenceModel) -> int:
     assert running.backbone.classifier is not None
     return running.backbone.classifier.linear.out_features

@@ -32,15 +32,15 @@ from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
 from nextpatch.data.survey import refuse_other_channels
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.embed.columns import is_sound, skipped_in
 from nextpatch.embed.config import EmbedConfig
 from nextpatch.embed.moved import forget_changed, name_anew, seen_of
 from nextpatch.embed.output import combine, rows_beside
 from nextpatch.embed.shard import Columns, write_shard, write_table
+from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
 from nextpatch.weights.names import absolute
-from nextpatch.weights.running import Running
 
 log = logging.getLogger(__name__)
 PLAN = "plan.json"
@@ -55,44 +55,44 @@ class Embedded:
         self.out, self.images, self.skipped = out, images, skipped
 
 
-def embed(config: EmbedConfig, console: Console | None = None, world: World = ALONE) -> Embedded:
+def embed(config: EmbedConfig, console: Console | None = None, ranks: Ranks = ALONE) -> Embedded:
     """Write the features of every image of `config.data` that can be decoded; each exactly once, however often stopped.
 
     What is there already of the same work is kept. Images that are left out are in `skipped.jsonl` beside the output,
-    with the reason. The ranks of `world` share the shards; all must see the same files. Raises ConfigError when other
+    with the reason. The ranks of `ranks` share the shards; all must see the same files. Raises ConfigError when other
     work lies at `out`, InUse when another process writes there, DataError or WeightsError for what is not usable.
     """
-    console = console or Console(stderr=True, quiet=not world.leads)
+    console = console or Console(stderr=True, quiet=not ranks.is_main)
     check = partial(check_file, beside=_beside(config.out)) if config.out.suffix else check_folder
     if config.out.suffix == ".npy":
         outside(config.out, [config.data])
-    if config.ray and world.size > 1:
+    if config.ray and ranks.size > 1:
         raise ConfigError("--ray shares the work by itself; start it without torchrun")
-    with world.together():
+    with ranks.raise_on_all():
         check(config.out)
-    with world.only_writer(config.out, "embed", file=bool(config.out.suffix)):
+    with ranks.only_writer(config.out, "embed", file=bool(config.out.suffix)):
         with (
-            world.leader_first(),
+            ranks.main_first(),
             phase("loading the weights and opening the images", console),
         ):  # what it leaves in caches, the others find
             source, opened = open_source(config.data), Opened(config)
         todo = None
         facts, parts = opened.facts(source), config.parts
         shards = -(-len(source) // config.shard_images)
-        with world.together():
-            if world.leads:
+        with ranks.raise_on_all():
+            if ranks.is_main:
                 about = opened.running.backbone.about
                 refuse_other_channels(source, about.in_chans, about.preprocessing)
                 check(config.out, opened.bytes_of(len(source)))
                 _begin(config, parts, facts, source)
                 todo = [number for number in range(shards) if not _made(part(parts, number))]
-        todo = world.first(todo)
+        todo = ranks.broadcast(todo)
         done = len(source) - sum(len(indices_of(config, source, number)) for number in todo)
         with Meter("features of", len(source), done=done, console=console) as meter:
-            _work(config, opened, source, todo, facts, meter.add, world)
+            _work(config, opened, source, todo, facts, meter.add, ranks)
         embedded = Embedded(config.out, 0, 0)
-        with world.together():
-            if world.leads:
+        with ranks.raise_on_all():
+            if ranks.is_main:
                 embedded = _finish(config, parts, [part(parts, number) for number in range(shards)], len(source))
         return embedded
 
@@ -107,7 +107,7 @@ class Opened:
             layout=config.layout,
         )  # fmt: skip
         self.digest = backbone.digest()  # before any conversion: of the weights as they are
-        self.running = Running.of(backbone, config.device, config.precision)
+        self.running = InferenceModel.of(backbone, config.device, config.precision)
         self.columns = Columns.of(config, self.running)
         if config.out.suffix == ".npy" and self.columns.each_layer and len(self.columns.layers) > 1:
             raise ConfigError(
@@ -238,16 +238,16 @@ def _work(
     todo: list[int],
     facts: dict[str, Any],
     advance: Callable[[int], None],
-    world: World,
+    ranks: Ranks,
 ) -> None:
     """Every shard of `todo`, one a rank at a time; so no rank waits for the others longer than a shard takes."""
     if not config.ray:
-        for start in range(0, len(todo), world.size):
-            turn = todo[start : start + world.size]
-            with world.together():
-                for number in turn[world.rank : world.rank + 1]:
-                    opened.work(source, number, facts, advance if world.size == 1 else _untold)
-            if world.size > 1:
+        for start in range(0, len(todo), ranks.size):
+            turn = todo[start : start + ranks.size]
+            with ranks.raise_on_all():
+                for number in turn[ranks.rank : ranks.rank + 1]:
+                    opened.work(source, number, facts, advance if ranks.size == 1 else _untold)
+            if ranks.size > 1:
                 advance(sum(len(indices_of(config, source, number)) for number in turn))
         return
     from nextpatch.embed.distributed import worked_by_ray

@@ -22,7 +22,7 @@ from nextpatch.embed.config import EmbedConfig
 from nextpatch.weights.backbone import mean_of
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.finite import need_finite
-from nextpatch.weights.running import Running
+from nextpatch.weights.inference import InferenceModel
 
 FEATURES = "features"
 Compute = Callable[[Tensor, Sequence[str]], dict[str, Any]]  # images, what they are called -> columns
@@ -37,7 +37,7 @@ class Columns:
     each_layer: bool
 
     @classmethod
-    def of(cls, config: EmbedConfig, running: Running) -> Columns:
+    def of(cls, config: EmbedConfig, running: InferenceModel) -> Columns:
         """As configured; WeightsError when attention is asked for and the weights have no classifier for the layers."""
         backbone = running.backbone
         pool = config.pool
@@ -51,7 +51,7 @@ class Columns:
         return cls(pool, backbone.about.layers, config.each_layer)
 
     def __call__(
-        self, running: Running, images: Tensor, keys: Sequence[str]
+        self, running: InferenceModel, images: Tensor, keys: Sequence[str]
     ) -> dict[str, Float16[np.ndarray, "images ..."]]:
         """The columns of a batch; WeightsError, naming layer and image, for features that are not finite."""
         features = running.features(images, self.layers)
@@ -60,7 +60,7 @@ class Columns:
             return {layer: _half(self._pooled(running, features[layer].float())) for layer in self.layers}
         return {FEATURES: _half(self._pooled(running, mean_of(features, self.layers)))}
 
-    def _pooled(self, running: Running, features: Tensor) -> Tensor:
+    def _pooled(self, running: InferenceModel, features: Tensor) -> Tensor:
         if self.pool == "patches":
             return features
         return features.mean(dim=1) if self.pool == "mean" else running.backbone.pool(features)

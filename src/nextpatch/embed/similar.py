@@ -33,9 +33,9 @@ from nextpatch.data.storage.near import read_near
 from nextpatch.embed.columns import facts_of, feature_columns, rows_in, tables_of
 from nextpatch.embed.output import arrays
 from nextpatch.embed.shard import Columns
+from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
 from nextpatch.weights.names import from_file
-from nextpatch.weights.running import Running
 
 log = logging.getLogger(__name__)
 _CELL, _GAP, _MARGIN, _CAPTION, _ACROSS = 224, 16, 32, 46, 4
@@ -187,7 +187,7 @@ def _query(query: Path, index: Path, facts: dict[str, object], weights: str, dev
     [batch] = eval_batches(
         ListedSource([str(query)]), np.arange(1), about.img_size, about.in_chans, 1, preprocessing=reading
     )
-    found = columns(Running.of(backbone, device), batch.images, batch.keys)
+    found = columns(InferenceModel.of(backbone, device), batch.images, batch.keys)
     return torch.from_numpy(next(iter(found.values()))[0]).float()
 
 

@@ -20,7 +20,7 @@ from nextpatch.model.precision import autocast, resolve_device, resolve_precisio
 from nextpatch.runs.checkpoint import Checkpoint
 from nextpatch.train.optimizer import optimizer_tensors, prepare_state
 from nextpatch.weights.backbone import Backbone, mean_of
-from nextpatch.weights.classifier import Readout
+from nextpatch.weights.classifier import ClassifierHead
 
 _MIXUP = 13  # keeps these draws apart from every other use of a seed
 
@@ -144,7 +144,7 @@ class Learner(nn.Module):
     def result(self) -> Backbone:
         """The backbone that came out, with its classifier; adapters are merged, and the learner is used up."""
         model = self.model if self.peft is None else merged(self.peft)
-        readout = Readout(self.classifier.eval(), self.about.layers, self.classes)
+        readout = ClassifierHead(self.classifier.eval(), self.about.layers, self.classes)
         return Backbone(model, self.about, readout)
 
 

@@ -30,8 +30,8 @@ from nextpatch.runs.checkpoint import newest_checkpoint, prune, save_checkpoint
 from nextpatch.runs.logs import log_to, truncate_metrics
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.finite import need_finite
+from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
-from nextpatch.weights.running import Running
 from nextpatch.weights.snapshot import save_snapshot
 
 RESULT, MODEL, ADAPTER = "finetune.json", "model", "adapter"
@@ -161,7 +161,7 @@ def _train(config: FinetuneConfig, learner: Learner, stream: Epochs, console: Co
 
 def _answers(config: FinetuneConfig, result: Backbone, splits: Splits) -> Answers:
     """On the test images, whose labels are opened when all answers are there."""
-    running, about = Running.of(result, config.device, "fp32"), result.about
+    running, about = InferenceModel.of(result, config.device, "fp32"), result.about
     top = min(TOP, len(splits.classes))
     found, which = [], []
     unlabeled = Unlabeled(splits.test_source)

@@ -17,7 +17,7 @@ from nextpatch.core.errors import ConfigError
 from nextpatch.core.meter import duration
 from nextpatch.core.text import plain
 from nextpatch.data.loader import Batch, TrainStream
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.aim import AIM
 from nextpatch.objective.objective import Draws, Objective, scored_count
 from nextpatch.objective.registry import objective_of
@@ -63,7 +63,7 @@ class Speed:
         )
 
 
-def measured(model: AIM, stream: TrainStream, held: HeldOut, recipe: Recipe, world: World = ALONE) -> Speed:
+def measured(model: AIM, stream: TrainStream, held: HeldOut, recipe: Recipe, ranks: Ranks = ALONE) -> Speed:
     """The speed of this run here (collective), by whole steps on its first images, which leave nothing behind.
 
     As many as are needed for a steady figure, within a small part of the budget.
@@ -75,43 +75,43 @@ def measured(model: AIM, stream: TrainStream, held: HeldOut, recipe: Recipe, wor
     set_lr(optimizer, 0.0)  # the update is computed, and moves nothing
     times: list[float] = []
     began = time.monotonic()
-    with closing(shared_batches(objective, stream, TrainState(), some, world)) as batches:
+    with closing(shared_batches(objective, stream, TrainState(), some, ranks)) as batches:
         for batch, draws, scored in batches:
-            _gradients(objective, model, batch, draws, scored, recipe, compute, world)
+            _gradients(objective, model, batch, draws, scored, recipe, compute, ranks)
             norm = float(gradient_norm(model))
             if math.isfinite(norm):  # or else a rate of zero makes every weight NaN; the guard will judge this step
                 update(model, optimizer, norm, recipe.optim.clip_norm)
             optimizer.zero_grad(set_to_none=True)
             now = time.monotonic()
-            times.append(_slowest(world, now - began))
+            times.append(_slowest(ranks, now - began))
             began = now
             if len(times) >= LEAST_MEASURED and sum(times) > most_s:
                 break
     step_s = sum(times[1:]) / len(times[1:])
-    return Speed(step_s, _validation_s(objective, model, held, compute, world), _save_s(model, world))
+    return Speed(step_s, _validation_s(objective, model, held, compute, ranks), _save_s(model, ranks))
 
 
-def guessed(model: AIM, held: HeldOut, recipe: Recipe, world: World = ALONE) -> Speed:
+def guessed(model: AIM, held: HeldOut, recipe: Recipe, ranks: Ranks = ALONE) -> Speed:
     """The speed of this run here (collective), by two blank micro-batches: what computing takes, without the data."""
     compute, batch_size, objective = Compute.of(recipe), recipe.train.global_batch_size, objective_of(recipe.model)
-    count = min(recipe.train.micro_batch_size, batch_size // world.size)
+    count = min(recipe.train.micro_batch_size, batch_size // ranks.size)
     batch = blank(model, count)
     draws = objective.draw(0, batch.positions)
     scored = scored_count(objective, draws)
     times = []
     for _ in range(2):
-        times.append(_timed(lambda: _gradients(objective, model, batch, draws, scored, recipe, compute, world)))
+        times.append(_timed(lambda: _gradients(objective, model, batch, draws, scored, recipe, compute, ranks)))
         model.zero_grad(set_to_none=True)
-    step_s = _slowest(world, times[-1]) * batch_size / (count * world.size)
-    return Speed(step_s, _validation_s(objective, model, held, compute, world), _save_s(model, world))
+    step_s = _slowest(ranks, times[-1]) * batch_size / (count * ranks.size)
+    return Speed(step_s, _validation_s(objective, model, held, compute, ranks), _save_s(model, ranks))
 
 
 def _gradients(
     objective: Objective, model: AIM, batch: Batch, draws: Draws, scored: int, recipe: Recipe, compute: Compute,
-    world: World,
+    ranks: Ranks,
 ) -> float:  # fmt: skip
     """Gradients of a batch, done when this returns."""
-    micro = min(recipe.train.micro_batch_size, recipe.train.global_batch_size // world.size)
+    micro = min(recipe.train.micro_batch_size, recipe.train.global_batch_size // ranks.size)
     return float(accumulate_gradients(objective, model, batch, draws, scored, micro, compute).total())
 
 
@@ -156,11 +156,11 @@ def _of_steps(recipe: Recipe, steps: int, slow: int) -> Recipe:
     )
 
 
-def _validation_s(objective: Objective, model: AIM, held: HeldOut, compute: Compute, world: World) -> float:
+def _validation_s(objective: Objective, model: AIM, held: HeldOut, compute: Compute, ranks: Ranks) -> float:
     """Of one blank batch, twice, times their number: the second time nothing is compiled or set aside any more."""
     batches = [blank(model, min(GROUP_SIZE, max(1, len(held.indices))))]
-    found = [_timed(lambda: validation_loss(objective, model, batches, compute, world, 1)) for _ in range(2)]
-    return _slowest(world, found[-1]) * held.rounds
+    found = [_timed(lambda: validation_loss(objective, model, batches, compute, ranks, 1)) for _ in range(2)]
+    return _slowest(ranks, found[-1]) * held.rounds
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -169,13 +169,13 @@ def _timed(work: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-def _save_s(model: AIM, world: World) -> float:
+def _save_s(model: AIM, ranks: Ranks) -> float:
     parameters = sum(p.numel() for p in model.parameters())
-    return 0.1 + parameters * _SAVED_BYTES / _DISK_BYTES_PER_S / world.size
+    return 0.1 + parameters * _SAVED_BYTES / _DISK_BYTES_PER_S / ranks.size
 
 
-def _slowest(world: World, seconds: float) -> float:
-    return float(max(world.gather(seconds)))
+def _slowest(ranks: Ranks, seconds: float) -> float:
+    return float(max(ranks.gather(seconds)))
 
 
 def _times(steps: int, every: int) -> int:

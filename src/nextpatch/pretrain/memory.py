@@ -10,7 +10,7 @@ from nextpatch.core import machine
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.output import in_bytes
 from nextpatch.dist.mesh import mesh_shape
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
@@ -34,19 +34,19 @@ def whole_memory_bytes(device: torch.device) -> int:
     return machine.memory_bytes()
 
 
-def check_memory(recipe: Recipe, world: World) -> None:
+def check_memory(recipe: Recipe, ranks: Ranks) -> None:
     """ConfigError where a step of the recipe can never fit into this machine; by formula, before anything is built."""
     cfg, train = recipe.model, recipe.train
     device = resolve_device(train.device)
     low = resolve_precision(train.precision, device) == "bf16"
-    memory = whole_memory_bytes(device) // (world.local_size if device.type == "cpu" else 1)
+    memory = whole_memory_bytes(device) // (ranks.local_size if device.type == "cpu" else 1)
     params = count_params(cfg).total
-    shard = mesh_shape(recipe.engine, world, params, memory)[1] if world.spread else 1
+    shard = mesh_shape(recipe.engine, ranks, params, memory)[1] if ranks.spread else 1
     kernel: Kernel = "written out" if low and device.type == "cpu" else "fused"
     setting = Setting(
-        2 if low else 4, shard, world.spread, recipe.engine.activation_checkpointing, kernel,
+        2 if low else 4, shard, ranks.spread, recipe.engine.activation_checkpointing, kernel,
     )  # fmt: skip
-    share = max(1, train.global_batch_size // world.size)
+    share = max(1, train.global_batch_size // ranks.size)
     images = max(1, min(train.micro_batch_size, share))
     needed = step_memory(cfg, replace(setting, several=images < share), images).total
     if train.freeze_trunk:

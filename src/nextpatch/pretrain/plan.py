@@ -19,14 +19,14 @@ from nextpatch.data.sources.open import open_source
 from nextpatch.data.survey import Survey, several, survey
 from nextpatch.dist.config import EngineConfig
 from nextpatch.dist.mesh import mesh_shape
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
-from nextpatch.pretrain.beginning import shaped_by_weights
 from nextpatch.pretrain.budget import clock
 from nextpatch.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes
 from nextpatch.pretrain.sizes import dividing_patch, patch_for, sides_for
+from nextpatch.pretrain.warm_start import shaped_by_weights
 from nextpatch.runs.config import OptimConfig
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 from nextpatch.train.memory import Kernel, Setting
@@ -47,15 +47,15 @@ class Plan(NamedTuple):
     choices: list[str]
 
 
-def resolve(given: dict[str, Any], world: World = ALONE) -> Plan:
+def resolve(given: dict[str, Any], ranks: Ranks = ALONE) -> Plan:
     """Fill in what `given`, the nested values of recipe and flags, leaves out or leaves open (0, -1 or "auto").
 
-    The images are shared by as many ranks as `world` has.
+    The images are shared by as many ranks as `ranks` has.
 
     Reads the headers of a few images. Raises ConfigError for a wrong value, DataError for data that cannot be used.
     """
     given, said = shaped_by_weights(given)
-    draft = _Draft(given, world)
+    draft = _Draft(given, ranks)
     draft.choices += said
     given_recipe = recipe_from_dict(draft.checkable())  # a wrong value is named before it is used below
     train = open_collection(given_recipe.data.train)
@@ -76,8 +76,8 @@ def resolve(given: dict[str, Any], world: World = ALONE) -> Plan:
 class _Draft:
     """Values on their way to a recipe."""
 
-    def __init__(self, given: dict[str, Any], world: World) -> None:
-        self.world = world
+    def __init__(self, given: dict[str, Any], ranks: Ranks) -> None:
+        self.ranks = ranks
         tables = ("model", "data", "optim", "train", "guard", "engine")
         self.values: dict[str, Any] = {**{table: {} for table in tables}, **given}
         self.values |= {table: dict(v) for table, v in self.values.items() if isinstance(v, dict)}
@@ -161,7 +161,7 @@ def _choose_machine(draft: _Draft) -> None:
     precision = resolve_precision(draft.value("train", "precision", "auto"), device)
     native = "multiplies" if precision == "bf16" else "does not multiply"
     draft.choose("train", "precision", precision, f"this {device.type} {native} bfloat16 natively")
-    ranks, cores, threads = draft.world.local_size, usable_cores(), torch.get_num_threads()
+    ranks, cores, threads = draft.ranks.local_size, usable_cores(), torch.get_num_threads()
     if ranks > 1:
         draft.choose("train", "threads", max(1, cores // ranks), f"{cores} cores among {ranks} ranks")
     why = "torch's own choice here" if threads <= cores else f"{cores} cores may be used"
@@ -195,7 +195,7 @@ def _a_tenth(train: Collection) -> int:
 
 def _choose_batch(draft: _Draft, train_images: int) -> None:
     """Images per step, and how many of them at a time."""
-    ranks = draft.world.size
+    ranks = draft.ranks.size
     batch = min(largest_power_of_two(min(BATCH, max(8, train_images // 16))), train_images)
     few = "8 images at least, or all" if train_images < 16 * 8 else "at least 16 steps per epoch"
     why = f"{few}, {BATCH} images at most"
@@ -205,7 +205,7 @@ def _choose_batch(draft: _Draft, train_images: int) -> None:
     cfg = recipe_from_dict(draft.values).model
     draft.values["model"] |= to_dict(cfg.resolved())
     device = torch.device(draft.value("train", "device", "cpu"))
-    available = memory_bytes(device) // (draft.world.local_size if device.type == "cpu" else 1)
+    available = memory_bytes(device) // (draft.ranks.local_size if device.type == "cpu" else 1)
     share = max(1, batch // ranks)
     most = min(share, largest_power_of_two(CPU_MICRO_TOKENS // cfg.num_patches)) if device.type == "cpu" else share
     fit = min(most, images_that_fit(cfg, available, _setting(draft, cfg, device, available), share))
@@ -215,9 +215,9 @@ def _choose_batch(draft: _Draft, train_images: int) -> None:
 def _setting(draft: _Draft, cfg: ModelConfig, device: torch.device, available: int) -> Setting:
     """What decides on memory, as the run will be laid out."""
     engine, low = from_dict(EngineConfig, draft.values["engine"]), draft.value("train", "precision", "fp32") == "bf16"
-    shard = mesh_shape(engine, draft.world, count_params(cfg).total, available).shard
+    shard = mesh_shape(engine, draft.ranks, count_params(cfg).total, available).shard
     kernel: Kernel = "written out" if low and device.type == "cpu" else "fused"
-    return Setting(2 if low else 4, shard, draft.world.spread, engine.activation_checkpointing, kernel)
+    return Setting(2 if low else 4, shard, draft.ranks.spread, engine.activation_checkpointing, kernel)
 
 
 def _choose_length(draft: _Draft, train_images: int) -> None:
@@ -241,7 +241,7 @@ def _choose_length(draft: _Draft, train_images: int) -> None:
 
 def _choose_streams(draft: _Draft, train: Collection) -> None:
     """Places in the data that are read from side by side."""
-    if train.source.scattered:
+    if train.source.random_access:
         draft.values["data"]["streams"] = 1  # of no effect
         return
     shards = len(train.source.shard_sizes)
@@ -255,7 +255,7 @@ def _choose_workers(draft: _Draft, images: Survey) -> None:
     if pixels <= KEEP_BYTES:
         draft.choose("data", "workers", 0, f"decoded once, all images take {pixels / 2**20:.0f} MiB of memory")
         return
-    cores = max(1, usable_cores() // draft.world.local_size)
+    cores = max(1, usable_cores() // draft.ranks.local_size)
     busy = draft.value("train", "device", "cpu") == "cpu"
     workers = max(1, min(16, cores // 4 if busy else cores - 1))
     draft.choose("data", "workers", workers, f"{cores} cores, " + ("which also compute" if busy else "one for the GPU"))

@@ -22,17 +22,17 @@ from nextpatch.data.loader import TrainStream
 from nextpatch.data.sources.joined import JoinedSource
 from nextpatch.data.sources.source import Source
 from nextpatch.data.sources.sparse import sparse
-from nextpatch.data.storage.place import is_remote
-from nextpatch.dist.canary import check_engine
+from nextpatch.data.storage.location import is_remote
 from nextpatch.dist.materialize import materialize
 from nextpatch.dist.mesh import Mesh, mesh_shape, open_mesh
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
+from nextpatch.dist.selftest import check_engine
 from nextpatch.model.aim import AIM
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
-from nextpatch.pretrain.beginning import begin_from, freeze_trunk
 from nextpatch.pretrain.budget import Speed, fitted, guessed, measured
 from nextpatch.pretrain.memory import check_memory, memory_bytes
+from nextpatch.pretrain.warm_start import begin_from, freeze_trunk
 from nextpatch.runs.logs import log_to
 from nextpatch.runs.recipe import Recipe, binding, recipe_from_dict
 from nextpatch.runs.run import RunDir, load_run
@@ -52,7 +52,7 @@ def pretrain(
     out: Path,
     resume: bool = False,
     console: Console | None = None,
-    world: World = ALONE,
+    ranks: Ranks = ALONE,
     began_s: float | None = None,
 ) -> Outcome:
     """Pre-train as a resolved `recipe` (no value left to choose) says, in a new run directory at `out`.
@@ -60,54 +60,54 @@ def pretrain(
     With `resume` the run at `out` goes on from its newest checkpoint, by its own recipe, or is begun where there is
     none; a recipe given as well must agree with its own in everything that decides what is learned, and its other
     values hold for this session. Where the recipe has `train.minutes` and no steps, as many are fixed before the
-    first as fit into that time since `began_s` (of `time.monotonic`, default: now). Called by every rank of `world`
+    first as fit into that time since `began_s` (of `time.monotonic`, default: now). Called by every rank of `ranks`
     alike. Raises ConfigError, DataError or RunError for what cannot be used, BadStepError where the guard stops.
     """
-    console = console or Console(quiet=not world.leads)
+    console = console or Console(quiet=not ranks.is_main)
     began_s = time.monotonic() if began_s is None else began_s
-    with world.together():
+    with ranks.raise_on_all():
         run = _resumed(recipe, out) if resume and (recipe is None or RunDir.exists(out)) else None
         recipe = run.recipe if run else recipe
         if recipe is None:
             raise ConfigError("a new run needs a recipe")
-        if world.leads:  # which says it for all
-            _check_share(recipe, world)
-            check_memory(recipe, world)
-    with world.only_writer(out, "pretrain"):
-        with world.leader_first(), phase("opening the images", console):
-            stream, held = _found_again(recipe, world) if run else open_data(recipe, world)
+        if ranks.is_main:  # which says it for all
+            _check_share(recipe, ranks)
+            check_memory(recipe, ranks)
+    with ranks.only_writer(out, "pretrain"):
+        with ranks.main_first(), phase("opening the images", console):
+            stream, held = _found_again(recipe, ranks) if run else open_data(recipe, ranks)
         new = run is None
-        with world.leader_first():
-            run = run or (RunDir.create(out, recipe) if world.leads else RunDir(out, recipe))
-            if world.leads:
-                run.write_environment(world.size)
+        with ranks.main_first():
+            run = run or (RunDir.create(out, recipe) if ranks.is_main else RunDir(out, recipe))
+            if ranks.is_main:
+                run.write_environment(ranks.size)
         try:
-            return _trained(run, stream, held, console, world, began_s)
+            return _trained(run, stream, held, console, ranks, began_s)
         except ConfigError:
-            if new and world.leads:  # another value, such as more minutes, may be given with the same --out
+            if new and ranks.is_main:  # another value, such as more minutes, may be given with the same --out
                 run.withdraw()
             raise
 
 
 def _trained(
-    run: RunDir, stream: TrainStream, held: HeldOut, console: Console, world: World, began_s: float
+    run: RunDir, stream: TrainStream, held: HeldOut, console: Console, ranks: Ranks, began_s: float
 ) -> Outcome:
     """The session itself, written to the run's log."""
     recipe = run.recipe
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    with log_to(run.path / "log.txt", console) if world.leads else nullcontext():
+    with log_to(run.path / "log.txt", console) if ranks.is_main else nullcontext():
         try:
-            if world.leads:
+            if ranks.is_main:
                 _tell_overlap(stream.source, held, recipe)
             with phase("setting up the model and measuring its speed", console):
-                model = _model(recipe, run, world)
-                run, speed = _timed(model, stream, held, run, world, began_s)
+                model = _model(recipe, run, ranks)
+                run, speed = _timed(model, stream, held, run, ranks, began_s)
             recipe = run.recipe
-            outcome = fit(model, stream, held, run, console, world, lambda step: speed.said(recipe, step))
+            outcome = fit(model, stream, held, run, console, ranks, lambda step: speed.said(recipe, step))
             if recipe.train.freeze_trunk and outcome.step == recipe.train.steps:
-                with world.together():
-                    if world.leads:
+                with ranks.raise_on_all():
+                    if ranks.is_main:
                         _save_head(run)
             return outcome
         except BadStepError as error:
@@ -115,40 +115,40 @@ def _trained(
             raise
 
 
-def _found_again(recipe: Recipe, world: World) -> tuple[TrainStream, HeldOut]:
+def _found_again(recipe: Recipe, ranks: Ranks) -> tuple[TrainStream, HeldOut]:
     """The data of a run that goes on."""
     try:
-        return open_data(recipe, world)
+        return open_data(recipe, ranks)
     except DataError as error:
         raise DataError(f"{error}. If the images have moved, say where they are now: --resume --data PLACE") from error
 
 
 def _timed(
-    model: AIM, stream: TrainStream, held: HeldOut, run: RunDir, world: World, began_s: float
+    model: AIM, stream: TrainStream, held: HeldOut, run: RunDir, ranks: Ranks, began_s: float
 ) -> tuple[RunDir, Speed]:
     """The run with its steps fixed, and what each will take; the fixed number is on the disk before it is used."""
     recipe, train = run.recipe, run.recipe.train
     if train.steps or not train.minutes:
-        return run, guessed(model, held, recipe, world)
+        return run, guessed(model, held, recipe, ranks)
     log.info("measuring how many steps fit into %g minutes", train.minutes)
-    speed = measured(model, stream, held, recipe, world)
-    with world.together():
-        if world.leads:
+    speed = measured(model, stream, held, recipe, ranks)
+    with ranks.raise_on_all():
+        if ranks.is_main:
             run = run.refined(fitted(recipe, speed, 60 * train.minutes - (time.monotonic() - began_s)))
-    run = RunDir(run.path, recipe_from_dict(world.first(to_dict(run.recipe))))
+    run = RunDir(run.path, recipe_from_dict(ranks.broadcast(to_dict(run.recipe))))
     log.info("train.steps: %d (fits into %g minutes)", run.recipe.train.steps, train.minutes)
     return run, speed
 
 
-def open_data(recipe: Recipe, world: World = ALONE) -> tuple[TrainStream, HeldOut]:
+def open_data(recipe: Recipe, ranks: Ranks = ALONE) -> tuple[TrainStream, HeldOut]:
     """This rank's share of the training stream, and of the held-out images."""
     cfg, data = recipe.model, recipe.data
     train = open_collection(data.train)
     order = training_order(recipe, train)
     stream = TrainStream(
-        train.source, order, data, cfg.img_size, cfg.in_chans, recipe.train.seed, data.workers, world.rank, world.size
+        train.source, order, data, cfg.img_size, cfg.in_chans, recipe.train.seed, data.workers, ranks.rank, ranks.size
     )
-    return stream, held_out(recipe, train, data.workers, world.rank, world.size)
+    return stream, held_out(recipe, train, data.workers, ranks.rank, ranks.size)
 
 
 def _tell_overlap(train: Source, held: HeldOut, recipe: Recipe) -> None:
@@ -160,7 +160,7 @@ def _tell_overlap(train: Source, held: HeldOut, recipe: Recipe) -> None:
     far = _is_far(train)
     learned, most = np.arange(len(train)), _COMPARED_FAR if far else MOST
     if not recipe.data.val:
-        if far or not train.scattered:
+        if far or not train.random_access:
             return
         learned, most = np.setdiff1d(learned, held.indices), _COMPARED
     found = shared(sparse(train), learned, held.source, held.indices, most)
@@ -178,34 +178,34 @@ def _is_far(source: Source) -> bool:
     return any(part.remote or is_remote(part.key(0)) for part in parts)
 
 
-def _model(recipe: Recipe, run: RunDir, world: World) -> AIM:
+def _model(recipe: Recipe, run: RunDir, ranks: Ranks) -> AIM:
     """The model at its start, on this rank's device, spread as the recipe's engine says."""
     device = resolve_device(recipe.train.device)
     precision = resolve_precision(recipe.train.precision, device)
     mesh = None
-    if world.spread:
-        shape = _mesh_of_all(recipe, device, world)
+    if ranks.spread:
+        shape = _mesh_of_all(recipe, device, ranks)
         mesh = open_mesh(shape[:2], device)
-        check_engine(mesh, device, world)
-        log.info("%d ranks; copies of the model: %d, each spread over %d of them (%s)", world.size, *shape)
+        check_engine(mesh, device, ranks)
+        log.info("%d ranks; copies of the model: %d, each spread over %d of them (%s)", ranks.size, *shape)
     model = materialize(recipe.model, recipe.train.seed, mesh, recipe.engine, precision, device)
     if recipe.train.freeze_trunk:
         freeze_trunk(model)
-    if recipe.train.init and not world.first(any(run.checkpoints.glob("step_*"))):
-        with world.together():
+    if recipe.train.init and not ranks.broadcast(any(run.checkpoints.glob("step_*"))):
+        with ranks.raise_on_all():
             begin_from(model, recipe.train.init)
         log.info("began with the weights of %s", recipe.train.init)
     return model
 
 
-def _mesh_of_all(recipe: Recipe, device: torch.device, world: World) -> Mesh:
+def _mesh_of_all(recipe: Recipe, device: torch.device, ranks: Ranks) -> Mesh:
     """What rank 0 chooses from its own free memory: the others may have other amounts, and must not differ."""
     chosen = None
-    with world.together():
-        if world.leads:
-            memory = memory_bytes(device) // (world.local_size if device.type == "cpu" else 1)
-            chosen = mesh_shape(recipe.engine, world, count_params(recipe.model).total, memory)
-    return Mesh(*world.first(chosen))
+    with ranks.raise_on_all():
+        if ranks.is_main:
+            memory = memory_bytes(device) // (ranks.local_size if device.type == "cpu" else 1)
+            chosen = mesh_shape(recipe.engine, ranks, count_params(recipe.model).total, memory)
+    return Mesh(*ranks.broadcast(chosen))
 
 
 def _save_head(run: RunDir) -> None:
@@ -215,12 +215,12 @@ def _save_head(run: RunDir) -> None:
     log.info("%s: use it as --weights %s+%s", path, run.recipe.train.init, path)
 
 
-def _check_share(recipe: Recipe, world: World) -> None:
+def _check_share(recipe: Recipe, ranks: Ranks) -> None:
     batch = recipe.train.global_batch_size
-    if batch % world.size:
-        fitting = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0 and n <= 2 * world.size)
+    if batch % ranks.size:
+        fitting = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0 and n <= 2 * ranks.size)
         raise ConfigError(
-            f"train.global_batch_size {batch} does not divide among {world.size} ranks; start {fitting} of them"
+            f"train.global_batch_size {batch} does not divide among {ranks.size} ranks; start {fitting} of them"
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 from nextpatch.measure.metrics import Answers
 from nextpatch.probe.features import Labeled
 from nextpatch.probe.grid import Grid
@@ -93,7 +93,7 @@ def _accuracy(grid: Grid, images: Labeled, setting: Setting) -> Float[Tensor, "s
         answered = logits.isfinite().all(dim=-1)  # of NaN the largest is any class: a probe that diverged has no answer
         right += ((logits.argmax(dim=-1) == labels.to(setting.device)) & answered).sum(dim=-1).cpu()
         seen += len(labels)
-    *counts, total = setting.world.sum([*right.flatten().tolist(), seen])
+    *counts, total = setting.ranks.sum([*right.flatten().tolist(), seen])
     return 100 * torch.tensor(counts).view_as(right) / total
 
 
@@ -101,8 +101,8 @@ def _on_vectors(
     setting: Setting, features: str, names: Sequence[list[str]], train: Labeled, select: Labeled
 ) -> Iterator[tuple[Choice, list[SweepEntry]]]:
     """The best (layers, k) and (layers, penalty) of classifiers on the mean over patches."""
-    world, count = setting.world, len(train.label_of)
-    (bank, bank_labels), (queries, labels) = (_of_all(part.pooled(), world) for part in (train, select))
+    ranks, count = setting.ranks, len(train.label_of)
+    (bank, bank_labels), (queries, labels) = (_of_all(part.pooled(), ranks) for part in (train, select))
     if "knn" in setting.cfg.probes:
         ks = sorted({min(k, len(bank_labels)) for k in setting.cfg.neighbors})
         found = []
@@ -123,10 +123,10 @@ def _on_vectors(
         yield _best(found)
 
 
-def _of_all(own: tuple[Tensor, Tensor], world: World) -> tuple[Tensor, Tensor]:
+def _of_all(own: tuple[Tensor, Tensor], ranks: Ranks) -> tuple[Tensor, Tensor]:
     """The vectors "sets images dim" and labels of all ranks."""
     vectors, labels = own
-    return world.gathered(vectors.transpose(0, 1).contiguous()).transpose(0, 1), world.gathered(labels)
+    return ranks.gathered(vectors.transpose(0, 1).contiguous()).transpose(0, 1), ranks.gathered(labels)
 
 
 def _best(found: list[Choice]) -> tuple[Choice, list[SweepEntry]]:

@@ -22,12 +22,12 @@ from nextpatch.data.loader import eval_batches
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Samples, digest_of
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.layer_sets import LayerSets
 from nextpatch.probe.cache import Group, cached
 from nextpatch.weights.backbone import digest_of_tensors, mean_of
 from nextpatch.weights.finite import need_finite
-from nextpatch.weights.running import Running
+from nextpatch.weights.inference import InferenceModel
 
 GROUP = 256  # images in one forward pass
 
@@ -43,7 +43,7 @@ class Extracted(NamedTuple):
 class TrunkFeatures:
     """Mean of each layer set's block outputs, without the final norm, bidirectional (section 4.2; spec section 7)."""
 
-    running: Running
+    running: InferenceModel
     sets: LayerSets
     workers: int = 0
     bad: Bad = field(default_factory=dict)  # already named in the log
@@ -152,7 +152,7 @@ class Labeled:
     indices: Int64[np.ndarray, " samples"]
     label_of: dict[int, int]  # by index in the source, in the order in which images are given to learn from
     kept: Float[Tensor, "sets samples patches dim"] | None = None
-    world: World = ALONE
+    ranks: Ranks = ALONE
 
     @classmethod
     def open(
@@ -162,7 +162,7 @@ class Labeled:
         indices: Int64[np.ndarray, " samples"],
         labels: Int64[np.ndarray, " samples"],
         keep_bytes: int,
-        world: World = ALONE,
+        ranks: Ranks = ALONE,
         cache: Path | None = None,
     ) -> Labeled:
         """With the features in memory when they take at most `keep_bytes`; of several ranks each has a part of them.
@@ -170,16 +170,16 @@ class Labeled:
         With `cache` they lie there instead, and a later call finds them.
         """
         label_of = dict(zip(indices.tolist(), labels.tolist(), strict=True))
-        own = indices[world.rank :: world.size]
+        own = indices[ranks.rank :: ranks.size]
         if cache is not None and isinstance(extract, TrunkFeatures) and len(own):
             images = {"source": asdict(fingerprint_of(source)), "indices": digest_of(map(str, own.tolist()))}
             groups = (Group(*group) for group in extract(source, own))
             found = cached(cache, {**extract.decided_by, **images}, groups, extract.nbytes(len(own)))
-            return cls(extract, source, found.indices, label_of, found.features, world)
+            return cls(extract, source, found.indices, label_of, found.features, ranks)
         if extract.nbytes(len(own)) > keep_bytes or not len(own):
-            return cls(extract, source, own, label_of, None, world)
-        kept, there = _gathered(at_hand(extract, source, own, world), len(own))
-        return cls(extract, source, there, label_of, kept, world)
+            return cls(extract, source, own, label_of, None, ranks)
+        kept, there = _gathered(at_hand(extract, source, own, ranks), len(own))
+        return cls(extract, source, there, label_of, kept, ranks)
 
     def __len__(self) -> int:
         """Images here, on this rank."""
@@ -195,7 +195,7 @@ class Labeled:
         planned = dict(itertools.islice(self.label_of.items(), count))
         inside = np.isin(self.indices, list(planned))
         kept = None if self.kept is None else self.kept[:, : int(inside.sum())]
-        return Labeled(self.extract, self.source, self.indices[inside], planned, kept, self.world)
+        return Labeled(self.extract, self.source, self.indices[inside], planned, kept, self.ranks)
 
     def batches(self, size: int, order: Int64[np.ndarray, " samples"] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """(features "sets batch patches dim", labels "batch"), in the given order of 0 .. len - 1."""
@@ -205,7 +205,7 @@ class Labeled:
                 rows = order[start : start + size]
                 yield self.kept[:, torch.from_numpy(rows)].contiguous(), self._labels(self.indices[rows])
             return
-        groups = at_hand(self.extract, self.source, self.indices[order], self.world)
+        groups = at_hand(self.extract, self.source, self.indices[order], self.ranks)
         for found in _regrouped(groups, size):
             yield found.features, self._labels(found.indices)
 
@@ -226,15 +226,15 @@ def memory_for_features() -> int:
 
 
 def at_hand(
-    extract: TrunkFeatures | RawPixels, source: Samples, indices: Int64[np.ndarray, " samples"], world: World
+    extract: TrunkFeatures | RawPixels, source: Samples, indices: Int64[np.ndarray, " samples"], ranks: Ranks
 ) -> Iterator[Extracted]:
     """Features of a rank's share of images: of several ranks one may have none that decodes, or none at all."""
-    if not len(indices) and world.size > 1:
+    if not len(indices) and ranks.size > 1:
         return
     try:
         yield from extract(source, indices)
     except DataError:
-        if world.size == 1 or any(source.key(index) not in extract.bad for index in indices.tolist()):
+        if ranks.size == 1 or any(source.key(index) not in extract.bad for index in indices.tolist()):
             raise
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.grid import Grid, grid_loss
 from nextpatch.runs.config import OptimConfig
@@ -24,8 +24,8 @@ class Fit:
     torch's AdamW has one learning rate per group of tensors: each gets views of the grid's parameters and gradients.
     """
 
-    def __init__(self, grid: Grid, cfg: ProbeConfig, steps: int, world: World = ALONE) -> None:
-        self.grid, self.steps, self._step, self._clip_norm, self._world = grid, steps, 0, cfg.clip_norm, world
+    def __init__(self, grid: Grid, cfg: ProbeConfig, steps: int, ranks: Ranks = ALONE) -> None:
+        self.grid, self.steps, self._step, self._clip_norm, self._world = grid, steps, 0, cfg.clip_norm, ranks
         warmup = min(round(cfg.warmup * steps), steps - 1)
         self._optims = [OptimConfig(lr=lr, min_lr=cfg.min_lr, warmup_steps=warmup) for lr in grid.lrs]
         names = sorted(grid.probes)
@@ -52,7 +52,7 @@ class Fit:
         gradients = list(self._gradients.values())
         if self._world.size > 1:
             for gradient in gradients:
-                gradient.copy_(self._world.averaged(gradient))
+                gradient.copy_(self._world.all_mean(gradient))
         clip_each(gradients, self._clip_norm)
         for g, optim in enumerate(self._optims):
             for group in self._optimizer.param_groups[2 * g : 2 * g + 2]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.attentive import AttentiveClassifier
 
 _PIECE = 512  # rows at a time
@@ -48,12 +48,12 @@ class Grid(nn.Module):
         return torch.stack([self.of_set(s, f, self.parameters_of(s)) for s, f in enumerate(features)])
 
     def of_set(
-        self, s: int, features: Float[Tensor, "batch patches dim"], own: Mapping[str, Tensor], world: World = ALONE
+        self, s: int, features: Float[Tensor, "batch patches dim"], own: Mapping[str, Tensor], ranks: Ranks = ALONE
     ) -> Float[Tensor, "lrs batch classes"]:
         """Class logits of the probes of one set, with the given parameters; in training its batch norm takes in the
         batch, of all ranks."""
         x = self.pooled(features)
-        return self.set_logits(x, self._moments(self.norms[s], x, world), own)
+        return self.set_logits(x, self._moments(self.norms[s], x, ranks), own)
 
     def parameters_of(self, s: int) -> dict[str, Tensor]:
         """The parameters of one set's probes, [lr, ...]."""
@@ -67,7 +67,7 @@ class Grid(nn.Module):
         """One parameter of one probe."""
         return self.probes.get_parameter(name).detach()[g, s].clone()
 
-    def _moments(self, norm: nn.Module, x: Tensor, world: World) -> Moments:
+    def _moments(self, norm: nn.Module, x: Tensor, ranks: Ranks) -> Moments:
         """What the batch norm would normalize by; its running statistics take in the batch, as its own code does."""
         assert isinstance(norm, nn.BatchNorm1d)
         mean, var, count = norm.running_mean, norm.running_var, norm.num_batches_tracked
@@ -78,7 +78,7 @@ class Grid(nn.Module):
             return Moments(mean, var + norm.eps)
         with torch.no_grad():
             rows = x.flatten(0, -2)
-            found, size = batch_moments(rows, world), len(rows) * world.size
+            found, size = batch_moments(rows, ranks), len(rows) * ranks.size
             count += 1
             share = 1.0 / int(count)
             mean += share * (found.mean - mean)
@@ -93,12 +93,12 @@ class Moments(NamedTuple):
     var: Float[Tensor, " dim"]
 
 
-def batch_moments(rows: Float[Tensor, "rows dim"], world: World) -> Moments:
+def batch_moments(rows: Float[Tensor, "rows dim"], ranks: Ranks) -> Moments:
     """Mean and biased variance of every channel over the rows of all ranks, each of which has as many."""
     mean, var = _moments_on_cpu(rows) if rows.device.type == "cpu" else torch.var_mean(rows, dim=0, correction=0)[::-1]
-    if world.size == 1:
+    if ranks.size == 1:
         return Moments(mean, var)
-    both = world.averaged(torch.stack([mean, var + mean * mean]).double())
+    both = ranks.all_mean(torch.stack([mean, var + mean * mean]).double())
     return Moments(both[0].to(mean.dtype), (both[1] - both[0] * both[0]).clamp_min(0).to(var.dtype))
 
 

@@ -25,7 +25,7 @@ from nextpatch.data.skipped import Bad, none_decodes
 from nextpatch.data.sources.source import Source
 from nextpatch.data.splits import Splits, Unlabeled, open_splits, split
 from nextpatch.data.survey import refuse_other_channels
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.measure.metrics import TOP, likeliest
 from nextpatch.model.layer_sets import layer_sets
 from nextpatch.probe.choose import Choice, Scored, SweepEntry, choose
@@ -37,11 +37,11 @@ from nextpatch.probe.write import RESULTS, print_table, write_results
 from nextpatch.runs.logs import log_to
 from nextpatch.runs.results import set_aside
 from nextpatch.runs.run import RunDir, load_run, random_twin
-from nextpatch.weights.assemble import Asked, of_model
+from nextpatch.weights.assemble import LoadOptions, of_model
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.classifier import mark_of
+from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
-from nextpatch.weights.running import Running
 
 PRETRAINED, RANDOM, PIXELS = "pre-trained", "random init", "raw pixels"
 _Features = dict[str, TrunkFeatures | RawPixels]
@@ -50,7 +50,7 @@ _Features = dict[str, TrunkFeatures | RawPixels]
 def probe(
     config: ProbeConfig,
     console: Console | None = None,
-    world: World = ALONE,
+    ranks: Ranks = ALONE,
     backbone: Backbone | None = None,
     sources: tuple[Source, Source] | None = None,
     whole: bool = False,
@@ -60,11 +60,11 @@ def probe(
     The baselines are always measured: a linear and a nearest-neighbor classifier on raw pixels, and for a run the same
     probes on the same trunk at random initialisation. `backbone` is measured in place of what `config.weights` names,
     where it is given, and `sources`, training and test images, in place of `config.data` and `config.test`; `whole`
-    learns from all labels at once and leaves the baselines out. Called by every rank of `world` alike; images are
+    learns from all labels at once and leaves the baselines out. Called by every rank of `ranks` alike; images are
     shared among them, each is counted once. Raises RunError, WeightsError, DataError or UserError for what cannot be
     used.
     """
-    console = console or Console(quiet=not world.leads)
+    console = console or Console(quiet=not ranks.is_main)
     start_s = time.monotonic()
     out = output_of(config)
     check_results(out)
@@ -84,16 +84,16 @@ def probe(
         refuse_other_channels(source, about.in_chans, about.preprocessing)
     wanted = [*config.labels, *(shots * len(splits.classes) for shots in config.shots)]
     budgets = [len(splits.pool)] if whole else splits.budgets(wanted)
-    if world.leads:
+    if ranks.is_main:
         out.mkdir(parents=True, exist_ok=True)
-    with log_to(out / "log.txt", console) if world.leads else nullcontext():
+    with log_to(out / "log.txt", console) if ranks.is_main else nullcontext():
         extractors = _extractors(config, opened, sets)
         if whole:
             extractors = {PRETRAINED: extractors[PRETRAINED]}
-        choices, sweep = _choose_all(config, opened, splits, budgets, extractors, console, world)
+        choices, sweep = _choose_all(config, opened, splits, budgets, extractors, console, ranks)
         with phase("classifying the test images", console):
-            scored = _score(tuple(choices), extractors, splits, world)
-    if world.leads:
+            scored = _score(tuple(choices), extractors, splits, ranks)
+    if ranks.is_main:
         facts = _facts(config, splits, sets, opened, time.monotonic() - start_s, len(scored[0].right))
         write_results(out, facts, scored, sweep, mark_of(opened.running.backbone.trunk), opened.running.backbone.about)
         print_table(console, scored, splits.classes, config.select_on, facts["view"])
@@ -122,8 +122,8 @@ def check_results(out: Path) -> None:
 class _Opened(NamedTuple):
     """What is measured: the weights, the same network untrained (of a run), and the run's step."""
 
-    running: Running
-    untrained: Running | None
+    running: InferenceModel
+    untrained: InferenceModel | None
     step: int | None
 
 
@@ -133,16 +133,20 @@ def _open(config: ProbeConfig, backbone: Backbone | None) -> _Opened:
         found = backbone or load(
             config.weights, img_size=config.img_size, pixel_range=config.pixel_range, layout=config.layout
         )
-        return _Opened(Running.of(found, config.device, config.precision), None, None)
+        return _Opened(InferenceModel.of(found, config.device, config.precision), None, None)
     loaded = load_run(path, step=step)
     precision = config.precision if config.precision != "auto" else loaded.recipe.train.precision
     # what an earlier probe has left is not read: it may be damaged or of another version, and is about to be replaced
     statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
     given = {name: value for name in ("pixel_range", "layout") if (value := getattr(config, name)) is not None}
     reading = replace(loaded.recipe.data.preprocessing, **given)
-    found = of_model(loaded.model, str(path), Asked(img_size=config.img_size), None, statistics, reading)
+    found = of_model(loaded.model, str(path), LoadOptions(img_size=config.img_size), None, statistics, reading)
     twin = Backbone(random_twin(replace(loaded.recipe, model=found.aim.cfg)), found.about)
-    return _Opened(Running.of(found, config.device, precision), Running.of(twin, config.device, precision), loaded.step)
+    return _Opened(
+        InferenceModel.of(found, config.device, precision),
+        InferenceModel.of(twin, config.device, precision),
+        loaded.step,
+    )
 
 
 def _extractors(config: ProbeConfig, opened: _Opened, sets: dict[str, list[str]]) -> _Features:
@@ -162,21 +166,21 @@ def _choose_all(
     budgets: list[int],
     extractors: _Features,
     console: Console,
-    world: World,
+    ranks: Ranks,
 ) -> tuple[list[Choice], list[SweepEntry]]:
     """Every kind of features in turn, so that only one is in memory."""
     running = opened.running
-    setting = Setting(config, len(splits.classes), running.backbone.about.num_heads, running.device, world)
-    steps = sum(num_steps(config, budget, world.size) for budget in budgets)
+    setting = Setting(config, len(splits.classes), running.backbone.about.num_heads, running.device, ranks)
+    steps = sum(num_steps(config, budget, ranks.size) for budget in budgets)
     pool = splits.pool[: budgets[-1]]
     found: tuple[list[Choice], list[SweepEntry]] = ([], [])
     with _progress(console, len(extractors) * steps) as advance:
         for name, extract in extractors.items():
             advance(name, 0, 0)  # the features themselves
-            held = _held(config, splits, extract, world)
-            room = 0 if config.augment == "paper" or world.size > 1 else memory_for_features()
+            held = _held(config, splits, extract, ranks)
+            room = 0 if config.augment == "paper" or ranks.size > 1 else memory_for_features()
             cache = None if config.augment == "paper" else config.cache
-            labeled = Labeled.open(extract, splits.source, pool, splits.labels(pool), room, world, cache)
+            labeled = Labeled.open(extract, splits.source, pool, splits.labels(pool), room, ranks, cache)
             for budget in budgets:
                 advance(name, budget, 0)
                 part = labeled.first(budget)
@@ -188,17 +192,17 @@ def _choose_all(
     return found
 
 
-def _held(config: ProbeConfig, splits: Splits, extract: TrunkFeatures | RawPixels, world: World) -> Labeled:
+def _held(config: ProbeConfig, splits: Splits, extract: TrunkFeatures | RawPixels, ranks: Ranks) -> Labeled:
     """The images that probes are chosen by: held out of the training data, or as in the paper those of the test."""
     room = memory_for_features()
     if config.select_on == "held-out":
-        return Labeled.open(extract, splits.source, splits.select, splits.labels(splits.select), room, world)
+        return Labeled.open(extract, splits.source, splits.select, splits.labels(splits.select), room, ranks)
     labels = splits.open_test_labels(splits.test)
     known = labels >= 0
-    return Labeled.open(extract, splits.test_source, splits.test[known], labels[known], room, world)
+    return Labeled.open(extract, splits.test_source, splits.test[known], labels[known], room, ranks)
 
 
-def _score(choices: tuple[Choice, ...], extractors: _Features, splits: Splits, world: World) -> list[Scored]:
+def _score(choices: tuple[Choice, ...], extractors: _Features, splits: Splits, ranks: Ranks) -> list[Scored]:
     """Every frozen choice on the test images; their labels are opened when all predictions are made."""
     top = min(TOP, len(splits.classes))
     ranked: list[list[Tensor]] = [[] for _ in choices]
@@ -206,18 +210,18 @@ def _score(choices: tuple[Choice, ...], extractors: _Features, splits: Splits, w
     unlabeled, none = Unlabeled(splits.test_source), torch.empty(0, top, dtype=torch.int64)
     for name, extract in extractors.items():
         found = []
-        for features, which in at_hand(extract, unlabeled, splits.test[world.rank :: world.size], world):
+        for features, which in at_hand(extract, unlabeled, splits.test[ranks.rank :: ranks.size], ranks):
             found.append(which)
             for choice, outputs in zip(choices, ranked, strict=True):
                 if choice.features == name:
                     outputs.append(_answered(choice, features[choice.set_index], top))
-        indices[name] = world.gathered(torch.from_numpy(np.concatenate([np.empty(0, np.int64), *found]))).numpy()
+        indices[name] = ranks.gathered(torch.from_numpy(np.concatenate([np.empty(0, np.int64), *found]))).numpy()
         if not len(indices[name]):
             raise none_decodes(unlabeled.name, extract.bad)
     labels = splits.open_test_labels(indices[PRETRAINED])
     known = labels >= 0
     return [
-        Scored(world.gathered(torch.cat([none, *outputs])).numpy()[known], labels[known], choice)
+        Scored(ranks.gathered(torch.cat([none, *outputs])).numpy()[known], labels[known], choice)
         for choice, outputs in zip(choices, ranked, strict=True)
     ]
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nextpatch.core.files import write_json
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.probe.choose import Scored
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.run import check_results, output_of, probe
@@ -19,19 +19,19 @@ from nextpatch.probe.run import check_results, output_of, probe
 SEEDS = "seeds.json"
 
 
-def probe_seeds(config: ProbeConfig, seeds: int, console: Console | None = None, world: World = ALONE) -> None:
+def probe_seeds(config: ProbeConfig, seeds: int, console: Console | None = None, ranks: Ranks = ALONE) -> None:
     """`probe` with seeds config.seed, config.seed + 1, ...: the division of the labels, the order and the start of
     the probes are drawn anew. The first one's results lie where they always do, the others' in seeds/N beside it;
     seeds.json has mean and standard deviation of every row."""
-    console = console or Console(quiet=not world.leads)
+    console = console or Console(quiet=not ranks.is_main)
     out = output_of(config)
     places = {
         config.seed + number: out / "seeds" / str(config.seed + number) if number else out for number in range(seeds)
     }
     for place in places.values():
         check_results(place)
-    found = [probe(replace(config, seed=seed, out=place), console, world) for seed, place in places.items()]
-    if world.leads and seeds > 1:
+    found = [probe(replace(config, seed=seed, out=place), console, ranks) for seed, place in places.items()]
+    if ranks.is_main and seeds > 1:
         rows = spread(found)
         facts = {"seeds": [config.seed + number for number in range(seeds)], "results": rows}
         write_json(out / SEEDS, facts)

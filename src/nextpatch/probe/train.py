@@ -14,7 +14,7 @@ from nextpatch.data.epochs import Epochs
 from nextpatch.data.order import rng_at
 from nextpatch.data.preprocessing import Preprocessing
 from nextpatch.data.views import eval_view
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.probe.config import ProbeConfig
 from nextpatch.probe.features import GROUP, Labeled, TrunkFeatures
 from nextpatch.probe.fit import Fit
@@ -34,7 +34,7 @@ class Setting:
     num_classes: int
     num_heads: int
     device: torch.device
-    world: World = ALONE
+    ranks: Ranks = ALONE
 
 
 def num_epochs(cfg: ProbeConfig, images: int) -> int:
@@ -59,11 +59,11 @@ def trained(
     setting: Setting, train: Labeled, attentive: bool, advance: Callable[[int], None] = lambda steps: None
 ) -> dict[str, Grid]:
     """Both kinds of probes, trained in the same pass over the features; each as if it were alone."""
-    cfg, world = setting.cfg, setting.world
-    streamed = cfg.augment == "paper" or world.size > 1
+    cfg, ranks = setting.cfg, setting.ranks
+    streamed = cfg.augment == "paper" or ranks.size > 1
     images = len(train.planned) if streamed else len(train)
-    size = batch_size(cfg, images, world.size)
-    steps, fits = num_steps(cfg, images, world.size), dict[str, Fit]()
+    size = batch_size(cfg, images, ranks.size)
+    steps, fits = num_steps(cfg, images, ranks.size), dict[str, Fit]()
     if not _kinds(cfg, attentive):
         advance(steps)
         return {}
@@ -89,7 +89,7 @@ def _fits(setting: Setting, features: list[Tensor], steps: int, attentive: bool)
     grids: dict[str, Grid] = {}
     for kind in _kinds(cfg, attentive):
         grids[kind] = (AttentiveGrid if kind == "attentive" else LinearGrid)(*sizes)
-    return {kind: Fit(grid.to(setting.device).train(), cfg, steps, setting.world) for kind, grid in grids.items()}
+    return {kind: Fit(grid.to(setting.device).train(), cfg, steps, setting.ranks) for kind, grid in grids.items()}
 
 
 def _kept(setting: Setting, train: Labeled, size: int) -> Iterator[Step]:
@@ -104,7 +104,7 @@ def _kept(setting: Setting, train: Labeled, size: int) -> Iterator[Step]:
 
 def _streamed(setting: Setting, train: Labeled, size: int) -> Iterator[Step]:
     """Images decoded and changed anew in every epoch; the trunk runs once a batch for all probes together."""
-    cfg, extract, world = setting.cfg, train.extract, setting.world
+    cfg, extract, ranks = setting.cfg, train.extract, setting.ranks
     colors = isinstance(extract, TrunkFeatures)
     view = (
         Augment(extract.img_size, colors)
@@ -113,7 +113,7 @@ def _streamed(setting: Setting, train: Labeled, size: int) -> Iterator[Step]:
     )
     stream = Epochs(
         train.source, train.planned, train.label_of, size, num_epochs(cfg, len(train.planned)), cfg.seed, view,
-        extract.channels, extract.workers, world.rank, world.size, 0, extract.bad, extract.preprocessing,
+        extract.channels, extract.workers, ranks.rank, ranks.size, 0, extract.bad, extract.preprocessing,
     )  # fmt: skip
     for batch in stream:
         parts = [

@@ -13,8 +13,8 @@ from nextpatch.core.files import write_json
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.probe.choose import Choice, Scored, SweepEntry
 from nextpatch.probe.config import KINDS
-from nextpatch.weights.backbone import About
-from nextpatch.weights.classifier import Readout, save_readout
+from nextpatch.weights.backbone import ModelInfo
+from nextpatch.weights.classifier import ClassifierHead, save_classifier_head
 
 RESULTS = ("probe.json", "probe.safetensors", "probe.html", "seeds.json")  # what a probe leaves, the page as well
 
@@ -25,7 +25,7 @@ def write_results(
     scored: list[Scored],
     sweep: list[SweepEntry],
     trunk: str = "",
-    about: About | None = None,
+    about: ModelInfo | None = None,
 ) -> None:
     """probe.json with every figure; probe.safetensors with the attentive probe of the most labels, and the mark of the
     trunk that it is of, and how images were seen (`about`)."""
@@ -56,11 +56,11 @@ def _row(one: Scored, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _save_probe(path: Path, choice: Choice, classes: list[str], trunk: str, about: About | None) -> None:
+def _save_probe(path: Path, choice: Choice, classes: list[str], trunk: str, about: ModelInfo | None) -> None:
     probe = choice.classifier
     assert isinstance(probe, AttentiveClassifier)
     seen = (about.img_size, about.preprocessing) if about else (None, None)
-    save_readout(path, Readout(probe, tuple(choice.layers), tuple(classes), trunk, *seen))
+    save_classifier_head(path, ClassifierHead(probe, tuple(choice.layers), tuple(classes), trunk, *seen))
 
 
 def print_table(

@@ -7,10 +7,10 @@ from typing import Any
 
 from nextpatch.config import to_dict
 from nextpatch.core.marks import MARK
-from nextpatch.weights.backbone import About, Backbone
+from nextpatch.weights.backbone import Backbone, ModelInfo
 
 
-def view_of(about: About) -> dict[str, Any]:
+def view_of(about: ModelInfo) -> dict[str, Any]:
     """The steps of `Backbone.transform`: resize until `cover` is just covered, crop the center to `crop`."""
     how = about.preprocessing
     return {
@@ -21,7 +21,7 @@ def view_of(about: About) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def timm_view(about: About) -> dict[str, Any]:
+def timm_view(about: ModelInfo) -> dict[str, Any]:
     """The same as timm's `create_transform` takes it."""
     return {
         "input_size": [about.in_chans, *about.img_size], "crop_pct": about.preprocessing.crop_ratio,

@@ -8,7 +8,7 @@ from nextpatch.core.errors import UserError
 from nextpatch.core.files import write_json, write_text
 from nextpatch.core.output import check_file
 from nextpatch.report.facts import Facts, read_facts
-from nextpatch.report.figures import Look, figures
+from nextpatch.report.figures import Scan, figures
 from nextpatch.report.heldout import mean_guess_loss, some
 from nextpatch.report.page import need_jinja, render
 from nextpatch.report.pictures import draw_gallery
@@ -33,21 +33,21 @@ def write_report(run: Path, *, images: int = 8) -> Path:
     return page
 
 
-def _look(facts: Facts, count: int) -> Look:
+def _look(facts: Facts, count: int) -> Scan:
     """What the weights make of the held-out images, as far as both are to be had."""
     try:
         images = held_out(facts.recipe)
         guess = mean_guess_loss(facts.recipe, images)
     except (UserError, OSError) as error:  # the data has gone, shrunk below what was held out, or decodes no more
         facts.notes.append(f"No pictures and no level of guessing: {error}")
-        return Look()
+        return Scan()
     try:
         loaded = load_run(facts.path)
     except UserError as error:
         facts.notes.append(f"No pictures: {error}")
-        return Look(guess)
+        return Scan(guess)
     probed = (facts.probe or {}).get("checkpoint_step", loaded.step)
     if probed != loaded.step:
         facts.notes.append(f"The probe measured step {probed}; the weights are now of step {loaded.step}: probe again.")
     gallery = draw_gallery(loaded.model.eval(), facts.recipe, some(images, count), facts.path / "probe.safetensors")
-    return Look(guess, gallery, loaded.step)
+    return Scan(guess, gallery, loaded.step)

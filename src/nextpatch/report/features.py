@@ -12,7 +12,7 @@ from nextpatch.core.text import shown
 from nextpatch.model.aim import AIM
 from nextpatch.report.images import heat_image
 from nextpatch.weights.backbone import mean_of
-from nextpatch.weights.classifier import mark_of, read_readout
+from nextpatch.weights.classifier import mark_of, read_classifier_head
 from nextpatch.weights.error import WeightsError
 
 
@@ -40,7 +40,7 @@ def attention_maps(
 ) -> tuple[Float[Tensor, "batch rows columns"], list[str]]:
     """Where the attentive probe looks, mean over its heads (equation 4 with keys folded into the queries), and the
     layers it reads."""
-    readout = read_readout(probe)
+    readout = read_classifier_head(probe)
     if readout.trunk and readout.trunk != mark_of(model):
         raise WeightsError(f"{shown(probe)} was fitted to weights of another step; measure again: nextpatch probe")
     classifier, layers = readout.classifier, list(readout.layers)

@@ -18,7 +18,7 @@ from nextpatch.train.validation import chunk_size
 
 
 @dataclass(frozen=True)
-class Look:
+class Scan:
     """What needed the weights and the data; each None where they were not to be had."""
 
     guess: float | None = None
@@ -26,7 +26,7 @@ class Look:
     checkpoint_step: int | None = None
 
 
-def figures(facts: Facts, look: Look) -> dict[str, Any]:
+def figures(facts: Facts, look: Scan) -> dict[str, Any]:
     """The figures, ready for JSON: no pixels in it."""
     results = (facts.probe or {}).get("results", [])
     normalized = facts.recipe.model.target == "norm_pixels"

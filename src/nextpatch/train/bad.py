@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nextpatch.data.skipped import Bad, Skipped
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 
 
 class BadOfAll:
     """What this rank knows (`own`, filled by others as the run goes on) and, after `share`, what the others know."""
 
-    def __init__(self, world: World, own: Sequence[Bad]) -> None:
-        self._world, self._own = world, own
+    def __init__(self, ranks: Ranks, own: Sequence[Bad]) -> None:
+        self._world, self._own = ranks, own
         self._told: set[str] = set()
         self._others: Bad = {}
 

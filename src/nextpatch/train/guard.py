@@ -34,7 +34,7 @@ class Verdict:
     trouble: str = ""
 
 
-def judge(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) -> Verdict:
+def decide(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) -> Verdict:
     """The verdict on a step with this loss and gradient norm; remembers it in `state`.
 
     A pure function of values that are the same on all ranks, so all come to the same verdict.
@@ -50,7 +50,7 @@ def judge(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) ->
     return verdict
 
 
-def judge_validation(cfg: GuardConfig, loss: float) -> Verdict:
+def decide_validation(cfg: GuardConfig, loss: float) -> Verdict:
     """The verdict on a validation loss: nothing is updated by it, so one that is not finite stops the run or is told.
 
     Training goes on until its own loss is not finite where `non_finite` is "skip".

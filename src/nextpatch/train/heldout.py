@@ -138,7 +138,7 @@ def _shares(weights: Sequence[float]) -> list[float]:
 def training_order(recipe: Recipe, train: Collection) -> Mixture:
     """The order in which what is not held out is learned from."""
     parts = [
-        Part(source.shard_sizes, left_out, source.scattered, weight)
+        Part(source.shard_sizes, left_out, source.random_access, weight)
         for source, left_out, weight in zip(train.parts, kept_back(recipe, train), train.weights, strict=True)
     ]
     return Mixture(parts, recipe.train.seed, max(1, recipe.data.streams), recipe.data.window)

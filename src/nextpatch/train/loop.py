@@ -16,7 +16,7 @@ from nextpatch.core.signals import StopSignals
 from nextpatch.core.writer import InUse
 from nextpatch.data.loader import Batch, TrainStream
 from nextpatch.dist.agreement import agree
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.aim import AIM
 from nextpatch.objective.objective import Draws, Objective, scored_count
 from nextpatch.objective.registry import objective_of
@@ -26,12 +26,12 @@ from nextpatch.runs.logs import Logs, truncate_metrics
 from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir
 from nextpatch.train.bad import BadOfAll
-from nextpatch.train.book import Book
 from nextpatch.train.compute import Compute
-from nextpatch.train.guard import judge
+from nextpatch.train.guard import decide
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.optimizer import build_optimizer, set_lr
 from nextpatch.train.progress import Display
+from nextpatch.train.recorder import Recorder
 from nextpatch.train.schedule import lr_at
 from nextpatch.train.state import Saver, TrainState, load_state
 from nextpatch.train.step import (
@@ -64,7 +64,7 @@ def fit(
     held_out: HeldOut,
     run: RunDir,
     console: Console,
-    world: World = ALONE,
+    ranks: Ranks = ALONE,
     estimate: Callable[[int], str] | None = None,
 ) -> Outcome:
     """Train `model` as the run's recipe says, from the run's newest checkpoint or, without one, from its weights as
@@ -77,41 +77,41 @@ def fit(
     """
     recipe, compute, objective = run.recipe, Compute.of(run.recipe), objective_of(run.recipe.model)
     train, batch_size = recipe.train, recipe.train.global_batch_size
-    micro_batch_size = min(train.micro_batch_size, batch_size // world.size)
+    micro_batch_size = min(train.micro_batch_size, batch_size // ranks.size)
     optimizer = build_optimizer(model, recipe.optim)
     begun = TrainState(train_images=len(stream.mixture), data_digest=stream.digest)
-    with world.together():
-        if world.leads:
+    with ranks.raise_on_all():
+        if ranks.is_main:
             val = held_out.source if recipe.data.val else None
             begun.images = inputs_of(stream.source, stream.mixture.counts.tolist(), val)
-    state = load_state(run, model, optimizer, begun, world)
-    if world.leads:
+    state = load_state(run, model, optimizer, begun, ranks)
+    if ranks.is_main:
         truncate_metrics(run.metrics_path, state.step or -1)  # what a killed session wrote after its last checkpoint
     received: signal.Signals | None = None
-    bad = BadOfAll(world, (stream.bad, held_out.bad))
+    bad = BadOfAll(ranks, (stream.bad, held_out.bad))
     with (
-        StopSignals(patient=world.spread) as stop,
-        Saver(run, world) as saver,
-        Logs(run.path, state.step, bad.watched, silent=not world.leads) as logs,
+        StopSignals(patient=ranks.spread) as stop,
+        Saver(run, ranks) as saver,
+        Logs(run.path, state.step, bad.watched, silent=not ranks.is_main) as logs,
         Display(console, train.steps, batch_size, state.step) as display,
-        closing(shared_batches(objective, stream, state, recipe, world)) as batches,
+        closing(shared_batches(objective, stream, state, recipe, ranks)) as batches,
     ):
         saver.check_room(model, optimizer)
-        book = Book(objective, model, stream, held_out, compute, logs, display, state, world, recipe)
+        book = Recorder(objective, model, stream, held_out, compute, logs, display, state, ranks, recipe)
         if estimate is not None and state.step < train.steps:
             log.info("%s", estimate(state.step))
-        asked = partial(_asked, world, stop)
-        if _validation_due(run, state, world) and not book.validate(asked):
+        asked = partial(_asked, ranks, stop)
+        if _validation_due(run, state, ranks) and not book.validate(asked):
             received = asked()
         for batch, draws, scored in batches if received is None else ():
             lr = lr_at(state.step, recipe.optim, train.steps)
             set_lr(optimizer, lr)
             share = accumulate_gradients(objective, model, batch, draws, scored, micro_batch_size, compute)
             loss, norm = torch.stack((share.total(), gradient_norm(model))).tolist()  # the only wait for the device
-            agreed = agree(world, loss, norm, stop.received, saver.failed, bad.news)
-            verdict = judge(recipe.guard, state.guard, agreed.loss, agreed.grad_norm)
+            agreed = agree(ranks, loss, norm, stop.received, saver.failed, bad.news)
+            verdict = decide(recipe.guard, state.guard, agreed.loss, agreed.grad_norm)
             if verdict.trouble:
-                trouble = describe_trouble(verdict.trouble, state.step + 1, share, batch, micro_batch_size, world)
+                trouble = describe_trouble(verdict.trouble, state.step + 1, share, batch, micro_batch_size, ranks)
                 book.trouble(verdict, trouble)
             if verdict.action == "apply":
                 update(model, optimizer, agreed.grad_norm, recipe.optim.clip_norm)
@@ -135,8 +135,8 @@ def fit(
         bad.share()
         saver.wait()
     if state.step == train.steps:
-        with world.together():
-            if world.leads:
+        with ranks.raise_on_all():
+            if ranks.is_main:
                 try:
                     export_model(run)
                 except InUse as error:
@@ -144,9 +144,9 @@ def fit(
     return _ended(run, state.step, received)
 
 
-def _asked(world: World, stop: StopSignals) -> signal.Signals | None:
+def _asked(ranks: Ranks, stop: StopSignals) -> signal.Signals | None:
     """The signal by which any rank was asked to stop (collective)."""
-    found = [number for number in world.gather(stop.received) if number is not None]
+    found = [number for number in ranks.gather(stop.received) if number is not None]
     return signal.Signals(found[0]) if found else None
 
 
@@ -154,16 +154,16 @@ def _never() -> None:
     """Nobody asks: the last validation is always finished."""
 
 
-def _validation_due(run: RunDir, state: TrainState, world: World) -> bool:
+def _validation_due(run: RunDir, state: TrainState, ranks: Ranks) -> bool:
     """Whether the validation of this step is still to be made: before step 0, or where it was stopped on the way."""
     train, due = run.recipe.train, state.step == 0
-    if world.leads and not due and state.step % train.val_every == 0:
+    if ranks.is_main and not due and state.step % train.val_every == 0:
         due = not any(entry["kind"] == "val" and entry["step"] == state.step for entry in run.read_metrics())
-    return bool(world.first(due))
+    return bool(ranks.broadcast(due))
 
 
 def shared_batches(
-    objective: Objective, stream: TrainStream, state: TrainState, recipe: Recipe, world: World
+    objective: Objective, stream: TrainStream, state: TrainState, recipe: Recipe, ranks: Ranks
 ) -> Generator[tuple[Batch, Draws, int], None, None]:
     """This rank's share of each batch to come with its draws, and the number of scored places on all ranks.
 
@@ -180,9 +180,9 @@ def shared_batches(
                 scored = scored_count(objective, draws)
             except Exception as error:
                 failure = error
-            everywhere, failures = world.sum([scored, failure is not None])
+            everywhere, failures = ranks.sum([scored, failure is not None])
             if failures:
-                with world.together():
+                with ranks.raise_on_all():
                     if failure is not None:
                         raise failure
             yield batch, draws, int(everywhere)

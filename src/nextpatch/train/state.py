@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nextpatch.config import ConfigError
 from nextpatch.core.text import shown
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.aim import AIM
 from nextpatch.runs.checkpoint import BackgroundSaver, check_room, newest_checkpoint, prune, save_checkpoint
 from nextpatch.runs.checkpoint.files import published
@@ -51,9 +51,9 @@ class TrainState:
 class Saver:
     """Writes the run's checkpoints, at once or beside the training, and removes the old ones."""
 
-    def __init__(self, run: RunDir, world: World) -> None:
-        self._run, self._world = run, world
-        self._beside = BackgroundSaver(world) if run.recipe.engine.background_save else None
+    def __init__(self, run: RunDir, ranks: Ranks) -> None:
+        self._run, self._world = run, ranks
+        self._beside = BackgroundSaver(ranks) if run.recipe.engine.background_save else None
 
     def __enter__(self) -> Saver:
         return self
@@ -88,14 +88,14 @@ class Saver:
 
     def _check_room(self, tensors: Mapping[str, Mapping[str, Tensor]], checkpoints: int) -> None:
         needed = sum(t.numel() * t.element_size() for group in tensors.values() for t in group.values())
-        with self._world.together():
-            if self._world.leads:
+        with self._world.raise_on_all():
+            if self._world.is_main:
                 check_room(self._run.checkpoints, needed, checkpoints)
 
     def wait(self) -> None:
         """Return when the last save is done; raise on all ranks if it failed on any."""
         if self._beside is not None:
-            with self._world.together():
+            with self._world.raise_on_all():
                 self._beside.wait()
 
 
@@ -116,7 +116,7 @@ def _refuse_other_images(run: RunDir, state: TrainState, begun: TrainState) -> N
 
 
 def load_state(
-    run: RunDir, model: AIM, optimizer: torch.optim.Optimizer, begun: TrainState, world: World = ALONE
+    run: RunDir, model: AIM, optimizer: torch.optim.Optimizer, begun: TrainState, ranks: Ranks = ALONE
 ) -> TrainState:
     """Put the newest checkpoint that verifies into model and optimizer; `begun`, the start, when there is none.
 
@@ -124,7 +124,7 @@ def load_state(
     other data than `begun` says.
     """
     prepare_state(optimizer)
-    checkpoint = newest_checkpoint(run.checkpoints, mend=True, world=world)
+    checkpoint = newest_checkpoint(run.checkpoints, mend=True, ranks=ranks)
     if checkpoint is None:
         return begun
     beside = dict(checkpoint.state)
@@ -133,12 +133,12 @@ def load_state(
     if (digest := beside.pop("recipe_sha256")) not in known:
         raise ConfigError(f"{run.path}: recipe.toml is not the one that this run was started with; put it back")
     state = TrainState(**{**beside, "guard": GuardState(**beside["guard"])})
-    with world.together():
-        if world.leads:
+    with ranks.raise_on_all():
+        if ranks.is_main:
             _refuse_other_images(run, state, begun)
             if digest == known[0]:
                 run.keep_places()
     state.images = begun.images
-    checkpoint.load_into("model", model.state_dict(), world)
-    checkpoint.load_into("optimizer", optimizer_tensors(optimizer, model), world)
+    checkpoint.load_into("model", model.state_dict(), ranks)
+    checkpoint.load_into("optimizer", optimizer_tensors(optimizer, model), ranks)
     return state

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nextpatch.data.loader import Batch
 from nextpatch.dist.parallelize import all_reduce_at_the_end, full
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 from nextpatch.model.aim import AIM
 from nextpatch.objective.objective import Draws, Objective
 from nextpatch.train.compute import Compute
@@ -68,14 +68,14 @@ def update(model: nn.Module, optimizer: torch.optim.Optimizer, grad_norm: float,
     optimizer.step()
 
 
-def describe_trouble(trouble: str, step: int, share: Share, batch: Batch, micro_batch_size: int, world: World) -> str:
+def describe_trouble(trouble: str, step: int, share: Share, batch: Batch, micro_batch_size: int, ranks: Ranks) -> str:
     """What is wrong with a step and with which images (collective): those of micro-batches whose loss is not finite.
 
     Of all images of the batch, where no loss is to blame.
     """
     odd = [number for number, loss in enumerate(share.losses) if not math.isfinite(float(loss))]
     keys = [key for n in odd for key in batch.keys[n * micro_batch_size : (n + 1) * micro_batch_size]]
-    found = world.gather([keys, batch.keys[:_KEYS_SHOWN], len(batch.keys)])
+    found = ranks.gather([keys, batch.keys[:_KEYS_SHOWN], len(batch.keys)])
     suspects = [key for own, _, _ in found for key in own]
     what, count = (
         ("the loss is not finite for", len(suspects)) if suspects else ("the batch", sum(n for *_, n in found))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nextpatch.core.errors import UserError
 from nextpatch.data.loader import Batch
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.aim import AIM
 from nextpatch.objective.objective import Objective
 from nextpatch.train.compute import Compute
@@ -42,17 +42,17 @@ def chunk_size(num_patches: int) -> int:
 
 @torch.no_grad()
 def validation_loss(
-    objective: Objective, model: AIM, batches: Iterable[Batch], compute: Compute, world: World = ALONE, rounds: int = 0
+    objective: Objective, model: AIM, batches: Iterable[Batch], compute: Compute, ranks: Ranks = ALONE, rounds: int = 0
 ) -> ValidationLoss:
     """The loss of `model` on every image of `batches`: `interruptible_loss` without an interruption."""
-    found = interruptible_loss(objective, model, batches, compute, world, rounds, lambda: False)
+    found = interruptible_loss(objective, model, batches, compute, ranks, rounds, lambda: False)
     assert found is not None
     return found
 
 
 @torch.no_grad()
 def interruptible_loss(
-    objective: Objective, model: AIM, batches: Iterable[Batch], compute: Compute, world: World, rounds: int,
+    objective: Objective, model: AIM, batches: Iterable[Batch], compute: Compute, ranks: Ranks, rounds: int,
     stopped: Callable[[], object],
 ) -> ValidationLoss | None:  # fmt: skip
     """The loss of `model` on every image of `batches`, each with a prefix fixed by its position in the source.
@@ -71,8 +71,8 @@ def interruptible_loss(
         if stopped():
             return None
         _sums(objective, model, blank(model), compute)
-    _stop_together(failed, world)
-    parts = sorted((part for own in world.gather(found) for part in own), key=lambda part: part[0])
+    _stop_together(failed, ranks)
+    parts = sorted((part for own in ranks.gather(found) for part in own), key=lambda part: part[0])
     if not parts:
         raise UserError(
             "no held-out image could be decoded: bad_samples.jsonl and the log name the files and reasons; remove "
@@ -91,9 +91,9 @@ def _until_failure(batches: Iterable[Batch], failed: list[Exception]) -> Iterato
         failed.append(error)
 
 
-def _stop_together(failed: list[Exception], world: World) -> None:
+def _stop_together(failed: list[Exception], ranks: Ranks) -> None:
     """Raise what failed on this rank, or PeerError for what did on another."""
-    with world.together() if world.spread else nullcontext():
+    with ranks.raise_on_all() if ranks.spread else nullcontext():
         if failed:
             raise failed[0]
 

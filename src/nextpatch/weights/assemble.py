@@ -23,8 +23,8 @@ from nextpatch.model.count import count_params
 from nextpatch.model.layer_sets import blocks_named, last_blocks
 from nextpatch.model.weights import from_released, to_released
 from nextpatch.patches import sincos_positions
-from nextpatch.weights.backbone import About, Backbone
-from nextpatch.weights.classifier import Readout, classifier_of, in_float32, mark_of, read_readout, texts
+from nextpatch.weights.backbone import Backbone, ModelInfo
+from nextpatch.weights.classifier import ClassifierHead, classifier_of, in_float32, mark_of, read_classifier_head, texts
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.layout import has_pixel_head, model_config, pixel_head_shape, probed_blocks
 from nextpatch.weights.released import BEST_BY_WIDTH
@@ -40,7 +40,7 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std per cha
 
 
 @dataclass(frozen=True)
-class Asked:
+class LoadOptions:
     """What the caller wants otherwise than the weights say: layers to read, image size."""
 
     layers: str = ""
@@ -48,7 +48,9 @@ class Asked:
     step: int | None = None
 
 
-def of_released_names(state: Mapping[str, Tensor], config: Mapping[str, Any], name: str, asked: Asked) -> Backbone:
+def of_released_names(
+    state: Mapping[str, Tensor], config: Mapping[str, Any], name: str, asked: LoadOptions
+) -> Backbone:
     """Of tensors with the released names; `config` is what a snapshot's config.json says."""
     with _named(name):
         cfg = model_config(state, config, name)
@@ -59,7 +61,7 @@ def of_released_names(state: Mapping[str, Tensor], config: Mapping[str, Any], na
     return of_model(_aim(cfg, ours, name), name, asked, readout, statistics, AS_RELEASED)
 
 
-def of_export(state: Mapping[str, Tensor], facts: Mapping[str, str], name: str, asked: Asked) -> Backbone:
+def of_export(state: Mapping[str, Tensor], facts: Mapping[str, str], name: str, asked: LoadOptions) -> Backbone:
     """Of the tensors and the metadata of a file that `export_model` or `save_snapshot` wrote."""
     with _named(name):
         cfg = from_dict(ModelConfig, _json(facts["model"]), f"{shown(name)}, model")
@@ -102,8 +104,8 @@ def _numbers(values: Any) -> tuple[float, ...]:
 def of_model(
     model: AIM,
     name: str,
-    asked: Asked,
-    readout: Readout | None,
+    asked: LoadOptions,
+    readout: ClassifierHead | None,
     statistics: Statistics,
     preprocessing: Preprocessing = AS_OURS,
 ) -> Backbone:
@@ -121,14 +123,14 @@ def of_model(
     readout = readout if readout is not None and readout.layers == chosen else None
     mean, std = statistics if statistics[0] else DataConfig().statistics(cfg.in_chans)
     shape = cfg.shape
-    about = About(
+    about = ModelInfo(
         name, cfg.img_size, cfg.in_chans, mean, std, shape.embed_dim, shape.num_heads, chosen, cfg.num_patches,
         preprocessing,
     )  # fmt: skip
     return Backbone(model, about, readout)
 
 
-def read_otherwise(about: About, given: Mapping[str, Any]) -> About:
+def read_otherwise(about: ModelInfo, given: Mapping[str, Any]) -> ModelInfo:
     """The same weights with other values of `Preprocessing`; ConfigError for what are none."""
     return replace(about, preprocessing=replace(about.preprocessing, **given)) if given else about
 
@@ -151,9 +153,9 @@ def with_pixel_head(backbone: Backbone, path: Path) -> Backbone:
     return backbone
 
 
-def with_readout(backbone: Backbone, path: Path, asked: Asked) -> Backbone:
+def with_classifier_head(backbone: Backbone, path: Path, asked: LoadOptions) -> Backbone:
     """The same weights with a probe's classifier and its layers; WeightsError when it is of another width."""
-    readout, about = read_readout(path), backbone.about
+    readout, about = read_classifier_head(path), backbone.about
     if readout.classifier.linear.in_features != about.dim or not set(readout.layers) <= set(backbone.layer_names()):
         raise WeightsError(f"{shown(path)} is the probe of another model than {shown(about.name)}; probe this one")
     if asked.layers and tuple(blocks_named(asked.layers, len(backbone.blocks))) != readout.layers:
@@ -164,7 +166,7 @@ def with_readout(backbone: Backbone, path: Path, asked: Asked) -> Backbone:
     return Backbone(backbone.trunk, replace(about, name=f"{about.name}+{path}", layers=readout.layers), readout)
 
 
-def _as_probed(backbone: Backbone, readout: Readout, asked: Asked) -> About:
+def _as_probed(backbone: Backbone, readout: ClassifierHead, asked: LoadOptions) -> ModelInfo:
     """Images are seen as they were when the probe was fitted, but for the size that is asked for."""
     about, model = backbone.about, backbone.aim
     if readout.preprocessing is not None:
@@ -175,7 +177,7 @@ def _as_probed(backbone: Backbone, readout: Readout, asked: Asked) -> About:
     return replace(about, img_size=model.cfg.img_size, num_patches=model.cfg.num_patches)
 
 
-def _fitting(model: AIM, name: str, asked: Asked, readout: Readout | None) -> Readout | None:
+def _fitting(model: AIM, name: str, asked: LoadOptions, readout: ClassifierHead | None) -> ClassifierHead | None:
     """The classifier, when it is of these weights; without it where layers are asked for, since it is not needed."""
     blocks = {f"block_{block}" for block in range(model.cfg.shape.depth)}
     if readout is not None and not set(readout.layers) <= blocks:
@@ -196,7 +198,7 @@ def save_pixel_head(path: Path, model: AIM) -> None:
 
 def _readout_in(
     state: Mapping[str, Tensor], cfg: ModelConfig, layers: Sequence[str], classes: Sequence[str]
-) -> tuple[Readout | None, dict[str, Tensor]]:
+) -> tuple[ClassifierHead | None, dict[str, Tensor]]:
     """(the classifier among tensors with our names, the other tensors)."""
     own = {name.removeprefix("attentive."): t for name, t in state.items() if name.startswith("attentive.")}
     rest = {name: t for name, t in state.items() if not name.startswith("attentive.")}
@@ -205,7 +207,7 @@ def _readout_in(
     classifier = classifier_of(own, cfg.shape.num_heads)
     if not classes and classifier.linear.out_features == _IMAGENET:
         classes = imagenet_classes()
-    return Readout(classifier, tuple(layers or last_blocks(cfg.shape.depth)), tuple(classes)), rest
+    return ClassifierHead(classifier, tuple(layers or last_blocks(cfg.shape.depth)), tuple(classes)), rest
 
 
 def imagenet_classes() -> tuple[str, ...]:
@@ -254,7 +256,7 @@ def _put_positions(model: AIM) -> None:
             part.positions = sincos_positions(model.cfg.grid, width)
 
 
-def _chosen(layers: str, cfg: ModelConfig, name: str, readout: Readout | None) -> tuple[str, ...]:
+def _chosen(layers: str, cfg: ModelConfig, name: str, readout: ClassifierHead | None) -> tuple[str, ...]:
     depth = cfg.shape.depth
     if layers == "last":
         return tuple(last_blocks(depth))

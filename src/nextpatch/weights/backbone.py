@@ -17,13 +17,13 @@ from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.views import eval_view, to_model_input
 from nextpatch.model.aim import AIM
 from nextpatch.model.precision import autocast, resolve_precision
-from nextpatch.weights.classifier import Readout
+from nextpatch.weights.classifier import ClassifierHead
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.given import Given, check_batch, is_many, is_one, pixels_of, stacked_views
 
 
 @dataclass(frozen=True)
-class About:
+class ModelInfo:
     """What is known of weights beside their tensors. `layers` are read unless others are asked for."""
 
     name: str
@@ -58,7 +58,7 @@ class Backbone(nn.Module):
     outputs of the blocks `about.layers`, without a final norm.
     """
 
-    def __init__(self, trunk: nn.Module, about: About, readout: Readout | None = None) -> None:
+    def __init__(self, trunk: nn.Module, about: ModelInfo, readout: ClassifierHead | None = None) -> None:
         super().__init__()
         self.trunk, self.about = trunk, about
         self.classifier = readout.classifier if readout else None
@@ -150,7 +150,7 @@ class Backbone(nn.Module):
 
     @staticmethod
     def normalized(
-        images: UInt8[Tensor, "batch channels height width"], about: About, device: torch.device
+        images: UInt8[Tensor, "batch channels height width"], about: ModelInfo, device: torch.device
     ) -> Float[Tensor, "batch channels height width"]:
         """What `inputs` gives, without the model."""
         return to_model_input(images, about.mean, about.std, device)

@@ -24,7 +24,7 @@ _MARKED = 64  # values of a tensor that its mark looks at
 
 
 @dataclass(frozen=True)
-class Readout:
+class ClassifierHead:
     """A classifier with the blocks whose mean it reads, and the names of its classes (none: numbers).
 
     `trunk` is the `mark_of` the trunk that it was fitted to, `img_size` and `preprocessing` are how images were seen
@@ -88,7 +88,7 @@ def mark_of(trunk: nn.Module) -> str:
     return total.hexdigest()
 
 
-def save_readout(path: Path, readout: Readout) -> None:
+def save_classifier_head(path: Path, readout: ClassifierHead) -> None:
     """Written aside and renamed: a reader sees the old one or the new one."""
     facts = {
         "layers": json.dumps(list(readout.layers)),
@@ -101,15 +101,15 @@ def save_readout(path: Path, readout: Readout) -> None:
     save_safetensors(path, readout.classifier.state_dict(), facts)
 
 
-def read_readout(path: Path) -> Readout:
-    """What `save_readout` wrote; WeightsError when it is another kind of file."""
+def read_classifier_head(path: Path) -> ClassifierHead:
+    """What `save_classifier_head` wrote; WeightsError when it is another kind of file."""
     state, facts = read_tensors(path)
     try:
         layers, classes = (texts(facts[name]) for name in ("layers", "classes"))
         if not layers or not all(re.fullmatch(r"block_\d{1,4}", layer) for layer in layers):
             raise ValueError("it reads no blocks")
         classifier = classifier_of(state, int(facts["num_heads"]))
-        return Readout(classifier, layers, classes, facts.get("trunk", ""), *_seen(facts, path))
+        return ClassifierHead(classifier, layers, classes, facts.get("trunk", ""), *_seen(facts, path))
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         reason = shown(" ".join(str(error).split())[:200])
         raise WeightsError(

@@ -13,7 +13,7 @@ from nextpatch.core.text import shown
 from nextpatch.data.config import IMAGENET_MEAN, IMAGENET_STD
 from nextpatch.data.preprocessing import AS_RELEASED
 from nextpatch.model.layer_sets import blocks_named, last_blocks
-from nextpatch.weights.backbone import About, Backbone
+from nextpatch.weights.backbone import Backbone, ModelInfo
 from nextpatch.weights.error import WeightsError
 
 _GENERATIVE = ("mae", "beit", "data2vec")  # read at their last six blocks, as the paper does; others at the last
@@ -78,7 +78,7 @@ def backbone_of(
     generative = any(word in name.lower() for word in _GENERATIVE)
     usual = tuple(last_blocks(depth)) if generative or layers == "last" else (f"block_{depth - 1}",)
     chosen = usual if layers in ("", "last", "best") else tuple(blocks_named(layers, depth))
-    about = About(
+    about = ModelInfo(
         name=name or type(model).__name__, dim=dim, num_heads=heads, layers=chosen, num_patches=patches, **known
     )
     return Backbone(ForeignTrunk(model, taps, depth), about)

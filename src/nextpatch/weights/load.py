@@ -18,16 +18,16 @@ from nextpatch.runs.export import FORMAT
 from nextpatch.runs.run import RunDir, load_run
 from nextpatch.weights.assemble import (
     PIXEL_HEAD,
-    Asked,
+    LoadOptions,
     of_export,
     of_model,
     of_released_names,
     read_otherwise,
+    with_classifier_head,
     with_pixel_head,
-    with_readout,
 )
 from nextpatch.weights.backbone import Backbone
-from nextpatch.weights.classifier import read_readout
+from nextpatch.weights.classifier import read_classifier_head
 from nextpatch.weights.download import fetched, fetched_if_there, first_fetched
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.foreign import backbone_of
@@ -78,7 +78,7 @@ def load(
     A "torchhub:" name runs the repository's code, after a question. A name that a file gives, and no person, must pass
     `names.from_file` first.
     """
-    asked, spec, where = Asked(layers, img_size, step), str(weights), device_of(device)
+    asked, spec, where = LoadOptions(layers, img_size, step), str(weights), device_of(device)
     reading = {"pixel_range": pixel_range, "layout": layout}
     if not spec:
         raise WeightsError(f"no weights given; name {KINDS}")
@@ -94,7 +94,7 @@ def of_trunk(weights: str) -> str:
     return "" if released(weights) else "last"
 
 
-def _found(spec: str, asked: Asked) -> Backbone:
+def _found(spec: str, asked: LoadOptions) -> Backbone:
     model, path = released(spec), Path(spec)
     if knows(spec):
         prefix, _, name = spec.partition(":")
@@ -107,7 +107,7 @@ def _found(spec: str, asked: Asked) -> Backbone:
     kind = _head_in(Path(parts[-1]), Path(parts[0]).suffix not in _FILES) if len(parts) > 1 else ""
     if kind == PROBE:
         base = "+".join(parts[:-1])
-        return with_readout(_found(base, replace(asked, layers=of_trunk(base))), Path(parts[-1]), asked)
+        return with_classifier_head(_found(base, replace(asked, layers=of_trunk(base))), Path(parts[-1]), asked)
     if kind:
         return with_pixel_head(_found("+".join(parts[:-1]), asked), Path(parts[-1]))
     if path.exists() or path.suffix in _FILES:
@@ -133,7 +133,7 @@ def _head_in(path: Path, no_file_before: bool) -> str:
     return PIXEL_HEAD_FILE if no_file_before else ""
 
 
-def _of_release(model: Released, asked: Asked) -> Backbone:
+def _of_release(model: Released, asked: LoadOptions) -> Backbone:
     """Of the Hub; "last" and "best" take the attention head of these layers when the snapshot has another."""
     config = _config(fetched(model.hub, "config.json"))
     state, _ = read_tensors(first_fetched(model.hub, _SNAPSHOT))
@@ -146,7 +146,7 @@ def _of_release(model: Released, asked: Asked) -> Backbone:
     return of_released_names(state, config, model.hub, asked)
 
 
-def _of_hub(spec: str, asked: Asked) -> Backbone:
+def _of_hub(spec: str, asked: LoadOptions) -> Backbone:
     repo, _, revision = spec.partition("@")
     config = _config(fetched(repo, "config.json", revision or None))
     state, facts = read_tensors(first_fetched(repo, _SNAPSHOT, revision or None))
@@ -157,7 +157,7 @@ def _of_hub(spec: str, asked: Asked) -> Backbone:
     return with_pixel_head(found, head) if head is not None else found
 
 
-def _of_snapshot(folder: Path, asked: Asked) -> Backbone:
+def _of_snapshot(folder: Path, asked: LoadOptions) -> Backbone:
     file = next((folder / name for name in _SNAPSHOT if (folder / name).is_file()), None)
     if file is None or not (folder / "config.json").is_file():
         inner = next((folder / name for name in ("model", "adapter") if (folder / name / _SNAPSHOT[0]).is_file()), None)
@@ -174,7 +174,7 @@ def _of_snapshot(folder: Path, asked: Asked) -> Backbone:
     return with_pixel_head(found, head) if head.exists() else found
 
 
-def _of_files(paths: list[Path], asked: Asked) -> Backbone:
+def _of_files(paths: list[Path], asked: LoadOptions) -> Backbone:
     """A file of ours, or the released pair; the name of a head's file says which layers it reads."""
     name = "+".join(map(str, paths))
     parts = [(path, read_tensors(path)) for path in paths]
@@ -193,11 +193,11 @@ def _of_files(paths: list[Path], asked: Asked) -> Backbone:
     return of_released_names(state, config, name, asked)
 
 
-def _of_run(path: Path, asked: Asked) -> Backbone:
+def _of_run(path: Path, asked: LoadOptions) -> Backbone:
     """With the probe's classifier and layers, when it was probed."""
     loaded = load_run(path, step=asked.step)
     check_values(loaded.model.state_dict(), path)
-    readout = read_readout(path / PROBE) if (path / PROBE).exists() else None
+    readout = read_classifier_head(path / PROBE) if (path / PROBE).exists() else None
     statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
     return of_model(loaded.model, str(path), asked, readout, statistics, loaded.recipe.data.preprocessing)
 

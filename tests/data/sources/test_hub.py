@@ -15,7 +15,7 @@ import pytest
 
 from nextpatch.data.error import DataError
 from nextpatch.data.sources import hub
-from nextpatch.data.storage.place import Entry
+from nextpatch.data.storage.location import Entry
 
 COMMIT = "a" * 40
 

@@ -18,9 +18,9 @@ from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
 from nextpatch.data.loader import TrainStream
 from nextpatch.data.mixture import Mixture, Part
-from nextpatch.data.sources.far import FarFolderSource
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.parquet import ParquetSource
+from nextpatch.data.sources.remote_folder import FarFolderSource
 from nextpatch.data.sources.tar import TarSource
 from nextpatch.data.storage import cache, read, url
 from nextpatch.data.survey import survey
@@ -83,14 +83,14 @@ def bucket(monkeypatch):
 
 
 def stream(source, workers=0, streams=2):
-    order = Mixture([Part(source.shard_sizes, np.empty(0, np.int64), source.scattered)], 5, streams, window=1)
+    order = Mixture([Part(source.shard_sizes, np.empty(0, np.int64), source.random_access)], 5, streams, window=1)
     return TrainStream(source, order, DataConfig(), (4, 4), 1, 5, workers)
 
 
 def test_shards_over_http_are_the_images_and_labels(server, images):
     source = open_source(f"{server.url}/set/{{00000..00003}}.tar")
     assert isinstance(source, TarSource)
-    assert not source.scattered
+    assert not source.random_access
     assert source.shard_sizes.tolist() == [EACH] * SHARDS
     assert [source.read(i) for i in range(len(source))] == [data for shard in images for data in shard]
     assert [source.label(i) for i in range(5)] == [0, 1, 2, 0, 1]

@@ -22,7 +22,7 @@ from nextpatch.data.error import DataError
 from nextpatch.data.sources import tar as tar_module
 from nextpatch.data.sources.source import Source
 from nextpatch.data.sources.tar import TarSource
-from nextpatch.data.storage.place import Entry
+from nextpatch.data.storage.location import Entry
 from nextpatch.data.tar.build import index_shards
 
 
@@ -48,7 +48,7 @@ def test_every_sample_is_what_was_written(tmp_path: Path) -> None:
         assert source.label(i) == i % 5
     assert source.shard_sizes.tolist() == [150] * 3
     assert source.classes == ("0", "1", "2", "3", "4")
-    assert source.scattered
+    assert source.random_access
     assert source.name == str(tmp_path)
 
 
@@ -249,7 +249,7 @@ def test_remote_shards_are_fetched_whole_and_read_the_same(bucket: Any, tmp_path
     near = opened(sorted((tmp_path / "near").glob("*.tar")))
     far = TarSource(remote(bucket))
     assert far.digest == near.digest
-    assert not far.scattered
+    assert not far.random_access
     assert far.name == "memory://bucket"
     assert [far.read(i) for i in range(30)] == [near.read(i) for i in range(30)]
     assert far.key(3) == "memory://bucket/00000.tar#000000003"
@@ -323,7 +323,7 @@ def test_a_billion_samples_open_small_and_any_is_found_at_once(tmp_path: Path) -
     )
     read = (
         "import sys\nfrom pathlib import Path\n"
-        "from nextpatch.data.sources.tar import TarSource\nfrom nextpatch.data.storage.place import Entry\n"
+        "from nextpatch.data.sources.tar import TarSource\nfrom nextpatch.data.storage.location import Entry\n"
         "source = TarSource([Entry(f'{sys.argv[1]}/{i:06d}.tar', 10**9) for i in range(100_000)])\n"
         "assert 'torch' not in sys.modules\n"
         "print(len(source), int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) // 1024)\n"
@@ -342,7 +342,7 @@ def test_many_readers_of_a_new_set_index_it_once(tmp_path: Path) -> None:
     paths = write_shards(tmp_path, 3, 10)
     code = (
         "import sys\nfrom pathlib import Path\nimport nextpatch.data.tar.build as build\n"
-        "from nextpatch.data.sources.tar import TarSource\nfrom nextpatch.data.storage.place import Entry\n"
+        "from nextpatch.data.sources.tar import TarSource\nfrom nextpatch.data.storage.location import Entry\n"
         "real = build.index_shard\n"
         "build.index_shard = lambda entry, name: print(name) or real(entry, name)\n"
         "source = TarSource([Entry(p, Path(p).stat().st_size) for p in sys.argv[1:]])\n"

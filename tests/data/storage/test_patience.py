@@ -12,7 +12,7 @@ import pytest
 from nextpatch.data.error import DataError
 from nextpatch.data.storage import bounded
 from nextpatch.data.storage.cache import Cache
-from nextpatch.data.storage.place import exists, expand, gone, listing
+from nextpatch.data.storage.location import exists, expand, gone, listing
 from nextpatch.data.storage.read import open_stream, read_all, read_range
 
 PATIENCE_S = 0.4

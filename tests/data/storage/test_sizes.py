@@ -5,7 +5,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from nextpatch.data.error import DataError
-from nextpatch.data.storage.place import Entry, expand
+from nextpatch.data.storage.location import Entry, expand
 from nextpatch.data.storage.sizes import MANY
 from servers import FileServer
 

@@ -15,11 +15,11 @@ import pytest
 
 from archives import archive, images, write_shards
 from nextpatch.data.error import DataError
-from nextpatch.data.storage.place import Entry
+from nextpatch.data.storage.location import Entry
 from nextpatch.data.tar.build import index_shard, index_shards
 from nextpatch.data.tar.index import ShardIndex
+from nextpatch.data.tar.index_store import IndexStore
 from nextpatch.data.tar.manifest import read_manifest
-from nextpatch.data.tar.shelf import Shelf
 
 
 def entries(paths: list[Path]) -> list[Entry]:
@@ -82,7 +82,8 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path: Path) -> N
     paths = write_shards(tmp_path / "set", 12, 20)
     index_shards(entries(paths), tmp_path / "whole", workers=1)
     code = (
-        "import sys, time\nfrom nextpatch.data.storage.place import Entry\nimport nextpatch.data.tar.build as build\n"
+        "import sys, time\nfrom nextpatch.data.storage.location import Entry\n"
+        "import nextpatch.data.tar.build as build\n"
         "from pathlib import Path\nreal = build.write_whole\n"
         "def slow(path, data):\n    time.sleep(0.01); real(path, data)\n"
         "build.write_whole = slow\nprint('go', flush=True)\n"
@@ -238,18 +239,18 @@ def test_a_shard_given_twice_is_refused(tmp_path: Path) -> None:
 def test_what_is_known_lies_beside_the_shards_or_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEXTPATCH_CACHE", str(tmp_path / "cache"))
     paths = write_shards(tmp_path / "set", 2, 5)
-    assert Shelf(entries(paths)).home == tmp_path / "set" / ".nextpatch"
+    assert IndexStore(entries(paths)).home == tmp_path / "set" / ".nextpatch"
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert (tmp_path / "cache" / "index") in Shelf(entries(paths)).home.parents
+    assert (tmp_path / "cache" / "index") in IndexStore(entries(paths)).home.parents
     index_shards(entries(paths))
     assert not (tmp_path / "set" / ".nextpatch").exists()
-    known = Shelf(entries(paths)).known()
+    known = IndexStore(entries(paths)).known()
     assert known is not None
     assert known.samples.tolist() == [5, 5]
 
 
 def test_names_from_a_server_lead_nowhere(tmp_path: Path) -> None:
-    shelf = Shelf([Entry("https://h/a/../../../../x.tar", 1), Entry("https://h/b" + "c" * 300, 1)], tmp_path)
+    shelf = IndexStore([Entry("https://h/a/../../../../x.tar", 1), Entry("https://h/b" + "c" * 300, 1)], tmp_path)
     assert all(shelf.path(name).parent == tmp_path / "index" for name in shelf.names)
     assert all(len(shelf.path(name).name) < 255 for name in shelf.names)
 
@@ -274,7 +275,7 @@ def test_an_interrupt_leaves_no_half_files_and_no_processes(tmp_path: Path) -> N
         os.mkfifo(pipe)  # opening it waits for ever
     script = tmp_path / "run.py"
     script.write_text(
-        "import sys\nfrom nextpatch.data.storage.place import Entry\n"
+        "import sys\nfrom nextpatch.data.storage.location import Entry\n"
         "from nextpatch.data.tar.build import index_shards\n"
         "if __name__ == '__main__':\n"
         "    entries = [Entry(place, None) for place in sys.argv[1:]]\n"

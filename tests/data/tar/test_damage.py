@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from archives import archive, grouped, images, padded, walked
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.tar import TarSource
-from nextpatch.data.storage.place import Entry
+from nextpatch.data.storage.location import Entry
 from nextpatch.data.tar.build import index_shards
 from nextpatch.data.tar.samples import Sample
 from nextpatch.data.tar.verify import verify

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from archives import write_shards
-from nextpatch.data.storage.place import Entry
+from nextpatch.data.storage.location import Entry
 from nextpatch.data.tar.build import index_shards
 from nextpatch.data.tar.verify import Problem, verify
 

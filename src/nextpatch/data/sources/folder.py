@@ -39,7 +39,7 @@ class FolderSource:
         self._files = files
         self.digest = digest_of(self._files)
         self.shard_sizes = np.array([len(self._files)])
-        self.scattered, self.remote = True, False
+        self.random_access, self.remote = True, False
         self.classes, self._labels, self.why_unlabeled = by_folder(self._files)
         if not self.classes and contents and contents.lists:
             self.why_unlabeled += (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from nextpatch.data.error import DataError
-from nextpatch.data.storage.place import Entry, listing
+from nextpatch.data.storage.location import Entry, listing
 
 PREFIX = "hub:"
 _SPEC = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:]+))?(?::(?P<split>[\w./-]+))?")

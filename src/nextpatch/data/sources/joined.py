@@ -27,7 +27,7 @@ class JoinedSource:
         self.left_out = "; ".join(part for source in sources if (part := getattr(source, "left_out", "")))
         self.digest = digest_of(source.digest for source in sources)
         self.shard_sizes = np.concatenate([source.shard_sizes for source in sources])
-        self.scattered = all(source.scattered for source in sources)
+        self.random_access = all(source.random_access for source in sources)
         self.remote = any(source.remote for source in sources)
 
     def __len__(self) -> int:

@@ -15,15 +15,15 @@ from nextpatch.data.formats import image_endings
 from nextpatch.data.sources import hub, shipped, torchvision
 from nextpatch.data.sources.contents import Contents, contents_from, contents_of, first_bytes, tell_left_out
 from nextpatch.data.sources.csv import open_csv, split_of_list
-from nextpatch.data.sources.far import FarFolderSource
 from nextpatch.data.sources.folder import FolderSource
 from nextpatch.data.sources.joined import JoinedSource
 from nextpatch.data.sources.layout import refuse_splits
 from nextpatch.data.sources.parquet import ParquetSource, what_table
+from nextpatch.data.sources.remote_folder import FarFolderSource
 from nextpatch.data.sources.source import Source
 from nextpatch.data.sources.tar import TarSource
 from nextpatch.data.sources.zip import ZipSource
-from nextpatch.data.storage.place import Entry, expand, is_remote, listing
+from nextpatch.data.storage.location import Entry, expand, is_remote, listing
 from nextpatch.data.storage.url import local_path
 
 _SPLIT = re.compile(r"train|test|val|dev|eval")  # how the Hub's file names begin

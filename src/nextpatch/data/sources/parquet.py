@@ -65,7 +65,7 @@ class ParquetSource:
         self._shards = [group for group in self._groups if group.rows]
         self.shard_sizes = np.array([group.rows for group in self._shards])
         sizes = [entry.row_group(i).total_byte_size for entry in metadata for i in range(entry.num_row_groups)]
-        self.scattered = sum(sizes) <= CACHE_BYTES and not self.remote
+        self.random_access = sum(sizes) <= CACHE_BYTES and not self.remote
         self.ranged = False
         self.digest = digest_of(f"{Path(self._files[g.file]).name} {g.number} {g.rows}" for g in self._groups)
         self._labels, self.classes, self.why_unlabeled = self._read_labels(schemas)

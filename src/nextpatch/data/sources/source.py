@@ -38,13 +38,13 @@ class Samples(Protocol):
 class Source(Samples, Protocol):
     """Samples in a fixed order that falls into shards: runs of samples that lie together.
 
-    Where `scattered` is true any sample costs the same to read, and shards do not matter; where it is false a shard is
-    best read as a whole, and the training order keeps to a few shards at a time.
+    Where `random_access` is true any sample costs the same to read, and shards do not matter; where it is false a shard
+    is best read as a whole, and the training order keeps to a few shards at a time.
     """
 
     digest: str  # SHA-256, in hexadecimal, of what the order of samples depends on: equal where the samples are
     shard_sizes: Int64[np.ndarray, " shards"]  # samples in each; their sum is len()
-    scattered: bool
+    random_access: bool
     remote: bool  # whether shards are fetched from another machine
 
     def prefetch(self, shard: int) -> None:

@@ -26,7 +26,7 @@ class TableSource:
         self.why_unlabeled = ""
         self.digest = digest_of(files)
         self.shard_sizes = np.array([len(files)])
-        self.scattered, self.remote = True, False
+        self.random_access, self.remote = True, False
 
     def __len__(self) -> int:
         return len(self._files)

@@ -16,14 +16,14 @@ from jaxtyping import Int32
 
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.cache import Cache, default_cache
-from nextpatch.data.storage.place import Entry, is_remote
+from nextpatch.data.storage.location import Entry, is_remote
 from nextpatch.data.storage.read import read_range
 from nextpatch.data.tar.build import index_one
 from nextpatch.data.tar.classes import TarClasses, told_together
 from nextpatch.data.tar.index import IndexDamagedError, Record, ShardIndex
+from nextpatch.data.tar.index_store import IndexStore
 from nextpatch.data.tar.opening import open_manifest
 from nextpatch.data.tar.samples import MAX_IMAGE, shown
-from nextpatch.data.tar.shelf import Shelf
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class TarSource:
     def __init__(self, entries: Sequence[Entry], cache: Cache | None = None) -> None:
         if not entries:
             raise DataError("no tar shards given; name at least one .tar file")
-        self._shelf = Shelf(entries)
+        self._shelf = IndexStore(entries)
         self._entries = tuple(entries)
         self._manifest = open_manifest(self._shelf, entries)
         self.name = entries[0].place if len(entries) == 1 else self._shelf.common.rstrip("/")
@@ -57,7 +57,7 @@ class TarSource:
                 f"{self.name} holds no images{there}; a sample is KEY.jpg (png, webp ...), beside it KEY.cls"
             )
         self.remote = any(is_remote(entry.place) for entry in entries)
-        self.scattered = not self.remote
+        self.random_access = not self.remote
         self._cache = cache
         self._open: OrderedDict[int, _Open] = OrderedDict()
         self._classes = TarClasses.of(self._manifest, self.name, self._all_labels)

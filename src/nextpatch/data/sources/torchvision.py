@@ -64,7 +64,7 @@ class TorchvisionSource:
         self._count = len(dataset)
         self.digest = digest_of([self.name, str(self._count)])
         self.shard_sizes = np.array([self._count])
-        self.scattered, self.remote = True, False
+        self.random_access, self.remote = True, False
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker process needs: everything but the images in memory."""

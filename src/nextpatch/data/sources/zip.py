@@ -61,7 +61,7 @@ class ZipSource:
         self.names, self._members = names, [_member(listed[name], path) for name in names]
         self.digest = digest_of(f"{name} {m.size} {m.crc32}" for name, m in zip(names, self._members, strict=True))
         self.shard_sizes = np.array([len(names)])
-        self.scattered, self.remote = True, False
+        self.random_access, self.remote = True, False
         self.classes, self._labels, self.why_unlabeled = by_folder(names)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from filelock import FileLock
 
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.bounded import BoundedFile, TooLongError
+from nextpatch.data.storage.disk_quota import LOCK, NOTE, PART, begin, discard, finish, give_up
 from nextpatch.data.storage.read import CHUNK, read_range, retried, version_of
-from nextpatch.data.storage.room import LOCK, NOTE, PART, begin, discard, finish, give_up
 from nextpatch.data.storage.url import filesystem, is_remote, local_path
 
 DEFAULT_GIB = 50

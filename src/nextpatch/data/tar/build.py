@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 from nextpatch.core.machine import usable_cores
 from nextpatch.data.error import DataError
-from nextpatch.data.storage.place import Entry, is_remote
+from nextpatch.data.storage.location import Entry, is_remote
 from nextpatch.data.storage.read import open_stream
+from nextpatch.data.tar.atomic import one_writer, write_whole
 from nextpatch.data.tar.index import IndexWriter, Shard, ShardIndex, usable
+from nextpatch.data.tar.index_store import IndexStore
 from nextpatch.data.tar.manifest import Manifest, joined
 from nextpatch.data.tar.pool import in_processes
+from nextpatch.data.tar.reader import TarReader
 from nextpatch.data.tar.samples import kept_bytes, samples
-from nextpatch.data.tar.shelf import Shelf
-from nextpatch.data.tar.walk import Walk
-from nextpatch.data.tar.whole import one_writer, write_whole
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]  # (shards done, shards in all)
@@ -46,7 +46,7 @@ def index_shards(
     everything else is done, for shards that cannot be used; and for those that are not what the manifest says, unless
     `accept_damage`, which takes them as they are now. OSError for those that cannot be read.
     """
-    shelf = Shelf(entries, Path(folder) if folder else None)
+    shelf = IndexStore(entries, Path(folder) if folder else None)
     with one_writer(shelf.home):
         known = shelf.known()
         if known and not accept_damage:
@@ -65,7 +65,7 @@ def index_shard(entry: Entry, name: str) -> tuple[Shard, bytes]:
     """What a shard holds, and its index, from one pass over it. DataError when it cannot be used."""
     writer = IndexWriter()
     with open_stream(entry.place) as stream:
-        walk = Walk(stream, entry.size, entry.place, kept_bytes)
+        walk = TarReader(stream, entry.size, entry.place, kept_bytes)
         for sample in samples(walk, entry.place):
             writer.add(sample)
         sha256 = walk.tape.finish()
@@ -78,7 +78,7 @@ def index_shard(entry: Entry, name: str) -> tuple[Shard, bytes]:
     return shard, writer.finished(shard)
 
 
-def index_one(shelf: Shelf, entry: Entry, name: str, expected: Shard) -> ShardIndex:
+def index_one(shelf: IndexStore, entry: Entry, name: str, expected: Shard) -> ShardIndex:
     """The index of a shard that looks as the manifest says, made from the shard where there is none.
 
     OSError when the shard cannot be read, or no longer is what the manifest says.
@@ -99,7 +99,7 @@ def index_one(shelf: Shelf, entry: Entry, name: str, expected: Shard) -> ShardIn
     return found
 
 
-def refuse_changed(shelf: Shelf, known: Manifest, entries: Sequence[Entry]) -> None:
+def refuse_changed(shelf: IndexStore, known: Manifest, entries: Sequence[Entry]) -> None:
     """DataError when a shard has not the size that the manifest says, with how much of the first such is usable."""
     sizes = dict(zip(known.names, known.bytes.tolist(), strict=True))
     changed = [
@@ -119,7 +119,7 @@ def refuse_changed(shelf: Shelf, known: Manifest, entries: Sequence[Entry]) -> N
     )
 
 
-def _refuse_replaced(shelf: Shelf, known: Manifest, found: dict[str, Shard]) -> None:
+def _refuse_replaced(shelf: IndexStore, known: Manifest, found: dict[str, Shard]) -> None:
     """DataError when a shard that had to be read again holds other bytes than the manifest says."""
     rows = {name: number for number, name in enumerate(known.names)}
     replaced = [
@@ -139,7 +139,7 @@ def _workers_for(jobs: list[_Job]) -> int:
 
 
 def _divided(
-    shelf: Shelf, known: Manifest | None, entries: Sequence[Entry], accept_damage: bool
+    shelf: IndexStore, known: Manifest | None, entries: Sequence[Entry], accept_damage: bool
 ) -> tuple[dict[str, Shard], list[_Job]]:
     """What needs no reading, by name, and the rest."""
     row = {} if known is None or accept_damage else {name: number for number, name in enumerate(known.names)}
@@ -182,7 +182,7 @@ def _make(job: _Job) -> Shard:
     return shard
 
 
-def _others(shelf: Shelf, known: Manifest | None) -> list[Manifest]:
+def _others(shelf: IndexStore, known: Manifest | None) -> list[Manifest]:
     """What the manifest says of shards that were not given and are not gone; of an old one the names of classes."""
     if known is None:
         return []
@@ -197,7 +197,7 @@ def _others(shelf: Shelf, known: Manifest | None) -> list[Manifest]:
     return [known.picked(there)]
 
 
-def _tell(shelf: Shelf, shards: list[Shard]) -> None:
+def _tell(shelf: IndexStore, shards: list[Shard]) -> None:
     """Say of new shards what was left out of them."""
     partly = [shard for shard in shards if shard.left_out]
     if partly:

@@ -15,10 +15,10 @@ from jaxtyping import Int64, UInt8
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.layout import is_number
 from nextpatch.data.sources.source import digest_of
+from nextpatch.data.tar.atomic import write_whole
 from nextpatch.data.tar.index import Shard
 from nextpatch.data.tar.naming import FOLDER, WORD
 from nextpatch.data.tar.samples import MAX_CLASSES
-from nextpatch.data.tar.whole import write_whole
 
 FORMAT = "nextpatch tar manifest 3"
 _OLD = ("nextpatch tar manifest 1", "nextpatch tar manifest 2")  # other images or labels: digests and classes hold

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nextpatch.data.error import DataError
-from nextpatch.data.storage.place import Entry, gone, is_remote
+from nextpatch.data.storage.location import Entry, gone, is_remote
 from nextpatch.data.tar.build import index_shards, refuse_changed
+from nextpatch.data.tar.index_store import IndexStore
 from nextpatch.data.tar.manifest import Manifest
-from nextpatch.data.tar.shelf import Shelf
 
 log = logging.getLogger(__name__)
 _REPORT_S = 10
 
 
-def open_manifest(shelf: Shelf, entries: Sequence[Entry]) -> Manifest:
+def open_manifest(shelf: IndexStore, entries: Sequence[Entry]) -> Manifest:
     """What is known of the shards, in their order; those that nothing is known of are indexed first.
 
     DataError when a shard that the manifest names is missing, or has another size than it says. Shards that were
@@ -47,7 +47,7 @@ def open_manifest(shelf: Shelf, entries: Sequence[Entry]) -> Manifest:
     return found
 
 
-def _refuse_missing(shelf: Shelf, known: Manifest) -> None:
+def _refuse_missing(shelf: IndexStore, known: Manifest) -> None:
     """DataError when a shard of the manifest is neither given nor there."""
     besides = set(known.names).difference(shelf.names)
     if not besides:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from nextpatch.core.text import whole_number
 from nextpatch.data.error import DataError
 from nextpatch.data.formats import NOT_IMAGES, START, ending_of, format_of_name, image_endings, is_read, remedy
-from nextpatch.data.tar.walk import Member, Walk
+from nextpatch.data.tar.reader import Member, TarReader
 
 MAX_IMAGE = 256 * 2**20
 _FRACTION = re.compile(r"[+-]?[0-9]*\.?[0-9]+")  # whole numbers of too many digits included
@@ -68,7 +68,7 @@ def kept_bytes(name: bytes) -> int:
     return 0 if ending in image_endings() or ending in NOT_IMAGES else START
 
 
-def samples(walk: Walk, place: str) -> Iterator[Sample]:
+def samples(walk: TarReader, place: str) -> Iterator[Sample]:
     """The samples in the order of the archive; what is no sample is counted in `walk.passed`, file by file.
 
     DataError, naming `place`, key and byte, when a key has two images, or comes back after another one.

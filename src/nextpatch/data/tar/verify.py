@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nextpatch.core.machine import usable_cores
-from nextpatch.data.storage.place import Entry, exists, gone, is_remote
+from nextpatch.data.storage.location import Entry, exists, gone, is_remote
 from nextpatch.data.storage.read import open_stream
 from nextpatch.data.tar.build import Progress
+from nextpatch.data.tar.hashing_reader import HashingReader
 from nextpatch.data.tar.index import IndexDamagedError, Shard, ShardIndex
+from nextpatch.data.tar.index_store import IndexStore
 from nextpatch.data.tar.manifest import Manifest
 from nextpatch.data.tar.pool import in_processes
 from nextpatch.data.tar.samples import shown
-from nextpatch.data.tar.shelf import Shelf
-from nextpatch.data.tar.tape import Tape
 
 
 class Problem(NamedTuple):
@@ -40,7 +40,7 @@ def verify(
     `folder` and `workers` as for `index_shards`. Nothing is changed. An empty list means that every byte was read and
     is as it was; shards that were damaged even then are listed, with what was found then.
     """
-    shelf = Shelf(entries, Path(folder) if folder else None)
+    shelf = IndexStore(entries, Path(folder) if folder else None)
     known = shelf.known() or Manifest.of([])
     rows = {name: number for number, name in enumerate(known.names)}
     given = dict(zip(shelf.names, entries, strict=True))
@@ -63,7 +63,7 @@ def _is_there(place: str) -> bool:
     return not gone([place]) if is_remote(place) else exists(place)
 
 
-def _index_of(shelf: Shelf, name: str) -> Path | None:
+def _index_of(shelf: IndexStore, name: str) -> Path | None:
     """The index file that would be used."""
     found = shelf.index(name)
     return found.path if found else None
@@ -74,7 +74,7 @@ def _compared(job: _Job) -> list[Problem]:
     index, problems = _opened(job)
     damaged: list[str] = []
     with open_stream(job.place) as stream:
-        tape = Tape(stream, None)
+        tape = HashingReader(stream, None)
         for number, record in enumerate(index.records().tolist() if index else ()):
             offset, size, crc32, _ = record
             tape.skip(max(0, offset - tape.position))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 from nextpatch.runs.checkpoint.retention import prune
 from nextpatch.runs.checkpoint.save import save_checkpoint
 
@@ -22,8 +22,8 @@ Tensors = Mapping[str, Mapping[str, Tensor]]
 class BackgroundSaver:
     """At most one save at a time; the copies live in the CPU's memory and are used again by the next save."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world.beside()
+    def __init__(self, ranks: Ranks) -> None:
+        self._world = ranks.side_group()
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
         self._copies: dict[str, dict[str, Tensor]] = {}
@@ -33,7 +33,7 @@ class BackgroundSaver:
         self, folder: Path, step: int, tensors: Tensors, state: Mapping[str, Any], keep: int, keep_every: int = 0
     ) -> None:
         """Copy, and begin to save as `save_checkpoint` does, then to prune; waits for the save before (collective)."""
-        with self._world.together():
+        with self._world.raise_on_all():
             self.wait()
         with torch.no_grad():
             copies = {

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nextpatch.core.faults import fault_point
 from nextpatch.dist.materialize import put
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.runs.checkpoint import shards
 from nextpatch.runs.checkpoint.files import (
     REMOVED,
@@ -47,7 +47,7 @@ class Checkpoint:
             return shards.read_whole(self.path, name)
         return load_file(self.path / f"{name}.safetensors")
 
-    def load_into(self, name: str, tensors: Mapping[str, Tensor], world: World = ALONE) -> None:
+    def load_into(self, name: str, tensors: Mapping[str, Tensor], ranks: Ranks = ALONE) -> None:
         """Fill `tensors` in place with those saved under `name`, bit for bit; a rank reads no more than its part.
 
         Collective for DTensors. CheckpointError, before anything is changed, when names or shapes are not the same.
@@ -55,7 +55,7 @@ class Checkpoint:
         sharded = shards.is_sharded(self.path)
         self._check(name, self._shards(name) if sharded else self._shapes(name), tensors)
         if sharded:
-            shards.read_into(self.path, name, tensors, world)
+            shards.read_into(self.path, name, tensors, ranks)
             return
         with safe_open(self.path / f"{name}.safetensors", framework="pt") as file, torch.no_grad():
             for key, tensor in tensors.items():
@@ -77,7 +77,7 @@ class Checkpoint:
             )
 
 
-def newest_checkpoint(folder: Path, mend: bool = False, world: World = ALONE) -> Checkpoint | None:
+def newest_checkpoint(folder: Path, mend: bool = False, ranks: Ranks = ALONE) -> Checkpoint | None:
     """The newest checkpoint that verifies; None when there is none. Damaged newer ones are named in the log.
 
     With `mend`, for the one run that writes here: a damaged one is renamed to `step_x.damaged`, never deleted, and what
@@ -85,32 +85,32 @@ def newest_checkpoint(folder: Path, mend: bool = False, world: World = ALONE) ->
     Collective: all ranks share the reading and get the same checkpoint.
     """
     if mend:
-        with world.together():
-            if world.leads:
+        with ranks.raise_on_all():
+            if ranks.is_main:
                 fault_point("mend")
                 restore(folder)
                 for path in [path for prefix in (UNFINISHED, REMOVED, REPLACED) for path in folder.glob(f"{prefix}*")]:
                     shutil.rmtree(path, ignore_errors=True)
-    for name in world.first([path.name for path in reversed(published(folder))]):
+    for name in ranks.broadcast([path.name for path in reversed(published(folder))]):
         path = folder / name
-        problems = problems_of(path, world)
+        problems = problems_of(path, ranks)
         if not problems:
             return Checkpoint(path, step_of(path), read_state(path))
-        if not world.first(path.exists()):  # its run has just removed it, because there are newer ones
-            return newest_checkpoint(folder, mend, world)
-        if world.leads:
+        if not ranks.broadcast(path.exists()):  # its run has just removed it, because there are newer ones
+            return newest_checkpoint(folder, mend, ranks)
+        if ranks.is_main:
             what = f"set aside as {_set_aside(path).name}" if mend else "an older one is used"
             log.warning("checkpoint %s is damaged (%s); %s", path, "; ".join(problems), what)
     return None
 
 
-def checkpoint_at(folder: Path, step: int, world: World = ALONE) -> Checkpoint:
+def checkpoint_at(folder: Path, step: int, ranks: Ranks = ALONE) -> Checkpoint:
     """The checkpoint of one step; CheckpointError when it is not there or is damaged."""
     path = folder / f"step_{step:08d}"
     if not path.is_dir():
         there = ", ".join(str(step_of(p)) for p in published(folder)) or "none"
         raise CheckpointError(f"no checkpoint of step {step} in {folder}; there are: {there}")
-    if problems := problems_of(path, world):
+    if problems := problems_of(path, ranks):
         raise CheckpointError(f"checkpoint {path} is damaged ({'; '.join(problems)}); use another step")
     return Checkpoint(path, step, read_state(path))
 

@@ -9,21 +9,21 @@ from pathlib import Path
 
 from nextpatch.core.faults import fault_point
 from nextpatch.core.output import in_bytes
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.runs.checkpoint.files import REMOVED, REPLACED, published, step_of
 from nextpatch.runs.checkpoint.verification import verify
 
 _MARGIN = 1.02  # for state, manifest and headers
 
 
-def prune(folder: Path, keep: int, keep_every: int = 0, world: World = ALONE) -> None:
+def prune(folder: Path, keep: int, keep_every: int = 0, ranks: Ranks = ALONE) -> None:
     """Remove all but the newest `keep` checkpoints and those of steps that are multiples of `keep_every` (0: none).
 
     Damaged ones that were set aside stay. Collective: rank 0 removes, and what fails there fails on all.
     """
     assert keep >= 1
-    with world.together():
-        if not world.leads:
+    with ranks.raise_on_all():
+        if not ranks.is_main:
             return
         for path in published(folder)[:-keep]:
             if not keep_every or step_of(path) % keep_every:

@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from nextpatch.core.faults import fault_point
 from nextpatch.core.files import sync
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.runs.checkpoint.files import (
     MANIFEST,
     REPLACED,
@@ -33,7 +33,7 @@ POINTS = (
 
 
 def save_checkpoint(
-    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], world: World = ALONE
+    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], ranks: Ranks = ALONE
 ) -> Path:
     """Write a checkpoint of `step` into `folder` and return its path (collective); on any error nothing is published.
 
@@ -44,25 +44,25 @@ def save_checkpoint(
     """
     aside, final = folder / f"{UNFINISHED}{step:08d}", folder / f"step_{step:08d}"
     try:
-        _begin(folder, aside, world)
-        found = _write(aside, tensors, world)
-        with world.together():
-            if world.leads:
+        _begin(folder, aside, ranks)
+        found = _write(aside, tensors, ranks)
+        with ranks.raise_on_all():
+            if ranks.is_main:
                 _complete(aside, state, found)
-        if problems := verify(aside, world):
+        if problems := verify(aside, ranks):
             raise OSError(f"{final.name} did not read back as written: {'; '.join(problems)}")
-        with world.together():
+        with ranks.raise_on_all():
             fault_point("save.agreed")
-        with world.together():
-            if world.leads:
+        with ranks.raise_on_all():
+            if ranks.is_main:
                 _publish(aside, final)
     except BaseException:
-        if world.leads:
+        if ranks.is_main:
             shutil.rmtree(aside, ignore_errors=True)
             restore(folder)
         raise
-    with world.together():
-        if world.leads:
+    with ranks.raise_on_all():
+        if ranks.is_main:
             fault_point("save.renamed")
             shutil.rmtree(moved(final, REPLACED), ignore_errors=True)
             sync(folder)
@@ -70,30 +70,30 @@ def save_checkpoint(
     return final
 
 
-def _begin(folder: Path, aside: Path, world: World) -> None:
-    with world.together():
-        if world.leads:
+def _begin(folder: Path, aside: Path, ranks: Ranks) -> None:
+    with ranks.raise_on_all():
+        if ranks.is_main:
             fault_point("save.begin")
             folder.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
-    with world.together():
+    with ranks.raise_on_all():
         if not aside.is_dir():
             raise OSError(
-                f"{aside} was made by rank 0 and cannot be seen by rank {world.rank}: the run directory must be on a "
+                f"{aside} was made by rank 0 and cannot be seen by rank {ranks.rank}: the run directory must be on a "
                 "file system that all machines share"
             )
 
 
-def _write(aside: Path, tensors: Mapping[str, Mapping[str, Tensor]], world: World) -> dict[str, dict[str, Any]]:
+def _write(aside: Path, tensors: Mapping[str, Mapping[str, Tensor]], ranks: Ranks) -> dict[str, dict[str, Any]]:
     """The tensors' files, synced; returns the fingerprints of all, made by the ranks that wrote them."""
     own: list[Path] = []
     if any(isinstance(tensor, DTensor) for group in tensors.values() for tensor in group.values()):
-        with world.together():
-            write_shards(aside, tensors, world)
-        own = own_files(aside, world)
-    with world.together():
-        if not own and world.leads:
+        with ranks.raise_on_all():
+            write_shards(aside, tensors, ranks)
+        own = own_files(aside, ranks)
+    with ranks.raise_on_all():
+        if not own and ranks.is_main:
             for name, group in tensors.items():
                 fault_point("save.tensors")
                 save_tensors(aside / f"{name}.safetensors", group)
@@ -103,7 +103,7 @@ def _write(aside: Path, tensors: Mapping[str, Mapping[str, Tensor]], world: Worl
         for file in own:
             sync(file)
         fault_point("save.synced")
-    return {name: entry for part in world.gather(found) for name, entry in part.items()}
+    return {name: entry for part in ranks.gather(found) for name, entry in part.items()}
 
 
 def _complete(aside: Path, state: Mapping[str, Any], found: dict[str, dict[str, Any]]) -> None:

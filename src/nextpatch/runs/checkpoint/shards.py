@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
 from nextpatch.core.faults import fault_point
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 from nextpatch.runs.checkpoint.files import CheckpointError
 
 METADATA = ".metadata"
@@ -91,19 +91,19 @@ def is_sharded(path: Path) -> bool:
     return (path / METADATA).exists()
 
 
-def write_shards(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], world: World) -> None:
+def write_shards(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], ranks: Ranks) -> None:
     """Write groups of tensors, spread or not, into `path` (collective); any rank's failure is raised on all."""
     # nothing is computed on DTensors here: in a thread beside the training that crashes PyTorch 2.11
     flat = {f"{group}/{name}": tensor for group, own in tensors.items() for name, tensor in own.items()}
     try:
-        save(flat, storage_writer=_Writer(path), process_group=world.group)
+        save(flat, storage_writer=_Writer(path), process_group=ranks.group)
     except CheckpointException as error:
         raise OSError(f"{path} cannot be written: {_causes(error)}") from error
 
 
-def own_files(path: Path, world: World) -> list[Path]:
+def own_files(path: Path, ranks: Ranks) -> list[Path]:
     """The files that this rank has written: its part, and on rank 0 the metadata."""
-    return sorted(path.glob(f"__{world.rank}_*")) + ([path / METADATA] if world.leads else [])
+    return sorted(path.glob(f"__{ranks.rank}_*")) + ([path / METADATA] if ranks.is_main else [])
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -142,18 +142,18 @@ def read_whole(path: Path, group: str) -> dict[str, Tensor]:
     return tensors
 
 
-def read_into(path: Path, group: str, tensors: Mapping[str, Tensor], world: World) -> None:
+def read_into(path: Path, group: str, tensors: Mapping[str, Tensor], ranks: Ranks) -> None:
     """Fill tensors, spread over any mesh or not, in place (collective where they are spread)."""
     flat = {f"{group}/{name}": tensor.detach() for name, tensor in tensors.items()}
     spread = any(isinstance(tensor, DTensor) for tensor in flat.values())
-    _load(flat, path, world if spread else None)
+    _load(flat, path, ranks if spread else None)
 
 
-def _load(flat: dict[str, Tensor], path: Path, world: World | None) -> None:
+def _load(flat: dict[str, Tensor], path: Path, ranks: Ranks | None) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is no mistake
         try:
-            load(flat, storage_reader=_Reader(path), process_group=world and world.group, no_dist=world is None)
+            load(flat, storage_reader=_Reader(path), process_group=ranks and ranks.group, no_dist=ranks is None)
         except CheckpointException as error:  # no Exception, as PyTorch has it
             raise CheckpointError(f"{path} cannot be read: {_causes(error)}; use another step") from error
 

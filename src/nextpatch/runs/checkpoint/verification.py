@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from nextpatch.dist.world import ALONE, World
+from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.runs.checkpoint.files import MANIFEST, STATE, fingerprint, read_state, step_of
 
 
-def verify(path: Path, world: World = ALONE) -> list[str]:
+def verify(path: Path, ranks: Ranks = ALONE) -> list[str]:
     """What is wrong with a checkpoint folder, in words; empty when every file is as its manifest says.
 
     The ranks share the reading, and all get the whole answer.
@@ -25,9 +25,9 @@ def verify(path: Path, world: World = ALONE) -> list[str]:
     problems = [] if isinstance(state, dict) else [f"{STATE} is not a table"]
     problems += [f"{name} is missing" for name in sorted(expected.keys() - present)]
     problems += [f"{name} is not in the manifest" for name in sorted(present - expected.keys())]
-    own = sorted(present & expected.keys())[world.rank :: world.size]
+    own = sorted(present & expected.keys())[ranks.rank :: ranks.size]
     problems += [text for name in own if (text := _damage(path / name, *expected[name]))]
-    found = world.gather([unreadable] if unreadable else problems)
+    found = ranks.gather([unreadable] if unreadable else problems)
     return list(dict.fromkeys(text for said in found for text in said))
 
 
@@ -39,9 +39,9 @@ def _damage(path: Path, size: int, sha256: str) -> str:
     return "" if found == {"size": size, "sha256": sha256} else f"{path.name} is not what was written"
 
 
-def problems_of(path: Path, world: World = ALONE) -> list[str]:
+def problems_of(path: Path, ranks: Ranks = ALONE) -> list[str]:
     """What `verify` finds; and of a whole folder copied over another, which verifies by its own manifest, the step."""
-    if problems := verify(path, world):
+    if problems := verify(path, ranks):
         return problems
     step = read_state(path).get("step", step_of(path))
     return [] if step == step_of(path) else [f"it holds step {step}"]

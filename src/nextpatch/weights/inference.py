@@ -14,7 +14,7 @@ from nextpatch.weights.backbone import Backbone
 
 
 @dataclass(frozen=True)
-class Running:
+class InferenceModel:
     """A backbone, frozen, on one device; bytes travel there, not floats."""
 
     backbone: Backbone
@@ -22,7 +22,7 @@ class Running:
     precision: Dtype
 
     @classmethod
-    def of(cls, backbone: Backbone, device: str = "auto", precision: str = "auto") -> Running:
+    def of(cls, backbone: Backbone, device: str = "auto", precision: str = "auto") -> InferenceModel:
         """On `device`; with bfloat16 the trunk's matrices are converted once, in place, not at every product.
 
         Residual stream, norms, softmax inputs of the classifier and pooling stay float32.

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from torch.distributed import HashStore, Store
 
-from nextpatch.dist.meeting import meet
+from nextpatch.dist.rendezvous import meet
 
 SOON = timedelta(seconds=20)
 

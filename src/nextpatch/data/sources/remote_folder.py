@@ -11,7 +11,7 @@ from nextpatch.data.formats import image_endings
 from nextpatch.data.sources.contents import contents_from, tell_left_out
 from nextpatch.data.sources.layout import by_folder
 from nextpatch.data.sources.source import digest_of
-from nextpatch.data.storage.place import WEB, Entry
+from nextpatch.data.storage.location import WEB, Entry
 from nextpatch.data.storage.read import read_all, read_range
 
 
@@ -37,7 +37,7 @@ class FarFolderSource:
         self._entries = [there[name] for name in names]
         self.digest = digest_of(names)
         self.shard_sizes = np.array([len(names)])
-        self.scattered, self.remote = True, False  # there are no shards to fetch
+        self.random_access, self.remote = True, False  # there are no shards to fetch
         self.classes, self._labels, self.why_unlabeled = by_folder(names)
 
     def __len__(self) -> int:

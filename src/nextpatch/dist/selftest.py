@@ -10,7 +10,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from nextpatch.dist.parallelize import full
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 
 _SMALL = 2.0**-10  # bfloat16 holds it, and 1, but not their sum
 
@@ -24,7 +24,7 @@ class _Weights(nn.Module):
         return (self.weight * value).sum()
 
 
-def check_engine(mesh: DeviceMesh, device: torch.device, world: World) -> None:
+def check_engine(mesh: DeviceMesh, device: torch.device, ranks: Ranks) -> None:
     """RuntimeError on all ranks when a gradient's sum over ranks, or its norm, is not exact.
 
     Rank 0 contributes 1, every other rank 2**-10, in bfloat16. A mean in place of a sum (and a sum in place of a mean,
@@ -36,18 +36,18 @@ def check_engine(mesh: DeviceMesh, device: torch.device, world: World) -> None:
     sharded = fully_shard(module, mesh=mesh["shard"] if mesh["replicate"].size() == 1 else mesh, mp_policy=policy)
     sharded.set_gradient_divide_factor(1.0)
     sharded.set_force_sum_reduction_for_comms(True)
-    own = 1.0 if world.leads else _SMALL
+    own = 1.0 if ranks.is_main else _SMALL
     module(torch.tensor(own, dtype=torch.bfloat16, device=device)).backward()
 
-    expected = 1 + (world.size - 1) * _SMALL
+    expected = 1 + (ranks.size - 1) * _SMALL
     grad = module.weight.grad
     assert grad is not None
     norm = float(full(nn.utils.get_total_norm([grad])))
     found = full(grad)
     exact = bool((found == expected).all()) and math.isclose(norm, expected * math.sqrt(2 * rows), rel_tol=1e-5)
-    with world.together():
+    with ranks.raise_on_all():
         if not exact:
             raise RuntimeError(
-                f"PyTorch {torch.__version__} adds up gradients over {world.size} ranks wrongly on {device.type}: "
+                f"PyTorch {torch.__version__} adds up gradients over {ranks.size} ranks wrongly on {device.type}: "
                 f"{found.flatten()[0].item()} (norm {norm}) instead of {expected}; use another version"
             )

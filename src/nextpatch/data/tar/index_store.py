@@ -14,11 +14,11 @@ from urllib.parse import quote
 
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.cache import default_cache
-from nextpatch.data.storage.place import Entry, exists, is_remote
+from nextpatch.data.storage.location import Entry, exists, is_remote
 from nextpatch.data.storage.read import read_all
+from nextpatch.data.tar.atomic import write_whole
 from nextpatch.data.tar.index import IndexDamagedError, Shard, ShardIndex
 from nextpatch.data.tar.manifest import Manifest, joined, parse_manifest, read_manifest
-from nextpatch.data.tar.whole import write_whole
 
 log = logging.getLogger(__name__)
 FOLDER = ".nextpatch"
@@ -27,7 +27,7 @@ _MAX_FILE = 2**30
 _MAX_NAME = 200
 
 
-class Shelf:
+class IndexStore:
     """Finds and keeps what is known of some shards.
 
     `home` is written to: `.nextpatch` in the folder that all shards are below, or, where that is remote or cannot be

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from nextpatch.data.collection import divided
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.open import open_source
-from nextpatch.data.storage.place import Entry, braced, exists, expand, is_remote, listing
+from nextpatch.data.storage.location import Entry, braced, exists, expand, is_remote, listing
 
 
 @pytest.mark.parametrize(

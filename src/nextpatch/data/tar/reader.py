@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from nextpatch.data.error import DataError
+from nextpatch.data.tar.hashing_reader import HashingReader, Passed, Stream
 from nextpatch.data.tar.header import (
     BLOCK,
     MAX_EXTENSION,
@@ -24,7 +25,6 @@ from nextpatch.data.tar.header import (
     parse,
     parse_pax,
 )
-from nextpatch.data.tar.tape import Passed, Stream, Tape
 
 MAX_MEMBERS = 10_000_000
 _NOTES = 3  # of damage, in words; the others are counted
@@ -46,7 +46,7 @@ class Member(NamedTuple):
     content: bytes  # its first bytes, as many as were asked for
 
 
-class Walk:
+class TarReader:
     """Iterate once for the members; after that `notes` says what is damaged and `passed` what was left out.
 
     `size`: the stream's length, None when it is not known. `keep`: how many bytes of a file of this name to hand over.
@@ -54,7 +54,7 @@ class Walk:
     """
 
     def __init__(self, stream: Stream, size: int | None, place: str, keep: Callable[[bytes], int]) -> None:
-        self.tape = Tape(stream, size)
+        self.tape = HashingReader(stream, size)
         self.passed: Counter[str] = Counter()
         self._place, self._keep = place, keep
         self._notes: list[str] = []

@@ -26,7 +26,7 @@ class Passed(NamedTuple):
     kept: bytes
 
 
-class Tape:
+class HashingReader:
     """Reads in large pieces whatever size is asked for. `size`: the stream's length, None when it is not known."""
 
     def __init__(self, stream: Stream, size: int | None) -> None:

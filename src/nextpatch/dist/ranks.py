@@ -19,7 +19,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from nextpatch.core.writer import only_writer
 from nextpatch.dist.launch import LAUNCHED, end_with_launcher, launched, wait_for_meeting_point
-from nextpatch.dist.meeting import meet
+from nextpatch.dist.rendezvous import meet
 
 _PATIENCE = timedelta(minutes=30)  # the longest that one rank may make the others wait (building an index, say)
 
@@ -29,7 +29,7 @@ class PeerError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class World:
+class Ranks:
     """`size` processes (ranks) that train one model, this one being number `rank`; without torchrun there is one.
 
     Every method but the properties is collective: all ranks must call it, in the same order. Values travel as JSON or
@@ -45,8 +45,8 @@ class World:
 
     @classmethod
     @contextmanager
-    def opened(cls) -> Iterator[World]:
-        """The world that torchrun describes in the environment, connected; one process alone where it does not.
+    def opened(cls) -> Iterator[Ranks]:
+        """The ranks that torchrun describes in the environment, connected; one process alone where it does not.
 
         On a machine with GPUs, rank k of the machine computes on GPU k from here on. A rank ends with its launcher.
         """
@@ -72,11 +72,11 @@ class World:
         dist.destroy_process_group()  # not after an error: with a dead peer it may wait for ever
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the rank that writes files and talks."""
         return self.rank == 0
 
-    def beside(self) -> World:
+    def side_group(self) -> Ranks:
         """The same processes on a line of their own, for a thread beside the training."""
         return replace(self, group=dist.new_group(backend="gloo", timeout=_PATIENCE) if self.spread else None)
 
@@ -89,7 +89,7 @@ class World:
         found: list[float] = total.tolist()
         return found
 
-    def averaged(self, values: Tensor) -> Tensor:
+    def all_mean(self, values: Tensor) -> Tensor:
         """The mean over all ranks of a tensor of one shape and type, the same on each; on the tensor's device."""
         if not self.spread or self.size == 1:
             return values
@@ -122,12 +122,12 @@ class World:
         dist.all_gather(texts, padded, group=self.group)
         return [_read(text[: int(size)]) for text, size in zip(texts, sizes, strict=True)]
 
-    def first(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Rank 0's plain value, on every rank."""
-        return self.gather(value if self.leads else None)[0]
+        return self.gather(value if self.is_main else None)[0]
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def raise_on_all(self) -> Iterator[None]:
         """What fails inside on one rank fails on all when they meet at its end; nothing inside may be collective.
 
         The rank that failed raises its own error, the others PeerError.
@@ -147,22 +147,22 @@ class World:
     def only_writer(self, out: Path, verb: str, *, file: bool = False) -> Iterator[None]:
         """Rank 0 holds an output for all; where another process holds it, InUse there and PeerError on the others."""
         with ExitStack() as held:
-            with self.together():
-                if self.leads:
+            with self.raise_on_all():
+                if self.is_main:
                     held.enter_context(only_writer(out, verb, file=file))
             yield
 
     @contextmanager
-    def leader_first(self) -> Iterator[None]:
+    def main_first(self) -> Iterator[None]:
         """Rank 0 does what is inside, then the others: what it leaves on the disk they find. Fails on all as one."""
         for turn in (True, False):
-            with self.together():
-                if self.leads == turn:
+            with self.raise_on_all():
+                if self.is_main == turn:
                     yield
                     break
         # the leader meets the others once more, at the end of their turn
-        if self.leads:
-            with self.together():
+        if self.is_main:
+            with self.raise_on_all():
                 pass
 
 
@@ -170,4 +170,4 @@ def _read(text: Tensor) -> Any:
     return json.loads(bytes(text.tolist()))
 
 
-ALONE = World()
+ALONE = Ranks()

@@ -14,7 +14,7 @@ import pytest
 
 from archives import archive, header, images, padded, walked
 from nextpatch.data.error import DataError
-from nextpatch.data.tar import walk as walk_module
+from nextpatch.data.tar import reader as walk_module
 
 END = bytes(1024)
 LONG = "folder/" * 30 + "é" * 60 + ".jpg"
@@ -158,7 +158,7 @@ def test_a_million_members_take_little_memory(tmp_path: Path) -> None:
     """Each a sample with a key of its own; by a process without the tests' type checks."""
     code = (
         "import sys\nfrom pathlib import Path\nfrom nextpatch.data.tar.build import index_shard\n"
-        "from nextpatch.data.storage.place import Entry\n"
+        "from nextpatch.data.storage.location import Entry\n"
         "def peak_mib():\n"
         "    return int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) // 1024\n"
         "before = peak_mib()\nshard, index = index_shard(Entry(sys.argv[1], None), 'x')\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nextpatch.curate.enough import Seen, seen, verdict
+from nextpatch.curate.epochs_advice import Seen, seen, verdict
 from nextpatch.data.collection import Collection
 from nextpatch.data.config import DataConfig
 from nextpatch.model.config import ModelConfig

@@ -9,7 +9,7 @@ import time
 import pytest
 from filelock import FileLock
 
-from nextpatch.data.storage import room
+from nextpatch.data.storage import disk_quota as room
 from nextpatch.data.storage.cache import Cache
 
 SPAWN = multiprocessing.get_context("spawn")

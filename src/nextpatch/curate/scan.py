@@ -19,7 +19,7 @@ CHUNK = 8  # images that a worker hands over at a time
 DIGEST_BYTES = 16
 
 
-class Look(NamedTuple):
+class Scan(NamedTuple):
     """An image of a source: its size in bytes, the digest of its bytes, its header; or why it cannot be used."""
 
     number: int
@@ -52,11 +52,11 @@ class Looks:
     def __len__(self) -> int:
         return -(-len(self._indices) // CHUNK)
 
-    def __getitem__(self, number: int) -> list[Look]:
+    def __getitem__(self, number: int) -> list[Scan]:
         chosen = self._indices[number * CHUNK : (number + 1) * CHUNK]
         return [self._look(index) for index in chosen.tolist()]
 
-    def _look(self, index: int) -> Look:
+    def _look(self, index: int) -> Scan:
         label = self._source.label(index)
         try:
             data = self._source.read(index)
@@ -69,6 +69,6 @@ class Looks:
             deep = not self._fast and found.kind != "uint8"
             levels = levels_of(deep_values(data, self._reading), sampled=False) if deep else None
         except (BadImage, OSError) as error:
-            return Look(index, label, bad=skipped(error, self._source.name))
+            return Scan(index, label, bad=skipped(error, self._source.name))
         digest = hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
-        return Look(index, label, len(data), digest, ending_of(data) or "other", found, None, levels)
+        return Scan(index, label, len(data), digest, ending_of(data) or "other", found, None, levels)

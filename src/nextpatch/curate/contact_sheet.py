@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from PIL import Image, ImageDraw, ImageFont
 
 from nextpatch.core.text import shown
-from nextpatch.curate.paint import TONES, cell_size, plain, with_crops, with_prefix
+from nextpatch.curate.captions import COLUMNS, about_image, about_view, notes, subtitle, title
+from nextpatch.curate.draw import TONES, cell_size, plain, with_crops, with_prefix
 from nextpatch.curate.preview import Row, Sheet
-from nextpatch.curate.words import COLUMNS, about_image, about_view, notes, subtitle, title
 
 _MARGIN, _GAP, _CAPTION = 48, 18, 54
 _GROUND, _INK, _MUTE = (251, 251, 249), (27, 29, 33), (98, 103, 111)

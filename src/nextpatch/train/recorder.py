@@ -12,14 +12,14 @@ import torch
 
 from nextpatch.data.loader import TrainStream
 from nextpatch.dist.agreement import Agreed
-from nextpatch.dist.world import World
+from nextpatch.dist.ranks import Ranks
 from nextpatch.model.aim import AIM
 from nextpatch.model.count import train_step_flops
 from nextpatch.objective.objective import Objective
 from nextpatch.runs.logs import Logs
 from nextpatch.runs.recipe import Recipe
 from nextpatch.train.compute import Compute
-from nextpatch.train.guard import Verdict, judge_validation
+from nextpatch.train.guard import Verdict, decide_validation
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.progress import Display, Throughput
 from nextpatch.train.state import Saver, TrainState
@@ -29,18 +29,18 @@ from nextpatch.train.validation import interruptible_loss
 log = logging.getLogger(__name__)
 
 
-class Book:
+class Recorder:
     """Entries, figures and checkpoints of one session of a run."""
 
     def __init__(
         self, objective: Objective, model: AIM, stream: TrainStream, held_out: HeldOut, compute: Compute, logs: Logs,
-        display: Display, state: TrainState, world: World, recipe: Recipe,
+        display: Display, state: TrainState, ranks: Ranks, recipe: Recipe,
     ) -> None:  # fmt: skip
         self.guard, self.train = recipe.guard, recipe.train
         self._validation_s = self._save_s = 0.0
         self.objective, self.model, self.stream = objective, model, stream
         self.held_out, self.compute = held_out, compute
-        self.logs, self.display, self.state, self.world = logs, display, state, world
+        self.logs, self.display, self.state, self.ranks = logs, display, state, ranks
         self._grad_norm, self._frozen = 0.0, not any(p.requires_grad for p in model.trunk.parameters())
         self._began_s = time.monotonic() - state.elapsed_s
         self._throughput = Throughput()
@@ -51,9 +51,9 @@ class Book:
         left out: clipping takes care of it, and the images are in metrics.jsonl."""
         if verdict.action == "stop":
             raise stopped(text)
-        if self.world.leads and verdict.action == "skip":
+        if self.ranks.is_main and verdict.action == "skip":
             log.warning("%s; the step was skipped", text)
-        elif self.world.leads:
+        elif self.ranks.is_main:
             log.warning("step %d: %s; its images are in metrics.jsonl", self.state.step + 1, verdict.trouble)
         self.logs.metric("guard", self.state.step + 1, action=verdict.action, trouble=text)
 
@@ -95,19 +95,19 @@ class Book:
         began_s, rounds = time.monotonic(), self.held_out.rounds
         batches = self.display.validating(self.held_out, rounds)
         with self._throughput.paused():
-            result = interruptible_loss(self.objective, self.model, batches, self.compute, self.world, rounds, stopped)
+            result = interruptible_loss(self.objective, self.model, batches, self.compute, self.ranks, rounds, stopped)
         if result is None:
             return False
         self._validation_s = time.monotonic() - began_s
         self.state.validated(result.loss)
         self.logs.metric("val", self.state.step, **asdict(result), elapsed_s=self._elapsed_s())
         self.display.validated(result.loss)
-        verdict = judge_validation(self.guard, result.loss)
+        verdict = decide_validation(self.guard, result.loss)
         if verdict.trouble:
             self.logs.metric("guard", self.state.step, action=verdict.action, trouble=verdict.trouble)
             if verdict.action == "stop":
                 raise BadStepError(f"step {self.state.step}: {verdict.trouble}")
-            if self.world.leads:
+            if self.ranks.is_main:
                 log.warning("step %d: %s", self.state.step, verdict.trouble)
         return True
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextpatch.curate.duplicates import repeated
-from nextpatch.curate.look import Look
+from nextpatch.curate.scan import Scan
 from nextpatch.data.levels import Levels
 
 EDGES = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)  # px, of the histogram
@@ -40,7 +40,7 @@ class Tally:
         self._bytes = np.zeros(count, np.uint32)
         self._indices = np.zeros(count, np.int64)
 
-    def add(self, look: Look) -> None:
+    def add(self, look: Scan) -> None:
         """Count one image; one that cannot be used counts nowhere here."""
         if look.bad:
             return
