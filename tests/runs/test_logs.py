@@ -8,8 +8,9 @@ import logging
 import pytest
 from rich.console import Console
 
+from nextpatch.core.errors import FileError
 from nextpatch.data.skipped import Skipped
-from nextpatch.runs.logs import Logs, log_to
+from nextpatch.runs.logs import Logs, entries_of, log_to, tell_missing
 
 
 def lines(path):
@@ -109,3 +110,24 @@ def test_messages_go_to_file_and_console_while_inside(tmp_path):
     assert "WARNING skipped [a].png: a reason longer than the console is wide" in text
     assert "outside" not in text
     assert out.getvalue() == "skipped [a].png: a reason longer than the console is wide\n"
+
+
+def test_missing_entries_are_said_when_a_run_goes_on(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    tell_missing(path, 6)
+    assert "nothing of the steps before 7" in caplog.text
+    path.write_text('{"kind": "val", "step": 4}\n')
+    tell_missing(path, 6)
+    assert "nothing of the steps before 4" in caplog.text
+    caplog.clear()
+    path.write_text('{"kind": "val", "step": 0}\n')
+    tell_missing(path, 6)
+    tell_missing(tmp_path / "none.jsonl", 0)
+    assert not caplog.text
+
+
+def test_a_link_to_itself_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.symlink_to(path)
+    with pytest.raises(FileError, match=r"metrics\.jsonl"):
+        entries_of(path)

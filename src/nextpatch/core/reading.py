@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -50,7 +51,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     A last line torn by a kill is left out silently, other damaged lines are left out with one warning that counts them.
     FileError for what cannot be read, as a folder of that name.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return []
     try:
         lines = path.read_bytes().splitlines()

@@ -100,6 +100,15 @@ def truncate_metrics(path: Path, step: int) -> None:
         write_text(path, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
+def tell_missing(path: Path, step: int) -> None:
+    """Warn when a run at `step` has no entry of its start, which every run writes: nothing else will show it."""
+    if step <= 0:
+        return
+    first = min((entry["step"] for entry in entries_of(path)), default=step + 1)
+    if first > 0:
+        log.warning("%s holds nothing of the steps before %d: it was lost or changed", path, first)
+
+
 def _not_finite(value: Any) -> str:
     """The first number in a value, or in a list of them, that is not finite, as a word; empty where all are."""
     numbers = value if isinstance(value, list | tuple) else [value]

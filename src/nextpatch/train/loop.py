@@ -22,7 +22,7 @@ from nextpatch.objective.objective import Draws, Objective, scored_count
 from nextpatch.objective.registry import objective_of
 from nextpatch.runs.export import EXPORTED, export_model
 from nextpatch.runs.inputs import inputs_of
-from nextpatch.runs.logs import Logs, truncate_metrics
+from nextpatch.runs.logs import Logs, tell_missing, truncate_metrics
 from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir
 from nextpatch.train.bad import BadOfAll
@@ -87,6 +87,7 @@ def fit(
     state = load_state(run, model, optimizer, begun, ranks)
     if ranks.is_main:
         truncate_metrics(run.metrics_path, state.step or -1)  # what a killed session wrote after its last checkpoint
+        tell_missing(run.metrics_path, state.step)
     received: signal.Signals | None = None
     bad = BadOfAll(ranks, (stream.bad, held_out.bad))
     with (
