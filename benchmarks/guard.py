@@ -25,9 +25,9 @@ from PIL import Image
 from rich.console import Console
 
 from nextpatch.config import from_dict
-from nextpatch.pretrain.run import pretrain
 from nextpatch.runs.config import GuardConfig
 from nextpatch.runs.recipe import Recipe
+from nextpatch.tasks.pretrain.run import pretrain
 from nextpatch.train.guard import GuardState, decide
 from photos import make_photos
 

@@ -25,9 +25,9 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.model.count import forward_flops, plain_probe_flops, probe_flops
 from nextpatch.model.init import init_weights
-from nextpatch.probe.config import LR_GRID, ProbeConfig
-from nextpatch.probe.fit import Fit
-from nextpatch.probe.grid import AttentiveGrid
+from nextpatch.tasks.probe.config import LR_GRID, ProbeConfig
+from nextpatch.tasks.probe.fit import Fit
+from nextpatch.tasks.probe.grid import AttentiveGrid
 from nextpatch.weights.assemble import LoadOptions, of_model
 from nextpatch.weights.inference import InferenceModel
 

@@ -83,7 +83,7 @@ def _serve() -> None:
     import torch.distributed.checkpoint
     import torch.distributed.fsdp
 
-    import nextpatch.pretrain.run  # noqa: F401
+    import nextpatch.tasks.pretrain.run  # noqa: F401
 
     assert torch.get_num_threads() == 1
     for line in sys.stdin:

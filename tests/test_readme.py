@@ -9,8 +9,21 @@ PACKAGE = ROOT / "src" / "nextpatch"
 
 def file_map() -> str:
     """A line per module: path and first line of the docstring; rooms from the top of the import law down."""
-    rooms = ["cli", "bench", "pretrain", "probe", "finetune", "embed", "publish", "report", "check", "curate", "plan"]
-    rooms += ["train", "weights", "runs", "dist", "objective", "model", "data", "measure", ".", "core"]
+    rooms = [
+        "cli",
+        "bench",
+        "tasks",
+        "train",
+        "weights",
+        "runs",
+        "dist",
+        "objective",
+        "model",
+        "data",
+        "measure",
+        ".",
+        "core",
+    ]
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(rooms) - {"."}
     modules = [
         path
@@ -18,7 +31,7 @@ def file_map() -> str:
         for path in sorted((PACKAGE / room).glob("*.py" if room == "." else "**/*.py"))
         if not path.name.startswith("__")
     ]
-    return "\n".join(f"{path.relative_to(PACKAGE).as_posix():<27} {first_line(path)}" for path in modules)
+    return "\n".join(f"{path.relative_to(PACKAGE).as_posix():<30} {first_line(path)}" for path in modules)
 
 
 def first_line(path: Path) -> str:

@@ -13,8 +13,8 @@ from PIL import Image
 
 from nextpatch.cli import main
 from nextpatch.core.errors import UserError
-from nextpatch.report.facts import read_facts
 from nextpatch.runs.run import RunDir
+from nextpatch.tasks.report.facts import read_facts
 
 SMALL = ["--model", "nano", "--model.depth", "1", "--model.head-depth", "1", "--model.embed-dim", "16",
          "--model.num-heads", "2", "--model.head-width", "16", "--model.img-size", "16", "16", "--model.patch-size",

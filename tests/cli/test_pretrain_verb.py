@@ -98,7 +98,7 @@ def test_a_loss_that_exploded_is_one_line(monkeypatch, photos, tmp_path, capsys)
     def explode(*_, **__):
         raise BadStepError("step 7: loss nan")
 
-    monkeypatch.setattr("nextpatch.pretrain.run.pretrain", explode)
+    monkeypatch.setattr("nextpatch.tasks.pretrain.run.pretrain", explode)
     assert main(["pretrain", "--data", str(photos), "--model", "nano", "--out", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err == "nextpatch: error: step 7: loss nan\n"
 

@@ -13,17 +13,17 @@ import pytest
 from nextpatch.bench.config import BenchConfig
 from nextpatch.config import from_dict, to_dict
 from nextpatch.core.errors import ConfigError
-from nextpatch.curate.config import Packing
 from nextpatch.data.config import DataConfig
 from nextpatch.dist.config import EngineConfig
-from nextpatch.embed.config import EmbedConfig
-from nextpatch.finetune.config import FinetuneConfig
 from nextpatch.model.config import SIZES, ModelConfig
-from nextpatch.plan.config import PlanConfig
-from nextpatch.plan.gpus import GPUS, Gpu
-from nextpatch.probe.config import ProbeConfig
 from nextpatch.runs.config import GuardConfig, OptimConfig, TrainConfig
 from nextpatch.runs.recipe import Recipe
+from nextpatch.tasks.curate.config import Packing
+from nextpatch.tasks.embed.config import EmbedConfig
+from nextpatch.tasks.finetune.config import FinetuneConfig
+from nextpatch.tasks.plan.config import PlanConfig
+from nextpatch.tasks.plan.gpus import GPUS, Gpu
+from nextpatch.tasks.probe.config import ProbeConfig
 
 OUT = Path("out")
 CONFIGS: list[Any] = [

@@ -18,7 +18,7 @@ from nextpatch.core.files import write_json
 from nextpatch.core.marks import is_ours
 from nextpatch.core.output import check_file, check_folder, picture_kind, save_picture
 from nextpatch.core.tensors import save_safetensors
-from nextpatch.embed.columns import metadata_of
+from nextpatch.tasks.embed.columns import metadata_of
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8))
 

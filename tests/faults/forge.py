@@ -28,11 +28,11 @@ from nextpatch.data.config import DataConfig
 from nextpatch.data.loader import TrainStream
 from nextpatch.dist.ranks import Ranks
 from nextpatch.model.config import ModelConfig
-from nextpatch.pretrain.run import pretrain
 from nextpatch.runs.checkpoint import newest_checkpoint
 from nextpatch.runs.config import OptimConfig, TrainConfig
 from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir
+from nextpatch.tasks.pretrain.run import pretrain
 
 STEPS, BATCH, IMAGES = 12, 4, 22
 TIMES = {"elapsed_s", "images_per_s", "tflops"}

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from nextpatch.measure.metrics import Answers, likeliest
-from nextpatch.probe.neighbors import Neighbors
+from nextpatch.tasks.probe.neighbors import Neighbors
 
 
 def drawn(seed: int, classes: int, images: int = 60) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,7 +12,7 @@ import nextpatch
 from nextpatch.config import ConfigError
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
-from nextpatch.pretrain.warm_start import begin_from, shaped_by_weights
+from nextpatch.tasks.pretrain.warm_start import begin_from, shaped_by_weights
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.names import from_file
 

@@ -15,8 +15,8 @@ from PIL import Image
 import nextpatch
 from nextpatch.core.errors import UserError
 from nextpatch.data.error import DataError
-from nextpatch.embed.config import EmbedConfig
-from nextpatch.embed.run import embed
+from nextpatch.tasks.embed.config import EmbedConfig
+from nextpatch.tasks.embed.run import embed
 from nextpatch.weights.backbone import Backbone
 
 

@@ -11,7 +11,7 @@ from nextpatch.bench.config import BenchConfig
 from nextpatch.bench.registry import BENCHMARKS, Benchmark
 from nextpatch.config import ConfigError
 from nextpatch.core.reading import read_json
-from nextpatch.probe.config import LR_GRID
+from nextpatch.tasks.probe.config import LR_GRID
 from nextpatch.weights.backbone import ModelInfo
 
 RESULT = "result.json"

@@ -24,9 +24,9 @@ from nextpatch.data.fingerprint import changes, fingerprint_from, fingerprint_of
 from nextpatch.data.sources.source import Source
 from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.layer_sets import layer_sets
-from nextpatch.probe.choose import Scored
-from nextpatch.probe.config import ProbeConfig
-from nextpatch.probe.run import probe
+from nextpatch.tasks.probe.choose import Scored
+from nextpatch.tasks.probe.config import ProbeConfig
+from nextpatch.tasks.probe.run import probe
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.load import load
 

@@ -27,7 +27,7 @@ class Check:
 
 def run(args: Check) -> int:
     """Print the verdict; returns 0 when all proofs hold, 1 otherwise."""
-    from nextpatch.check.verdict import check
+    from nextpatch.tasks.check.verdict import check
 
     return check(_target(args.target))
 

@@ -53,7 +53,7 @@ def run(args: Classify) -> int:
 
     from nextpatch.data.skipped import Bad, by_kind
     from nextpatch.data.sources.listed import ListedSource
-    from nextpatch.embed.classify import classify
+    from nextpatch.tasks.embed.classify import classify
     from nextpatch.weights.inference import InferenceModel
     from nextpatch.weights.load import load
 

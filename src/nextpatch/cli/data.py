@@ -20,12 +20,12 @@ from nextpatch.core.marks import MARK
 from nextpatch.core.meter import phase
 from nextpatch.core.output import check_file, picture_kind, save_picture
 from nextpatch.core.text import shown
-from nextpatch.curate.config import Packing
 from nextpatch.runs.recipe import recipe_from_dict
+from nextpatch.tasks.curate.config import Packing
 
 if TYPE_CHECKING:
     from nextpatch.data.skipped import Bad
-    from nextpatch.pretrain.plan import Plan
+    from nextpatch.tasks.pretrain.plan import Plan
 
 _DATA = "a folder of images, tar shards, Parquet, hub:OWNER/NAME, torchvision:NAME or a URL"
 _RECIPE = "a .toml file, a shipped recipe, or a run: for its image size, crops and length (default: chosen from DATA)"
@@ -124,12 +124,12 @@ def inspect(args: Inspect) -> int:
     from nextpatch.core.text import shown
 
     check_bounds(args, limit=COUNT, workers=_CORES)
-    from nextpatch.curate.epochs_advice import seen, verdict
-    from nextpatch.curate.inspection import inspect
-    from nextpatch.curate.table import show, show_enough
     from nextpatch.data.collection import open_collection, outside
     from nextpatch.data.preprocessing import AS_OURS
     from nextpatch.data.sources.contents import told_by_caller
+    from nextpatch.tasks.curate.epochs_advice import seen, verdict
+    from nextpatch.tasks.curate.inspection import inspect
+    from nextpatch.tasks.curate.table import show, show_enough
 
     for flag, out in (("--json", args.json), ("--bad", args.bad)):
         if out:
@@ -169,10 +169,10 @@ def inspect(args: Inspect) -> int:
 
 def preview(args: Preview) -> int:
     """Draw, and say where it is."""
-    from nextpatch.curate.contact_sheet import draw_sheet
-    from nextpatch.curate.page import write_page
-    from nextpatch.curate.preview import preview
     from nextpatch.data.collection import open_collection
+    from nextpatch.tasks.curate.contact_sheet import draw_sheet
+    from nextpatch.tasks.curate.page import write_page
+    from nextpatch.tasks.curate.preview import preview
 
     check_bounds(args, images=(1, 1000), seed=SEED)
     picture = _picture(args)
@@ -200,11 +200,11 @@ def _picture(args: Preview) -> Path:
 def pack(args: Pack) -> int:
     """Pack, and say what came of it."""
     from nextpatch.core.text import shown
-    from nextpatch.curate.pack import BAD, pack
-    from nextpatch.curate.table import in_bytes
     from nextpatch.data.collection import outside
     from nextpatch.data.skipped import by_kind
     from nextpatch.data.sources.open import open_source
+    from nextpatch.tasks.curate.pack import BAD, pack
+    from nextpatch.tasks.curate.table import in_bytes
 
     check_bounds(args, workers=_CORES)
     outside(args.out, [args.data])
@@ -223,9 +223,9 @@ def pack(args: Pack) -> int:
 def index(args: Index) -> int:
     """Index, and say what there is."""
     from nextpatch.core.meter import Meter
-    from nextpatch.curate.shards import shards_of
-    from nextpatch.curate.table import in_bytes
     from nextpatch.data.tar.build import index_shards
+    from nextpatch.tasks.curate.shards import shards_of
+    from nextpatch.tasks.curate.table import in_bytes
 
     check_bounds(args, workers=_CORES)
     with phase("looking for the shards"):
@@ -241,8 +241,8 @@ def index(args: Index) -> int:
 def verify(args: Verify) -> int:
     """Compare, and name what differs."""
     from nextpatch.core.meter import Meter
-    from nextpatch.curate.shards import shards_of
     from nextpatch.data.tar.verify import verify
+    from nextpatch.tasks.curate.shards import shards_of
 
     check_bounds(args, workers=_CORES)
     with phase("looking for the shards"):
@@ -265,21 +265,21 @@ VERBS = {
         lambda: Inspect,
         inspect,
         lambda args: [Output(path, file=True) for path in (args.json, args.bad) if path],
-        needs=("curate.inspection", "pretrain.plan"),
+        needs=("tasks.curate.inspection", "tasks.pretrain.plan"),
     ),
     "preview": Verb(
         "a few images beside what the model gets of them, as a picture",
         lambda: Preview,
         preview,
         lambda args: [Output(_picture(args), file=True)],
-        needs=("curate.preview", "pretrain.plan"),
+        needs=("tasks.curate.preview", "tasks.pretrain.plan"),
     ),
     "pack": Verb(
         "images into tar shards with a manifest",
         lambda: Pack,
         pack,
         lambda args: [Output(args.out)],
-        needs=("curate.pack",),
+        needs=("tasks.curate.pack",),
     ),
     "index": Verb("make the indexes and the manifest of tar shards", lambda: Index, index, needs=("data.tar.build",)),
     "verify": Verb(
@@ -300,7 +300,7 @@ def _processes(workers: int) -> int:
 
 def _planned(specs: Sequence[str], name: str, kept: Sequence[str]) -> Plan:
     """The recipe, or what is chosen for these images: only what matters to them, with the `kept` of its length."""
-    from nextpatch.pretrain.plan import resolve
+    from nextpatch.tasks.pretrain.plan import resolve
 
     path = Path(name)
     values = read_toml(path / "recipe.toml" if path.is_dir() else recipe_path(name)) if name else {}

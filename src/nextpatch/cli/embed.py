@@ -16,8 +16,8 @@ from nextpatch.core.bounds import check_bounds
 from nextpatch.core.meter import phase
 from nextpatch.core.text import shown
 from nextpatch.data.preprocessing import Layout
-from nextpatch.embed.config import EmbedConfig, Pool
 from nextpatch.runs.config import Device, Precision
+from nextpatch.tasks.embed.config import EmbedConfig, Pool
 
 _SIMILAR = Path("similar.png")
 
@@ -78,7 +78,7 @@ class Similar:
 def run_embed(args: Embed) -> int:
     """Write the features and say what came out."""
     from nextpatch.dist.ranks import Ranks
-    from nextpatch.embed.run import embed
+    from nextpatch.tasks.embed.run import embed
 
     with Ranks.opened() as ranks:
         try:
@@ -101,14 +101,14 @@ def picture(args: Similar) -> list[Output]:
 
 def _picture(args: Similar) -> Path:
     from nextpatch.data.collection import outside
-    from nextpatch.embed.similar import place_of_images
+    from nextpatch.tasks.embed.similar import place_of_images
 
     return outside(args.out, [place_of_images(args.index, args.data)], default=args.out == _SIMILAR)
 
 
 def run_similar(args: Similar) -> int:
     """Write the picture, and print what is on it."""
-    from nextpatch.embed.similar import similar
+    from nextpatch.tasks.embed.similar import similar
 
     check_bounds(args, top=(1, 10**4))
     out = _picture(args)

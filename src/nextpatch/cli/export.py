@@ -124,11 +124,11 @@ def _exported(args: Export) -> int:
         print(f"{out}/  config.json and model.safetensors")
         return 0
     if args.to == "timm":
-        from nextpatch.publish.timm import to_timm
+        from nextpatch.tasks.publish.timm import to_timm
 
         apart = to_timm(backbone, out)
     else:
-        from nextpatch.publish.graph import to_onnx, to_torch_export
+        from nextpatch.tasks.publish.graph import to_onnx, to_torch_export
 
         apart = (to_onnx if args.to == "onnx" else to_torch_export)(backbone, out, args.what)
     _say(out, f", differs by {apart:.1e} at most")
@@ -149,7 +149,7 @@ def _is_snapshot(weights: str) -> bool:
 
 
 def _hub(args: Export) -> int:
-    from nextpatch.publish.hub import push, write_for_hub
+    from nextpatch.tasks.publish.hub import push, write_for_hub
 
     if args.out is None and not args.repo:
         raise UserError("name the place on the Hub: --repo OWNER/NAME; or with --out DIR write the folder alone")

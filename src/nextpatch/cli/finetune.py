@@ -63,8 +63,8 @@ class Finetune:
 
 def run(args: Finetune) -> int:
     """Train, and say what came out."""
-    from nextpatch.finetune.config import FinetuneConfig
-    from nextpatch.finetune.run import finetune
+    from nextpatch.tasks.finetune.config import FinetuneConfig
+    from nextpatch.tasks.finetune.run import finetune
 
     try:
         done = finetune(FinetuneConfig(**asdict(args)))

@@ -12,8 +12,8 @@ from nextpatch.cli.flags import chosen, flag_table, optional, typed
 from nextpatch.cli.values import overlay, override, recipe_path
 from nextpatch.config import ConfigError, read_toml
 from nextpatch.core.text import meant, shown
-from nextpatch.plan.gpus import GPUS
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
+from nextpatch.tasks.plan.gpus import GPUS
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def run(args: Plan) -> int:
     """Print the plan; exit code 1 when nothing fits."""
     from rich.console import Console
 
-    from nextpatch.plan.budget import budget
-    from nextpatch.plan.config import PlanConfig
-    from nextpatch.plan.table import show
+    from nextpatch.tasks.plan.budget import budget
+    from nextpatch.tasks.plan.config import PlanConfig
+    from nextpatch.tasks.plan.table import show
 
     if args.gpu not in GPUS:
         asked = f"'{shown(args.gpu)}'{meant(args.gpu, GPUS)}"

@@ -73,7 +73,7 @@ def run(args: Pretrain) -> int:
     began_s = time.monotonic()
     if world_size() == 1:  # of several, the first says it for all
         _check(given(args))
-    loaded("pretrain.run")
+    loaded("tasks.pretrain.run")
     from nextpatch.dist.ranks import Ranks
 
     with Ranks.opened() as ranks:
@@ -93,8 +93,8 @@ def _check(values: Values) -> None:
 
 
 def _run(args: Pretrain, ranks: Ranks, began_s: float) -> Outcome:
-    from nextpatch.pretrain.run import pretrain
     from nextpatch.runs.run import RunDir
+    from nextpatch.tasks.pretrain.run import pretrain
     from nextpatch.train.step import BadStepError
 
     try:
@@ -110,8 +110,8 @@ def _run(args: Pretrain, ranks: Ranks, began_s: float) -> Outcome:
 def _chosen(args: Pretrain, ranks: Ranks) -> Recipe:
     """The recipe with what was left open chosen by rank 0, and said by it."""
     from nextpatch.core.meter import phase
-    from nextpatch.pretrain.plan import resolve
     from nextpatch.runs.run import RunDir
+    from nextpatch.tasks.pretrain.plan import resolve
 
     values = None
     with ranks.raise_on_all():

@@ -12,8 +12,8 @@ from nextpatch.cli.flags import chosen, img_size, layout, optional, pixel_range
 from nextpatch.cli.report import try_probe_page, try_report
 from nextpatch.core.bounds import check_bounds
 from nextpatch.data.preprocessing import Layout
-from nextpatch.probe.config import KINDS, NEIGHBORS, Kind, ProbeConfig
 from nextpatch.runs.config import Device, Precision
+from nextpatch.tasks.probe.config import KINDS, NEIGHBORS, Kind, ProbeConfig
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class Probe:
 def run(args: Probe) -> int:
     """Probe, write the page; returns the exit code."""
     from nextpatch.dist.ranks import Ranks
-    from nextpatch.probe.run import output_of
-    from nextpatch.probe.seeds import probe_seeds
     from nextpatch.runs.run import RunDir
+    from nextpatch.tasks.probe.run import output_of
+    from nextpatch.tasks.probe.seeds import probe_seeds
 
     check_bounds(args, seeds=(1, 1000))
     values = asdict(args)

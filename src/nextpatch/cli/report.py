@@ -36,7 +36,7 @@ class Report:
 
 def run(args: Report) -> int:
     """Write the page and say where it is."""
-    from nextpatch.report.build import write_report
+    from nextpatch.tasks.report.build import write_report
 
     check_bounds(args, images=(1, 1000))
     held = only_writer(args.run / "report.html", "report", file=True)  # the run itself may be training now
@@ -50,7 +50,7 @@ def run(args: Report) -> int:
 
 def try_probe_page(path: Path) -> None:
     """The page of a probe that belongs to no run, in the same way."""
-    from nextpatch.report.measured import write_probe_page
+    from nextpatch.tasks.report.measured import write_probe_page
 
     with _not_failing("page"):
         print(f"page:        {write_probe_page(path)}")

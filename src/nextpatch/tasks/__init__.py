@@ -1,0 +1,1 @@
+"""One task each: pre-train, measure, adapt, embed, publish, report, check, curate, plan."""

@@ -1,0 +1,114 @@
+"""One shard of features: computed, written aside, and there whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float16
+from torch import Tensor
+
+from nextpatch.core.files import replacing
+from nextpatch.core.text import storable
+from nextpatch.data.loader import Batch
+from nextpatch.data.skipped import Bad
+from nextpatch.tasks.embed.columns import Digests, content_of, metadata_of
+from nextpatch.tasks.embed.config import EmbedConfig
+from nextpatch.weights.backbone import mean_of
+from nextpatch.weights.error import WeightsError
+from nextpatch.weights.finite import need_finite
+from nextpatch.weights.inference import InferenceModel
+
+FEATURES = "features"
+Compute = Callable[[Tensor, Sequence[str]], dict[str, Any]]  # images, what they are called -> columns
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What is computed of an image: one array by the name of its column."""
+
+    pool: str  # "attention", "mean" or "patches"
+    layers: tuple[str, ...]
+    each_layer: bool
+
+    @classmethod
+    def of(cls, config: EmbedConfig, running: InferenceModel) -> Columns:
+        """As configured; WeightsError when attention is asked for and the weights have no classifier for the layers."""
+        backbone = running.backbone
+        pool = config.pool
+        if pool == "auto":
+            pool = "mean" if backbone.classifier is None or config.each_layer else "attention"
+        if pool == "attention" and (backbone.classifier is None or config.each_layer):
+            raise WeightsError(
+                f"{config.weights} has no classifier that reads these layers, so nothing says what to attend to; use "
+                "--pool mean, or leave --layers out"
+            )
+        return cls(pool, backbone.about.layers, config.each_layer)
+
+    def __call__(
+        self, running: InferenceModel, images: Tensor, keys: Sequence[str]
+    ) -> dict[str, Float16[np.ndarray, "images ..."]]:
+        """The columns of a batch; WeightsError, naming layer and image, for features that are not finite."""
+        features = running.features(images, self.layers)
+        need_finite(features, keys, running.backbone.about.name)
+        if self.each_layer:
+            return {layer: _half(self._pooled(running, features[layer].float())) for layer in self.layers}
+        return {FEATURES: _half(self._pooled(running, mean_of(features, self.layers)))}
+
+    def _pooled(self, running: InferenceModel, features: Tensor) -> Tensor:
+        if self.pool == "patches":
+            return features
+        return features.mean(dim=1) if self.pool == "mean" else running.backbone.pool(features)
+
+
+def _half(values: Tensor) -> Float16[np.ndarray, "images ..."]:
+    """float16; what is too large for it becomes its largest number, never infinity."""
+    top = float(np.finfo(np.float16).max)
+    found: np.ndarray = values.detach().clamp(-top, top).half().cpu().numpy()
+    return found
+
+
+def write_shard(
+    path: Path,
+    facts: dict[str, Any],
+    batches: Iterator[Batch],
+    compute: Compute,
+    advance: Callable[[int], None],
+    positions: Mapping[str, int],
+) -> None:
+    """Features of these batches as one Parquet file; what could not be decoded is named in its metadata."""
+    bad: Bad = {}
+    tables = []
+    for batch in batches:
+        bad |= batch.bad
+        found = {name: _column(values) for name, values in compute(batch.images, batch.keys).items()}
+        heights, widths = (pa.array(sides, pa.int32()) for sides in zip(*batch.sizes, strict=True))
+        paths = pa.array(map(storable, batch.keys), pa.string())
+        tables.append(pa.table({"path": paths, "height": heights, "width": widths, **found}))
+        advance(len(batch.keys))
+    write_table(path, tables, facts, bad, positions)
+
+
+def write_table(
+    path: Path, tables: Sequence[pa.Table], facts: Mapping[str, Any], bad: Bad, positions: Mapping[str, int]
+) -> None:
+    """There whole or not at all, with digests of what is in it; `positions` in the collection, of what was left out."""
+    table = pa.concat_tables(tables) if tables else pa.table({"path": pa.array([], pa.string())})
+    digests = Digests()
+    digests.add(table)
+    lost = {key: [*entry, positions.get(key)] for key, entry in bad.items()}
+    said = metadata_of(facts, lost) | content_of(facts, lost, digests.values())
+    table = table.replace_schema_metadata(said)
+    with replacing(path) as aside:
+        pq.write_table(table, aside, compression="zstd")
+
+
+def _column(values: Float16[np.ndarray, "images ..."]) -> pa.Array:
+    """A list of fixed length for each image; the shape of several axes stands in the metadata."""
+    flat = pa.array(values.reshape(-1), pa.float16())
+    return pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:])))

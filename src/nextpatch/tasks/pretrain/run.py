@@ -1,0 +1,246 @@
+"""Pre-training from a resolved recipe to a run directory: where data, model and training meet."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from nextpatch.config import ConfigError, to_dict
+from nextpatch.core.meter import phase
+from nextpatch.core.text import shown
+from nextpatch.data.collection import open_collection
+from nextpatch.data.error import DataError
+from nextpatch.data.leakage import MOST, shared
+from nextpatch.data.loader import TrainStream
+from nextpatch.data.sources.joined import JoinedSource
+from nextpatch.data.sources.source import Source
+from nextpatch.data.sources.sparse import sparse
+from nextpatch.data.storage.location import is_remote
+from nextpatch.dist.materialize import materialize
+from nextpatch.dist.mesh import Mesh, mesh_shape, open_mesh
+from nextpatch.dist.ranks import ALONE, Ranks
+from nextpatch.dist.selftest import check_engine
+from nextpatch.model.aim import AIM
+from nextpatch.model.count import count_params
+from nextpatch.model.precision import resolve_device, resolve_precision
+from nextpatch.runs.logs import log_to
+from nextpatch.runs.recipe import Recipe, binding, recipe_from_dict
+from nextpatch.runs.run import RunDir, load_run
+from nextpatch.tasks.pretrain.budget import Speed, fitted, guessed, measured
+from nextpatch.tasks.pretrain.memory import check_memory, memory_bytes
+from nextpatch.tasks.pretrain.warm_start import begin_from, freeze_trunk
+from nextpatch.train.heldout import HeldOut, held_out, training_order
+from nextpatch.train.loop import Outcome, fit
+from nextpatch.train.step import BadStepError
+from nextpatch.weights.assemble import save_pixel_head
+from nextpatch.weights.load import PIXEL_HEAD_FILE
+
+log = logging.getLogger(__name__)
+_COMPARED = 2_000  # training images, where they and the validation images are of one collection
+_COMPARED_FAR = 100  # training images on another machine: a request for each
+
+
+def pretrain(
+    recipe: Recipe | None,
+    out: Path,
+    resume: bool = False,
+    console: Console | None = None,
+    ranks: Ranks = ALONE,
+    began_s: float | None = None,
+) -> Outcome:
+    """Pre-train as a resolved `recipe` (no value left to choose) says, in a new run directory at `out`.
+
+    With `resume` the run at `out` goes on from its newest checkpoint, by its own recipe, or is begun where there is
+    none; a recipe given as well must agree with its own in everything that decides what is learned, and its other
+    values hold for this session. Where the recipe has `train.minutes` and no steps, as many are fixed before the
+    first as fit into that time since `began_s` (of `time.monotonic`, default: now). Called by every rank of `ranks`
+    alike. Raises ConfigError, DataError or RunError for what cannot be used, BadStepError where the guard stops.
+    """
+    console = console or Console(quiet=not ranks.is_main)
+    began_s = time.monotonic() if began_s is None else began_s
+    with ranks.raise_on_all():
+        run = _resumed(recipe, out) if resume and (recipe is None or RunDir.exists(out)) else None
+        recipe = run.recipe if run else recipe
+        if recipe is None:
+            raise ConfigError("a new run needs a recipe")
+        if ranks.is_main:  # which says it for all
+            _check_share(recipe, ranks)
+            check_memory(recipe, ranks)
+    with ranks.only_writer(out, "pretrain"):
+        with ranks.main_first(), phase("opening the images", console):
+            stream, held = _found_again(recipe, ranks) if run else open_data(recipe, ranks)
+        new = run is None
+        with ranks.main_first():
+            run = run or (RunDir.create(out, recipe) if ranks.is_main else RunDir(out, recipe))
+            if ranks.is_main:
+                run.write_environment(ranks.size)
+        try:
+            return _trained(run, stream, held, console, ranks, began_s)
+        except ConfigError:
+            if new and ranks.is_main:  # another value, such as more minutes, may be given with the same --out
+                run.withdraw()
+            raise
+
+
+def _trained(
+    run: RunDir, stream: TrainStream, held: HeldOut, console: Console, ranks: Ranks, began_s: float
+) -> Outcome:
+    """The session itself, written to the run's log."""
+    recipe = run.recipe
+    if recipe.train.threads:
+        torch.set_num_threads(recipe.train.threads)
+    with log_to(run.path / "log.txt", console) if ranks.is_main else nullcontext():
+        try:
+            if ranks.is_main:
+                _tell_overlap(stream.source, held, recipe)
+            with phase("setting up the model and measuring its speed", console):
+                model = _model(recipe, run, ranks)
+                run, speed = _timed(model, stream, held, run, ranks, began_s)
+            recipe = run.recipe
+            outcome = fit(model, stream, held, run, console, ranks, lambda step: speed.said(recipe, step))
+            if recipe.train.freeze_trunk and outcome.step == recipe.train.steps:
+                with ranks.raise_on_all():
+                    if ranks.is_main:
+                        _save_head(run)
+            return outcome
+        except BadStepError as error:
+            log.error("%s", error)
+            raise
+
+
+def _found_again(recipe: Recipe, ranks: Ranks) -> tuple[TrainStream, HeldOut]:
+    """The data of a run that goes on."""
+    try:
+        return open_data(recipe, ranks)
+    except DataError as error:
+        raise DataError(f"{error}. If the images have moved, say where they are now: --resume --data PLACE") from error
+
+
+def _timed(
+    model: AIM, stream: TrainStream, held: HeldOut, run: RunDir, ranks: Ranks, began_s: float
+) -> tuple[RunDir, Speed]:
+    """The run with its steps fixed, and what each will take; the fixed number is on the disk before it is used."""
+    recipe, train = run.recipe, run.recipe.train
+    if train.steps or not train.minutes:
+        return run, guessed(model, held, recipe, ranks)
+    log.info("measuring how many steps fit into %g minutes", train.minutes)
+    speed = measured(model, stream, held, recipe, ranks)
+    with ranks.raise_on_all():
+        if ranks.is_main:
+            run = run.refined(fitted(recipe, speed, 60 * train.minutes - (time.monotonic() - began_s)))
+    run = RunDir(run.path, recipe_from_dict(ranks.broadcast(to_dict(run.recipe))))
+    log.info("train.steps: %d (fits into %g minutes)", run.recipe.train.steps, train.minutes)
+    return run, speed
+
+
+def open_data(recipe: Recipe, ranks: Ranks = ALONE) -> tuple[TrainStream, HeldOut]:
+    """This rank's share of the training stream, and of the held-out images."""
+    cfg, data = recipe.model, recipe.data
+    train = open_collection(data.train)
+    order = training_order(recipe, train)
+    stream = TrainStream(
+        train.source, order, data, cfg.img_size, cfg.in_chans, recipe.train.seed, data.workers, ranks.rank, ranks.size
+    )
+    return stream, held_out(recipe, train, data.workers, ranks.rank, ranks.size)
+
+
+def _tell_overlap(train: Source, held: HeldOut, recipe: Recipe) -> None:
+    """Warn of validation images that are trained on: their loss says nothing of images that were not seen.
+
+    Of those held out of the training images, copies among a few of the rest are looked for, where they are files here.
+    Of training images on another machine a few are asked for one by one, and no shard is fetched.
+    """
+    far = _is_far(train)
+    learned, most = np.arange(len(train)), _COMPARED_FAR if far else MOST
+    if not recipe.data.val:
+        if far or not train.random_access:
+            return
+        learned, most = np.setdiff1d(learned, held.indices), _COMPARED
+    found = shared(sparse(train), learned, held.source, held.indices, most)
+    if len(found.indices):
+        among = "the" if len(learned) <= most else f"{most:,} of the"
+        log.warning(
+            "validation images of %s are among %s training images too: %s; the validation loss will be too low",
+            shown(held.source.name), among, found,
+        )  # fmt: skip
+
+
+def _is_far(source: Source) -> bool:
+    """Whether some of the images lie on another machine, in shards or one by one."""
+    parts = source.sources if isinstance(source, JoinedSource) else (source,)
+    return any(part.remote or is_remote(part.key(0)) for part in parts)
+
+
+def _model(recipe: Recipe, run: RunDir, ranks: Ranks) -> AIM:
+    """The model at its start, on this rank's device, spread as the recipe's engine says."""
+    device = resolve_device(recipe.train.device)
+    precision = resolve_precision(recipe.train.precision, device)
+    mesh = None
+    if ranks.spread:
+        shape = _mesh_of_all(recipe, device, ranks)
+        mesh = open_mesh(shape[:2], device)
+        check_engine(mesh, device, ranks)
+        log.info("%d ranks; copies of the model: %d, each spread over %d of them (%s)", ranks.size, *shape)
+    model = materialize(recipe.model, recipe.train.seed, mesh, recipe.engine, precision, device)
+    if recipe.train.freeze_trunk:
+        freeze_trunk(model)
+    if recipe.train.init and not ranks.broadcast(any(run.checkpoints.glob("step_*"))):
+        with ranks.raise_on_all():
+            begin_from(model, recipe.train.init)
+        log.info("began with the weights of %s", recipe.train.init)
+    return model
+
+
+def _mesh_of_all(recipe: Recipe, device: torch.device, ranks: Ranks) -> Mesh:
+    """What rank 0 chooses from its own free memory: the others may have other amounts, and must not differ."""
+    chosen = None
+    with ranks.raise_on_all():
+        if ranks.is_main:
+            memory = memory_bytes(device) // (ranks.local_size if device.type == "cpu" else 1)
+            chosen = mesh_shape(recipe.engine, ranks, count_params(recipe.model).total, memory)
+    return Mesh(*ranks.broadcast(chosen))
+
+
+def _save_head(run: RunDir) -> None:
+    """The fitted pixel head alone, small, for use with the weights that it was fitted to."""
+    path = run.path / PIXEL_HEAD_FILE
+    save_pixel_head(path, load_run(run.path).model)
+    log.info("%s: use it as --weights %s+%s", path, run.recipe.train.init, path)
+
+
+def _check_share(recipe: Recipe, ranks: Ranks) -> None:
+    batch = recipe.train.global_batch_size
+    if batch % ranks.size:
+        fitting = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0 and n <= 2 * ranks.size)
+        raise ConfigError(
+            f"train.global_batch_size {batch} does not divide among {ranks.size} ranks; start {fitting} of them"
+        )
+
+
+def _resumed(recipe: Recipe | None, out: Path) -> RunDir:
+    run = RunDir.open(out)
+    if recipe is None:
+        return run
+    if changed := _differences(binding(run.recipe), binding(recipe)):
+        raise ConfigError(
+            f"{out} was begun with other values of {', '.join(changed)}; "
+            "resume without them, or start a new run with another --out"
+        )
+    return RunDir(out, recipe)
+
+
+def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Dotted names of the values that differ."""
+    return [
+        f"{table}.{name}"
+        for table, values in ours.items()
+        for name in (values | theirs[table])
+        if values.get(name) != theirs[table].get(name)
+    ]

@@ -1,0 +1,280 @@
+"""Frozen features, measured: choose every probe on held-out images, then score each once on the test images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from nextpatch.config import to_dict
+from nextpatch.core.errors import UserError
+from nextpatch.core.meter import phase
+from nextpatch.core.output import check_folder
+from nextpatch.data.skipped import Bad, none_decodes
+from nextpatch.data.sources.source import Source
+from nextpatch.data.splits import Splits, Unlabeled, open_splits, split
+from nextpatch.data.survey import refuse_other_channels
+from nextpatch.dist.ranks import ALONE, Ranks
+from nextpatch.measure.metrics import TOP, likeliest
+from nextpatch.model.layer_sets import layer_sets
+from nextpatch.runs.logs import log_to
+from nextpatch.runs.results import set_aside
+from nextpatch.runs.run import RunDir, load_run, random_twin
+from nextpatch.tasks.probe.choose import Choice, Scored, SweepEntry, choose
+from nextpatch.tasks.probe.config import ProbeConfig
+from nextpatch.tasks.probe.features import Labeled, RawPixels, TrunkFeatures, at_hand, memory_for_features
+from nextpatch.tasks.probe.logistic import need_scipy
+from nextpatch.tasks.probe.train import Setting, num_steps
+from nextpatch.tasks.probe.write import RESULTS, print_table, write_results
+from nextpatch.weights.assemble import LoadOptions, of_model
+from nextpatch.weights.backbone import Backbone
+from nextpatch.weights.classifier import mark_of
+from nextpatch.weights.inference import InferenceModel
+from nextpatch.weights.load import load
+
+PRETRAINED, RANDOM, PIXELS = "pre-trained", "random init", "raw pixels"
+_Features = dict[str, TrunkFeatures | RawPixels]
+
+
+def probe(
+    config: ProbeConfig,
+    console: Console | None = None,
+    ranks: Ranks = ALONE,
+    backbone: Backbone | None = None,
+    sources: tuple[Source, Source] | None = None,
+    whole: bool = False,
+) -> list[Scored]:
+    """Measure frozen features, write probe.json and probe.safetensors, and print the table.
+
+    The baselines are always measured: a linear and a nearest-neighbor classifier on raw pixels, and for a run the same
+    probes on the same trunk at random initialisation. `backbone` is measured in place of what `config.weights` names,
+    where it is given, and `sources`, training and test images, in place of `config.data` and `config.test`; `whole`
+    learns from all labels at once and leaves the baselines out. Called by every rank of `ranks` alike; images are
+    shared among them, each is counted once. Raises RunError, WeightsError, DataError or UserError for what cannot be
+    used.
+    """
+    console = console or Console(quiet=not ranks.is_main)
+    start_s = time.monotonic()
+    out = output_of(config)
+    check_results(out)
+    if "logistic" in config.probes:
+        need_scipy()
+    with phase("loading the weights", console):
+        opened = _open(config, backbone)
+    sets = layer_sets(config.layers, len(opened.running.backbone.blocks))
+    held_out = config.select_on == "held-out"
+    with phase("opening the images", console):
+        if sources is not None:
+            splits = split(*sources, config.seed, held_out, config.overlap)
+        else:
+            splits = open_splits(config.data, config.test, config.seed, held_out, config.overlap)
+    about = opened.running.backbone.about
+    for source in (splits.source, splits.test_source):
+        refuse_other_channels(source, about.in_chans, about.preprocessing)
+    wanted = [*config.labels, *(shots * len(splits.classes) for shots in config.shots)]
+    budgets = [len(splits.pool)] if whole else splits.budgets(wanted)
+    if ranks.is_main:
+        out.mkdir(parents=True, exist_ok=True)
+    with log_to(out / "log.txt", console) if ranks.is_main else nullcontext():
+        extractors = _extractors(config, opened, sets)
+        if whole:
+            extractors = {PRETRAINED: extractors[PRETRAINED]}
+        choices, sweep = _choose_all(config, opened, splits, budgets, extractors, console, ranks)
+        with phase("classifying the test images", console):
+            scored = _score(tuple(choices), extractors, splits, ranks)
+    if ranks.is_main:
+        facts = _facts(config, splits, sets, opened, time.monotonic() - start_s, len(scored[0].right))
+        write_results(out, facts, scored, sweep, mark_of(opened.running.backbone.trunk), opened.running.backbone.about)
+        print_table(console, scored, splits.classes, config.select_on, facts["view"])
+    return scored
+
+
+def output_of(config: ProbeConfig) -> Path:
+    """The folder of the results; UserError when they have no natural place and none was named."""
+    if config.out is not None:
+        return config.out
+    path = Path(config.weights)
+    if RunDir.exists(path) and (
+        other := [name for name in ("img_size", "pixel_range", "layout") if getattr(config, name)]
+    ):
+        raise UserError(f"the run is trained with another {', '.join(other)}; say where the results go: --out DIR")
+    if RunDir.exists(path) or path.is_dir():
+        return RunDir.open(path).path  # which says what is wrong with a folder that is no run
+    raise UserError(f"{config.weights} is no run; say where the results go: --out DIR")
+
+
+def check_results(out: Path) -> None:
+    """UserError when no results can be written into `out`, or somebody's files are in their places."""
+    check_folder(out, files=() if RunDir.exists(out) else RESULTS)  # what lies under these names in a run is ours
+
+
+class _Opened(NamedTuple):
+    """What is measured: the weights, the same network untrained (of a run), and the run's step."""
+
+    running: InferenceModel
+    untrained: InferenceModel | None
+    step: int | None
+
+
+def _open(config: ProbeConfig, backbone: Backbone | None) -> _Opened:
+    path, step = Path(config.weights), None if config.step < 0 else config.step
+    if backbone is not None or not RunDir.exists(path):
+        found = backbone or load(
+            config.weights, img_size=config.img_size, pixel_range=config.pixel_range, layout=config.layout
+        )
+        return _Opened(InferenceModel.of(found, config.device, config.precision), None, None)
+    loaded = load_run(path, step=step)
+    precision = config.precision if config.precision != "auto" else loaded.recipe.train.precision
+    # what an earlier probe has left is not read: it may be damaged or of another version, and is about to be replaced
+    statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
+    given = {name: value for name in ("pixel_range", "layout") if (value := getattr(config, name)) is not None}
+    reading = replace(loaded.recipe.data.preprocessing, **given)
+    found = of_model(loaded.model, str(path), LoadOptions(img_size=config.img_size), None, statistics, reading)
+    twin = Backbone(random_twin(replace(loaded.recipe, model=found.aim.cfg)), found.about)
+    return _Opened(
+        InferenceModel.of(found, config.device, precision),
+        InferenceModel.of(twin, config.device, precision),
+        loaded.step,
+    )
+
+
+def _extractors(config: ProbeConfig, opened: _Opened, sets: dict[str, list[str]]) -> _Features:
+    bad: Bad = {}  # shared, so that an image is named once and not for every kind of features
+    trunks = {PRETRAINED: opened.running, RANDOM: opened.untrained}
+    about = opened.running.backbone.about
+    return {
+        **{n: TrunkFeatures(running, sets, config.workers, bad) for n, running in trunks.items() if running},
+        PIXELS: RawPixels(about.img_size, about.in_chans, config.workers, bad, about.preprocessing),
+    }
+
+
+def _choose_all(
+    config: ProbeConfig,
+    opened: _Opened,
+    splits: Splits,
+    budgets: list[int],
+    extractors: _Features,
+    console: Console,
+    ranks: Ranks,
+) -> tuple[list[Choice], list[SweepEntry]]:
+    """Every kind of features in turn, so that only one is in memory."""
+    running = opened.running
+    setting = Setting(config, len(splits.classes), running.backbone.about.num_heads, running.device, ranks)
+    steps = sum(num_steps(config, budget, ranks.size) for budget in budgets)
+    pool = splits.pool[: budgets[-1]]
+    found: tuple[list[Choice], list[SweepEntry]] = ([], [])
+    with _progress(console, len(extractors) * steps) as advance:
+        for name, extract in extractors.items():
+            advance(name, 0, 0)  # the features themselves
+            held = _held(config, splits, extract, ranks)
+            room = 0 if config.augment == "paper" or ranks.size > 1 else memory_for_features()
+            cache = None if config.augment == "paper" else config.cache
+            labeled = Labeled.open(extract, splits.source, pool, splits.labels(pool), room, ranks, cache)
+            for budget in budgets:
+                advance(name, budget, 0)
+                part = labeled.first(budget)
+                choices, sweep = choose(
+                    setting, name, extract.names, part, held, name != PIXELS, partial(advance, name, budget)
+                )
+                found[0].extend(choices)
+                found[1].extend(sweep)
+    return found
+
+
+def _held(config: ProbeConfig, splits: Splits, extract: TrunkFeatures | RawPixels, ranks: Ranks) -> Labeled:
+    """The images that probes are chosen by: held out of the training data, or as in the paper those of the test."""
+    room = memory_for_features()
+    if config.select_on == "held-out":
+        return Labeled.open(extract, splits.source, splits.select, splits.labels(splits.select), room, ranks)
+    labels = splits.open_test_labels(splits.test)
+    known = labels >= 0
+    return Labeled.open(extract, splits.test_source, splits.test[known], labels[known], room, ranks)
+
+
+def _score(choices: tuple[Choice, ...], extractors: _Features, splits: Splits, ranks: Ranks) -> list[Scored]:
+    """Every frozen choice on the test images; their labels are opened when all predictions are made."""
+    top = min(TOP, len(splits.classes))
+    ranked: list[list[Tensor]] = [[] for _ in choices]
+    indices: dict[str, Int64[np.ndarray, " tested"]] = {}
+    unlabeled, none = Unlabeled(splits.test_source), torch.empty(0, top, dtype=torch.int64)
+    for name, extract in extractors.items():
+        found = []
+        for features, which in at_hand(extract, unlabeled, splits.test[ranks.rank :: ranks.size], ranks):
+            found.append(which)
+            for choice, outputs in zip(choices, ranked, strict=True):
+                if choice.features == name:
+                    outputs.append(_answered(choice, features[choice.set_index], top))
+        indices[name] = ranks.gathered(torch.from_numpy(np.concatenate([np.empty(0, np.int64), *found]))).numpy()
+        if not len(indices[name]):
+            raise none_decodes(unlabeled.name, extract.bad)
+    labels = splits.open_test_labels(indices[PRETRAINED])
+    known = labels >= 0
+    return [
+        Scored(ranks.gathered(torch.cat([none, *outputs])).numpy()[known], labels[known], choice)
+        for choice, outputs in zip(choices, ranked, strict=True)
+    ]
+
+
+@torch.no_grad()
+def _answered(choice: Choice, features: Tensor, top: int) -> Tensor:
+    """The likeliest classes by a choice; UserError when its training went to infinity."""
+    scores = choice.classifier.cpu()(features)
+    if bool((scores.isnan() | (scores == torch.inf)).any()):
+        raise UserError(
+            f"the {choice.probe} probe of {choice.features} features, {choice.labels:,} labels, gives numbers that are "
+            f"not finite with every learning rate tried; give lower --lrs (the best was {choice.lr})"
+        )
+    return likeliest(scores, top)
+
+
+def _facts(
+    config: ProbeConfig, splits: Splits, sets: dict[str, list[str]], opened: _Opened, elapsed_s: float, num_test: int
+) -> dict[str, Any]:
+    about = opened.running.backbone.about
+    return {
+        "weights": str(config.weights),
+        "data": config.data,
+        "test": config.test or set_aside(config.data),
+        "classes": list(splits.classes),
+        "num_test": num_test,
+        "num_test_in_training": splits.shared,
+        "overlap": config.overlap,
+        "num_select": len(splits.select),
+        "num_train_pool": len(splits.pool),
+        "select_on": config.select_on,
+        "augment": config.augment,
+        "seed": config.seed,
+        "elapsed_s": round(elapsed_s, 1),
+        "checkpoint_step": opened.step,
+        "view": about.preprocessing.view(about.img_size),
+        "preprocessing": to_dict(about.preprocessing),
+        "grid": {"lrs": list(config.lrs), "layer_sets": sets},
+    }
+
+
+@contextmanager
+def _progress(console: Console, total: int) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for the training of `total` steps, or a line per part where there is no terminal."""
+    columns = (TextColumn("probing {task.description}"), BarColumn(bar_width=20), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+
+        def advance(features: str, labels: int, steps: int) -> None:
+            what = f"{features}, {labels:,} labels" if labels else f"{features}, features of the images"
+            if not console.is_terminal and what != bar.tasks[0].description:
+                done = bar.tasks[0].completed / total
+                console.print(f"probing {what} · {done:.0%} done", highlight=False)
+            bar.update(task, advance=steps, description=what)
+
+        yield advance

@@ -1,0 +1,116 @@
+"""Every figure of the page in one plain dictionary: what report.json holds and all that the charts are drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from shlex import quote
+from typing import Any
+
+from nextpatch.config import to_dict
+from nextpatch.data.collection import relative
+from nextpatch.model.count import count_params, forward_flops, train_step_flops
+from nextpatch.runs.results import set_aside
+from nextpatch.tasks.report.facts import Facts, list_files, thin
+from nextpatch.tasks.report.measured import last_and_best
+from nextpatch.tasks.report.pictures import Gallery
+from nextpatch.tasks.report.verdict import Evidence, key_figures, main_rows, sentence
+from nextpatch.train.validation import chunk_size
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What needed the weights and the data; each None where they were not to be had."""
+
+    guess: float | None = None
+    gallery: Gallery | None = None
+    checkpoint_step: int | None = None
+
+
+def figures(facts: Facts, look: Scan) -> dict[str, Any]:
+    """The figures, ready for JSON: no pixels in it."""
+    results = (facts.probe or {}).get("results", [])
+    normalized = facts.recipe.model.target == "norm_pixels"
+    name = "always guessing the mean of each patch" if normalized else "always guessing mean grey"
+    probed = (facts.probe or {}).get("checkpoint_step")
+    evidence = Evidence(facts.train, facts.val, facts.recipe.train.steps, look.guess, name, results, probed)
+    return {
+        "run": facts.path.resolve().name,
+        "verdict": sentence(evidence),
+        "key_figures": [asdict(figure) for figure in key_figures(evidence)],
+        "notes": facts.notes,
+        "training": _training(facts),
+        "validation": {**_validation(facts), "mean_guess_loss": look.guess, "mean_guess": name},
+        "model": _model(facts),
+        "checkpoint_step": look.checkpoint_step,
+        "gallery": None if look.gallery is None else _gallery(look.gallery),
+        "probe": None if facts.probe is None else _probe(facts.probe),
+        "recipe": _recipe(facts),
+        "environment": facts.environment,
+        "commands": _commands(facts),
+        "files": list_files(facts.path),
+    }
+
+
+def _recipe(facts: Facts) -> dict[str, Any]:
+    """Its values, with places as a reader elsewhere may see them."""
+    values = to_dict(facts.recipe)
+    values["data"] |= {"train": [relative(spec) for spec in facts.recipe.data.train]}
+    values["data"] |= {"val": relative(facts.recipe.data.val)}
+    values["train"] |= {"init": relative(facts.recipe.train.init)}
+    return values
+
+
+def _training(facts: Facts) -> dict[str, Any]:
+    last = facts.train[-1] if facts.train else {}
+    return {
+        "step": facts.step,
+        "planned_steps": facts.recipe.train.steps,
+        "log_every": facts.recipe.train.log_every,
+        **{key: last.get(key) for key in ("images", "elapsed_s", "lr", "grad_norm")},
+        "curve": thin(facts.train, ("loss", "images_per_s", "tflops")),
+    }
+
+
+def _validation(facts: Facts) -> dict[str, Any]:
+    last, cfg = facts.val[-1] if facts.val else {}, facts.recipe.model
+    return {
+        "grid": list(cfg.grid),
+        "chunk_size": chunk_size(cfg.num_patches),
+        **{key: last.get(key) for key in ("images", "position_loss", "chunk_loss")},
+        "curve": [{"step": entry["step"], "loss": entry["loss"]} for entry in facts.val],
+    }
+
+
+def _model(facts: Facts) -> dict[str, Any]:
+    cfg = facts.recipe.model
+    return {
+        **asdict(cfg.resolved()),
+        "target": cfg.target,
+        "num_patches": cfg.num_patches,
+        "params": count_params(cfg)._asdict(),
+        "forward_flops": forward_flops(cfg),
+        "train_step_flops": train_step_flops(cfg),
+    }
+
+
+def _gallery(gallery: Gallery) -> dict[str, Any]:
+    values = asdict(gallery)
+    values["pictures"] = [{k: v for k, v in p.items() if k != "images"} for p in values["pictures"]]
+    return values
+
+
+def _probe(probe: dict[str, Any]) -> dict[str, Any]:
+    """probe.json as it is, with the rows that the curve compares named, and the last blocks beside the best."""
+    rows = main_rows(probe.get("results", []))
+    compared = {kind: [by[n] for n in sorted(by)] for kind, by in rows.items()}
+    return {**probe, "compared": compared, "last_and_best": last_and_best(probe)}
+
+
+def _commands(facts: Facts) -> list[str]:
+    """What to type to get this run again."""
+    lines = [f"nextpatch pretrain {quote(str(facts.path / 'recipe.toml'))} --out runs/again"]
+    if facts.probe:
+        data, test = (str(facts.probe.get(name)) for name in ("data", "test"))
+        named = "" if test == set_aside(data) else f" --test {quote(test)}"
+        lines.append(f"nextpatch probe runs/again --data {quote(data)}{named}")
+    return [*lines, "nextpatch report runs/again"]

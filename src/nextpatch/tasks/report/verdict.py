@@ -1,0 +1,158 @@
+"""What the figures amount to: one sentence and the few numbers to look at first, worded no stronger than they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nextpatch.tasks.report.axes import Number, duration, number
+
+PRETRAINED, RANDOM, PIXELS = "pre-trained", "random init", "raw pixels"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict rests on: log entries, probe results, and the loss `guess` of the guess named `guess_name`."""
+
+    train: Sequence[Row]
+    val: Sequence[Row]
+    planned_steps: int
+    guess: Number | None
+    guess_name: str
+    results: Sequence[Row]
+    probed_step: int | None = None  # of the checkpoint whose features were probed
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """A number with its name and what it is to be compared with."""
+
+    label: str
+    value: str
+    note: str
+
+
+def main_rows(results: Sequence[Row]) -> dict[str, dict[int, Row]]:
+    """Per kind of features and label budget, the row to compare.
+
+    Each kind of features is shown with its own best probe: the one that the held-out slice (never the test split)
+    prefers at the largest budget. A baseline that had to take the best probe of the pre-trained features would look
+    worse than it is.
+    """
+    if not any(r["features"] == PRETRAINED for r in results):
+        return {}
+    return {kind: _best_probe([r for r in results if r["features"] == kind]) for kind in (PRETRAINED, RANDOM, PIXELS)}
+
+
+def _best_probe(rows: Sequence[Row]) -> dict[int, Row]:
+    """By label budget, the rows of the probe that is best at the largest budget; none of no rows."""
+    largest = max((r["labels"] for r in rows), default=0)
+    best = max((r for r in rows if r["labels"] == largest), key=_selected, default=None)
+    return {r["labels"]: r for r in rows if best is not None and r["probe"] == best["probe"]}
+
+
+def _selected(row: Row) -> float:
+    value = row.get("select_top1")
+    return -1.0 if value is None else float(value)
+
+
+def gain(row: Row, other: Row) -> tuple[Number, bool]:
+    """(difference in points, whether it is larger than both 95 % intervals together allow for by chance)."""
+    difference = row["test_top1"] - other["test_top1"]
+    noise = sum((r["test_ci95"][1] - r["test_ci95"][0]) ** 2 / 4 for r in (row, other)) ** 0.5
+    return difference, abs(difference) > noise
+
+
+def sentence(e: Evidence) -> str:
+    """The verdict."""
+    return "; ".join(clause for clause in (_loss_clause(e), _probe_clause(e)) if clause) + "."
+
+
+def _loss_clause(e: Evidence) -> str:
+    """How far the loss came."""
+    entries, what = (e.val, "validation") if e.val else (e.train, "training")
+    if not entries:
+        return "Nothing is measured yet: this run has no logged step"
+    first, last, step = entries[0]["loss"], entries[-1]["loss"], entries[-1]["step"]
+    steps = f"{step:,} steps" if step >= e.planned_steps else f"{step:,} of {e.planned_steps:,} steps"
+    if e.val and e.guess is not None:
+        return f"After {steps} the validation loss is {last:.3f}, {_against(last, e.guess, e.guess_name)}"
+    if len(entries) == 1:
+        return f"After {steps} the {what} loss is {last:.3f}"
+    moved = "fell" if last < first else "did not fall: it went"
+    return f"After {steps} the {what} loss {moved} from {first:.3f} to {last:.3f}"
+
+
+def _against(loss: Number, guess: Number, name: str) -> str:
+    share = 100 * (1 - loss / guess) if guess else 0.0
+    if share < 0.5:
+        return f"no better than {name} ({guess:.3f})"
+    return f"{share:.0f} % below {name} ({guess:.3f})"
+
+
+def _probe_clause(e: Evidence) -> str:
+    """What the frozen features are worth at the largest label budget, against both baselines."""
+    rows = main_rows(e.results)
+    if not rows.get(PRETRAINED):
+        return ""
+    labels = max(rows[PRETRAINED])
+    row, beside = rows[PRETRAINED][labels], against_baselines(rows, labels)
+    whose = f"the frozen features of step {e.probed_step:,}" if _other_step(e) else "its frozen features"
+    start = f"with {labels:,} labels {whose} classify {row['test_top1']:.1f} % of the test images"
+    return ", ".join([start, beside] if beside else [start])
+
+
+def against_baselines(rows: dict[str, dict[int, Row]], labels: int) -> str:
+    """The features of these `main_rows` beside both baselines, as far as these were measured, in words."""
+    names = {RANDOM: "the same network untrained", PIXELS: "raw pixels"}
+    own = rows[PRETRAINED][labels]
+    return " and ".join(
+        _compared(own, rows[kind][labels], name) for kind, name in names.items() if labels in rows[kind]
+    )
+
+
+def _other_step(e: Evidence) -> bool:
+    """Whether the probe measured another step than the one whose loss is named."""
+    entries = e.val or e.train
+    return e.probed_step is not None and bool(entries) and entries[-1]["step"] != e.probed_step
+
+
+def _compared(row: Row, other: Row, name: str) -> str:
+    difference, clear = gain(row, other)
+    if not clear:
+        return f"level with {name} ({difference:+.1f} points, within the 95 % intervals)"
+    return f"{abs(difference):.1f} points {'above' if difference > 0 else 'BELOW'} {name}"
+
+
+def key_figures(e: Evidence) -> list[KeyFigure]:
+    """Up to five numbers for the head of the page, each with its comparison."""
+    found = []
+    if e.val:
+        note = f"at the start: {e.val[0]['loss']:.3f}" if e.guess is None else f"{e.guess_name}: {e.guess:.3f}"
+        found.append(KeyFigure("Validation loss", f"{e.val[-1]['loss']:.3f}", note))
+    rows = main_rows(e.results)
+    if rows.get(PRETRAINED):
+        found += _probe_figures(rows, max(rows[PRETRAINED]), e.probed_step if _other_step(e) else None)
+    if e.train:
+        last = e.train[-1]
+        found.append(KeyFigure("Images seen", number(last["images"]), f"in {duration(last['elapsed_s'])}"))
+    return found
+
+
+def _probe_figures(rows: dict[str, dict[int, Row]], labels: int, step: int | None) -> list[KeyFigure]:
+    row = rows[PRETRAINED][labels]
+    low, high = row["test_ci95"]
+    which = "" if step is None else f", step {step:,}"
+    note = f"{row['probe']} probe, {labels:,} labels{which}; 95 % interval {low:.1f} to {high:.1f}"
+    found = [KeyFigure("Test accuracy", f"{row['test_top1']:.1f} %", note)]
+    for kind, name in ((RANDOM, "Over untrained"), (PIXELS, "Over raw pixels")):
+        if labels in rows[kind]:
+            other = rows[kind][labels]
+            difference, clear = gain(row, other)
+            kind_of = "" if other["probe"] == row["probe"] else f" ({other['probe']} probe)"
+            note = f"points, against {other['test_top1']:.1f}\N{NO-BREAK SPACE}%{kind_of}"
+            note += "" if clear else "; within chance"
+            found.append(KeyFigure(name, f"{difference:+.1f}".replace("-", "−"), note))
+    return found

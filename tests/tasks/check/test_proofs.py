@@ -1,0 +1,210 @@
+"""The proofs hold on our model and fail, for the right reason, on objectives found in other libraries."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nextpatch.model.aim import AIM
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.init import init_weights
+from nextpatch.objective.next_patch import NextPatch
+from nextpatch.objective.objective import Draws
+from nextpatch.patches import normalize_patches, patchify
+from nextpatch.tasks.check.proofs import Verdict, prove
+from nextpatch.tasks.check.subject import Subject, subject_of
+from nextpatch.tasks.check.training import prove_training
+
+P, ROWS, COLUMNS = 3, 3, 4
+K = ROWS * COLUMNS
+SHAPE = {"embed_dim": 16, "depth": 2, "num_heads": 2, "head_width": 16, "head_depth": 1}
+
+
+def model(**values: object) -> AIM:
+    built = AIM(ModelConfig(img_size=(ROWS * P, COLUMNS * P), patch_size=P, in_chans=2, **SHAPE, **values))
+    init_weights(built, 1)
+    return built.double()
+
+
+class Foreign:
+    """A small predictor of another make, whose mask, order and loss can each be got wrong."""
+
+    def __init__(self, order: Tensor | None = None) -> None:
+        self.order = torch.arange(K) if order is None else order
+        generator = torch.Generator().manual_seed(0)
+        width = P * P * 2
+        self.qkv = torch.randn(3, width, width, generator=generator, dtype=torch.float64)
+        self.images = torch.randn(3, 2, ROWS * P, COLUMNS * P, generator=generator, dtype=torch.float64)
+
+    def allowed(self, prefix_len: Tensor) -> Tensor:
+        query, key = torch.arange(K)[:, None], torch.arange(K)
+        return (key <= query) | (key < prefix_len[:, None, None])
+
+    def sequence(self, images: Tensor) -> Tensor:
+        return patchify(images, P)[:, self.order]
+
+    def predict(self, images: Tensor, prefix_len: Tensor) -> Tensor:
+        x = self.sequence(images)
+        for _ in range(2):
+            q, k, v = (x @ w / x.shape[-1] for w in self.qkv)
+            x = x + F.scaled_dot_product_attention(q, k, v, attn_mask=self.allowed(prefix_len))
+        return x
+
+    def shifted_error(self, predictions: Tensor, images: Tensor) -> Tensor:
+        target = normalize_patches(self.sequence(images))
+        return (predictions[:, :-1] - target[:, 1:]).square().mean(-1)
+
+    def loss(self, predictions: Tensor, images: Tensor, prefix_len: Tensor) -> Tensor:
+        scored = torch.arange(1, K) >= prefix_len[:, None]
+        return (self.shifted_error(predictions, images) * scored).sum() / scored.sum()
+
+    def subject(self) -> Subject:
+        return Subject(self.predict, self.loss, self.images, P, tuple(self.order.tolist()))
+
+
+def spiral() -> Tensor:
+    return torch.randperm(K, generator=torch.Generator().manual_seed(5))
+
+
+class CopyTask(Foreign):
+    def shifted_error(self, predictions: Tensor, images: Tensor) -> Tensor:
+        return (predictions[:, 1:] - normalize_patches(self.sequence(images))[:, 1:]).square().mean(-1)
+
+
+class InvertedMask(Foreign):
+    def allowed(self, prefix_len: Tensor) -> Tensor:
+        inverted = ~super().allowed(prefix_len)
+        inverted[:, -1, -1] = True  # a query with no key at all would be NaN
+        return inverted
+
+
+class OnlyLossPermuted(Foreign):
+    def sequence(self, images: Tensor) -> Tensor:
+        return patchify(images, P)
+
+    def shifted_error(self, predictions: Tensor, images: Tensor) -> Tensor:
+        target = normalize_patches(self.sequence(images))
+        return (predictions[:, self.order[:-1]] - target[:, self.order[1:]]).square().mean(-1)
+
+
+class PrefixScored(Foreign):
+    def loss(self, predictions: Tensor, images: Tensor, prefix_len: Tensor) -> Tensor:
+        return self.shifted_error(predictions, images).mean()
+
+
+class MeanOfMeans(Foreign):
+    def loss(self, predictions: Tensor, images: Tensor, prefix_len: Tensor) -> Tensor:
+        scored = torch.arange(1, K) >= prefix_len[:, None]
+        return ((self.shifted_error(predictions, images) * scored).sum(1) / scored.sum(1)).mean()
+
+
+class NoEps(Foreign):
+    def shifted_error(self, predictions: Tensor, images: Tensor) -> Tensor:
+        target = normalize_patches(self.sequence(images), eps=0.0)
+        return (predictions[:, :-1] - target[:, 1:]).square().mean(-1)
+
+
+class CausalInPrefix(Foreign):
+    def allowed(self, prefix_len: Tensor) -> Tensor:
+        return super().allowed(torch.ones_like(prefix_len))
+
+
+class OneStepAhead(Foreign):
+    def allowed(self, prefix_len: Tensor) -> Tensor:
+        return super().allowed(prefix_len) | (torch.arange(K) == torch.arange(K)[:, None] + 1)
+
+
+class Forgetful(Foreign):
+    def allowed(self, prefix_len: Tensor) -> Tensor:
+        near = torch.arange(K) >= torch.arange(K)[:, None] - 1
+        return super().allowed(prefix_len) & (near | (torch.arange(K) < prefix_len[:, None, None]))
+
+
+class Frozen(Foreign):
+    def loss(self, predictions: Tensor, images: Tensor, prefix_len: Tensor) -> Tensor:
+        return predictions.square().mean()
+
+
+def failed(verdicts: list[Verdict]) -> str:
+    return "\n".join(f"{verdict.claim}: {verdict.reason}" for verdict in verdicts if not verdict.holds)
+
+
+@pytest.mark.parametrize("values", [{}, {"target": "pixels"}, {"attention": "causal"}])
+def test_all_hold_on_our_model(values: dict[str, object]) -> None:
+    ours = model(**values)
+    subject = subject_of(ours)
+    assert failed([*prove(subject), *prove_training(NextPatch(ours.cfg), ours, subject.images)]) == ""
+
+
+@pytest.mark.parametrize("order", [None, spiral()], ids=["raster", "permuted"])
+def test_all_hold_on_a_correct_objective_of_another_make(order: Tensor | None) -> None:
+    assert failed(prove(Foreign(order).subject())) == ""
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (CopyTask(), "output 0 is compared with patch 0|one-patch shift is missing and the model learns to copy"),
+        (InvertedMask(), "the attention mask is inverted"),
+        (OnlyLossPermuted(spiral()), "only the loss was permuted"),
+        (PrefixScored(), "inside it are scored although they are given"),
+        (MeanOfMeans(), "do not weigh what they should"),
+        (NoEps(), "not finite: is there an eps"),
+        (CausalInPrefix(), r"output 0 does not see patch.* of it"),
+        (OneStepAhead(), "lets it look ahead"),
+        (Forgetful(), "does not see patch"),
+        (Frozen(), "nothing is learned"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Foreign) else "",
+)
+def test_a_broken_objective_fails_with_the_reason(broken: Foreign, reason: str) -> None:
+    assert re.search(reason, failed(prove(broken.subject())))
+
+
+def test_the_three_found_elsewhere_are_told_apart() -> None:
+    words = {"copy": "learns to copy", "mask": "mask is inverted", "loss": "only the loss was permuted"}
+    for name, broken in {"copy": CopyTask(), "mask": InvertedMask(), "loss": OnlyLossPermuted(spiral())}.items():
+        text = failed(prove(broken.subject()))
+        assert [other for other, phrase in words.items() if phrase in text] == [name]
+
+
+class SkewedTraining(NextPatch):
+    """Training that scales the loss of what it packs: another number than the plain loss."""
+
+    def loss_sum(self, model: AIM, images: Tensor, draws: Draws) -> Tensor:
+        return super().loss_sum(model, images, draws) * 1.0001
+
+
+class BatchMixing(NextPatch):
+    """Training whose images influence one another."""
+
+    def loss_sum(self, model: AIM, images: Tensor, draws: Draws) -> Tensor:
+        return super().loss_sum(model, images - images.mean(), draws)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [(SkewedTraining, "losses differ by 1.0e-04"), (BatchMixing, "losses differ")]
+)
+def test_a_training_path_that_differs_from_the_plain_loss_fails(kind: type[NextPatch], reason: str) -> None:
+    ours = model()
+    verdicts = prove_training(kind(ours.cfg), ours, subject_of(ours).images + 1)
+    assert reason in failed(verdicts)
+    assert (not verdicts[1].holds) == (kind is BatchMixing)
+
+
+class BiasPulled(NextPatch):
+    """Training with the right loss and a wrong gradient."""
+
+    def loss_sum(self, model: AIM, images: Tensor, draws: Draws) -> Tensor:
+        extra = model.head.pred.bias.sum()
+        return super().loss_sum(model, images, draws) + extra - extra.detach()
+
+
+def test_a_wrong_gradient_is_named() -> None:
+    ours = model()
+    verdicts = prove_training(BiasPulled(ours.cfg), ours, subject_of(ours).images)
+    assert "the gradients of head.pred.bias differ" in verdicts[0].reason

@@ -1,0 +1,312 @@
+"""Adapters and full fine-tuning: what learns, what does not, and that nothing is lost on the way."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors import safe_open
+
+import nextpatch
+from labeled import write_labeled
+from nextpatch.cli import main
+from nextpatch.config import ConfigError
+from nextpatch.core.writer import LOCK, InUse
+from nextpatch.model.aim import AIM
+from nextpatch.model.config import SIZES, ModelConfig
+from nextpatch.model.count import count_params
+from nextpatch.runs.checkpoint import checkpoint_at, newest_checkpoint, save_checkpoint
+from nextpatch.tasks.finetune import run as runs
+from nextpatch.tasks.finetune.config import FinetuneConfig
+from nextpatch.tasks.finetune.learner import DivergedError, Learner
+from nextpatch.tasks.finetune.lora import adapted, load_adapter, merged, trainable
+from nextpatch.tasks.finetune.run import finetune
+from weights_layout import CONFIG, state_of, write_snapshot
+
+IMAGES = torch.randn(3, 3, 28, 28, generator=torch.Generator().manual_seed(1))
+FAST: dict[str, Any] = {"epochs": 3, "batch_size": 8, "device": "cpu", "precision": "fp32"}
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    return write_snapshot(tmp_path / "weights", state_of(CONFIG), CONFIG)
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Path:
+    return write_labeled(tmp_path / "train", 14, 0)
+
+
+def config(weights: Path, train: Path, out: Path, **changes: Any) -> FinetuneConfig:
+    return FinetuneConfig(str(weights), str(train), out, **{**FAST, **changes})
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def features(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model.features(IMAGES, ["block_7"])["block_7"]
+        return found
+
+
+def test_at_first_the_adapted_model_is_the_base_and_merging_gives_it_back(weights: Path) -> None:
+    base = nextpatch.load(weights).aim
+    wanted, state = features(base), {name: t.clone() for name, t in base.state_dict().items()}
+    model = adapted(base, 8, 8)
+    torch.testing.assert_close(features(base), wanted, rtol=1e-5, atol=1e-6)
+    again = merged(model)
+    assert again.state_dict().keys() == state.keys()
+    assert all(torch.equal(t, state[name]) for name, t in again.state_dict().items())
+
+
+def test_q_v_and_proj_learn_and_k_does_not(weights: Path) -> None:
+    base = nextpatch.load(weights).aim
+    before = {name: t.clone() for name, t in base.state_dict().items()}
+    model = adapted(base, 4, 8)
+    names = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert {name.split(".lora_")[0].split("attn.")[-1] for name in names} == {"qkv.q", "qkv.v", "proj"}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    for _ in range(2):
+        base.features(IMAGES, ["block_7"])["block_7"].square().mean().backward()
+        optimizer.step()
+    trained = features(base)
+    after = merged(model)
+    torch.testing.assert_close(features(after), trained, rtol=1e-5, atol=1e-5)
+    for name, tensor in after.state_dict().items():
+        if name.endswith("attn.qkv.weight"):
+            (q, k, v), (q0, k0, v0) = tensor.chunk(3), before[name].chunk(3)
+            assert torch.equal(k, k0)
+            assert not torch.equal(q, q0)
+            assert not torch.equal(v, v0)
+        else:
+            assert torch.equal(tensor, before[name]) != name.endswith("attn.proj.weight"), name
+
+
+def test_a_thousandth_of_seven_billion_learns() -> None:
+    with torch.device("meta"):
+        model = adapted(AIM(ModelConfig("7b"), pixel_head=False), 8, 8)
+    learned = trainable(model)[0]
+    shape = SIZES["7b"]
+    assert learned == shape.depth * 3 * 2 * 8 * shape.embed_dim
+    assert round(100 * learned / count_params(ModelConfig("7b")).trunk, 1) == 0.1
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_it_learns_and_leaves_weights_that_can_be_used(
+    weights: Path, train: Path, tmp_path: Path, full: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, test = tmp_path / "out", write_labeled(tmp_path / "test", 6, 1)
+    words = ["finetune", "--weights", str(weights), "--data", str(train), "--test", str(test), "--out", str(out),
+             "--epochs", "25", "--batch-size", "8", "--device", "cpu", "--precision", "fp32", "--no-augment",
+             "--lr", "3e-3", "--mixup", "0.2"]  # fmt: skip
+    assert main([*words, *(["--full"] if full else [])]) == 0
+    shown = capsys.readouterr().out
+    assert "values of the trunk learn" in shown
+    assert "test accuracy" in shown
+    values = json.loads((out / "finetune.json").read_text())
+    assert values["test_top1"] > 50  # chance is 33
+    assert values["trunk"] == count_params(nextpatch.load(weights).aim.cfg).trunk  # without adapters
+    model = nextpatch.load(out / "model")
+    assert model.classes == ("cat", "dog", "elk")
+    assert model.about.layers == nextpatch.load(weights).about.layers
+    changed = {
+        n for n, t in model.aim.state_dict().items() if not torch.equal(t, nextpatch.load(weights).aim.state_dict()[n])
+    }
+    assert ("trunk.blocks.0.mlp.fc1.weight" in changed) == full
+    assert (out / "adapter").exists() != full
+    assert main(["classify", str(test / "cat"), "--weights", str(out / "model"), "--json", "--device", "cpu"]) == 0
+
+
+def test_the_adapter_is_pefts_and_equals_the_merged_export(weights: Path, train: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    finetune(config(weights, train, out), quiet())
+    said = json.loads((out / "adapter" / "adapter_config.json").read_text())
+    assert (said["peft_type"], said["r"], said["base_model_name_or_path"]) == ("LORA", 8, str(weights))
+    with safe_open(out / "adapter" / "adapter_model.safetensors", "pt") as file:
+        assert all("lora_A" in name or "lora_B" in name for name in file.keys())  # noqa: SIM118
+    base = nextpatch.load(weights).aim
+    loaded = load_adapter(base, out / "adapter")
+    torch.testing.assert_close(features(base), features(nextpatch.load(out / "model").aim), rtol=1e-5, atol=1e-5)
+    assert loaded is not None
+
+
+def test_stopped_between_epochs_it_ends_with_the_same_bits(
+    weights: Path, train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = finetune(config(weights, train, tmp_path / "whole"), quiet())
+    real, calls = Learner.update, []
+
+    def failing(self: Learner, *args: Any) -> float:
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return real(self, *args)
+
+    monkeypatch.setattr(Learner, "update", failing)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(config(weights, train, tmp_path / "cut"), quiet())
+    monkeypatch.setattr(Learner, "update", real)
+    with pytest.raises(ConfigError, match="go on with it by --resume"):
+        finetune(config(weights, train, tmp_path / "cut"), quiet())
+    with pytest.raises(ConfigError, match="begun with other rank"):
+        finetune(config(weights, train, tmp_path / "cut", resume=True, rank=4), quiet())
+    left = newest_checkpoint(tmp_path / "cut" / "checkpoints")
+    assert left is not None
+    assert 0 < left.state["elapsed_s"] < 1000
+    groups = {name: left.tensors(name) for name in ("model", "optimizer")}
+    save_checkpoint(tmp_path / "cut" / "checkpoints", left.step, groups, {**left.state, "elapsed_s": 1000.0})
+    again = finetune(config(weights, train, tmp_path / "cut", resume=True), quiet())
+    assert json.loads((tmp_path / "cut" / "finetune.json").read_text())["elapsed_s"] >= 1000  # of all sessions
+    assert nextpatch.load(again.model).digest() == nextpatch.load(whole.model).digest()
+
+
+def test_what_a_checkpoint_gives_stays_where_the_learner_is(weights: Path, tmp_path: Path) -> None:
+    cfg = config(weights, tmp_path, tmp_path / "x", full=True)
+    first, second = (Learner(nextpatch.load(weights), cfg, ("a", "b"), 10, 5) for _ in range(2))
+    first.update(IMAGES[:2], torch.tensor([0, 1]))
+    save_checkpoint(tmp_path / "c", first.step, first.state(), {})
+    before = {group: {name: t.data_ptr() for name, t in tensors.items()} for group, tensors in second.state().items()}
+    second.restore(checkpoint_at(tmp_path / "c", 1))
+    after = {group: {name: t.data_ptr() for name, t in tensors.items()} for group, tensors in second.state().items()}
+    assert after == before  # in place: a moment that came back on another device would stop the next update
+    for group, tensors in first.state().items():
+        assert all(torch.equal(tensor, second.state()[group][name]) for name, tensor in tensors.items())
+
+
+def test_micro_batches_change_nothing(weights: Path, train: Path, tmp_path: Path) -> None:
+    digests = []
+    for size in (3, 32):
+        done = finetune(config(weights, train, tmp_path / str(size), micro_batch_size=size, epochs=1), quiet())
+        digests.append(nextpatch.load(done.model))
+    for (name, one), two in zip(digests[0].state_dict().items(), digests[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_deeper_blocks_learn_faster(weights: Path, train: Path, tmp_path: Path) -> None:
+    cfg = config(weights, train, tmp_path / "x", full=True, layer_decay=0.5)
+    learner = Learner(nextpatch.load(weights), cfg, ("a", "b"), 10, 5)
+    names = {id(p): name for name, p in learner.named_parameters()}
+    scale = {names[id(p)]: g["scale"] for g in learner.optimizer.param_groups for p in g["params"]}
+    assert scale["trunk.trunk.blocks.7.attn.proj.weight"] == 1.0
+    assert scale["trunk.trunk.blocks.6.attn.proj.weight"] == 0.5
+    assert scale["trunk.patch_embed.proj.weight"] == 0.5**8
+    assert scale["classifier.linear.weight"] == 1.0
+
+
+def test_labels_of_the_test_choose_nothing(weights: Path, train: Path, tmp_path: Path) -> None:
+    test = write_labeled(tmp_path / "test", 4, 1)
+    one = finetune(config(weights, train, tmp_path / "one", test=str(test), epochs=1), quiet())
+    (test / "cat").rename(test / "swap")
+    (test / "dog").rename(test / "cat")
+    (test / "swap").rename(test / "dog")
+    two = finetune(config(weights, train, tmp_path / "two", test=str(test), epochs=1), quiet())
+    assert nextpatch.load(one.model).digest() == nextpatch.load(two.model).digest()
+    assert runs.RESULT in {path.name for path in (tmp_path / "one").iterdir()}
+
+
+@pytest.mark.parametrize("changes", [{}, {"full": True}])
+def test_training_to_infinity_is_an_error_and_no_model(
+    changes: dict[str, Any], weights: Path, train: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DivergedError, match=r"lower --lr \(it is 1e\+06\)"):
+        finetune(config(weights, train, tmp_path / "out", lr=1e6, weight_decay=1.0, **changes), quiet())
+    assert not (tmp_path / "out" / "model").exists()
+    for file in (tmp_path / "out").rglob("model*.safetensors"):
+        with safe_open(file, "pt") as tensors:
+            assert all(bool(tensors.get_tensor(name).isfinite().all()) for name in tensors.keys())  # noqa: SIM118
+
+
+def test_a_step_that_is_not_finite_changes_no_weight(weights: Path, tmp_path: Path) -> None:
+    learner = Learner(nextpatch.load(weights), config(weights, tmp_path, tmp_path / "x", mixup=0.0), ("a", "b"), 10, 5)
+    before = {name: tensor.clone() for name, tensor in learner.state()["model"].items() if ".bn." not in f".{name}"}
+    with pytest.raises(DivergedError, match="update 1: loss nan"):
+        learner.update(IMAGES[:2] * float("nan"), torch.tensor([0, 1]))
+    assert all(torch.equal(learner.state()["model"][name], tensor) for name, tensor in before.items())
+    assert learner.step == 0
+    learner.classifier.linear.bias.data[0] = float("inf")
+    with pytest.raises(DivergedError, match=r"classifier\.linear\.bias"):
+        learner.check_weights()
+
+
+def test_too_few_images_are_refused_before_the_first_step(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Learner, "update", lambda *_: pytest.fail("a step was taken"))
+    with pytest.raises(ValueError, match="give at least 2 of each class"):
+        finetune(config(weights, write_labeled(tmp_path / "one", 1, 0), tmp_path / "out"), quiet())
+
+
+@pytest.fixture
+def begun(weights: Path, train: Path, tmp_path: Path) -> FinetuneConfig:
+    """A fine-tuning of one epoch, to be gone on with."""
+    test = write_labeled(tmp_path / "test", 4, 1)
+    cfg = config(weights, train, tmp_path / "out", test=str(test), epochs=1)
+    finetune(cfg, quiet())
+    return replace(cfg, resume=True)
+
+
+def swap(train: Path, test: Path, weights: Path) -> None:
+    """Images of one class under the names of another."""
+    for old, new in (("cat", "swap"), ("dog", "cat"), ("swap", "dog")):
+        (train / old).rename(train / new)
+
+
+def replace_test(train: Path, test: Path, weights: Path) -> None:
+    for path, other in zip(sorted((test / "elk").iterdir()), sorted((train / "elk").iterdir()), strict=False):
+        path.write_bytes(other.read_bytes() + b"\0")
+
+
+def other_weights(train: Path, test: Path, weights: Path) -> None:
+    shutil.rmtree(weights)
+    write_snapshot(weights, {name: t + 0.01 for name, t in state_of(CONFIG).items()}, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (swap, r"train does not hold the images that this was begun with \(other: .*contents of images"),
+        (replace_test, r"test does not hold the images"),
+        (other_weights, "weights are not the weights that this was begun with"),
+    ],
+)
+def test_inputs_that_changed_behind_their_names_are_refused(begun: FinetuneConfig, change: Any, said: str) -> None:
+    change(Path(begun.data), Path(begun.test), Path(begun.weights))
+    with pytest.raises(ConfigError, match=said):
+        finetune(begun, quiet())
+
+
+def test_inputs_that_moved_are_the_same(begun: FinetuneConfig, tmp_path: Path) -> None:
+    moved = {name: tmp_path / f"moved-{name}" for name in ("weights", "data", "test")}
+    for name, path in moved.items():
+        Path(getattr(begun, name)).rename(path)
+    entries = (begun.out / "metrics.jsonl").read_text()
+    finetune(replace(begun, **{name: str(path) for name, path in moved.items()}), quiet())
+    with (begun.out / "metrics.jsonl").open("a") as file:
+        file.write(entries.replace('"step": ', '"step": 9'))  # written after the last checkpoint by a killed session
+    finetune(replace(begun, **{name: str(path) for name, path in moved.items()}), quiet())
+    assert (begun.out / "metrics.jsonl").read_text() == entries
+
+
+def test_a_half_begun_one_is_begun_and_a_second_writer_is_refused(weights: Path, train: Path, tmp_path: Path) -> None:
+    cfg = config(weights, train, tmp_path / "out", epochs=1)
+    cfg.out.mkdir()
+    (cfg.out / ".config.json.unfinished").write_text('{"weigh')
+    (cfg.out / LOCK).write_text('{"host": "gone", "pid')  # torn, of a dead process
+    assert len(finetune(cfg, quiet()).answers.labels)
+    lock = json.dumps({"host": socket.gethostname(), "pid": os.getppid(), "start": 0, "verb": "finetune"})
+    (cfg.out / LOCK).write_text(lock)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nextpatch.core.writer.fcntl", None)  # as on a file system without locks: the living count
+        with pytest.raises(InUse, match=f"written by nextpatch finetune, process {os.getppid()}"):
+            finetune(replace(cfg, resume=True), quiet())

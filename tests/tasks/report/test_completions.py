@@ -1,0 +1,87 @@
+"""Completions show exactly what was given and what was predicted from true patches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from losses import patch_losses
+from nextpatch.model.aim import AIM
+from nextpatch.model.config import ModelConfig, Target
+from nextpatch.model.init import init_weights
+from nextpatch.objective.next_patch import targets
+from nextpatch.tasks.report.features import overlay, principal_colors
+from nextpatch.tasks.report.pictures import complete, shown_prefix
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+
+
+def config(target: Target = "norm_pixels") -> ModelConfig:
+    return ModelConfig(
+        "nano", (16, 24), 8, 3, embed_dim=32, depth=2, num_heads=2, head_width=16, head_depth=1, target=target
+    )
+
+
+class Oracle(AIM):
+    """Predicts the next patch perfectly."""
+
+    def predict(self, patches: Tensor, mask: Tensor | None) -> Tensor:
+        return targets(patches, self.cfg.target).roll(-1, dims=1)
+
+
+def images() -> tuple[Tensor, Tensor]:
+    """(in [0, 1], as the model takes them)."""
+    shown = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+    return shown, (shown - torch.tensor(MEAN).view(-1, 1, 1)) / torch.tensor(STD).view(-1, 1, 1)
+
+
+@pytest.mark.parametrize("target", ["norm_pixels", "pixels"])
+def test_a_perfect_prediction_with_its_statistics_back_is_the_image(target: Target) -> None:
+    shown, inputs = images()
+    done = complete(Oracle(config(target)), inputs, MEAN, STD)
+    torch.testing.assert_close(done.restored, shown, atol=1e-5, rtol=0)
+    assert max(done.loss) < 1e-10
+    assert min(done.mean_guess_loss) > 0.1
+
+
+def test_only_the_prefix_is_shown_as_seen() -> None:
+    shown, inputs = images()
+    done = complete(Oracle(config()), inputs, MEAN, STD)
+    assert shown_prefix(config()) == 3
+    torch.testing.assert_close(done.seen[:, :, :8], shown[:, :, :8], atol=1e-6, rtol=0)
+    assert bool((done.seen[:, :, 8:] == 0.5).all())
+    assert bool((done.predicted[:, :, :8] == 0.5).all())
+
+
+def test_losses_are_those_of_the_model() -> None:
+    model = AIM(config())
+    init_weights(model, 0)
+    _, inputs = images()
+    with torch.no_grad():
+        done = complete(model, inputs, MEAN, STD)
+        per_patch = patch_losses(model, inputs, torch.full((2,), 3))
+    torch.testing.assert_close(torch.tensor(done.loss), per_patch.sum(dim=1) / 3, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "prefix"), [((16, 16), 2), ((8, 32), 2), ((32, 8), 2), ((8, 16), 1)])
+def test_the_shown_prefix_is_half_and_never_empty_or_all(size: tuple[int, int], prefix: int) -> None:
+    assert shown_prefix(ModelConfig("nano", size, 8, 1)) == prefix
+
+
+def test_principal_colors_tell_two_kinds_of_patches_apart() -> None:
+    features = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(0)) * 0.01
+    features[:, ::2] += torch.randn(16, generator=torch.Generator().manual_seed(1))
+    colors, explained = principal_colors(features, (2, 3))
+    first = colors[:, 0].flatten(1)
+    assert explained[0] > 0.9
+    assert (first[:, ::2].mean() - first[:, 1::2].mean()).abs() > 0.8
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_overlay_is_brightest_where_the_weight_is(channels: int) -> None:
+    weights = torch.zeros(2, 3)
+    weights[1, 2] = 1
+    painted = overlay(torch.full((channels, 16, 24), 0.5), weights)
+    assert painted.shape == (3, 16, 24)
+    assert painted[:, 8:, 16:].sum(0).min() > painted[:, :8].sum(0).max()

@@ -1,0 +1,31 @@
+"""The page of a probe says what chance could give, as the page of a run does."""
+
+from pathlib import Path
+
+import pytest
+
+from nextpatch.tasks.report import measured
+from nextpatch.tasks.report.verdict import PIXELS, PRETRAINED, RANDOM
+
+
+def row(features: str, top1: float) -> dict[str, object]:
+    return {"labels": 65, "features": features, "probe": "knn", "select_top1": top1, "test_top1": top1,
+            "test_ci95": [top1 - 10, top1 + 10]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        ([row(PIXELS, 57)], "level with raw pixels (+9.0 points, within the 95 % intervals)."),
+        ([row(RANDOM, 30), row(PIXELS, 90)], "36.0 points above the same network untrained and 24.0 points BELOW raw"),
+        ([], "With 65 labels the frozen features give 66.0 % (56.0 to 76.0, knn)."),
+    ],
+)
+def test_the_headline_of_a_probe_names_both_baselines_and_chance(
+    beside: list[dict[str, object]], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = {}
+    monkeypatch.setattr(measured, "read_probe", lambda path: {"results": [row(PRETRAINED, 66), *beside]})
+    monkeypatch.setattr(measured, "render_probe", lambda values: shown.update(values) or "")
+    measured.write_probe_page(tmp_path)
+    assert said in shown["verdict"]
