@@ -1,15 +1,17 @@
 """Every value of a recipe has a flag, with help, and only what is typed counts."""
 
 import re
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import tyro
 
 from nextpatch.cli import main
-from nextpatch.cli.flags import HELP, flag_table, typed, words_of_ours
+from nextpatch.cli.flags import flag_table, summary, typed, words_of_ours
 from nextpatch.cli.probe import Probe
+from nextpatch.core.fields import field_docs
 from nextpatch.runs.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -19,14 +21,35 @@ def parse(*words):
     return typed(tyro.cli(flag_table(Recipe), args=words))
 
 
-def test_every_value_has_help_and_no_other_has():
-    assert set(HELP) == {
-        f"{table.name}.{v.name}" for table in fields(Recipe()) for v in fields(getattr(Recipe(), table.name))
-    }
+def values_of(config, path=""):
+    """Every value of a configuration by its dotted name, with its docstring."""
+    docs, hints = field_docs(config), get_type_hints(config)
+    for item in fields(config):
+        name = f"{path}{item.name}"
+        yield from (
+            values_of(hints[item.name], f"{name}.")
+            if is_dataclass(hints[item.name])
+            else [(name, docs.get(item.name, ""))]
+        )
+
+
+RECIPE = dict(values_of(Recipe))
+
+
+@pytest.mark.parametrize("name", RECIPE)
+def test_every_value_has_a_docstring_which_is_its_help(name):
+    assert re.match(r"[A-Z].*[.]$", RECIPE[name], re.S), RECIPE[name]
+
+
+def test_the_help_of_a_run_shows_every_docstring(capsys):
+    with pytest.raises(SystemExit):
+        main(["pretrain", "--help"])
+    shown = "".join(capsys.readouterr().out.replace("│", " ").split())
+    assert not [name for name, doc in RECIPE.items() if "".join(summary(doc).split()) not in shown]
 
 
 def test_every_flag_that_is_named_anywhere_is_one_as_the_help_writes_it():
-    known = {f"--{name}".replace("_", "-") for name in HELP}
+    known = {f"--{name}".replace("_", "-") for name in RECIPE}
     files = [*ROOT.glob("src/**/*.py"), ROOT / "README.md", *(p for p in ROOT.glob("docs/*.md") if p.name != "log.md")]
     named = {flag for file in files for flag in re.findall(r"--(?!nextpatch)[a-z]+\.[a-z_-]+\b", file.read_text())}
     assert len(named) > 10

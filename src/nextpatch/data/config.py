@@ -15,39 +15,59 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Sources and views. The defaults are the paper's (Table 10).
-
-    `train`: what to learn from: a folder, tar shards, Parquet, a Hub or torchvision data set, near or remote; several
-    as one, or with `=WEIGHT` behind each as a mixture. `val`: one such, or empty to hold out `val_images` of `train`.
-    `mean` and `std` are per channel, of pixels in [0, 1]; empty means ImageNet's for three channels and 0.5 / 0.25 for
-    any other number. `workers`: processes that decode; -1: chosen by the machine. `streams` and `window` say how shards
-    are mixed that are best read as a whole (see `Order`); data that can be read in any order is shuffled wholly.
-    `max_bad`: the share of samples that may be skipped before the run stops. `stall_s`: seconds after which a worker
-    that yields nothing is replaced.
-
-    `pixel_range`, `layout`, `pages` and `keep_exact` say how files are read (see `Preprocessing`); `range_from` chooses
-    the range from a look at the images when a run begins: "survey" takes the least and the greatest value seen,
-    "percentile" leaves out a thousandth of the values at either end, "type" keeps the whole range of the type.
-    """
+    """Sources and views. The defaults are the paper's (Table 10)."""
 
     train: tuple[str, ...] = ()
+    """Images to learn from: a folder, tar shards, Parquet, hub:OWNER/NAME, torchvision:NAME or a URL. Several are read
+    as one collection; with =WEIGHT behind each they are mixed in these proportions.
+    """
     val: str = ""
+    """Images to measure the validation loss on (default: part of the training images, which is held out)."""
     val_images: int = 1024
+    """Number of images that the validation loss is measured on (chosen from the data)."""
     crop_scale: tuple[float, float] = (0.4, 1.0)
+    """Smallest and largest share of an image's area that a training crop covers."""
     crop_ratio: tuple[float, float] = (0.75, 4 / 3)
+    """Smallest and largest width-to-height ratio of a training crop."""
     flip: float = 0.5
+    """Probability of a horizontal flip."""
     mean: tuple[float, ...] = ()
+    """Mean of each channel, for pixels in [0, 1] (default: ImageNet's for three channels, else 0.5)."""
     std: tuple[float, ...] = ()
+    """Standard deviation of each channel, for pixels in [0, 1] (default: ImageNet's for three channels, else 0.25)."""
     workers: int = -1
+    """Processes that decode images; 0: the main process decodes them (chosen from the machine).
+
+    The default -1 stands for this choice.
+    """
     streams: int = 0
+    """Positions from which shards are read in parallel, if they are read from start to end (chosen from the data).
+
+    See `Order`; data that can be read in any order is shuffled completely.
+    """
     window: int = 4
+    """Shards whose samples are shuffled together in each stream, if shards are read from start to end."""
     max_bad: float = 0.01
+    """Share of the samples that may be unusable and are skipped; above it the run stops."""
     stall_s: int = 900
+    """Seconds without a batch after which a worker process is replaced."""
     pixel_range: tuple[float, ...] = ()
+    """Values that become black and white in images of more than 8 bits (default: the whole range of their type)."""
     range_from: Literal["type", "survey", "percentile"] = "type"
+    """How pixel_range is chosen when a run begins; survey and percentile look at the images first.
+
+    "type": the whole range of the type; "survey": the least and the greatest value found; "percentile": without the
+    lowest and the highest thousandth of the values.
+    """
     layout: Layout = "auto"
+    """Order of the axes of arrays; auto: height x width x channels, and arrays that do not look like it are refused."""
     pages: Pages = "first"
+    """Which pages of a TIFF with several pages of one size: the first, or all of them as bands of one image."""
     keep_exact: bool = True
+    """In evaluation, use an image of exactly the model's size as it is; if False, resize and crop it like any other.
+
+    The released models were evaluated with False.
+    """
 
     def __post_init__(self) -> None:
         check_bounds(

@@ -15,21 +15,23 @@ Interpolation = Literal["bicubic", "bilinear"]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Everything between a file and the 8-bit view, but size and channels. Weights keep it, so that features use it.
-
-    `pixel_range`: the values (low, high) that become black and white in images of more than 8 bits; what lies beyond is
-    clipped, and not-a-number is black. Empty: the whole range of 16 bits, and floats in [0, 1]. `layout`: the axes of
-    arrays; "auto" takes height x width x channels and refuses what does not look so. `pages`: of a TIFF with several
-    pages of one size, the first, or all as bands of one image. The evaluation view is resized until the model's size /
-    `crop_ratio` is covered, and cropped; with `keep_exact` an image of exactly the model's size is left as it is.
-    """
+    """Everything between a file and the 8-bit view, but size and channels. Weights keep it, so that features use it."""
 
     pixel_range: tuple[float, ...] = ()
+    """Values (low, high) that become black and white in images of more than 8 bits; what lies beyond is clipped.
+
+    Empty: the whole range of 16 bits, and floats in [0, 1]. Not-a-number is black.
+    """
     layout: Layout = "auto"
+    """Axes of arrays; "auto" takes height x width x channels and refuses what does not look so."""
     pages: Pages = "first"
+    """Of a TIFF with several pages of one size: the first, or all of them as bands of one image."""
     keep_exact: bool = True
+    """In the evaluation view, an image of exactly the model's size is left as it is."""
     crop_ratio: float = 0.875
+    """The evaluation view is resized until the model's size / `crop_ratio` is covered, and cropped from the center."""
     interpolation: Interpolation = "bicubic"
+    """How the evaluation view is resized."""
 
     def __post_init__(self) -> None:
         check_bounds(self, pixel_range=(-1e300, 1e300), crop_ratio=(0.05, 1.0))

@@ -14,16 +14,19 @@ Recompute = Literal["none", "selective", "full"]
 class EngineConfig:
     """Ranks are the processes of a run, one for each GPU; `replicate` x `shard` must be as many as there are.
 
-    `shard` ranks hold one copy of weights, gradients and optimizer together, `replicate` copies are kept equal; 0 is
-    chosen by the model's size and the machine. `activation_checkpointing`: what backward computes again instead of
-    keeping. `background_save`: checkpoints are written while the training goes on. All of it may change on a resume.
+    All of it may change when a run is resumed.
     """
 
     replicate: int = 0
+    """Copies of the model that are kept equal (chosen from the model and the ranks)."""
     shard: int = 0
+    """Ranks that share one copy of weights, gradients and optimizer state (chosen from the model and the ranks)."""
     activation_checkpointing: Recompute = "none"
+    """Which activations the backward pass computes again, instead of keeping them in memory."""
     compile: bool = False
+    """Compile each block: the start takes minutes longer, every step after it is faster."""
     background_save: bool = False
+    """Write checkpoints while the training goes on."""
 
     def __post_init__(self) -> None:
         check_bounds(self, replicate=(0, 2**20), shard=(0, 2**20))

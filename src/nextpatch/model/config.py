@@ -45,20 +45,31 @@ SIZES: dict[str, Shape] = {
 class ModelConfig:
     """A model by name, with any width or depth replaced. A 0 means: as the named size says.
 
-    Image side lengths are in pixels, (height, width). Everything else is in the paper's terms (section 4).
+    The terms are those of the paper (section 4).
     """
 
     size: str = "small"
+    """Named size: nano, tiny, small, base, large, 600m, 1b, 3b or 7b."""
     img_size: tuple[int, int] = (224, 224)
+    """Height and width of the images that the model sees, in pixels (chosen from the data)."""
     patch_size: int = 14
+    """Side of a square patch, in pixels (chosen from the data)."""
     in_chans: int = 3
+    """Channels of an image (chosen from the data)."""
     embed_dim: int = 0
+    """Width of the trunk (default: as the named size says)."""
     depth: int = 0
+    """Number of blocks in the trunk (default: as the named size says)."""
     num_heads: int = 0
+    """Attention heads in each block of the trunk (default: as the named size says)."""
     head_width: int = 0
+    """Width of the pixel head (default: as the named size says)."""
     head_depth: int = 0
+    """Number of blocks in the pixel head (default: as the named size says)."""
     target: Target = "norm_pixels"
+    """What is predicted: pixels normalized by mean and deviation of their patch, or the pixels themselves."""
     attention: Attention = "prefix"
+    """What a patch sees in pre-training: a random prefix and all patches before it, or only those before it."""
 
     def __post_init__(self) -> None:
         check_bounds(

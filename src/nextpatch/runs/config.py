@@ -16,15 +16,25 @@ OnSpike = Literal["ignore", "warn", "skip", "stop"]
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW and its cosine schedule; the defaults are the paper's (Table 10). `warmup_steps` -1: 2.5 % of the run."""
+    """AdamW and its cosine schedule; the defaults are the paper's (Table 10)."""
 
     lr: float = 1e-3
+    """Peak learning rate."""
     min_lr: float = 0.0
+    """Learning rate at the end of the run."""
     warmup_steps: int = -1
+    """Steps of linear warm-up (default: 2.5 % of the run).
+
+    The default -1 stands for this share.
+    """
     weight_decay: float = 0.05
+    """Weight decay of matrices; biases and norms have none."""
     betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's decay rates of the two moments."""
     eps: float = 1e-8
+    """AdamW's epsilon, added to the denominator."""
     clip_norm: float = 1.0
+    """Norm to which larger gradients are clipped."""
 
     def __post_init__(self) -> None:
         check_bounds(
@@ -37,31 +47,47 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Length, batch, precision and upkeep of a run. A 0 (or `auto`) is chosen from the data and machine, and printed.
+    """Length, batch, precision and upkeep of a run. A 0 (or "auto") is chosen from data and machine, and printed.
 
-    With `minutes` the number of steps is the one that fits into so much time, measured on this machine before step 0.
-    A step is one optimizer step; a sample is one image. `micro_batch_size` cuts each rank's share of the global batch,
-    for memory only: loss and gradients do not depend on it. Of the checkpoints the newest `keep_checkpoints` are kept,
-    and for ever those whose step is a multiple of `keep_every` (0: none). `threads`: CPU threads of torch (0: torch's
-    own choice). `init`: weights to begin with (empty: random), as `nextpatch.load` takes them; `freeze_trunk`: only the
-    pixel head learns.
+    A step is one optimizer step; a sample is one image.
     """
 
     steps: int = 0
+    """Number of optimizer steps (chosen from the number of images)."""
     global_batch_size: int = 0
+    """Images in one step, over all ranks (chosen from the number of images)."""
     micro_batch_size: int = 0
+    """Images that a rank computes at a time (chosen from the memory).
+
+    It divides the rank's part of the global batch, to save memory; loss and gradients do not depend on it.
+    """
     precision: Precision = "auto"
+    """Number format of matrix products (chosen from the machine)."""
     device: Device = "auto"
+    """Where to compute (chosen from the machine)."""
     seed: int = 0
+    """Seed of initial weights, order of the images, crops and prefixes."""
     val_every: int = 0
+    """Steps between validations (chosen from the length of the run)."""
     checkpoint_every: int = 0
+    """Steps between checkpoints (chosen from the length of the run)."""
     keep_checkpoints: int = 2
+    """Number of newest checkpoints to keep on the disk."""
     keep_every: int = 0
+    """Checkpoints of steps that are a multiple of this are never deleted; 0: none."""
     log_every: int = 10
+    """Steps between entries in metrics.jsonl."""
     threads: int = 0
+    """CPU threads of PyTorch (chosen from the machine)."""
     init: str = ""
+    """Weights to begin with, of any kind that `nextpatch.load` takes (default: random weights)."""
     freeze_trunk: bool = False
+    """Train only the pixel head, as nextpatch fit-head does."""
     minutes: float = 0.0
+    """Train as many steps as fit into this time, in minutes, report included (default: by the number of steps).
+
+    The speed is measured on this machine before step 0.
+    """
 
     def __post_init__(self) -> None:
         check_bounds(
@@ -77,19 +103,23 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class GuardConfig:
-    """What to do about a step whose loss or gradients are not finite, or far above those of the steps before it.
-
-    A spike: a loss more than `sigmas` standard deviations above the mean of the last `window` steps, once half of them
-    are there; or a gradient norm whose logarithm is, if it is more than 8 times the usual one or the loss rises too.
-    "skip" leaves weights and optimizer as they are and goes on with the next batch, but
-    stops after `max_skips` skipped steps in a row.
-    """
+    """What to do about a step whose loss or gradients are not finite, or far above those of the steps before it."""
 
     non_finite: OnNonFinite = "stop"
+    """What to do if the loss or the gradients of a step are not finite: stop the run, or skip the step."""
     spike: OnSpike = "warn"
+    """What to do if the loss or the gradient norm of a step is far above that of the steps before it.
+
+    A spike is a loss more than `sigmas` standard deviations above the mean of the last `window` steps, once half of
+    them are there; or a gradient norm whose logarithm is, if it is more than 8 times the usual one or the loss rises
+    too. "skip" leaves weights and optimizer as they are and goes on with the next batch.
+    """
     sigmas: float = 6.0
+    """Standard deviations above the mean from which on a step counts as a spike."""
     window: int = 128
+    """Number of previous steps that a step is compared with."""
     max_skips: int = 3
+    """Number of skipped steps in a row after which the run stops."""
 
     def __post_init__(self) -> None:
         check_bounds(self, sigmas=(1e-3, 1e6), window=(4, 10**6), max_skips=(1, 10**6))
