@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from nextpatch.data.order import ORDER, VIEW, Order, held_out_indices, rng_at
+from nextpatch.data.order import Order, held_out_indices
 
 SIZES = st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(any).map(np.array)
 
@@ -112,17 +112,6 @@ def test_a_billion_samples_cost_little(capsys):
     with capsys.disabled():
         print(f"[1e9 samples: slowest seek {1000 * max(seconds):.0f} ms, peak {peak / 2**20:.1f} MiB] ", end="")
     assert peak < 50 * 2**20
-
-
-def test_chance_is_apart_by_seed_purpose_and_position():
-    draws = {rng_at(s, u, p).integers(2**62) for s in (0, 1) for u in (ORDER, VIEW) for p in range(50)}
-    assert len(draws) == 200
-    assert rng_at(3, VIEW, 9).integers(2**62) == rng_at(3, VIEW, 9).integers(2**62)
-
-
-def test_a_long_draw_never_runs_into_the_next_position():
-    long = set(rng_at(0, VIEW, 0).random(10_000).tolist())
-    assert not long & set(rng_at(0, VIEW, 1).random(100).tolist())
 
 
 def test_what_is_held_out_is_distinct_repeatable_and_of_the_seed():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from losses import patch_losses, prefix_lengths
+from nextpatch.core.random import FixedSeed
 from nextpatch.data.loader import Batch
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
@@ -13,7 +14,7 @@ from nextpatch.model.init import init_weights
 from nextpatch.objective.next_patch import NextPatch
 from nextpatch.train.compute import Compute
 from nextpatch.train.heldout import GROUP_SIZE
-from nextpatch.train.validation import DRAW_SEED, chunk_size, validation_loss
+from nextpatch.train.validation import chunk_size, validation_loss
 
 CFG = ModelConfig(
     size="nano", img_size=(12, 12), patch_size=4, in_chans=1, embed_dim=16, depth=2, num_heads=2, head_width=16,
@@ -54,7 +55,7 @@ def test_parts_add_up_to_the_whole(model):
     losses = torch.zeros(CFG.num_patches - 1, dtype=torch.float64)
     weights = torch.zeros(CFG.num_patches - 1)
     for batch in batches(COUNT):
-        prefix_len = prefix_lengths(CFG, DRAW_SEED, batch.positions)
+        prefix_len = prefix_lengths(CFG, FixedSeed.VALIDATION, batch.positions)
         with torch.no_grad():
             losses += patch_losses(model, COMPUTE.inputs(batch.images), prefix_len).double().sum(dim=0)
         for length in prefix_len.tolist():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,6 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from nextpatch.core.random import all_seeded
 from nextpatch.data.config import IMAGENET_MEAN, DataConfig
 from nextpatch.data.error import DataError
 from nextpatch.data.views import train_view
@@ -45,7 +44,7 @@ class Augment:
             return view
         pixels = view.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
         picture = Image.fromarray(pixels)
-        with seeded(rng):
+        with all_seeded(rng):
             for change in _changes(self.size):
                 with suppress(ValueError):  # posterized to 0 bits, a black image, which Pillow refuses: left as it is
                     picture = change(picture)
@@ -67,19 +66,3 @@ def _changes(size: tuple[int, int]) -> tuple[Any, ...]:
         "interpolation": Image.Resampling.BICUBIC,
     }
     return rand_augment_transform(RAND_AUGMENT, hints), ColorJitter(JITTER, JITTER, JITTER)
-
-
-@contextmanager
-def seeded(rng: np.random.Generator) -> Iterator[None]:
-    """The libraries draw from global generators: seeded from ours inside, as they were afterwards."""
-    before = random.getstate(), np.random.get_state(), torch.random.get_rng_state()  # noqa: NPY002
-    one, two, three = (int(value) for value in rng.integers(2**32, size=3))
-    random.seed(one)
-    np.random.seed(two)  # noqa: NPY002
-    torch.manual_seed(three)
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
-        torch.random.set_rng_state(before[2])

@@ -11,17 +11,16 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.random import Stream, rng_at
 from nextpatch.data.decode import BadImage
 from nextpatch.data.images import Images
 from nextpatch.data.loader import KEEP_BYTES, Batch, log_new
-from nextpatch.data.order import rng_at
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad, none_decodes, skipped
 from nextpatch.data.sources.source import Samples
 from nextpatch.data.views import stacked
 from nextpatch.data.workers import in_order
 
-_SHUFFLE, _VIEW = 11, 12  # keep these draws apart from every other use of a seed
 View = Callable[[Tensor, np.random.Generator], Tensor]
 
 
@@ -67,7 +66,7 @@ class Epochs:
     def __getitem__(self, number: int) -> Batch:
         epoch, within = divmod(self.start + number, len(self.indices) // self.size)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, rng_at(self.seed, _SHUFFLE, epoch).permutation(self.indices)
+            self._epoch, self._order = epoch, rng_at(self.seed, Stream.LABELED_ORDER, epoch).permutation(self.indices)
         places = range(within * self.size + self.rank, (within + 1) * self.size, self.ranks)
         shown: list[int] = []
         bad: Bad = {}
@@ -85,5 +84,5 @@ class Epochs:
                 bad[self.source.key(index)] = skipped(error, self.source.name)
                 continue
             shown.append(index)
-            return self.view(image, rng_at(self.seed, _VIEW, position))
+            return self.view(image, rng_at(self.seed, Stream.LABELED_VIEW, position))
         raise none_decodes(self.source.name, bad)

@@ -15,11 +15,12 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.random import Stream, rng_at
 from nextpatch.data.config import DataConfig
 from nextpatch.data.decode import BadImage
 from nextpatch.data.images import Images
 from nextpatch.data.mixture import Mixture
-from nextpatch.data.order import VERSION, VIEW, rng_at
+from nextpatch.data.order import VERSION
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad, check_budget, none_decodes, skipped
 from nextpatch.data.sources.source import Samples, Source, digest_of
@@ -129,7 +130,7 @@ class TrainStream:
                 continue
             bad |= passed
             shown.append(index)
-            return train_view(image, self.img_size, self.cfg, rng_at(self.seed, VIEW, position))
+            return train_view(image, self.img_size, self.cfg, rng_at(self.seed, Stream.VIEW, position))
         raise none_decodes(self.source.name, passed)
 
 

@@ -9,8 +9,9 @@ from math import gcd
 import numpy as np
 from jaxtyping import Int64
 
+from nextpatch.core.random import Stream
 from nextpatch.data.error import DataError
-from nextpatch.data.order import BLEND, Numbers, Order
+from nextpatch.data.order import Numbers, Order
 from nextpatch.data.permute import key_of, permuted
 
 LONGEST_BLOCK = 1000
@@ -89,7 +90,7 @@ class Mixture:
         step, stream = np.divmod(positions, self._streams)
         block, slot = np.divmod(step, self.block)
         if len(self._orders) > 1:
-            slot = permuted(slot, self.block, key_of(self._seed, BLEND, block, stream))
+            slot = permuted(slot, self.block, key_of(self._seed, Stream.MIXTURE, block, stream))
         part = np.searchsorted(self._ends, slot, "right")
         nth = block * self.counts[part] + slot - (self._ends - self.counts)[part]
         return part, nth * self._streams + stream

@@ -9,26 +9,18 @@ import numpy as np
 from jaxtyping import Int64, UInt64
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.random import Stream
 from nextpatch.data.permute import key_of, permuted
 
 VERSION = "order 2"  # part of a run's state: another rule for the order is another order
-ORDER, VIEW, HOLDOUT, REPLACE, SHARDS, BLEND = 1, 2, 3, 4, 5, 6  # what chance is drawn for; keeps the draws apart
 Numbers = Int64[np.ndarray, " count"]
-
-
-def rng_at(seed: int, purpose: int, position: int) -> np.random.Generator:
-    """The generator that belongs to a position: the same in every process, worker and resumed run.
-
-    The position is the counter's highest word, which drawing never reaches, so no two positions share numbers.
-    """
-    return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=[0, 0, 0, position]))
 
 
 def held_out_indices(n: int, count: int, seed: int) -> Numbers:
     """`count` of n indices, sorted, to keep from training; the same for the same seed."""
     if not 0 < count < n:
         raise UserError(f"cannot hold out {count} of {n} images; both parts need at least one")
-    return np.sort(permuted(np.arange(count), n, key_of(seed, HOLDOUT)))
+    return np.sort(permuted(np.arange(count), n, key_of(seed, Stream.HELD_OUT)))
 
 
 class Window(NamedTuple):
@@ -81,7 +73,7 @@ class Order:
         """Every sample of the window of a position, all round from a place that chance picks for the position."""
         window = self.window_at(np.array([position]))
         size = int(window.size[0])
-        first = int(permuted(np.array([0]), size, key_of(self._seed, REPLACE, position))[0])
+        first = int(permuted(np.array([0]), size, key_of(self._seed, Stream.REPLACEMENT, position))[0])
         for offset in range(first, first + size):
             place = permuted(np.array([offset % size]), size, window.key)
             yield int(self._samples(window, place)[0])
@@ -96,7 +88,7 @@ class Order:
         number = ((step + 1) * windows - 1) // length
         first, end = number * length // windows, (number + 1) * length // windows
         start = stream * share + np.minimum(stream, rest) + first
-        return Window(epoch, start, end - first, step - first, key_of(self._seed, ORDER, epoch, start))
+        return Window(epoch, start, end - first, step - first, key_of(self._seed, Stream.ORDER, epoch, start))
 
     def shards_from(self, position: int, windows: int, stripe: int = 0, stripes: int = 1) -> list[int]:
         """The shards that the next `windows` windows of each stream are read from, soonest first.
@@ -132,7 +124,7 @@ class Order:
         """The shards in the order of an epoch, and where each ends in the epoch's row."""
         if epoch not in self._rows:
             count = len(self._sizes)
-            shards = permuted(np.arange(count), count, key_of(self._seed, SHARDS, epoch))
+            shards = permuted(np.arange(count), count, key_of(self._seed, Stream.SHARDS, epoch))
             if len(self._rows) > 1:
                 self._rows.pop(next(iter(self._rows)))
             self._rows[epoch] = shards, np.cumsum(self._sizes[shards])

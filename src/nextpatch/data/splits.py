@@ -11,17 +11,16 @@ import numpy as np
 from jaxtyping import Int64
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.random import Stream, rng_at
 from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
 from nextpatch.data.leakage import Overlap, apart, shared
-from nextpatch.data.order import rng_at
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
 
 log = logging.getLogger(__name__)
 BUDGETS = (100, 1_000, 10_000)
 _SHARE, _MOST = 0.2, 5_000  # of the labeled images: for choosing, and for testing where no test data is given
-_SPLIT = 7  # keeps these draws apart from every other use of a seed
 
 Indices = Int64[np.ndarray, " _"]
 
@@ -140,7 +139,7 @@ def _too_few(source: Source, held_out: bool, tested: bool) -> DataError:
 
 def _by_class(indices: Indices, classes: Int64[np.ndarray, " samples"], seed: int) -> list[Indices]:
     """Indices of each class that occurs, shuffled; unlabeled ones belong to none."""
-    shuffled = rng_at(seed, _SPLIT, 0).permutation(indices)
+    shuffled = rng_at(seed, Stream.LABEL_SPLIT, 0).permutation(indices)
     return [shuffled[classes[shuffled] == c] for c in np.unique(classes[classes >= 0])]
 
 

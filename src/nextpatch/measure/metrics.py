@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
+from nextpatch.core.random import bootstrap_rng
+
 TOP = 5
 _Z95 = 1.959964
 _RESAMPLED = 1000
@@ -77,7 +79,7 @@ class Answers:
 
     def bootstrap(self, seed: int) -> dict[str, tuple[float, float]]:
         """95 % intervals of "top1" and "macro_f1" from drawing the test images again 1,000 times, in percent."""
-        rng, n, k = np.random.default_rng(seed), len(self.labels), self.classes
+        rng, n, k = bootstrap_rng(seed), len(self.labels), self.classes
         given = self.answers[:, 0]
         tops, scores = np.empty(_RESAMPLED), np.empty(_RESAMPLED)
         for i in range(_RESAMPLED):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from nextpatch.core.random import torch_generator
 from nextpatch.model.aim import AIM, PixelHead
 from nextpatch.patches import sincos_positions
 
@@ -30,7 +31,7 @@ def init_weights(model: AIM, seed: int, put: Put = Tensor.copy_) -> None:
     Source: the paper gives no init; this is the authors' public answer. Works after `to_empty` on a meta-device model:
     a parameter that this function does not know is an error, never left undefined.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch_generator(seed)
     for module in model.modules():
         own = dict(module.named_parameters(recurse=False))
         if isinstance(module, nn.Linear):

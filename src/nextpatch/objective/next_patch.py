@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.random import Stream, rng_at
 from nextpatch.model.aim import AIM, patches_of
 from nextpatch.model.config import ModelConfig, Target
 from nextpatch.model.layers import Rows, attention_mask
@@ -15,7 +15,6 @@ from nextpatch.objective.objective import Draws
 from nextpatch.patches import normalize_patches
 
 PREFIX_LEN = "prefix_len"
-_PREFIX_STREAM = 0x5052  # keeps prefix draws apart from every other use of the same seed
 
 
 class NextPatch:
@@ -118,13 +117,8 @@ def draw_prefix(seed: int, positions: Int[Tensor, " batch"], num_patches: int) -
 
     The same position gives the same S in any batch, worker, process or resumed run. Source: section 4.2.
     """
-    draws = [_draw(seed, int(position), num_patches) for position in positions.tolist()]
+    draws = [rng_at(seed, Stream.PREFIX, position).integers(1, num_patches) for position in positions.tolist()]
     return torch.tensor(draws, dtype=torch.int64)
-
-
-def _draw(seed: int, position: int, num_patches: int) -> int:
-    bits = np.random.Philox(key=[seed, _PREFIX_STREAM], counter=[position, 0, 0, 0])
-    return int(np.random.Generator(bits).integers(1, num_patches))
 
 
 def scored_mask(prefix_len: Int[Tensor, " batch"], num_patches: int) -> Bool[Tensor, "batch outputs"]:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.random import FixedSeed
 from nextpatch.data.loader import Batch
 from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.aim import AIM
 from nextpatch.objective.objective import Objective
 from nextpatch.train.compute import Compute
 
-DRAW_SEED = 0x56414C  # not the run's seed: runs with different seeds are measured with the same draws
 _PAPER_CHUNK = 16
 
 
@@ -100,7 +100,7 @@ def _stop_together(failed: list[Exception], ranks: Ranks) -> None:
 
 def _sums(objective: Objective, model: AIM, batch: Batch, compute: Compute) -> tuple[int, list[float], list[int], int]:
     """First position, sums of losses and numbers of scored places, number of images."""
-    draws = objective.draw(DRAW_SEED, batch.positions)
+    draws = objective.draw(FixedSeed.VALIDATION, batch.positions)
     with compute.autocast():
         losses = objective.position_losses(model, compute.inputs(batch.images), draws)
     counts = objective.scored(draws).sum(dim=0)

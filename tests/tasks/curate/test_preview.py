@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from losses import prefix_lengths
+from nextpatch.core.random import Stream, rng_at
 from nextpatch.data.config import DataConfig
 from nextpatch.data.decode import decode
 from nextpatch.data.error import DataError
-from nextpatch.data.order import VIEW, rng_at
 from nextpatch.data.sources.folder import FolderSource
 from nextpatch.data.views import eval_view, train_view
 from nextpatch.model.config import ModelConfig
@@ -42,7 +42,7 @@ def test_views_are_those_that_training_draws(photos: Path) -> None:
     known = dict.fromkeys(range(VIEWS * len(sheet.rows)))
     for row in sheet.rows:
         image = decode((photos / row.key).read_bytes(), 3)
-        drawn = {p: train_view(image, SMALL.img_size, cfg.data, rng_at(3, VIEW, p)) for p in known}
+        drawn = {p: train_view(image, SMALL.img_size, cfg.data, rng_at(3, Stream.VIEW, p)) for p in known}
         first = next(p for p in known if torch.equal(drawn[p], row.views[0].image))
         prefixes = prefix_lengths(SMALL, 3, torch.arange(first, first + VIEWS)).tolist()
         for number, view in enumerate(row.views):
@@ -57,7 +57,9 @@ def test_the_crop_that_is_framed_is_the_crop_that_is_taken(photos: Path) -> None
         for view in row.views:
             top, left, height, width = view.box
             cut = row.original[:, top : top + height, left : left + width]
-            again = train_view(cut, whole.img_size, DataConfig(crop_scale=(1.0, 1.0), flip=0.0), rng_at(0, 0, 0))
+            again = train_view(
+                cut, whole.img_size, DataConfig(crop_scale=(1.0, 1.0), flip=0.0), rng_at(0, Stream.VIEW, 0)
+            )
             assert torch.equal(again.flip(-1) if view.flipped else again, view.image)
 
 

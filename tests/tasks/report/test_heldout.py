@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from losses import prefix_lengths
+from nextpatch.core.random import FixedSeed
 from nextpatch.data.views import to_model_input
 from nextpatch.objective.next_patch import scored_mask, targets
 from nextpatch.patches import patchify
@@ -18,7 +19,6 @@ from nextpatch.runs.recipe import Recipe, load_recipe
 from nextpatch.tasks.pretrain.run import open_data
 from nextpatch.tasks.report.heldout import mean_guess_loss, some
 from nextpatch.train.heldout import held_out
-from nextpatch.train.validation import DRAW_SEED
 
 
 def variants(run: Path) -> list[Recipe]:
@@ -68,7 +68,7 @@ def test_the_guess_is_scored_on_the_patches_that_validation_scores(run: Path) ->
     positions = torch.cat([batch.positions for batch in images])
     inputs = to_model_input(pixels, *recipe.data.statistics(3))
     wanted = targets(patchify(inputs, 8)[:, 1:], "norm_pixels").square().mean(dim=-1)
-    scored = scored_mask(prefix_lengths(recipe.model, DRAW_SEED, positions), recipe.model.num_patches)
+    scored = scored_mask(prefix_lengths(recipe.model, FixedSeed.VALIDATION, positions), recipe.model.num_patches)
     assert mean_guess_loss(recipe, images) == pytest.approx(float(wanted[scored].mean()), rel=1e-5)
 
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from nextpatch.core.random import FixedSeed, torch_generator
 from nextpatch.patches import patchify
 from nextpatch.tasks.check.subject import Subject
 
@@ -39,10 +40,15 @@ def _sees(subject: Subject, image: Tensor, prefix_len: Tensor) -> Tensor:
     """Derivative of a random projection of every output, by pixel; a dependence is any value that is not zero."""
     image = image.clone().requires_grad_()
     predictions = subject.predict(image, prefix_len)
-    direction = torch.randn(predictions.shape[-1], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    direction = _direction(predictions.shape[-1], FixedSeed.VISIBLE_DIRECTION)
     projected = predictions[0] @ direction.to(predictions.dtype)
     rows = [torch.autograd.grad(value, image, retain_graph=True, allow_unused=True)[0] for value in projected]
     return torch.stack([_touched(subject, row, image) for row in rows])
+
+
+def _direction(size: int, seed: FixedSeed) -> Tensor:
+    """A random direction, the same in every run."""
+    return torch.randn(size, generator=torch_generator(seed), dtype=torch.float64)
 
 
 def _compared(subject: Subject, image: Tensor, prefix_len: Tensor) -> Tensor:
@@ -51,7 +57,7 @@ def _compared(subject: Subject, image: Tensor, prefix_len: Tensor) -> Tensor:
     image = image.clone().requires_grad_()
     loss = subject.loss(predictions, image, prefix_len)
     (pull,) = torch.autograd.grad(loss, predictions, create_graph=True)
-    direction = torch.randn(pull.shape[-1], generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    direction = _direction(pull.shape[-1], FixedSeed.TARGET_DIRECTION)
     projected = pull[0] @ direction.to(pull.dtype)
     none = torch.zeros(subject.num_patches, dtype=torch.bool)
     if not projected.requires_grad:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nextpatch.core.random import FixedSeed, torch_generator
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.objective.next_patch import NextPatch, with_prefix
@@ -52,7 +53,7 @@ def small_config(cfg: ModelConfig, weights: bool) -> ModelConfig:
 def subject_of(model: AIM, batch: int = 3) -> Subject:
     """Our own model, with the plain formulation of its loss; float64 weights make the examination exact."""
     cfg, objective = model.cfg, NextPatch(model.cfg)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch_generator(FixedSeed.EXAMPLE_IMAGES)
     images = torch.randn(batch, cfg.in_chans, *cfg.img_size, generator=generator, dtype=torch.float64)
 
     def predict(images: Tensor, prefix_len: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.random import Stream, rng_at
 from nextpatch.data.config import DataConfig
 from nextpatch.data.decode import BadImage, decode, header
 from nextpatch.data.formats import ending_of
-from nextpatch.data.order import VIEW, rng_at
 from nextpatch.data.permute import key_of, permuted
 from nextpatch.data.skipped import Bad, none_decodes, skipped
 from nextpatch.data.sources.source import Source
@@ -28,7 +28,6 @@ from nextpatch.runs.recipe import Recipe
 from nextpatch.tasks.curate.samples import relative
 
 VIEWS = 3  # training views of each image
-_CHOICE = 101  # what chance is drawn for, apart from everything in data.order
 _TRIES = 10_000
 _SPREAD = 0.25  # of a unit of the target around middle grey: two deviations fill the range
 
@@ -97,7 +96,7 @@ def preview(source: Source, recipe: Recipe, images: int = 12, seed: int = 0) -> 
 def _chosen(count: int, seed: int) -> Iterator[int]:
     """Samples in an order that belongs to the seed."""
     for number in range(min(count, _TRIES)):
-        yield int(permuted(np.array([number]), count, key_of(seed, _CHOICE))[0])
+        yield int(permuted(np.array([number]), count, key_of(seed, Stream.PREVIEW))[0])
 
 
 def _row(source: Source, index: int, recipe: Recipe, seed: int, position: int) -> Row:
@@ -127,10 +126,12 @@ def _row(source: Source, index: int, recipe: Recipe, seed: int, position: int) -
 
 def _view(image: UInt8[Tensor, "channels rows columns"], recipe: Recipe, seed: int, position: int, prefix: int) -> View:
     """The view of a position; crop and flip are drawn a second time, to be shown."""
-    cfg, rng = recipe.data, rng_at(seed, VIEW, position)
+    cfg, rng = recipe.data, rng_at(seed, Stream.VIEW, position)
     box = crop_box(image.shape[1], image.shape[2], cfg, rng)
     flipped = bool(rng.random() < cfg.flip)
-    return View(train_view(image, recipe.model.img_size, cfg, rng_at(seed, VIEW, position)), box, flipped, prefix)
+    return View(
+        train_view(image, recipe.model.img_size, cfg, rng_at(seed, Stream.VIEW, position)), box, flipped, prefix
+    )
 
 
 def _target(view: View, recipe: Recipe) -> Float[Tensor, "channels height width"]:

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextpatch.core.errors import UserError
-from nextpatch.data.augment import seeded
-from nextpatch.data.order import rng_at
+from nextpatch.core.random import Stream, all_seeded, rng_at, torch_generator
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.model.precision import autocast, resolve_device, resolve_precision
 from nextpatch.runs.checkpoint import Checkpoint
@@ -21,8 +20,6 @@ from nextpatch.tasks.finetune.lora import adapted, merged
 from nextpatch.train.optimizer import optimizer_tensors, prepare_state
 from nextpatch.weights.backbone import Backbone, mean_of
 from nextpatch.weights.classifier import ClassifierHead
-
-_MIXUP = 13  # keeps these draws apart from every other use of a seed
 
 
 class DivergedError(UserError):
@@ -123,7 +120,7 @@ class Learner(nn.Module):
         mix: Any = Mixup(  # type: ignore[no-untyped-call]
             mixup_alpha=self.cfg.mixup, label_smoothing=0.0, num_classes=len(self.classes)
         )
-        with seeded(rng_at(self.cfg.seed, _MIXUP, self.step)):
+        with all_seeded(rng_at(self.cfg.seed, Stream.MIXUP, self.step)):
             found: tuple[Tensor, Tensor] = mix(images.clone(), labels)
         return found
 
@@ -152,7 +149,7 @@ def _classifier(backbone: Backbone, classes: int, seed: int) -> AttentiveClassif
     """At the start of a probe: Xavier keys and values."""
     about = backbone.about
     found = AttentiveClassifier(about.dim, about.num_heads, classes)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch_generator(seed)
     bound = (3 / about.dim) ** 0.5
     with torch.no_grad():
         found.cls_token.normal_(std=0.02, generator=generator)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nextpatch.config import ConfigError
+from nextpatch.core.random import torch_seeded
 from nextpatch.core.tensors import read_safetensors, save_safetensors
 from nextpatch.model.aim import AIM
 from nextpatch.model.layers import Attention
@@ -67,9 +68,8 @@ def adapted(model: AIM, rank: int, alpha: int, seed: int = 0) -> Any:
     except ImportError:
         raise ConfigError("adapters need peft; install it with: pip install 'nextpatch[finetune]'") from None
     split(model)
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(), torch_seeded(seed):  # peft draws from the global generator
         warnings.simplefilter("ignore")
-        torch.manual_seed(seed)  # peft draws from the global generator
         config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=TARGETS, bias="none")
         return get_peft_model(model, config)
 

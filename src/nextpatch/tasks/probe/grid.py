@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from nextpatch.core.random import torch_generator
 from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.attentive import AttentiveClassifier
 
@@ -27,7 +28,7 @@ class Grid(nn.Module):
         super().__init__()
         self.lrs, self.dim, self.num_heads, self.num_classes = tuple(lrs), dim, num_heads, num_classes
         self.norms = nn.ModuleList(batch_norm(dim) for _ in range(sets))
-        start = self._start(torch.Generator().manual_seed(seed))
+        start = self._start(torch_generator(seed))
         self.probes = nn.ParameterDict({name: v.expand(len(lrs), sets, *v.shape).clone() for name, v in start.items()})
 
     def _start(self, generator: torch.Generator) -> dict[str, Tensor]:

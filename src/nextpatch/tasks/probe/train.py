@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from nextpatch.core.errors import UserError
+from nextpatch.core.random import Stream, rng_at
 from nextpatch.data.augment import Augment
 from nextpatch.data.epochs import Epochs
-from nextpatch.data.order import rng_at
 from nextpatch.data.preprocessing import Preprocessing
 from nextpatch.data.views import eval_view
 from nextpatch.dist.ranks import ALONE, Ranks
@@ -20,7 +20,6 @@ from nextpatch.tasks.probe.features import GROUP, Labeled, TrunkFeatures
 from nextpatch.tasks.probe.fit import Fit
 from nextpatch.tasks.probe.grid import AttentiveGrid, Grid, LinearGrid
 
-_SHUFFLE = 11
 _IMAGES, _LEAST_EPOCHS, _MOST_EPOCHS = 80_000, 8, 16
 _LEAST_BATCH, _MOST_BATCH = 32, 256
 Step = tuple[list[Tensor], Tensor]  # features of every set, "batch patches dim", and labels
@@ -97,7 +96,7 @@ def _kept(setting: Setting, train: Labeled, size: int) -> Iterator[Step]:
     cfg, images = setting.cfg, len(train)
     whole = images // size * size  # a rest would weigh too much, and might be too small for a batch norm
     for epoch in range(num_epochs(cfg, images)):
-        order = rng_at(cfg.seed, _SHUFFLE, epoch).permutation(images)[:whole]
+        order = rng_at(cfg.seed, Stream.LABELED_ORDER, epoch).permutation(images)[:whole]
         for features, labels in train.batches(size, order):
             yield list(features.to(setting.device)), labels.to(setting.device)
 

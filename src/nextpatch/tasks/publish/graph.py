@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nextpatch.config import ConfigError
 from nextpatch.core.files import naming, replacing, sync
+from nextpatch.core.random import torch_generator
 from nextpatch.tasks.publish.view import facts_of
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.error import WeightsError
@@ -51,7 +52,7 @@ class Graph(nn.Module):
         """Pixels of the right shape, the same every time."""
         about = self.backbone.about
         shape = (batch, about.in_chans, *about.img_size)
-        return torch.rand(shape, generator=torch.Generator().manual_seed(batch))
+        return torch.rand(shape, generator=torch_generator(batch))
 
 
 def to_torch_export(backbone: Backbone, out: Path, what: What = "auto") -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nextpatch.config import ConfigError
+from nextpatch.core.random import FixedSeed, torch_generator
 from nextpatch.core.tensors import save_safetensors
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
@@ -71,7 +72,9 @@ def to_timm(backbone: Backbone, out: Path) -> float:
     theirs = timm_model(model.cfg).eval()
     state = timm_state(model)
     theirs.load_state_dict(state)
-    images = torch.randn(2, model.cfg.in_chans, *model.cfg.img_size, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(
+        2, model.cfg.in_chans, *model.cfg.img_size, generator=torch_generator(FixedSeed.EXAMPLE_IMAGES)
+    )
     with torch.no_grad():
         wanted = model.features(images, ["post_trunk_norm"])["post_trunk_norm"]
         apart = float((theirs.forward_features(images) - wanted).abs().max() / wanted.abs().max().clamp_min(1.0))  # type: ignore[operator]
