@@ -11,6 +11,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from nextpatch.core.console import current
+
 _PLAIN_EVERY_S = 10.0
 _PHASE_S = 2.0  # shorter ones are not worth a line
 
@@ -18,7 +20,7 @@ _PHASE_S = 2.0  # shorter ones are not worth a line
 @contextmanager
 def phase(what: str, console: Console | None = None) -> Iterator[None]:
     """Say what is done at the moment: something that moves on a terminal, elsewhere a line when it takes seconds."""
-    console = console or Console(stderr=True)
+    console = console or current(stderr=True)
     if console.is_terminal:
         with console.status(what):
             yield
@@ -51,7 +53,7 @@ class Meter:
         self._what, self._total, self._unit, self._clock = what, total, unit, clock
         self._first = self._done = done
         self._started_s, self._printed_s = clock(), clock()
-        self._console = console or Console(stderr=True)
+        self._console = console or current(stderr=True)
         columns = (
             TextColumn("{task.description} {task.completed:,}/{task.total:,}"),
             BarColumn(bar_width=20),

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from nextpatch.core.text import shown
+from nextpatch.data.encoding import Given, is_many, is_one
 from nextpatch.data.error import DataError
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.views import eval_view, to_model_input
@@ -19,7 +20,7 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.precision import autocast, resolve_precision
 from nextpatch.weights.classifier import ClassifierHead
 from nextpatch.weights.error import WeightsError
-from nextpatch.weights.given import Given, check_batch, is_many, is_one, pixels_of, stacked_views
+from nextpatch.weights.given import check_batch, pixels_of, stacked_views
 
 
 @dataclass(frozen=True)

@@ -1,137 +1,32 @@
-"""Images as a person has them - paths, Pillow's, arrays, tensors - as the 8-bit views that a model sees."""
+"""Images as a person has them as the 8-bit views that a model sees, and batches of them checked."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
-from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
-from nextpatch.core.text import shown
 from nextpatch.data.decode import BadImage, decode
+from nextpatch.data.encoding import Given, check_range, encoded, name_of
 from nextpatch.data.error import DataError
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
-from nextpatch.data.storage.near import read_near
-from nextpatch.data.tiff import upside_down
-
-_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-_TIFF_MODES = ("CMYK", "F", "I")
-_PHOTOMETRIC = 262  # TIFF's tag: 0 says that white is 0
-Given = Any  # a path, a Pillow image, an array "height width [channels]" or a tensor "channels height width"
-
-
-def is_one(image: Given) -> bool:
-    """Whether it is a single image, and no collection of them."""
-    return isinstance(image, (str, Path, bytes, Image.Image)) or getattr(image, "ndim", 0) in (2, 3)
-
-
-def is_many(images: Given) -> bool:
-    """Whether it is a list of images, or an array or tensor of four axes."""
-    return isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) == 4
 
 
 def pixels_of(image: Given, channels: int, preprocessing: Preprocessing = AS_OURS) -> Tensor:
     """Its pixels, uint8 "channels height width", exactly as every verb decodes a file with them; DataError if none."""
     try:
-        return decode(_encoded(image), channels, preprocessing)
+        return decode(encoded(image), channels, preprocessing)
     except BadImage as error:
-        raise DataError(f"{_name(image)} cannot be used: {error}") from None
+        raise DataError(f"{name_of(image)} cannot be used: {error}") from None
     except DataError:
         raise
     except IsADirectoryError:
-        raise DataError(f"{_name(image)} is a folder; give a list of the images in it") from None
+        raise DataError(f"{name_of(image)} is a folder; give a list of the images in it") from None
     except OSError as error:
-        raise DataError(f"{_name(image)} cannot be read: {error.strerror or error}") from None
+        raise DataError(f"{name_of(image)} cannot be read: {error.strerror or error}") from None
     except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:  # closed, sparse, without values ...
-        raise DataError(f"{_name(image)} cannot be read: {error}") from None
-
-
-def _name(image: Given) -> str:
-    if isinstance(image, (str, Path)):
-        return shown(image)
-    return f"an image of type {type(image).__name__}"
-
-
-def _encoded(image: Given) -> bytes:
-    """A file with these pixels."""
-    if isinstance(image, (str, Path)):
-        return read_near(Path(image))
-    if isinstance(image, bytes):
-        return image
-    if isinstance(image, Image.Image):
-        return _of_pillow(image)
-    if isinstance(image, Tensor):
-        return _of_array(_rows_first(image.detach().cpu()))
-    if isinstance(image, np.ndarray):
-        return _of_array(image)
-    raise DataError(
-        f"{_name(image)} is no image; give a path, an image of Pillow, an array 'height width channels' or a tensor "
-        "'channels height width'"
-    )
-
-
-def _of_pillow(image: Image.Image) -> bytes:
-    upright, out = ImageOps.exif_transpose(image), io.BytesIO()
-    if upright.mode == "I" and image.format in ("PNG", "PPM"):
-        upright = upright.convert("I;16")  # as some versions of Pillow open 16 bits
-    if upright.mode.startswith("I;16") and isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
-        values = np.asarray(upright)
-        return _of_array(upside_down(values.astype(values.dtype.newbyteorder("="))))
-    if upright.mode in _TIFF_MODES:
-        upright.save(out, "TIFF")
-    else:
-        plain = upright if upright.mode in _PNG_MODES else upright.convert("RGB")
-        plain.save(out, "PNG", compress_level=0)
-    return out.getvalue()
-
-
-def _rows_first(tensor: Tensor) -> np.ndarray:
-    if tensor.ndim not in (2, 3):
-        raise DataError(f"a tensor of shape {tuple(tensor.shape)} is no image; give 'channels height width'")
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.float()
-    found: np.ndarray = (tensor.permute(1, 2, 0) if tensor.ndim == 3 else tensor).contiguous().numpy()
-    return found
-
-
-def _of_array(array: np.ndarray) -> bytes:
-    if array.ndim not in (2, 3) or 0 in array.shape:
-        raise DataError(f"an array of shape {array.shape} is no image; give 'height width channels'")
-    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] not in (1, 2, 3, 4):
-        raise DataError(
-            f"an array of shape {array.shape} looks like channels x height x width; transpose it: "
-            "array.transpose(1, 2, 0)"
-        )
-    if array.dtype.kind == "f":
-        array = in_bytes(array)
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if array.dtype not in (np.uint8, np.uint16):
-        raise DataError(f"pixels of type {array.dtype} have no known range; give uint8, uint16 or floats in [0, 1]")
-    out = io.BytesIO()
-    np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)
-    return out.getvalue()
-
-
-def in_bytes(array: np.ndarray) -> np.ndarray:
-    """Floats in [0, 1] as 8 bits; DataError for others."""
-    check_range(float(array.min()), float(array.max()))
-    found: np.ndarray = np.rint(np.asarray(array, np.float64) * 255).astype(np.uint8)
-    return found
-
-
-def check_range(low: float, high: float) -> None:
-    """DataError unless floats from `low` to `high` are pixels in [0, 1]."""
-    if not (low >= 0 and high <= 1):
-        raise DataError(
-            f"floats from {low:.4g} to {high:.4g} are no pixels: give floats in [0, 1] that are not normalized yet "
-            "(the model normalizes them itself), or uint8"
-        )
+        raise DataError(f"{name_of(image)} cannot be read: {error}") from None
 
 
 def check_batch(images: Given, channels: int, size: tuple[int, int]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
 from nextpatch.data.formats import image_endings
-from nextpatch.data.sources import hub, shipped, torchvision
+from nextpatch.data.sources import held, hub, shipped, torchvision
 from nextpatch.data.sources.contents import Contents, contents_from, contents_of, first_bytes, tell_left_out
 from nextpatch.data.sources.csv import open_csv, split_of_list
 from nextpatch.data.sources.folder import FolderSource
@@ -45,6 +45,8 @@ def open_source(spec: str) -> Source:
         return torchvision.TorchvisionSource(spec)
     if spec.startswith(shipped.PREFIX):
         return shipped.ShippedSource(spec)
+    if spec.startswith(held.PREFIX):
+        return held.held(spec)
     if spec.startswith(hub.PREFIX):
         return _of_files(hub.hub_entries(spec), spec)
     if is_remote(spec):
