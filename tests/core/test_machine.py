@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import nextpatch
-from nextpatch.core import machine
+from nextpatch.core import locks, machine
+from nextpatch.core.locks import locked
 from nextpatch.core.machine import boot_id, memory_bytes, usable_cores
-from nextpatch.data.tar import atomic as whole
 from nextpatch.data.workers import in_order
 
 LINUX = ("sched_getaffinity", "memfd_create", "posix_fallocate", "posix_fadvise", "sysconf")
@@ -25,7 +25,7 @@ def elsewhere(monkeypatch):
     for name in LINUX:
         monkeypatch.delattr(os, name, raising=False)
     monkeypatch.delattr(signal, "pthread_sigmask")
-    monkeypatch.setattr(whole, "fcntl", None)
+    monkeypatch.setattr(locks, "fcntl", None)
     monkeypatch.setattr("nextpatch.core.machine._BOOT", Path("/nowhere"))
 
 
@@ -34,7 +34,7 @@ def test_cores_memory_workers_and_locks_work_elsewhere(elsewhere, tmp_path):
     assert memory_bytes() > 2**30
     assert boot_id() == ""
     assert [item.tolist() for item in in_order([torch.arange(n) for n in range(3)], 1)] == [[], [0], [0, 1]]
-    with whole.one_writer(tmp_path):
+    with locked(tmp_path / "lock"):
         assert (tmp_path / "lock").exists()
 
 

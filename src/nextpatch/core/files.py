@@ -18,14 +18,15 @@ _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """A path beside `path` to write a file to. On leaving it is synced and takes the name `path`, in one step.
 
     On an error nothing stays of it, and an older file at `path` is untouched. The folder is made where it is missing.
-    A full disk's OSError names `path`: of itself a failing write names nothing.
+    A full disk's OSError names `path`: of itself a failing write names nothing. With `shared` other processes may write
+    the same file meanwhile: each writes one of its own, and the last one stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}{UNFINISHED}")
+    aside = path.with_name(f".{path.name}{f'.{os.getpid()}' if shared else ''}{UNFINISHED}")
     try:
         with naming(path):
             yield aside
@@ -49,9 +50,9 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, shared: bool = False) -> None:
     """Replace a file in one step: after a crash at any moment the old one is there, or the new one."""
-    with replacing(path) as aside:
+    with replacing(path, shared=shared) as aside:
         aside.write_bytes(data)
 
 

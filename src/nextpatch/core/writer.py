@@ -16,12 +16,8 @@ from typing import Any
 
 from nextpatch.core.errors import UserError
 from nextpatch.core.files import UNFINISHED
+from nextpatch.core.locks import lock_for_process
 from nextpatch.core.text import shown
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 BEAT_S = 10.0  # how often a writer shows that it lives, for machines that do not see its process
@@ -137,16 +133,10 @@ def _opened(path: Path) -> int:
 
 def _locked(handle: int, path: Path, out: Path) -> bool:
     """Lock the file; False where the file system has no locks. InUse when another process has it."""
-    if fcntl is None:
-        return False
     try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_for_process(handle, path)
     except (BlockingIOError, PermissionError):
         raise _in_use(path, out, _read(handle)) from None
-    except OSError as error:
-        log.debug("no lock on %s: %s", path, error)
-        return False
-    return True
 
 
 def _judge_last(handle: int, path: Path, out: Path, sees_locks: bool) -> None:

@@ -5,10 +5,11 @@ import logging
 import multiprocessing
 import os
 import time
+from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
+from nextpatch.core.locks import locked
 from nextpatch.data.storage import disk_quota as room
 from nextpatch.data.storage.cache import Cache
 
@@ -64,7 +65,7 @@ def test_what_nobody_goes_on_with_makes_room(server, tmp_path, monkeypatch):
         part.with_suffix(room.NOTE).write_text(json.dumps({"version": {}, "size": 400_000}))
         os.utime(part, (time.time() - 100, time.time() - 100))
     monkeypatch.setattr(room, "WAIT_S", 0.2)
-    with FileLock(f"{busy.with_suffix('')}{room.LOCK}"):
+    with locked(Path(f"{busy.with_suffix('')}{room.LOCK}")):
         cache.local(f"{server.url}/b.tar")
     assert (left.exists(), busy.exists()) == (False, True)
     assert not left.with_suffix(room.NOTE).exists()

@@ -84,9 +84,9 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path: Path) -> N
     code = (
         "import sys, time\nfrom nextpatch.data.storage.location import Entry\n"
         "import nextpatch.data.tar.build as build\n"
-        "from pathlib import Path\nreal = build.write_whole\n"
-        "def slow(path, data):\n    time.sleep(0.01); real(path, data)\n"
-        "build.write_whole = slow\nprint('go', flush=True)\n"
+        "from pathlib import Path\nreal = build.write_bytes\n"
+        "def slow(path, data, **how):\n    time.sleep(0.01); real(path, data, **how)\n"
+        "build.write_bytes = slow\nprint('go', flush=True)\n"
         "build.index_shards([Entry(p, Path(p).stat().st_size) for p in sys.argv[1:]], workers=1)\n"
     )
     home = tmp_path / "set" / ".nextpatch"
@@ -104,7 +104,8 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path: Path) -> N
             assert ShardIndex(path).whole()
         assert not (home / "manifest.json").exists() or len(list(home.glob("index/*.idx"))) == 12
     assert len(seen) > 1, seen
-    (home / "index" / "00003.tar.idx.99.part").write_bytes(b"half")
+    for name in ("00003.tar.idx.99.part", ".00003.tar.idx.99.unfinished"):  # as versions before named them, and as now
+        (home / "index" / name).write_bytes(b"half")
     index_shards(entries(paths), workers=1)
     assert files(home) == files(tmp_path / "whole")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from jaxtyping import Int32
 
+from nextpatch.core.locks import locked
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.source import digest_of
 
@@ -100,7 +100,7 @@ class TorchvisionSource:
             name, split = self._what
             try:
                 root.mkdir(parents=True, exist_ok=True)
-                with FileLock(root / f"{name}.lock"):  # of several processes one downloads
+                with locked(root / f"{name}.lock", task="downloading"):  # of several processes one downloads
                     self._dataset = getattr(torchvision.datasets, name)(
                         root, download=self._root is None, **SPLITS[name][split]
                     )

@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock
-
+from nextpatch.core.locks import locked
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.bounded import BoundedFile, TooLongError
 from nextpatch.data.storage.disk_quota import LOCK, NOTE, PART, begin, discard, finish, give_up
@@ -68,7 +67,7 @@ class Cache:
         path = self._path(place)
         if not self._used(path, size):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{path}{LOCK}"):  # the lock of a killed process is free again
+            with locked(Path(f"{path}{LOCK}")):  # the lock of a killed process is free again
                 if not self._used(path, size):  # another process was faster
                     self._fetch(place, path, size)
         return path

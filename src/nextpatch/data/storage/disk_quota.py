@@ -7,11 +7,11 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
-
+from nextpatch.core.locks import locked
 from nextpatch.core.machine import boot_id
 
 log = logging.getLogger(__name__)
@@ -82,9 +82,9 @@ def _claim(part: Path, note: dict[str, Any]) -> None:
     part.touch()
 
 
-def _one_at_a_time(folder: Path) -> FileLock:
+def _one_at_a_time(folder: Path) -> AbstractContextManager[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder.parent / f"evict{LOCK}")
+    return locked(folder.parent / f"evict{LOCK}")
 
 
 def _removed(files: list[_File], needed: int) -> int:
@@ -104,9 +104,9 @@ def _removed(files: list[_File], needed: int) -> int:
 def _abandoned(part: Path) -> bool:
     """Whether nobody goes on with a fetch; then what there is of it goes."""
     try:
-        with FileLock(f"{part.with_suffix('')}{LOCK}", timeout=0):
+        with locked(Path(f"{part.with_suffix('')}{LOCK}"), wait=False):
             discard(part)
-    except Timeout:
+    except BlockingIOError:
         return False
     return True
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from nextpatch.core.files import UNFINISHED, write_bytes
+from nextpatch.core.locks import locked
 from nextpatch.core.machine import usable_cores
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.location import Entry, is_remote
 from nextpatch.data.storage.read import open_stream
-from nextpatch.data.tar.atomic import one_writer, write_whole
 from nextpatch.data.tar.index import IndexWriter, Shard, ShardIndex, usable
 from nextpatch.data.tar.index_store import IndexStore
 from nextpatch.data.tar.manifest import Manifest, joined
@@ -23,6 +25,10 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]  # (shards done, shards in all)
 _MOST_WORKERS = 16
 _WORTH_A_WORKER = 256 * 2**20  # bytes: starting a process takes as long as reading so many
+_OLD_UNFINISHED = (
+    "*.json.*.part",
+    "index/*.idx.*.part",
+)  # names that versions before gave to what they had not finished
 
 
 class _Job(NamedTuple):
@@ -47,7 +53,7 @@ def index_shards(
     `accept_damage`, which takes them as they are now. OSError for those that cannot be read.
     """
     shelf = IndexStore(entries, Path(folder) if folder else None)
-    with one_writer(shelf.home):
+    with _writing(shelf.home):
         known = shelf.known()
         if known and not accept_damage:
             refuse_changed(shelf, known, entries)
@@ -85,7 +91,7 @@ def index_one(shelf: IndexStore, entry: Entry, name: str, expected: Shard) -> Sh
     """
     if found := shelf.index(name, expected):
         return found
-    with one_writer(shelf.home):
+    with _writing(shelf.home):
         if found := shelf.index(name, expected):  # another process was faster
             return found
         log.warning("no index of %s; making it from the shard", entry.place)
@@ -178,8 +184,23 @@ def _made(jobs: list[_Job], done: int, workers: int, progress: Progress | None) 
 
 def _make(job: _Job) -> Shard:
     shard, data = index_shard(job.entry, job.name)
-    write_whole(job.path, data)
+    write_bytes(job.path, data, shared=True)
     return shard
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Be the only one that writes into a folder of indexes; what a process left that was killed is removed."""
+    with locked(folder / "lock", task="indexing"):
+        unfinished = (
+            f".*{UNFINISHED}",
+            f"index/.*{UNFINISHED}",
+            "*.json.*.part",
+            "index/*.idx.*.part",
+        )  # 2 of old versions
+        for left in (path for pattern in unfinished for path in folder.glob(pattern)):
+            left.unlink(missing_ok=True)
+        yield
 
 
 def _others(shelf: IndexStore, known: Manifest | None) -> list[Manifest]:

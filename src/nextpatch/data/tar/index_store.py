@@ -12,11 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
+from nextpatch.core.files import write_bytes
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.cache import default_cache
 from nextpatch.data.storage.location import Entry, exists, is_remote
 from nextpatch.data.storage.read import read_all
-from nextpatch.data.tar.atomic import write_whole
 from nextpatch.data.tar.index import IndexDamagedError, Shard, ShardIndex
 from nextpatch.data.tar.manifest import Manifest, joined, parse_manifest, read_manifest
 
@@ -76,7 +76,7 @@ class IndexStore:
             if found := _opened(folder / "index" / _file_name(name), expected):
                 return found
         if self._published and exists(place := f"{self._remote}index/{_file_name(name)}"):
-            write_whole(self.path(name), read_all(place, _MAX_FILE))
+            write_bytes(self.path(name), read_all(place, _MAX_FILE), shared=True)
             return _opened(self.path(name), expected)
         return None
 

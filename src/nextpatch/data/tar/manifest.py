@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from nextpatch.core.files import write_bytes
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.layout import is_number
 from nextpatch.data.sources.source import digest_of
-from nextpatch.data.tar.atomic import write_whole
 from nextpatch.data.tar.index import Shard
 from nextpatch.data.tar.naming import FOLDER, WORD
 from nextpatch.data.tar.samples import MAX_CLASSES
@@ -100,7 +100,7 @@ class Manifest:
         told = "".join(f"{json.dumps(name)}: {json.dumps(value)},\n" for name, value in beside.items() if value)
         text = told + '"shards": [\n' + ",\n".join(rows) + "\n]}\n"
         data = text.encode()
-        write_whole(path, _first_line(hashlib.sha256(data).hexdigest()) + data)
+        write_bytes(path, _first_line(hashlib.sha256(data).hexdigest()) + data, shared=True)
 
 
 def joined(manifests: Sequence[Manifest]) -> Manifest:

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nextpatch.core.files import DIGEST, digest_of_json, naming
+from nextpatch.core.files import DIGEST, digest_of_json, naming, write_bytes
 from nextpatch.data.error import DataError
-from nextpatch.data.tar.atomic import write_whole
 from nextpatch.tasks.curate.shard import Written
 
 log = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ class Journal:
         head = {"format": FORMAT, **settings}
         lines = _whole_lines(path)
         if not lines:
-            write_whole(path, f"{json.dumps({**head, DIGEST: digest_of_json(head)})}\n".encode())
+            write_bytes(path, f"{json.dumps({**head, DIGEST: digest_of_json(head)})}\n".encode())
             return cls(path, settings)
         try:
             found, *rest = (json.loads(line) for line in lines)
@@ -74,7 +73,7 @@ class Journal:
         name = self.steps[first].shard.name
         log.warning("%s is not there as it was written; it and those after it are made again", folder / name)
         lines = _whole_lines(self.path)[: first + 1]
-        write_whole(self.path, "".join(f"{line}\n" for line in lines).encode())
+        write_bytes(self.path, "".join(f"{line}\n" for line in lines).encode())
         del self.steps[first:]
 
     def add(self, step: Step) -> None:
@@ -97,7 +96,7 @@ def _whole_lines(path: Path) -> list[str]:
     text = path.read_bytes()
     whole = text[: text.rfind(b"\n") + 1]
     if whole != text:
-        write_whole(path, whole)
+        write_bytes(path, whole)
     return whole.decode("utf-8", "replace").split("\n")[:-1]
 
 

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 from rich.console import Console
 
 from nextpatch.core.files import digest_of_json, naming
+from nextpatch.core.locks import locked
 from nextpatch.core.meter import Meter
 from nextpatch.core.reading import read_jsonl
 from nextpatch.core.writer import is_new
@@ -21,7 +22,6 @@ from nextpatch.data.fingerprint import fingerprint_of
 from nextpatch.data.skipped import Bad, Skipped, none_decodes
 from nextpatch.data.sources.source import Source
 from nextpatch.data.storage.location import Entry
-from nextpatch.data.tar.atomic import one_writer
 from nextpatch.data.tar.build import index_shards
 from nextpatch.data.workers import in_order
 from nextpatch.tasks.curate.config import Packing
@@ -51,7 +51,7 @@ def pack(source: Source, out: Path, cfg: Packing, workers: int = 0, console: Con
     when `out` holds something else, or was begun with other images or settings, or when no image can be used.
     """
     _refuse_foreign(out)
-    with one_writer(out / _STATE):
+    with locked(out / _STATE / "lock", task="packing"):
         for left in (*out.glob("*.part"), *(out / _STATE).glob("*.part")):  # of a call that was killed
             left.unlink()
         journal = Journal.open(out / _STATE / "journal.jsonl", _settings(source, cfg))
