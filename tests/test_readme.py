@@ -11,6 +11,7 @@ def file_map() -> str:
     """A line per module: path and first line of the docstring; rooms from the top of the import law down."""
     rooms = [
         "cli",
+        "api",
         "bench",
         "tasks",
         "train",

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nextpatch.api.images import dataset as dataset
     from nextpatch.weights.backbone import Backbone as Backbone
     from nextpatch.weights.load import load as load
 
-_PLACES = {"Backbone": "nextpatch.weights.backbone", "load": "nextpatch.weights.load"}
-__all__ = ["Backbone", "load"]
+_PLACES = {
+    "Backbone": "nextpatch.weights.backbone",
+    "dataset": "nextpatch.api.images",
+    "load": "nextpatch.weights.load",
+}
+__all__ = ["Backbone", "dataset", "load"]
 
 
 def __getattr__(name: str) -> Any:

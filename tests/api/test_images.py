@@ -1,0 +1,198 @@
+"""Images as a program has them become one collection, whatever form they have; what cannot is refused in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, WeightedRandomSampler
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import ToTensor
+from torchvision.transforms.v2 import PILToTensor, RandomHorizontalFlip
+
+import nextpatch
+from nextpatch.api.images import named
+from nextpatch.data.decode import decode
+from nextpatch.data.error import DataError
+from nextpatch.data.sources.open import open_source
+from nextpatch.data.sources.source import Source
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (6, 9, 8, 3), np.uint8)
+NAMES = ("cat", "dog")
+LABELS = [0, 1, 0, 1, 1, 0]
+PILLOW = [Image.fromarray(one) for one in PIXELS]
+ARRAYS, TENSORS = list(PIXELS), torch.from_numpy(PIXELS).permute(0, 3, 1, 2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number, (picture, label) in enumerate(zip(PILLOW, LABELS, strict=True)):
+        place = tmp_path / "photos" / NAMES[label]
+        place.mkdir(parents=True, exist_ok=True)
+        picture.save(place / f"{number}.png")
+    return tmp_path / "photos"
+
+
+class OwnDataset(Dataset[Any]):
+    """As people write them: images alone, or with labels."""
+
+    def __init__(self, samples: Any) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.samples[index]
+
+
+def pixels_of(source: Source) -> np.ndarray:
+    return np.stack([decode(source.read(i), 3).permute(1, 2, 0).numpy() for i in range(len(source))])
+
+
+FORMS: dict[str, Any] = {
+    "pillow": PILLOW, "arrays": ARRAYS, "array": PIXELS, "tensors": list(TENSORS), "tensor": TENSORS,
+    "floats": TENSORS / 255, "tuple": tuple(ARRAYS), "dataset": OwnDataset(PILLOW), "made": nextpatch.dataset(PIXELS),
+    "loader": DataLoader(OwnDataset(ARRAYS), batch_size=2, shuffle=True), "tensor data set": TensorDataset(TENSORS),
+    "subset": Subset(OwnDataset(ARRAYS), range(6)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_images_and_no_classes(form: str) -> None:
+    given = named(FORMS[form])
+    source = open_source(given.one("data"))
+    assert np.array_equal(pixels_of(source), PIXELS)
+    assert not source.classes
+
+
+LABELED: dict[str, Any] = {
+    "pairs": list(zip(PILLOW, LABELS, strict=True)), "two": (PIXELS, LABELS), "two arrays": (PIXELS, np.array(LABELS)),
+    "tensors": (TENSORS, torch.tensor(LABELS)), "names": (ARRAYS, [NAMES[label] for label in LABELS]),
+    "dataset": OwnDataset(list(zip(ARRAYS, LABELS, strict=True))),
+    "tensor data set": TensorDataset(TENSORS, torch.tensor(LABELS)),
+    "made": nextpatch.dataset(PIXELS, LABELS, classes=NAMES),
+    "booleans": list(zip(ARRAYS, [label == 1 for label in LABELS], strict=True)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", LABELED)
+def test_labels_come_along_where_they_matter(form: str) -> None:
+    given = named(LABELED[form], labels=True)
+    source = open_source(given.one("data"))
+    assert np.array_equal(pixels_of(source), PIXELS)
+    assert [source.label(i) for i in range(6)] == LABELS
+    assert source.classes == (NAMES if form in ("names", "made") else ("0", "1"))
+    alone = named(LABELED[form])
+    assert not open_source(alone.one("data")).classes
+    relabeled = named((PIXELS, LABELS[::-1]), labels=True)
+    assert relabeled.names != given.names
+
+
+def test_files_folders_and_data_sets_of_torchvision(folder: Path) -> None:
+    assert named(folder).names == (str(folder),)
+    assert named([f"{folder}=0.3", "demo:train=0.7"]).names == (f"{folder}=0.3", "demo:train=0.7")
+    files = sorted(folder.rglob("*.png"))
+    listed = named((files, ["a"] * 3 + ["b"] * 3), labels=True)
+    source = open_source(listed.one("data"))
+    assert [source.key(i) for i in range(6)] == list(map(str, files))
+    assert source.classes == ("a", "b")
+    for transform in (None, ToTensor(), PILToTensor()):
+        found = named(ImageFolder(folder, transform), labels=True)
+        source = open_source(found.one("data"))
+        assert source.classes == NAMES
+        assert [source.label(i) for i in range(6)] == [0, 0, 0, 1, 1, 1]
+        assert np.array_equal(pixels_of(source), np.stack([np.asarray(Image.open(file)) for file in files]))
+
+
+class Counting(OwnDataset):
+    """Knows its labels, and counts how often an image is asked for."""
+
+    reads = 0
+
+    def __getitem__(self, index: int) -> Any:
+        self.reads += 1
+        return super().__getitem__(index)
+
+
+def test_labels_that_a_data_set_keeps_cost_no_pass_and_wrong_ones_are_not_believed() -> None:
+    samples = [(PIXELS[i % 6], i % 3) for i in range(600)]
+    kept, wrong = Counting(samples), Counting(samples)
+    kept.targets, wrong.targets = [i % 3 for i in range(600)], [0] * 600  # type: ignore[attr-defined]
+    for data in (kept, wrong):
+        given = named(data, labels=True)
+        source = open_source(given.one("data"))
+        assert [source.label(i) for i in range(6)] == [0, 1, 2, 0, 1, 2]
+    assert kept.reads < 300 < 600 < wrong.reads
+
+
+def test_a_changed_image_is_another_collection_and_a_name_keeps_it_one() -> None:
+    changed = PIXELS.copy()
+    changed[3, 0, 0, 0] += 1
+    for form in (lambda pixels: pixels, list, lambda pixels: OwnDataset(list(pixels))):
+        one, same, other = (named(form(pixels)) for pixels in (PIXELS, PIXELS.copy(), changed))
+        assert one.names == same.names != other.names
+    first, second = (nextpatch.dataset(pixels, name="mine") for pixels in (PIXELS, changed))
+    assert first.unlabeled.digest == second.unlabeled.digest
+    assert named(first).names == ("python:mine",)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ([], "empty"), (np.zeros((0, 8, 8), np.uint8), "empty"), (OwnDataset([]), "empty"),
+        (np.array([ARRAYS[0], ARRAYS[1][:5]], dtype=object), "list of the arrays"), (PIXELS[0], r"\[image\]"),
+        (PIXELS.astype(np.float32), "floats in \\[0, 1\\]"), (PIXELS.astype(np.int64), "no known range"),
+        ([{"image": PIXELS[0]}], "no image"), ({"a": 1}, "one thing"), (iter(ARRAYS), r"list\(images\)"),
+        ((PIXELS, [0, 1]), "6 images and 2 labels"), (OwnDataset([{"image": 1}]), "put another data set around it"),
+        (DataLoader(OwnDataset(ARRAYS), collate_fn=len), "its own collate_fn"),
+        (DataLoader(OwnDataset(ARRAYS), sampler=WeightedRandomSampler([1.0] * 6, 6)), "its own sampler"),
+        (PILLOW[0], "one thing"), (3, "by number"),
+    ],
+)  # fmt: skip
+def test_what_is_no_collection_is_refused_with_what_to_do(data: Any, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        named(data)
+
+
+def test_random_transforms_and_streams_are_refused(folder: Path) -> None:
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter(ARRAYS)
+
+    with pytest.raises(DataError, match="random transforms"):
+        named(ImageFolder(folder, RandomHorizontalFlip()))
+    for data in (Stream(), DataLoader(Stream())):
+        with pytest.raises(DataError, match="by number"):
+            named(data)
+
+
+def test_one_label_for_each_kind(folder: Path) -> None:
+    with pytest.raises(DataError, match="class numbers or class names"):
+        named((ARRAYS, [0, "cat", 1, 0, 1, 1]), labels=True)
+
+
+def test_a_data_set_of_hugging_face(folder: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    files = [str(folder / NAMES[label] / f"{i}.png") for i, label in enumerate(LABELS)]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(NAMES))})
+    data = datasets.Dataset.from_dict({"image": files, "label": LABELS}, features=features)
+    for form in (data, data.with_format("torch")):
+        given = named(form, labels=True)
+        source = open_source(given.one("data"))
+        assert np.array_equal(pixels_of(source), PIXELS)
+        assert source.classes == NAMES
+        assert [source.label(i) for i in range(6)] == LABELS
+        assert source.read(0) == Path(files[0]).read_bytes()
+    shuffled = data.shuffle(seed=0)
+    assert named(shuffled).names != named(data).names
+    for wrong, told in (
+        (datasets.DatasetDict(train=data), r"\['train'\]"), (data.remove_columns("image"), "columns of images"),
+        (data.to_iterable_dataset(), "streaming"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=told):
+            named(wrong)
