@@ -1,6 +1,5 @@
 """What a run writes down as it goes."""
 
-import builtins
 import io
 import json
 import logging
@@ -11,6 +10,7 @@ from rich.console import Console
 from nextpatch.core.errors import FileError
 from nextpatch.data.skipped import Skipped
 from nextpatch.runs.logs import Logs, entries_of, log_to, tell_missing
+from nextpatch.runs.sinks import registry
 
 
 def lines(path):
@@ -85,18 +85,12 @@ def test_tensorboard_gets_the_numbers(tmp_path):
 
 
 def test_without_tensorboard_there_is_a_note_and_metrics_all_the_same(tmp_path, monkeypatch, caplog):
-    real = builtins.__import__
-
-    def absent(name, *args):
-        if name.startswith("torch.utils.tensorboard"):
-            raise ImportError(name)
-        return real(name, *args)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
     with caplog.at_level(logging.INFO, "nextpatch"), Logs(tmp_path) as logs:
         logs.metric("train", 1, loss=1.0)
     assert "nextpatch[tensorboard]" in caplog.text
     assert len(lines(tmp_path / "metrics.jsonl")) == 1
+    assert not (tmp_path / "tensorboard").exists()
 
 
 def test_messages_go_to_file_and_console_while_inside(tmp_path):

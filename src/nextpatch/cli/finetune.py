@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, arg
 
 from nextpatch.cli.classify import WEIGHTS
-from nextpatch.cli.flags import chosen, img_size, layout, optional, pixel_range
+from nextpatch.cli.flags import chosen, img_size, layout, optional, pixel_range, read_as
 from nextpatch.data.preprocessing import Layout
 from nextpatch.runs.config import Device, Precision
+from nextpatch.runs.sinks.registry import SinkName
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class Finetune:
     micro_batch_size: Annotated[int, arg(help="images at a time; a matter of memory only")] = 32
     device: Annotated[Device, arg(help="where to compute")] = "auto"
     precision: Annotated[Precision, arg(help="number format of matrix products")] = "auto"
+    sinks: Annotated[
+        tuple[SinkName, ...],
+        optional("NAME", "where the figures go beside metrics.jsonl (default: TensorBoard, where it is installed)"),
+        read_as(tuple[SinkName, ...]),
+    ] = ("auto",)
     resume: Annotated[FlagCreatePairsOff[bool], arg(help="go on after the last finished epoch")] = False
     img_size: Annotated[tuple[int, int] | None, *img_size()] = None
     pixel_range: Annotated[tuple[float, float] | None, *pixel_range()] = None

@@ -139,5 +139,9 @@ def _default_text(text: str, default: Any) -> str:
     """What is shown as the default; nothing where the help says in brackets what is taken, or where it is empty."""
     if re.search(r"\((default:|chosen) [^()]*\)$", text) or default in ("", ()):
         return ""
-    shown = " ".join(f"{v:g}" for v in default) if isinstance(default, tuple) else default
+    shown = " ".join(map(_written, default)) if isinstance(default, tuple) else default
     return f"(default: {shown})"
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:g}"

@@ -7,6 +7,7 @@ from typing import Literal
 
 from nextpatch.core.bounds import BATCH, COUNT, RATE, SEED, check_bounds
 from nextpatch.core.errors import ConfigError
+from nextpatch.runs.sinks.registry import SinkName, check_names
 
 Precision = Literal["auto", "fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -88,6 +89,8 @@ class TrainConfig:
 
     The speed is measured on this machine before step 0.
     """
+    sinks: tuple[SinkName, ...] = ("auto",)
+    """Where the figures go beside metrics.jsonl; auto: TensorBoard's files, where it is installed."""
 
     def __post_init__(self) -> None:
         check_bounds(
@@ -97,6 +100,7 @@ class TrainConfig:
         )  # fmt: skip
         if self.keep_checkpoints < 2:
             raise ConfigError("keep_checkpoints must be at least 2: the crash that needs the newest may damage it")
+        check_names(self.sinks)
         if self.freeze_trunk and not self.init:
             raise ConfigError("freeze_trunk needs init: a trunk of random weights is not worth a head")
 

@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: metrics.jsonl, TensorBoard, bad_samples.jsonl and log.txt."""
+"""What a run writes down as it goes: metrics.jsonl, its metric sinks, bad_samples.jsonl and log.txt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,8 @@ from rich.console import Console
 from nextpatch.core.files import write_text
 from nextpatch.core.reading import read_jsonl
 from nextpatch.data.skipped import Bad
+from nextpatch.runs.sinks.registry import chosen
+from nextpatch.runs.sinks.sink import Delivery, Entry, Session, numbers
 
 log = logging.getLogger(__name__)
 
@@ -25,17 +27,22 @@ class Logs:
     """Entries of one run, appended after `step`; every line reaches the file at once, so a killed run loses none.
 
     `watched` are the bad samples that others find while the run goes on; leaving writes down what is new among them.
-    Of several ranks only the leading one writes: `silent` turns all this into nothing.
+    Of several ranks only the leading one writes: `silent` turns all this into nothing. `sinks` names the services that
+    get the numbers as well (see `nextpatch.runs.sinks.registry`), and with them `values`, the run's configuration.
     """
 
-    def __init__(self, path: Path, step: int = 0, watched: Sequence[Bad] = (), silent: bool = False) -> None:
+    def __init__(
+        self, path: Path, step: int = 0, watched: Sequence[Bad] = (), silent: bool = False,
+        sinks: Sequence[str] = ("auto",), values: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self._watched, self._silent = watched, silent
         if silent:
             return
         self._metrics = (path / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
         self._bad_path = path / "bad_samples.jsonl"
         self._bad_known = _keys(self._bad_path)
-        self._board = _summary_writer(path / "tensorboard", step)
+        session = Session(path, step, values or {})
+        self._sinks = [Delivery(name, session, _earlier(path, name)) for name in chosen(sinks)]
 
     def __enter__(self) -> Logs:
         return self
@@ -47,11 +54,11 @@ class Logs:
             return
         self.bad_samples()
         self._metrics.close()
-        if self._board is not None:
-            self._board.close()
+        for sink in self._sinks:
+            sink.close()
 
     def metric(self, kind: str, step: int, **values: Any) -> None:
-        """One line of metrics.jsonl; the single numbers of it also go to TensorBoard as "kind/name".
+        """One line of metrics.jsonl; the single numbers of it also go to the sinks.
 
         A number that is not finite is null there, for JSON has none, and "not_finite" says of which value what it was.
         """
@@ -61,9 +68,8 @@ class Logs:
         plain = {name: _null(value) if name in odd else value for name, value in values.items()}
         more = {"not_finite": odd} if odd else {}
         self._metrics.write(json.dumps({"kind": kind, "step": step, **plain, **more}, allow_nan=False) + "\n")
-        for name, value in values.items():
-            if self._board is not None and isinstance(value, int | float):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+        for sink in self._sinks:
+            sink.put(kind, step, numbers(values))
 
     def bad_samples(self) -> None:
         """Name the samples that could not be used, each once in the life of the run."""
@@ -132,14 +138,11 @@ def _keys(path: Path) -> set[str]:
     return {entry["key"] for entry in read_jsonl(path) if isinstance(entry.get("key"), str)}
 
 
-def _summary_writer(path: Path, step: int) -> Any:
-    """TensorBoard's writer, or None with a note where the extra is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        log.info("no TensorBoard log: not installed (pip install 'nextpatch[tensorboard]')")
-        return None
-    return SummaryWriter(str(path), purge_step=step + 1 if step else None)
+def _earlier(path: Path, sink: str) -> list[Entry]:
+    """The entries of the sessions before, for a sink to take those that it lacks; TensorBoard's files have theirs."""
+    if sink == "tensorboard":
+        return []
+    return [(entry["kind"], entry["step"], numbers(entry)) for entry in entries_of(path / "metrics.jsonl")]
 
 
 class _ConsoleHandler(logging.Handler):

@@ -16,7 +16,7 @@ from nextpatch.runs.config import GuardConfig, OptimConfig, TrainConfig
 
 _OF_THE_MACHINE = {
     "data": ("workers", "stall_s"),
-    "train": ("micro_batch_size", "device", "threads", "keep_checkpoints", "keep_every", "log_every"),
+    "train": ("micro_batch_size", "device", "threads", "keep_checkpoints", "keep_every", "log_every", "sinks"),
 }
 
 

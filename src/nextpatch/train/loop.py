@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from rich.console import Console
 
+from nextpatch.config import to_dict
 from nextpatch.core.signals import StopSignals
 from nextpatch.core.writer import InUse
 from nextpatch.data.loader import Batch, TrainStream
@@ -93,7 +94,7 @@ def fit(
     with (
         StopSignals(patient=ranks.spread) as stop,
         Saver(run, ranks) as saver,
-        Logs(run.path, state.step, bad.watched, silent=not ranks.is_main) as logs,
+        Logs(run.path, state.step, bad.watched, not ranks.is_main, train.sinks, to_dict(recipe)) as logs,
         Display(console, train.steps, batch_size, state.step) as display,
         closing(shared_batches(objective, stream, state, recipe, ranks)) as batches,
     ):

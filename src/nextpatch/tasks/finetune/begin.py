@@ -17,7 +17,7 @@ from nextpatch.tasks.finetune.config import FinetuneConfig
 from nextpatch.weights.backbone import Backbone
 
 CONFIG = "config.json"
-_OF_THE_SESSION = ("resume", "workers", "device", "out", "micro_batch_size")
+_OF_THE_SESSION = ("resume", "workers", "device", "out", "micro_batch_size", "sinks")
 _PLACES = ("weights", "data", "test")  # may be others, where the same is found in them
 _INPUTS = "inputs"
 

@@ -10,6 +10,7 @@ from nextpatch.core.bounds import BATCH, EPOCHS, RATE, SEED, SIDE, WORKERS, chec
 from nextpatch.core.errors import ConfigError
 from nextpatch.data.preprocessing import Layout
 from nextpatch.runs.config import Device, Precision
+from nextpatch.runs.sinks.registry import SinkName, check_names
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class FinetuneConfig:
     weights (ours; the paper searches its grid). `alpha`: adapters are scaled by alpha / rank (the paper gives none).
     `epochs` 0 and `batch_size` 0: as for a probe of as many labels. `layers`: blocks whose mean the classifier reads.
     `overlap`: what to do with test images that are learned from as well. `img_size`, `pixel_range`, `layout`: how
-    images are seen, where it is otherwise than the weights say (see `nextpatch.load`).
+    images are seen, where it is otherwise than the weights say (see `nextpatch.load`). `sinks`: where the figures go
+    beside metrics.jsonl.
     """
 
     weights: str
@@ -49,6 +51,7 @@ class FinetuneConfig:
     device: Device = "auto"
     precision: Precision = "auto"
     resume: bool = False
+    sinks: tuple[SinkName, ...] = ("auto",)
     overlap: Literal["refuse", "leave-out", "keep"] = "refuse"
     img_size: tuple[int, int] | None = None
     pixel_range: tuple[float, float] | None = None
@@ -60,6 +63,7 @@ class FinetuneConfig:
             warmup_epochs=EPOCHS, weight_decay=RATE, clip_norm=(1e-12, 1e12), min_lr=RATE, mixup=(0, 1e6), seed=SEED,
             workers=WORKERS, micro_batch_size=(1, BATCH[1]), img_size=SIDE,
         )  # fmt: skip
+        check_names(self.sinks)
         adapters = {"rank": self.rank, "alpha": self.alpha}
         if self.full and (given := [name for name, value in adapters.items() if value != 8]):
             raise ConfigError(f"{' and '.join(given)} are of adapters, which full has none of; leave one of them out")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,8 @@ from nextpatch.data.survey import refuse_other_channels
 from nextpatch.measure.metrics import TOP, Answers, likeliest
 from nextpatch.model.count import count_params
 from nextpatch.runs.checkpoint import newest_checkpoint, prune, save_checkpoint
-from nextpatch.runs.logs import log_to, truncate_metrics
+from nextpatch.runs.logs import Logs, log_to, truncate_metrics
+from nextpatch.runs.sinks.registry import chosen
 from nextpatch.tasks.finetune.begin import Inputs, begin, begun_before
 from nextpatch.tasks.finetune.config import FinetuneConfig
 from nextpatch.tasks.finetune.learner import Learner
@@ -60,6 +60,7 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Finetune
     console, out = console or Console(), config.out
     with only_writer(out, "finetune"):
         before = begun_before(config)
+        chosen(config.sinks)
         with phase("opening the images", console):
             splits = open_splits(config.data, config.test, config.seed, held_out=False, overlap=config.overlap)
         with phase("loading the weights", console):
@@ -142,7 +143,7 @@ def _train(config: FinetuneConfig, learner: Learner, stream: Epochs, console: Co
     losses: list[float] = []
     with (
         Meter("updates", learner.steps, "updates", learner.step, console) as meter,
-        (config.out / "metrics.jsonl").open("a", encoding="utf-8", buffering=1) as metrics,
+        Logs(config.out, learner.step, (stream.bad,), sinks=config.sinks, values=asdict(config)) as logs,
     ):
         for batch in stream:
             normalized = Backbone.normalized(batch.images, about, learner.device)
@@ -152,9 +153,10 @@ def _train(config: FinetuneConfig, learner: Learner, stream: Epochs, console: Co
                 learner.check_weights()
                 epoch = learner.step // learner.per_epoch
                 loss = sum(losses) / len(losses)
-                metrics.write(json.dumps({"kind": "train", "step": learner.step, "epoch": epoch, "loss": loss}) + "\n")
+                logs.metric("train", learner.step, epoch=epoch, loss=loss)
                 losses.clear()
                 beside = {"step": learner.step, "elapsed_s": time.monotonic() - start_s}
+                logs.sync()
                 save_checkpoint(folder, learner.step, learner.state(), beside)
                 prune(folder, 2, 0)
 

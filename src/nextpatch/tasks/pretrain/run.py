@@ -33,6 +33,7 @@ from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.runs.logs import log_to
 from nextpatch.runs.recipe import Recipe, binding, recipe_from_dict
 from nextpatch.runs.run import RunDir, load_run
+from nextpatch.runs.sinks.registry import chosen
 from nextpatch.tasks.pretrain.budget import Speed, fitted, guessed, measured
 from nextpatch.tasks.pretrain.memory import check_memory, memory_bytes
 from nextpatch.tasks.pretrain.warm_start import begin_from, freeze_trunk
@@ -73,6 +74,7 @@ def pretrain(
         if ranks.is_main:  # which says it for all
             _check_share(recipe, ranks)
             check_memory(recipe, ranks)
+            chosen(recipe.train.sinks)
     with ranks.only_writer(out, "pretrain"):
         with ranks.main_first(), phase("opening the images", console):
             stream, held = _found_again(recipe, ranks) if run else open_data(recipe, ranks)

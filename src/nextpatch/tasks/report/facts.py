@@ -72,6 +72,14 @@ def read_facts(run: Path) -> Facts:
     return facts
 
 
+_OF_FOLDERS = {
+    "tensorboard": "TensorBoard log",
+    "wandb": "log of Weights & Biases",
+    "mlflow.db": "log of MLflow",
+    "sinks": "which entries each metric sink has taken",
+}
+
+
 def _is_whole(entry: dict[str, Any]) -> bool:
     """Whether a log entry has the numbers that the page needs."""
     needed = ("step", "loss", *(("images", "elapsed_s", "images_per_s", "tflops") if entry["kind"] == "train" else ()))
@@ -121,6 +129,6 @@ def list_files(run: Path) -> list[dict[str, Any]]:
     for path in sorted(p for p in run.rglob("*") if p.is_file()):
         name = path.relative_to(run).as_posix()
         if not any(part.startswith(".") for part in path.relative_to(run).parts) and not name.startswith("report."):
-            purpose = "TensorBoard log" if name.startswith("tensorboard/") else _PURPOSE.get(path.name, "")
+            purpose = _OF_FOLDERS.get(name.partition("/")[0]) or _PURPOSE.get(path.name, "")
             found.append({"name": name, "size_bytes": path.stat().st_size, "purpose": purpose})
     return found
