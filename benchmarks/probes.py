@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextpatch.model.aim import AIM
+from nextpatch.model.attentive import plain_probe_flops, probe_flops
 from nextpatch.model.config import SIZES, ModelConfig
-from nextpatch.model.count import forward_flops, plain_probe_flops, probe_flops
+from nextpatch.model.count import forward_flops
 from nextpatch.model.init import init_weights
 from nextpatch.tasks.probe.config import LR_GRID, ProbeConfig
 from nextpatch.tasks.probe.fit import Fit

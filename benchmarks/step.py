@@ -47,7 +47,8 @@ def plain_loss(model: AIM, images: Tensor, prefix_len: Tensor, own_attention: bo
         normed = block.norm_1(x)
         x = x + (block.attn(normed, mask) if own_attention else plain_attention(block.attn, normed, mask))
         x = x + block.mlp(block.norm_2(x))
-    predicted = model.head(model.trunk.post_trunk_norm(x))
+    place = torch.arange(x.shape[1])
+    predicted = model.head(model.trunk.post_trunk_norm(x), place, place, torch.zeros_like(place))
     error = (predicted[:, :-1].float() - targets(patches, model.cfg.target)[:, 1:]).square().mean(dim=-1)
     return (error * scored_mask(prefix_len, patches.shape[1])).sum()
 

@@ -15,9 +15,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from losses import loss_sum, patch_losses, predict, score, scored_count
-from nextpatch.model.aim import AIM, HeadBlock
+from nextpatch.model.aim import AIM
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.heads.mlp import HeadBlock
 from nextpatch.model.layers import LayerNorm, prefix_mask
 from nextpatch.model.weights import from_released, to_released
 from nextpatch.objective.next_patch import scored_mask, targets

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from nextpatch.core.bounds import check_bounds
-
-Recompute = Literal["none", "selective", "full"]
+from nextpatch.model.cost import Recompute as Recompute
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.core.errors import UserError
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.layers import MLP, Block, LayerNorm, Mode, Rows, attention_mask
+from nextpatch.model.cost import Kernel, Recompute
+from nextpatch.model.heads.absent import NoHead
+from nextpatch.model.heads.head import Head
+from nextpatch.model.init import Init
+from nextpatch.model.layers import Block, HasGrid, LayerNorm, Mode, Rows, attention_mask
+from nextpatch.model.names import HEADS
 from nextpatch.patches import patchify, sincos_positions
 
 
@@ -24,11 +31,35 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Linear(cfg.patch_dim, dim)
         self.norm = LayerNorm(dim)
         self.register_buffer("positions", sincos_positions(cfg.grid, dim), persistent=False)
+        self._grid = cfg.grid
+
+    def init_own(self, init: Init) -> None:
+        """The table of positions."""
+        self.positions.copy_(sincos_positions(self._grid, self.positions.shape[1]))
+
+    def set_grid(self, grid: tuple[int, int]) -> None:
+        """Be of images of another size from here on."""
+        self._grid, self.positions = grid, sincos_positions(grid, self.positions.shape[1])
 
     def forward(self, patches: Float[Tensor, "batch length values"]) -> Float[Tensor, "batch length dim"]:
         """Tokens of the first `length` patches of each image."""
         out: Tensor = self.norm(self.proj(patches)) + self.positions[: patches.shape[1]]
         return out
+
+    @staticmethod
+    def params(cfg: ModelConfig) -> int:
+        """The projection with its bias, and the norm."""
+        return (cfg.patch_dim + 3) * cfg.shape.embed_dim
+
+    @staticmethod
+    def flops(cfg: ModelConfig, tokens: int) -> float:
+        """Operations for so many tokens."""
+        return 2 * tokens * cfg.patch_dim * cfg.shape.embed_dim
+
+    @staticmethod
+    def kept_bytes(cfg: ModelConfig, tokens: int, width: int) -> float:
+        """The patches, and the norm's input and statistics."""
+        return tokens * (width * cfg.patch_dim + 4 * cfg.shape.embed_dim + 8)
 
 
 class Trunk(nn.Module):
@@ -74,60 +105,28 @@ class Trunk(nn.Module):
         """Every name that `forward` knows, in order of depth."""
         return ["tokens", *(f"block_{i}" for i in range(len(self.blocks))), "post_trunk_norm"]
 
+    @staticmethod
+    def params(cfg: ModelConfig) -> int:
+        """The blocks and the final norm."""
+        return cfg.shape.depth * Block.params(cfg.shape.embed_dim) + 2 * cfg.shape.embed_dim
 
-class HeadBlock(nn.Module):
-    """x += mlp(norm(x)), each position by itself."""
+    @staticmethod
+    def rows_flops(cfg: ModelConfig, tokens: int, rows: float) -> float:
+        """Operations of `rows`."""
+        d = cfg.shape.embed_dim
+        return (cfg.shape.depth - 1) * Block.flops(d, tokens) + Block.rows_flops(d, tokens, rows)
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.norm = LayerNorm(dim)
-        self.mlp = MLP(dim)
-
-    def forward(self, x: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
-        """Residual MLP."""
-        out: Tensor = x + self.mlp(self.norm(x))
-        return out
-
-
-class PixelHead(nn.Module):
-    """Linear -> positions -> residual MLP blocks -> norm -> linear to the P * P * C values of the next patch.
-
-    Positions are those of the INPUT token. Source: section 4.2, Table 4.
-    """
-
-    positions: Tensor
-
-    def __init__(self, cfg: ModelConfig) -> None:
-        super().__init__()
-        s = cfg.shape
-        self.proj = nn.Linear(s.embed_dim, s.head_width)
-        self.blocks = nn.ModuleList(HeadBlock(s.head_width) for _ in range(s.head_depth))
-        self.norm = LayerNorm(s.head_width)
-        self.pred = nn.Linear(s.head_width, cfg.patch_dim)
-        self.register_buffer("positions", sincos_positions(cfg.grid, s.head_width), persistent=False)
-
-    def forward(
-        self, x: Float[Tensor, "*rows dim"], position: Int[Tensor, "*rows"] | None = None
-    ) -> Float[Tensor, "*rows values"]:
-        """Predictions from trunk features; `position` says which raster position each row has (default: 0, 1, ...)."""
-        where = self.positions[: x.shape[-2]] if position is None else self.positions.index_select(0, position)
-        h = self.proj(x) + where
-        for block in self.blocks:
-            h = block(h)
-        out: Tensor = self.pred(self.norm(h))
-        return out
-
-
-class NoPixelHead(nn.Module):
-    """In the place of the pixel head of a model that has none, as the released ones: asked to predict, it refuses."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList()
-
-    def forward(self, x: Tensor, position: Tensor | None = None) -> Tensor:
-        """UserError, always."""
-        raise UserError("these weights have no pixel head and can predict nothing; fit one with: nextpatch fit-head")
+    @staticmethod
+    def kept_bytes(
+        cfg: ModelConfig, tokens: int, rows: float, suffix: int, width: int, kernel: Kernel, recompute: Recompute
+    ) -> float:
+        """What autograd keeps of `rows`: blocks, the last at its rows, and the final norm's input and statistics."""
+        d, heads = cfg.shape.embed_dim, cfg.shape.num_heads
+        block = Block.kept_bytes(d, heads, tokens, width, kernel, recompute)
+        last = Block.rows_kept_bytes(d, heads, tokens, rows, suffix, width, kernel)
+        if recompute != "none":
+            last = Block.kept_bytes(d, heads, tokens, width, kernel, "full")
+        return (cfg.shape.depth - 1) * block + last + rows * (4 * d + 8)
 
 
 class AIM(nn.Module):
@@ -142,7 +141,14 @@ class AIM(nn.Module):
         self.cfg = cfg
         self.patch_embed = PatchEmbed(cfg)
         self.trunk = Trunk(cfg)
-        self.head = PixelHead(cfg) if pixel_head else NoPixelHead()
+        self.head: Head = HEADS[cfg.head](cfg) if pixel_head else NoHead(cfg)
+
+    def resize(self, img_size: tuple[int, int]) -> None:
+        """Take images of another size, (height, width) in pixels: positions are computed, so nothing else changes."""
+        self.cfg = replace(self.cfg, img_size=img_size)
+        for module in self.modules():
+            if isinstance(module, HasGrid):
+                module.set_grid(self.cfg.grid)
 
     def layer_names(self) -> list[str]:
         """Every name that `features` knows, in order of depth."""
@@ -175,19 +181,44 @@ class AIM(nn.Module):
         return self.forward(images, mode, prefix_len, layers)
 
     def predict(
-        self, patches: Float[Tensor, "batch length values"], mask: Float[Tensor, "#batch 1 length length"] | None
+        self,
+        patches: Float[Tensor, "batch length values"],
+        mask: Float[Tensor, "#batch 1 length length"] | None,
+        target_position: Int[Tensor, " length"] | None = None,
     ) -> Float[Tensor, "batch length outputs"]:
-        """The head's outputs at every place of a sequence of patches; `mask` says what each may attend to."""
-        trunk_out = self.trunk(self.patch_embed(patches), mask)["post_trunk_norm"]
-        out: Tensor = self.head(trunk_out)
+        """The head's outputs at every place of a sequence of patches; `mask` says what each may attend to.
+
+        `target_position`: the place of the patch that each output is for; the next one unless it is said.
+        """
+        batch, length, _ = patches.shape
+        place = torch.arange(length, device=patches.device)
+        image = torch.arange(batch, device=patches.device)[:, None].expand(batch, length)
+        features = self.trunk(self.patch_embed(patches), mask)["post_trunk_norm"]
+        aim = self._next(place) if target_position is None else target_position
+        out: Tensor = self.head(features, place, aim, image, mask)
         return out
 
     def predict_rows(
-        self, patches: Float[Tensor, "batch length values"], mask: Tensor | None, rows: Rows
+        self,
+        patches: Float[Tensor, "batch length values"],
+        mask: Tensor | None,
+        rows: Rows,
+        target_position: Int[Tensor, " length"] | None = None,
     ) -> Float[Tensor, "rows outputs"]:
-        """The same at `rows` alone, packed: all that is computed for them and for nothing else."""
-        out: Tensor = self.head(self.trunk.rows(self.patch_embed(patches), mask, rows), rows.position)
+        """The same at `rows` alone, packed: all that is computed for them and for nothing else.
+
+        A head that needs whole sequences gets these, and the rows are taken from what it gives.
+        """
+        if not self.head.packed:
+            return self.predict(patches, mask, target_position).flatten(0, 1).index_select(0, rows.flat)
+        aim = self._next(rows.position) if target_position is None else target_position[rows.position]
+        features = self.trunk.rows(self.patch_embed(patches), mask, rows)
+        out: Tensor = self.head(features, rows.position, aim, rows.image)
         return out
+
+    def _next(self, place: Int[Tensor, "*rows"]) -> Int[Tensor, "*rows"]:
+        """The place after each; behind the last there is none, and its output is for nothing."""
+        return (place + 1).clamp(max=self.cfg.num_patches - 1)
 
 
 def patches_of(

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nextpatch.model.config import ModelConfig
+
 
 class AttentiveClassifier(nn.Module):
     """BatchNorm without affine -> one learned query pools the patches in every head -> linear classifier.
@@ -48,3 +50,20 @@ class AttentiveClassifier(nn.Module):
         query = self.cls_token.view(self.num_heads, -1)
         folded: Tensor = torch.einsum("he,hed->hd", query, keys) / query.shape[1] ** 0.5
         return folded
+
+
+def probe_flops(cfg: ModelConfig, classes: int, batch: int) -> float:
+    """Operations of forward and backward of one attentive probe of the grid, per image, in steps of `batch` images.
+
+    With h heads: scores and weighted sums are 2 n d h each, and as much again for their gradients; W^v and the linear
+    layer act on one vector, 2 d^2 and 2 d c, three times with backward; folding the query into the keys, 6 d^2, is
+    shared by the batch. Where the linear layer is folded into the values (few classes), it is at most this.
+    """
+    d, n, h = cfg.shape.embed_dim, cfg.num_patches, cfg.shape.num_heads
+    return 8 * n * d * h + 6 * d * d + 6 * d * classes + 6 * d * d / batch
+
+
+def plain_probe_flops(cfg: ModelConfig, classes: int) -> float:
+    """The same with a key and a value for every patch, as equation 4 is written: 2 n d^2 each, twice with backward."""
+    d, n = cfg.shape.embed_dim, cfg.num_patches
+    return 8 * n * d * d + 12 * n * d + 6 * d * classes

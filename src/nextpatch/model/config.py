@@ -9,6 +9,7 @@ from typing import Literal
 from nextpatch.core.bounds import check_bounds
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.text import shown
+from nextpatch.model.names import HEADS
 
 Target = Literal["norm_pixels", "pixels"]
 Attention = Literal["prefix", "causal"]
@@ -63,9 +64,11 @@ class ModelConfig:
     num_heads: int = 0
     """Attention heads in each block of the trunk (default: as the named size says)."""
     head_width: int = 0
-    """Width of the pixel head (default: as the named size says)."""
+    """Width of the head's blocks, where it has any (default: as the named size says)."""
     head_depth: int = 0
-    """Number of blocks in the pixel head (default: as the named size says)."""
+    """Number of blocks in the head, where it has any (default: as the named size says)."""
+    head: str = "mlp"
+    """What predicts from the trunk's features: mlp, the paper's, or none, a single linear layer."""
     target: Target = "norm_pixels"
     """What is predicted: pixels normalized by mean and deviation of their patch, or the pixels themselves."""
     attention: Attention = "prefix"
@@ -80,6 +83,7 @@ class ModelConfig:
             near = difflib.get_close_matches(self.size.lower(), SIZES, n=1)
             meant = f"did you mean '{near[0]}'? There are" if near else "choose one of"
             raise ConfigError(f"unknown model size '{shown(self.size)}'; {meant} {', '.join(SIZES)}")
+        HEADS.check(self.head)
         s = self.shape
         for name, side in zip(("height", "width"), self.img_size, strict=True):
             if side % self.patch_size:
@@ -107,6 +111,8 @@ class ModelConfig:
     def shape(self) -> Shape:
         """The size's widths and depths with this config's replacements."""
         given = {k: v for k in Shape.__dataclass_fields__ if (v := getattr(self, k))}
+        if self.head == "none":
+            given |= {"head_width": 0, "head_depth": 0}
         return replace(SIZES[self.size], **given)
 
     @property

@@ -1,25 +1,52 @@
-"""How every parameter starts."""
+"""How every parameter starts: each module says it for itself, linear layers are all alike."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from nextpatch.core.random import torch_generator
-from nextpatch.model.aim import AIM, PixelHead
-from nextpatch.patches import sincos_positions
 
 Put = Callable[[Tensor, Tensor], object]
 
 
-@torch.no_grad()
-def init_weights(model: AIM, seed: int, put: Put = Tensor.copy_) -> None:
-    """Fill every parameter and position table of `model` in place, the same for the same seed on any device.
+class Init:
+    """The draws of one initialisation, in the order in which they are asked for; on the CPU, so equal on any device.
 
     `put(parameter, values)` copies a matrix of values into its place, which may hold a part of them only.
+    """
+
+    def __init__(self, seed: int, put: Put = Tensor.copy_) -> None:
+        self._generator = torch_generator(seed)
+        self._put = put
+
+    def xavier_uniform(self, weight: Tensor) -> None:
+        """uniform(-a, a) with a = sqrt(6 / (fan_in + fan_out)), for a matrix [fan_out, fan_in]."""
+        fan_out, fan_in = weight.shape
+        bound = math.sqrt(6.0 / (fan_in + fan_out))
+        self._put(weight, torch.empty(fan_out, fan_in).uniform_(-bound, bound, generator=self._generator))
+
+    def normal(self, values: Tensor, std: float) -> None:
+        """Normal with mean 0."""
+        self._put(values, torch.empty(values.shape).normal_(0.0, std, generator=self._generator))
+
+
+@runtime_checkable
+class StatesItsStart(Protocol):
+    """A module with parameters or buffers of its own, beside those of its children."""
+
+    def init_own(self, init: Init) -> None:
+        """Fill these, all of them, and none of a child's."""
+        ...
+
+
+@torch.no_grad()
+def init_weights(model: nn.Module, seed: int, put: Put = Tensor.copy_) -> None:
+    """Fill every parameter and position table of `model` in place, the same for the same seed on any device.
 
     | what                                                  | start                                       |
     |-------------------------------------------------------|---------------------------------------------|
@@ -29,27 +56,15 @@ def init_weights(model: AIM, seed: int, put: Put = Tensor.copy_) -> None:
     | position tables (buffers)                             | fixed 2-D sine-cosine, not learned          |
 
     Source: the paper gives no init; this is the authors' public answer. Works after `to_empty` on a meta-device model:
-    a parameter that this function does not know is an error, never left undefined.
+    TypeError for a module that has parameters and no `init_own`, never one left undefined.
     """
-    generator = torch_generator(seed)
+    init = Init(seed, put)
     for module in model.modules():
-        own = dict(module.named_parameters(recurse=False))
         if isinstance(module, nn.Linear):
-            _xavier_uniform(module.weight, generator, put)
+            init.xavier_uniform(module.weight)
             if module.bias is not None:
                 module.bias.zero_()
-        elif isinstance(module, nn.LayerNorm):
-            module.weight.fill_(1.0)
-            module.bias.zero_()
-        elif own:
-            raise TypeError(f"no start is defined for {', '.join(own)} of {type(module).__name__}")
-    s, grid = model.cfg.shape, model.cfg.grid
-    model.patch_embed.positions.copy_(sincos_positions(grid, s.embed_dim))
-    if isinstance(model.head, PixelHead):
-        model.head.positions.copy_(sincos_positions(grid, s.head_width))
-
-
-def _xavier_uniform(weight: Tensor, generator: torch.Generator, put: Put) -> None:
-    fan_out, fan_in = weight.shape
-    bound = math.sqrt(6.0 / (fan_in + fan_out))
-    put(weight, torch.empty(fan_out, fan_in).uniform_(-bound, bound, generator=generator))
+        elif isinstance(module, StatesItsStart):
+            module.init_own(init)
+        elif own := dict(module.named_parameters(recurse=False)):
+            raise TypeError(f"no start is defined for {', '.join(own)} of {type(module).__name__}: give it init_own")

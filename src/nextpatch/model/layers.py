@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +10,20 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.core.errors import UserError
+from nextpatch.model.cost import Kernel, Recompute
+from nextpatch.model.init import Init
 
 LN_EPS = 1e-6
 Mode = Literal["bidirectional", "prefix", "causal"]
+
+
+@runtime_checkable
+class HasGrid(Protocol):
+    """A module with positions of its own, which are computed from the grid."""
+
+    def set_grid(self, grid: tuple[int, int]) -> None:
+        """Be of images of another size from here on."""
+        ...
 
 
 class LayerNorm(nn.LayerNorm):
@@ -24,6 +35,11 @@ class LayerNorm(nn.LayerNorm):
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, eps=LN_EPS)
+
+    def init_own(self, init: Init) -> None:
+        """Weight 1, bias 0."""
+        self.weight.fill_(1.0)
+        self.bias.zero_()
 
     def forward(self, x: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
         """Normalize the last axis in float32 (float64 stays float64)."""
@@ -132,6 +148,61 @@ class Block(nn.Module):
         kept = x.reshape(-1, x.shape[-1]).index_select(0, rows.flat) + self.attn.rows(self.norm_1(x), rows)
         out: Tensor = kept + self.mlp(self.norm_2(kept))
         return out
+
+    @staticmethod
+    def weights(dim: int) -> int:
+        """Learned values of its matrices: qkv 3 d^2, proj 1, fc1 4, fc2 4."""
+        return 12 * dim * dim
+
+    @staticmethod
+    def params(dim: int) -> int:
+        """The same with both norms."""
+        return Block.weights(dim) + 4 * dim
+
+    @staticmethod
+    def flops(dim: int, length: int) -> float:
+        """Operations of `forward` over a sequence; attention is 2 n^2 d for the scores and as much for the sum."""
+        return 2 * length * Block.weights(dim) + 4 * length * length * dim
+
+    @staticmethod
+    def rows_flops(dim: int, length: int, rows: float) -> float:
+        """Operations of `rows`: keys and values everywhere, queries, projection and MLP at the rows."""
+        return 2 * (length * 2 + rows * 10) * dim * dim + 4 * rows * length * dim
+
+    @staticmethod
+    def kept_bytes(
+        dim: int, heads: int, length: int, width: int, kernel: Kernel = "fused", recompute: Recompute = "none"
+    ) -> float:
+        """What autograd keeps of `forward`: norms' inputs (float32) and statistics; what products and GELU keep.
+
+        That is qkv's input and output 4 c d a token, proj's input c d, fc1's input c d, fc1's and GELU's output 8 c d.
+        Computing "full" again leaves the block's input, "selective" the outputs of products and attention as well.
+        """
+        if recompute == "full":
+            return length * 4 * dim
+        if recompute == "selective":
+            return length * (4 * dim + 10 * width * dim + 4 * heads)
+        return length * (8 * dim + 14 * width * dim + 16) + _attention_bytes(dim, heads, length, length, width, kernel)
+
+    @staticmethod
+    def rows_kept_bytes(
+        dim: int, heads: int, length: int, rows: float, suffix: int, width: int, kernel: Kernel = "fused"
+    ) -> float:
+        """The same of `rows`: on all tokens the norm and keys and values; on the `suffix`, the longest of the batch,
+        queries and attention's output; per row the rest.
+        """
+        tokens = length * (4 * dim + 3 * width * dim + 8)
+        own = rows * (4 * dim + 11 * width * dim + 8)
+        return tokens + own + _attention_bytes(dim, heads, suffix, length, width, kernel) + suffix * 2 * width * dim
+
+
+def _attention_bytes(dim: int, heads: int, queries: int, keys: int, width: int, kernel: Kernel) -> float:
+    """Beyond qkv's output and proj's input: fused kernels keep 4 bytes a query and head (and in bfloat16 a copy of the
+    mask); written out, the scaled queries and the probabilities, in bfloat16 in both formats.
+    """
+    if kernel == "written out":
+        return queries * (width * dim + (6 if width == 2 else 4) * heads * keys)
+    return queries * (4 * heads + (width * keys if width == 2 else 0))
 
 
 def attention_mask(

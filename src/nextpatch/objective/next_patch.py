@@ -101,7 +101,10 @@ class _Zero(AIM):
         self.cfg = cfg
 
     def predict(
-        self, patches: Float[Tensor, "batch length values"], mask: Tensor | None
+        self,
+        patches: Float[Tensor, "batch length values"],
+        mask: Tensor | None,
+        target_position: Tensor | None = None,
     ) -> Float[Tensor, "batch length values"]:
         """What is always guessed."""
         return torch.zeros_like(patches)

@@ -18,6 +18,12 @@ _OF_THE_MACHINE = {
     "data": ("workers", "stall_s"),
     "train": ("micro_batch_size", "device", "threads", "keep_checkpoints", "keep_every", "log_every", "sinks"),
 }
+_LATER: dict[
+    str, dict[str, Any]
+] = {  # values that came after the first runs, and what these had: absent where they say just that
+    "train": {"init": "", "freeze_trunk": False, "minutes": 0.0},
+    "model": {"head": "mlp"},
+}
 
 
 @dataclass(frozen=True)
@@ -63,12 +69,8 @@ def binding(recipe: Recipe, places: bool = False) -> dict[str, dict[str, Any]]:
     del values["engine"], values["guard"]
     for table, names in _OF_THE_MACHINE.items():
         values[table] = {name: value for name, value in values[table].items() if name not in names}
-    for name in (
-        "init",
-        "freeze_trunk",
-        "minutes",
-    ):  # absent where they say nothing, as in runs from before there were any
-        values["train"] = {k: v for k, v in values["train"].items() if k != name or v}
+    for table, later in _LATER.items():
+        values[table] = {name: value for name, value in values[table].items() if later.get(name, ...) != value}
     return values
 
 

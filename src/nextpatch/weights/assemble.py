@@ -22,11 +22,10 @@ from nextpatch.model.config import ModelConfig, Target
 from nextpatch.model.count import count_params
 from nextpatch.model.layer_sets import blocks_named, last_blocks
 from nextpatch.model.weights import from_released, to_released
-from nextpatch.patches import sincos_positions
 from nextpatch.weights.backbone import Backbone, ModelInfo
 from nextpatch.weights.classifier import ClassifierHead, classifier_of, in_float32, mark_of, read_classifier_head, texts
 from nextpatch.weights.error import WeightsError
-from nextpatch.weights.layout import has_pixel_head, model_config, pixel_head_shape, probed_blocks
+from nextpatch.weights.layout import has_pixel_head, model_config, pixel_head_values, probed_blocks
 from nextpatch.weights.released import BEST_BY_WIDTH
 from nextpatch.weights.tensors import read_tensors
 
@@ -117,7 +116,7 @@ def of_model(
     if bool(statistics[0]) != bool(statistics[1]):
         raise WeightsError(f"{shown(name)} says the mean or the deviation of its pixels, and not both; get it again")
     if asked.img_size is not None:
-        _resize(model, asked.img_size)
+        model.resize(asked.img_size)
     cfg = model.cfg
     chosen = _chosen(asked.layers, cfg, name, readout)
     readout = readout if readout is not None and readout.layers == chosen else None
@@ -144,9 +143,8 @@ def with_pixel_head(backbone: Backbone, path: Path) -> Backbone:
     if facts.get("trunk", mark_of(model)) != mark_of(model):
         raise WeightsError(f"{shown(path)} was fitted to other weights than {shown(backbone.about.name)}; fit it again")
     with _named(name):
-        width, depth = pixel_head_shape(state)
         target: Target = "pixels" if facts.get("target") == "pixels" else "norm_pixels"
-        cfg = replace(model.cfg, head_width=width, head_depth=depth, target=target)
+        cfg = replace(model.cfg, **pixel_head_values(state), target=target)
         ours = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("head.")}
         both = ours | from_released(state)
     backbone.trunk = _aim(cfg, both, name).to(backbone.device).eval()
@@ -173,7 +171,7 @@ def _as_probed(backbone: Backbone, readout: ClassifierHead, asked: LoadOptions) 
         about = replace(about, preprocessing=readout.preprocessing)
     if readout.img_size is None or asked.img_size is not None:
         return about
-    _resize(model, readout.img_size)
+    model.resize(readout.img_size)
     return replace(about, img_size=model.cfg.img_size, num_patches=model.cfg.num_patches)
 
 
@@ -230,7 +228,7 @@ def _aim(cfg: ModelConfig, state: Mapping[str, Tensor], name: str) -> AIM:
     if missing or unexpected:
         what = f"lacks {', '.join(missing[:3])}" if missing else f"has {', '.join(unexpected[:3])}, which no AIM v1 has"
         raise WeightsError(f"{shown(name)} {shown(what)}; is the file whole, and of this model?")
-    _put_positions(model)
+    model.resize(cfg.img_size)  # positions are not among the tensors
     return model
 
 
@@ -243,17 +241,6 @@ def _check_size(cfg: ModelConfig, state: Mapping[str, Tensor], name: str) -> Non
             f"{shown(name)} says that its model has {wanted:,} parameters, and holds {found:,}; is the file whole, and "
             "of this model?"
         )
-
-
-def _resize(model: AIM, img_size: tuple[int, int]) -> None:
-    model.cfg = replace(model.cfg, img_size=img_size)
-    _put_positions(model)
-
-
-def _put_positions(model: AIM) -> None:
-    for part, width in ((model.patch_embed, model.cfg.shape.embed_dim), (model.head, model.cfg.shape.head_width)):
-        if hasattr(part, "positions"):
-            part.positions = sincos_positions(model.cfg.grid, width)
 
 
 def _chosen(layers: str, cfg: ModelConfig, name: str, readout: ClassifierHead | None) -> tuple[str, ...]:

@@ -36,11 +36,7 @@ def model_config(state: Mapping[str, Tensor], config: Mapping[str, Any], where: 
     heads = config.get("num_heads", 0) or _heads_of(dim, where)
     if not isinstance(sides, list) or [type(n) for n in (*sides, heads)] != [int, int, int]:
         raise WeightsError(f"{shown(where)}: img_size or num_heads in its config is no whole number; get it again")
-    width, head_depth = pixel_head_shape(state)
-    return ModelConfig(
-        size, (sides[0], sides[1]), patch, chans, dim, depth, heads, width or SIZES[size].head_width,
-        head_depth or SIZES[size].head_depth,
-    )  # fmt: skip
+    return ModelConfig(size, (sides[0], sides[1]), patch, chans, dim, depth, heads, **pixel_head_values(state))
 
 
 def depth_of(state: Mapping[str, Tensor]) -> int:
@@ -79,9 +75,12 @@ def _heads_of(dim: int, where: str) -> int:
     return heads.pop()
 
 
-def pixel_head_shape(state: Mapping[str, Tensor]) -> tuple[int, int]:
-    """(width, blocks) of the pixel head; zeros where there is none."""
+def pixel_head_values(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What the pixel head's tensors say of it, as values of `ModelConfig`; nothing where there is none."""
     if not has_pixel_head(state):
-        return 0, 0
+        return {}
+    first = state.get(f"{_PIXEL_HEAD}proj.weight")
+    if first is None:
+        return {"head": "none", "head_width": 0, "head_depth": 0}
     blocks = {int(found[1]) for name in state if (found := re.match(r"pixel_head\.blocks\.(\d+)\.", name))}
-    return int(state["pixel_head.proj.weight"].shape[0]), len(blocks)
+    return {"head": "mlp", "head_width": int(first.shape[0]), "head_depth": len(blocks)}

@@ -8,7 +8,6 @@ from pathlib import Path
 from nextpatch.config import to_dict
 from nextpatch.core.files import write_text
 from nextpatch.core.tensors import save_safetensors
-from nextpatch.model.aim import PixelHead
 from nextpatch.model.weights import to_released
 from nextpatch.runs.export import FORMAT
 from nextpatch.weights.assemble import save_pixel_head
@@ -52,5 +51,5 @@ def save_snapshot(backbone: Backbone, folder: Path) -> None:
         "num_classes": 1000 if classifier is None else classifier.linear.out_features,
     }
     write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")  # no digest: it has the released keys only
-    if isinstance(model.head, PixelHead):
+    if model.head.predicts:
         save_pixel_head(folder / PIXEL_HEAD_FILE, model)

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextpatch.dist.ranks import ALONE
+from nextpatch.model.attentive import probe_flops
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.count import probe_flops
 from nextpatch.runs.config import OptimConfig
 from nextpatch.tasks.probe.config import ProbeConfig
 from nextpatch.tasks.probe.fit import Fit, clip_each

@@ -13,6 +13,7 @@ from typing import Any
 
 from nextpatch.dist.config import Recompute
 from nextpatch.model.count import count_params, forward_flops, train_step_flops
+from nextpatch.model.names import HEADS
 from nextpatch.tasks.plan.communication import all_reduce_s, replica_group, ring_s, shard_group
 from nextpatch.tasks.plan.config import MODES, PlanConfig
 from nextpatch.train.memory import Memory, Setting, largest_micro_batch, step_memory
@@ -106,7 +107,7 @@ def _option(cfg: PlanConfig, shard: int, recompute: Recompute) -> Option:
     parts, copies = shard_group(shard, cfg.gpus_per_node), replica_group(replicate, shard, cfg.gpus_per_node)
     gathered = scattered = micro_batches * 4 * params * parts.sent_share
     reduced = 8 * params / shard * copies.sent_share
-    units = model.shape.depth + model.shape.head_depth + 1  # what FSDP2 gathers and reduces at a time
+    units = model.shape.depth + len(HEADS[model.head].units(model, 0, 2)) + 1  # gathered and reduced one by one
     again = {"none": 0.0, "selective": 0.0, "full": forward_flops(model)}[recompute]  # norms and GELU count for nothing
     flops = train_step_flops(model) + again
     return Option(

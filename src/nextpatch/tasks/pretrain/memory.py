@@ -12,10 +12,11 @@ from nextpatch.core.output import in_bytes
 from nextpatch.dist.mesh import mesh_shape
 from nextpatch.dist.ranks import Ranks
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.cost import Kernel
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.runs.recipe import Recipe
-from nextpatch.train.memory import Kernel, Setting, largest_micro_batch, step_memory
+from nextpatch.train.memory import Setting, largest_micro_batch, step_memory
 
 _USABLE = 0.8  # of the memory: the rest is for PyTorch itself, fragments, data workers
 

@@ -21,6 +21,7 @@ from nextpatch.dist.config import EngineConfig
 from nextpatch.dist.mesh import mesh_shape
 from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.cost import Kernel
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.runs.config import OptimConfig
@@ -29,7 +30,7 @@ from nextpatch.tasks.pretrain.budget import clock
 from nextpatch.tasks.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes
 from nextpatch.tasks.pretrain.sizes import dividing_patch, patch_for, sides_for
 from nextpatch.tasks.pretrain.warm_start import shaped_by_weights
-from nextpatch.train.memory import Kernel, Setting
+from nextpatch.train.memory import Setting
 from nextpatch.train.schedule import warmup_steps
 
 EPOCHS, LEAST_SEEN, MOST_SEEN = 100, 100_000, 10_000_000

@@ -10,13 +10,13 @@ from torch import Tensor
 from nextpatch.config import ConfigError, to_dict
 from nextpatch.core.text import shown
 from nextpatch.dist.materialize import put
-from nextpatch.model.aim import AIM, PixelHead
+from nextpatch.model.aim import AIM
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.load import load, of_trunk
 from nextpatch.weights.names import from_file, knows
 
 _TRUNK = ("size", "patch_size", "in_chans", "embed_dim", "depth", "num_heads")
-_HEAD = ("head_width", "head_depth", "target")
+_HEAD = ("head", "head_width", "head_depth", "target")
 
 
 def shaped_by_weights(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -29,7 +29,7 @@ def shaped_by_weights(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
     backbone = _loaded(init)
     cfg, about = backbone.aim.cfg, backbone.about
     model = dict(given.get("model", {}))
-    fixed = _TRUNK + (_HEAD if isinstance(backbone.aim.head, PixelHead) else ())
+    fixed = _TRUNK + (_HEAD if backbone.aim.head.predicts else ())
     values = to_dict(cfg.resolved())
     for name in fixed:
         if model.get(name) not in (None, 0, "", values[name]):
@@ -38,7 +38,7 @@ def shaped_by_weights(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
     model.setdefault("img_size", values["img_size"])
     data = {"mean": list(about.mean), "std": list(about.std), **given.get("data", {})}
     said = f"model: width {cfg.shape.embed_dim}, {cfg.shape.depth} blocks (of {init})"
-    head = "" if isinstance(backbone.aim.head, PixelHead) else "; its pixel head begins at random: it has none"
+    head = "" if backbone.aim.head.predicts else "; its pixel head begins at random: it has none"
     return {**given, "model": model, "data": data}, [said + head]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from nextpatch.data.collection import relative
-from nextpatch.model.aim import PixelHead
 from nextpatch.model.count import count_params
 from nextpatch.runs.results import read_probe
 from nextpatch.runs.run import RunDir
@@ -43,7 +42,7 @@ def card(backbone: Backbone, repo: str, run: Path | None, license: str = "other"
     """README.md for the Hub: what the model is, how it is used and, of a run, how it learned and what was measured."""
     cfg, about = backbone.aim.cfg, backbone.about
     classified = backbone.classifier is not None
-    predicts = isinstance(backbone.aim.head, PixelHead)
+    predicts = backbone.aim.head.predicts
     text = _TOP.format(
         license=license, repo=repo, name=repo.rpartition("/")[2],
         task="image-classification" if classified else "image-feature-extraction",

@@ -1,0 +1,1 @@
+"""What predicts from the trunk's features; one file a head, one line in model/names.py."""

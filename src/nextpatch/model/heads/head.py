@@ -1,0 +1,68 @@
+"""The seam between trunk and prediction: what every head takes, gives, and says of itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.cost import Unit
+
+
+class Head(nn.Module, ABC):
+    """From features of the trunk, after its final norm, to `outputs` numbers a row: what the target is scored against.
+
+    `packed`: each row is predicted by itself, so that the loss may give the scored rows alone. Where it is False the
+    head gets whole sequences, "batch length dim", and the mask of the trunk. `blocks` are what FSDP2 gathers, what is
+    compiled and what backward goes through one by one; there may be none.
+    """
+
+    packed: ClassVar[bool] = True
+    predicts: ClassVar[bool] = True
+    blocks: nn.ModuleList
+
+    @abstractmethod
+    def forward(
+        self,
+        rows: Float[Tensor, "*rows dim"],
+        input_position: Int[Tensor, "*#rows"],
+        target_position: Int[Tensor, "*#rows"],
+        image_of_row: Int[Tensor, "*#rows"],
+        mask: Float[Tensor, "#batch 1 length length"] | None = None,
+    ) -> Float[Tensor, "*rows outputs"]:
+        """Predictions. Positions are places of the grid in raster order: of the token that a row is the feature of, and
+        of the patch that it predicts. `mask` is additive, and for heads that are not `packed`.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def params(cfg: ModelConfig) -> int:
+        """Learned values."""
+
+    @staticmethod
+    @abstractmethod
+    def flops(cfg: ModelConfig, rows: float) -> float:
+        """Operations of the products of `forward` for so many rows."""
+
+    @staticmethod
+    @abstractmethod
+    def input_flops(cfg: ModelConfig, rows: float) -> float:
+        """Those of them in the layers that take `rows`: behind a frozen trunk no gradient goes into these."""
+
+    @staticmethod
+    @abstractmethod
+    def table_values(cfg: ModelConfig) -> int:
+        """Values of tables that are computed, not learned."""
+
+    @staticmethod
+    @abstractmethod
+    def kept_bytes(cfg: ModelConfig, rows: float, width: int) -> float:
+        """What autograd keeps of them beside `units`, its own input included."""
+
+    @staticmethod
+    @abstractmethod
+    def units(cfg: ModelConfig, rows: float, width: int) -> list[Unit]:
+        """The cost of each of `blocks`, in the order of backward."""

@@ -1,0 +1,61 @@
+"""No head: one linear layer on the trunk's normed features (row "None" of Table 3e)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.cost import Unit
+from nextpatch.model.heads.head import Head
+
+
+class LinearHead(Head):
+    """LayerNorm -> linear to the values of the next patch; the norm is the one that ends the trunk."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList()
+        self.pred = nn.Linear(cfg.shape.embed_dim, cfg.patch_dim)
+
+    def forward(
+        self,
+        rows: Float[Tensor, "*rows dim"],
+        input_position: Int[Tensor, "*#rows"],
+        target_position: Int[Tensor, "*#rows"],
+        image_of_row: Int[Tensor, "*#rows"],
+        mask: Tensor | None = None,
+    ) -> Float[Tensor, "*rows values"]:
+        """Row by row, wherever it is."""
+        out: Tensor = self.pred(rows)
+        return out
+
+    @staticmethod
+    def params(cfg: ModelConfig) -> int:
+        """Weight and bias."""
+        return (cfg.shape.embed_dim + 1) * cfg.patch_dim
+
+    @staticmethod
+    def flops(cfg: ModelConfig, rows: float) -> float:
+        """One product."""
+        return 2 * rows * cfg.shape.embed_dim * cfg.patch_dim
+
+    @staticmethod
+    def input_flops(cfg: ModelConfig, rows: float) -> float:
+        """All of them."""
+        return LinearHead.flops(cfg, rows)
+
+    @staticmethod
+    def table_values(cfg: ModelConfig) -> int:
+        """None."""
+        return 0
+
+    @staticmethod
+    def kept_bytes(cfg: ModelConfig, rows: float, width: int) -> float:
+        """Its input."""
+        return rows * width * cfg.shape.embed_dim
+
+    @staticmethod
+    def units(cfg: ModelConfig, rows: float, width: int) -> list[Unit]:
+        """No blocks."""
+        return []

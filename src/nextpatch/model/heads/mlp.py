@@ -1,0 +1,104 @@
+"""The paper's head: residual MLP blocks, each patch by itself (section 4.2)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.cost import Unit
+from nextpatch.model.heads.head import Head
+from nextpatch.model.init import Init
+from nextpatch.model.layers import MLP, LayerNorm
+from nextpatch.patches import sincos_positions
+
+
+class HeadBlock(nn.Module):
+    """x += mlp(norm(x)), each position by itself."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = LayerNorm(dim)
+        self.mlp = MLP(dim)
+
+    def forward(self, x: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
+        """Residual MLP."""
+        out: Tensor = x + self.mlp(self.norm(x))
+        return out
+
+
+class MLPHead(Head):
+    """Linear -> positions -> residual MLP blocks -> norm -> linear to the values of the next patch.
+
+    Positions are those of the INPUT token. Source: section 4.2, Table 4.
+    """
+
+    positions: Tensor
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        s = cfg.shape
+        self.proj = nn.Linear(s.embed_dim, s.head_width)
+        self.blocks = nn.ModuleList(HeadBlock(s.head_width) for _ in range(s.head_depth))
+        self.norm = LayerNorm(s.head_width)
+        self.pred = nn.Linear(s.head_width, cfg.patch_dim)
+        self.register_buffer("positions", sincos_positions(cfg.grid, s.head_width), persistent=False)
+        self._grid = cfg.grid
+
+    def init_own(self, init: Init) -> None:
+        """The table of positions."""
+        self.positions.copy_(sincos_positions(self._grid, self.positions.shape[1]))
+
+    def set_grid(self, grid: tuple[int, int]) -> None:
+        """Be of images of another size from here on."""
+        self._grid, self.positions = grid, sincos_positions(grid, self.positions.shape[1])
+
+    def forward(
+        self,
+        rows: Float[Tensor, "*rows dim"],
+        input_position: Int[Tensor, "*#rows"],
+        target_position: Int[Tensor, "*#rows"],
+        image_of_row: Int[Tensor, "*#rows"],
+        mask: Tensor | None = None,
+    ) -> Float[Tensor, "*rows values"]:
+        """Row by row; only the input's position counts."""
+        h = self.proj(rows) + self.positions[input_position]
+        for block in self.blocks:
+            h = block(h)
+        out: Tensor = self.pred(self.norm(h))
+        return out
+
+    @staticmethod
+    def params(cfg: ModelConfig) -> int:
+        """Linear layers with biases, blocks without; their norms."""
+        d, h = cfg.shape.embed_dim, cfg.shape.head_width
+        blocks = cfg.shape.head_depth * (8 * h * h + 2 * h)
+        return d * h + h + blocks + 2 * h + h * cfg.patch_dim + cfg.patch_dim
+
+    @staticmethod
+    def flops(cfg: ModelConfig, rows: float) -> float:
+        """A block is 8 h^2 weights."""
+        d, h = cfg.shape.embed_dim, cfg.shape.head_width
+        return 2 * rows * (d * h + cfg.shape.head_depth * 8 * h * h + h * cfg.patch_dim)
+
+    @staticmethod
+    def input_flops(cfg: ModelConfig, rows: float) -> float:
+        """The projection's."""
+        return 2 * rows * cfg.shape.embed_dim * cfg.shape.head_width
+
+    @staticmethod
+    def table_values(cfg: ModelConfig) -> int:
+        """The table of positions."""
+        return cfg.num_patches * cfg.shape.head_width
+
+    @staticmethod
+    def kept_bytes(cfg: ModelConfig, rows: float, width: int) -> float:
+        """The inputs of the first and last linear layer, and the last norm's with its statistics."""
+        d, h = cfg.shape.embed_dim, cfg.shape.head_width
+        return rows * (width * d + (4 + width) * h + 8)
+
+    @staticmethod
+    def units(cfg: ModelConfig, rows: float, width: int) -> list[Unit]:
+        """Of a block: the norm's input (float32) and statistics, and what products and GELU keep, 9 numbers a value."""
+        h = cfg.shape.head_width
+        return [Unit(8 * h * h, rows * ((4 + 9 * width) * h + 8), rows * h)] * cfg.shape.head_depth
