@@ -15,7 +15,7 @@ def test_speed_and_time_left_count_this_session_alone() -> None:
         meter.add(10)  # too soon to be printed
         now[0] = 20.0
         meter.add(190)
-    assert out.getvalue() == "pack 600/1,000 · 10 images/s · 0:40 left\n"
+    assert out.getvalue() == "pack 600/1,000 · 10 images/s · 40 s left\n"
 
 
 def test_on_a_terminal_the_line_is_live() -> None:
@@ -25,4 +25,4 @@ def test_on_a_terminal_the_line_is_live() -> None:
         now[0] = 4.0
         meter(2, 8)
     assert "0.5 shards/s" in out.getvalue()
-    assert "0:12 left" in out.getvalue()
+    assert "12 s left" in out.getvalue()

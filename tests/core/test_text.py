@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nextpatch.core.text import ShownRecord, plain, storable
+from nextpatch.core.text import ShownRecord, format_bytes, format_duration, plain, storable
 
 
 def test_lines_of_the_log_show_names_and_stay_lines():
@@ -18,3 +18,13 @@ def test_lines_of_the_log_show_names_and_stay_lines():
 @pytest.mark.parametrize(("number", "said"), [(370.4, "370"), (99.7, "100"), (12.34, "12"), (0.123, "0.12")])
 def test_a_large_number_is_no_power_of_ten(number, said):
     assert plain(number) == said
+
+
+@pytest.mark.parametrize(("size_bytes", "text"), [(999, "999 B"), (12_300, "12.3 kB"), (2_500_000_000, "2.5 GB")])
+def test_file_sizes(size_bytes: int, text: str) -> None:
+    assert format_bytes(size_bytes) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(45.4, "45 s"), (468, "7 min 48 s"), (11_100, "3 h 05 min")])
+def test_durations(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text

@@ -30,9 +30,9 @@ def test_off_a_terminal_figures_are_plain_lines():
         display.figures(100, loss=1.0, images_per_s=5.0, tflops=0.0123)
         display.validated(1.25)
     first, last = out.getvalue().splitlines()
-    assert first == "step 1/100 · loss 2.0000 · val 1.5000 · 5 images/s · 0.0123 TFLOP/s · 3:18 left"
+    assert first == "step 1/100 · loss 2.0000 · val 1.5000 · 5 images/s · 0.0123 TFLOP/s · 3 min 18 s left"
     assert last.startswith("step 100/100 · loss 1.0000")
-    assert last.endswith("0:00 left")
+    assert last.endswith("0 s left")
 
 
 def test_the_last_line_shows_the_validation_after_the_last_step():
@@ -41,7 +41,7 @@ def test_the_last_line_shows_the_validation_after_the_last_step():
         display.validated(1.5)
         display.figures(1, loss=2.0, images_per_s=5.0, tflops=1234.5)
         display.validated(1.25)
-    assert out.getvalue() == "step 1/1 · loss 2.0000 · val 1.2500 · 5 images/s · 1,234 TFLOP/s · 0:00 left\n"
+    assert out.getvalue() == "step 1/1 · loss 2.0000 · val 1.2500 · 5 images/s · 1,234 TFLOP/s · 0 s left\n"
 
 
 def test_on_a_terminal_the_line_is_live():
@@ -51,4 +51,4 @@ def test_on_a_terminal_the_line_is_live():
         display.step(3)
         display.figures(4, loss=2.0, images_per_s=5.0, tflops=0.0123)
     assert "step 4/5000" in out.getvalue()
-    assert "2:46:32 left" in out.getvalue()
+    assert "2 h 46 min left" in out.getvalue()

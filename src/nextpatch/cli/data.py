@@ -19,7 +19,7 @@ from nextpatch.core.files import write_json, write_text
 from nextpatch.core.marks import MARK
 from nextpatch.core.meter import phase
 from nextpatch.core.output import check_file, picture_kind, save_picture
-from nextpatch.core.text import shown
+from nextpatch.core.text import format_bytes, shown
 from nextpatch.runs.recipe import recipe_from_dict
 from nextpatch.tasks.curate.config import Packing
 
@@ -204,7 +204,6 @@ def pack(args: Pack) -> int:
     from nextpatch.data.skipped import by_kind
     from nextpatch.data.sources.open import open_source
     from nextpatch.tasks.curate.pack import BAD, pack
-    from nextpatch.tasks.curate.table import in_bytes
 
     check_bounds(args, workers=_CORES)
     outside(args.out, [args.data])
@@ -212,7 +211,7 @@ def pack(args: Pack) -> int:
     with phase("opening the images"):
         source = open_source(args.data)
     made = pack(source, args.out, cfg, _processes(args.workers))
-    print(f"packed {made.samples:,} images into {_shards(made.shards)} ({in_bytes(made.bytes)}) in {args.out}")
+    print(f"packed {made.samples:,} images into {_shards(made.shards)} ({format_bytes(made.bytes)}) in {args.out}")
     if left_out := getattr(source, "left_out", ""):
         print(f"not packed: {shown(left_out)}")
     if made.bad:
@@ -225,14 +224,13 @@ def index(args: Index) -> int:
     from nextpatch.core.meter import Meter
     from nextpatch.data.tar.build import index_shards
     from nextpatch.tasks.curate.shards import shards_of
-    from nextpatch.tasks.curate.table import in_bytes
 
     check_bounds(args, workers=_CORES)
     with phase("looking for the shards"):
         entries = shards_of(args.shards)
     with Meter("index", len(entries), "shards") as meter:
         made = index_shards(entries, workers=_processes(args.workers), progress=meter, accept_damage=args.accept_damage)
-    print(f"{int(made.samples.sum()):,} images in {_shards(len(made))} ({in_bytes(int(made.bytes.sum()))})")
+    print(f"{int(made.samples.sum()):,} images in {_shards(len(made))} ({format_bytes(int(made.bytes.sum()))})")
     for number, what in made.damage.items():
         print(f"damaged: {shown(made.names[number])}: {shown(what)}; {int(made.samples[number]):,} usable images")
     return 0

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from nextpatch.core.console import current
+from nextpatch.core.text import format_duration
 
 _PLAIN_EVERY_S = 10.0
 _PHASE_S = 2.0  # shorter ones are not worth a line
@@ -97,11 +98,4 @@ class Meter:
         if not fresh or not rate:
             return ""
         shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
-        return f"{shown} {self._unit}/s · {duration((self._total - self._done) / rate)} left"
-
-
-def duration(seconds: float) -> str:
-    """Minutes and seconds, with hours where there are any."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+        return f"{shown} {self._unit}/s · {format_duration((self._total - self._done) / rate)} left"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nextpatch.core.errors import UserError
 from nextpatch.core.files import replacing
 from nextpatch.core.marks import MARK, is_ours
-from nextpatch.core.text import plain, shown
+from nextpatch.core.text import format_bytes, shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -87,16 +87,6 @@ def _check(path: Path, folder: Path, room_bytes: int) -> None:
     free = shutil.disk_usage(there).free
     if room_bytes > free:
         raise UserError(
-            f"{shown(path)} needs about {in_bytes(room_bytes)}, and {in_bytes(free)} are free on the disk of "
+            f"{shown(path)} needs about {format_bytes(room_bytes)}, and {format_bytes(free)} are free on the disk of "
             f"{shown(there)}; make room, or choose another place"
         )
-
-
-def in_bytes(count: int) -> str:
-    """A number of bytes in the unit that fits it, to three digits."""
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{plain(size, 3)} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"

@@ -52,6 +52,25 @@ def plain(number: float, digits: int = 2) -> str:
     return f"{number:,.0f}" if number >= 10**digits - 0.5 else f"{number:.{digits}g}"
 
 
+def format_bytes(size: float) -> str:
+    """A number of bytes in the largest unit that leaves at least 1, to three digits: "999 B", "12.3 kB", "2.5 GB"."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{plain(size, 3)} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as "45 s", "7 min 48 s" or "3 h 05 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
 def _escaped(code: int) -> str:
     if code in _SURROGATE:
         return f"\\x{code - 0xDC00:02x}"

@@ -91,7 +91,7 @@ def _of_array(array: np.ndarray) -> bytes:
             "array.transpose(1, 2, 0)"
         )
     if array.dtype.kind == "f":
-        array = in_bytes(array)
+        array = as_uint8(array)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"pixels of type {array.dtype} have no known range; give uint8, uint16 or floats in [0, 1]")
@@ -100,7 +100,7 @@ def _of_array(array: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def in_bytes(array: np.ndarray) -> np.ndarray:
+def as_uint8(array: np.ndarray) -> np.ndarray:
     """Floats in [0, 1] as 8 bits; DataError for others."""
     check_range(float(array.min()), float(array.max()))
     found: np.ndarray = np.rint(np.asarray(array, np.float64) * 255).astype(np.uint8)

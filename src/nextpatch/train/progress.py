@@ -11,8 +11,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from nextpatch.core.meter import duration
-from nextpatch.core.text import plain
+from nextpatch.core.text import format_duration, plain
 
 _PLAIN_EVERY_S = 10.0
 _LONG_S = 2.0
@@ -91,7 +90,7 @@ class Display:
             self._first = (step, now)
         elif now > self._first[1]:
             step_s = (now - self._first[1]) / (step - self._first[0])
-            self._show(step, f"{plain(step_s)} s a step · {duration((self._steps - step) * step_s)} left", False)
+            self._show(step, f"{plain(step_s)} s a step · {format_duration((self._steps - step) * step_s)} left", False)
 
     def validating(self, batches: Iterable[T], rounds: int) -> Iterator[T]:
         """The batches, with how many of them were taken shown meanwhile."""
@@ -119,7 +118,7 @@ class Display:
         self._step = step
         self._figures = (
             f"loss {loss:.4f} · val {{}} · {images_per_s:,.0f} images/s · {plain(tflops, 3)} TFLOP/s"
-            f" · {duration(eta_s)} left"
+            f" · {format_duration(eta_s)} left"
         )
         self._line = self._figures.format(self._val_loss)
         if step < self._steps:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nextpatch.tasks.report.axes import axis, duration, linear_ticks, number, readable, step_axis
+from nextpatch.tasks.report.axes import axis, linear_ticks, number, readable, step_axis
 
 
 @given(st.lists(st.floats(-1e6, 1e6, allow_subnormal=False).map(lambda v: round(v, 3)), min_size=1, max_size=20))
@@ -54,8 +54,3 @@ def test_zero_axis_starts_at_zero() -> None:
 )
 def test_numbers_read_as_a_person_writes_them(value: float, text: str) -> None:
     assert number(value) == text
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(45.4, "45 s"), (468, "7 min 48 s"), (11_100, "3 h 05 min")])
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nextpatch.tasks.report.measured import last_and_best
-from nextpatch.tasks.report.page import depth_sweep, file_size, layers_text, probe_charts
+from nextpatch.tasks.report.page import depth_sweep, layers_text, probe_charts
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,6 @@ from nextpatch.tasks.report.page import depth_sweep, file_size, layers_text, pro
 )
 def test_layers_are_named_briefly_and_completely(layers: list[str] | None, text: str) -> None:
     assert layers_text(layers) == text
-
-
-@pytest.mark.parametrize(("size_bytes", "text"), [(999, "999 B"), (12_300, "12.3 kB"), (2_500_000_000, "2.5 GB")])
-def test_file_sizes(size_bytes: int, text: str) -> None:
-    assert file_size(size_bytes) == text
 
 
 def test_the_depth_sweep_takes_the_best_rate_of_single_blocks_at_the_most_labels() -> None:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from nextpatch.core.faults import fault_point
-from nextpatch.core.output import in_bytes
+from nextpatch.core.text import format_bytes
 from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.runs.checkpoint.files import REMOVED, REPLACED, published, step_of
 from nextpatch.runs.checkpoint.verification import verify
@@ -42,8 +42,8 @@ def check_room(folder: Path, needed_bytes: int, checkpoints: int = 1) -> None:
     if free < needed:
         raise OSError(
             errno.ENOSPC,
-            f"{os.strerror(errno.ENOSPC)}: {checkpoints} checkpoints of {in_bytes(needed_bytes)} need "
-            f"{in_bytes(needed)}, and {in_bytes(free)} are free; make room, or choose another --out",
+            f"{os.strerror(errno.ENOSPC)}: {checkpoints} checkpoints of {format_bytes(needed_bytes)} need "
+            f"{format_bytes(needed)}, and {format_bytes(free)} are free; make room, or choose another --out",
             str(folder),
         )
 

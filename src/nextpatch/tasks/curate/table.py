@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nextpatch.core.meter import duration
-from nextpatch.core.text import plain, shown, shown_lines
+from nextpatch.core.text import format_bytes, format_duration, shown, shown_lines
 from nextpatch.data.survey import several
 from nextpatch.runs.config import TrainConfig
 from nextpatch.tasks.curate.epochs_advice import Seen
@@ -92,7 +91,7 @@ def _spread(spread: Spread) -> str:
 
 
 def _file_sizes(spread: Spread) -> str:
-    least, median, most, total = map(in_bytes, spread)
+    least, median, most, total = map(format_bytes, spread)
     if least == most:
         return f"{most}; {total} in all"
     return f"{least} to {most}, median {median}; {total} in all"
@@ -135,13 +134,4 @@ def _speed(found: Findings) -> str:
     rate = found.looked_at / max(found.elapsed_s, 1e-9)
     what = "decoding all" if found.decoded else "reading all, headers only"
     workers = f"{found.workers} workers" if found.workers > 1 else "one process"
-    return f"{duration(found.images / rate)} at {rate:,.0f} images/s: {what}, {workers}"
-
-
-def in_bytes(size: float) -> str:
-    """Bytes in the largest unit that leaves at least 1."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{plain(size, 3)} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"
+    return f"{format_duration(found.images / rate)} at {rate:,.0f} images/s: {what}, {workers}"

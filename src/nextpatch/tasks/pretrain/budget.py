@@ -14,8 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from nextpatch.core.errors import ConfigError
-from nextpatch.core.meter import duration
-from nextpatch.core.text import plain
+from nextpatch.core.text import format_duration, plain
 from nextpatch.data.loader import Batch, TrainStream
 from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.aim import AIM
@@ -58,7 +57,7 @@ class Speed:
         """The estimate for a person: the whole time, and what it is made of."""
         left = recipe.train.steps - done
         return (
-            f"about {duration(self.total_s(recipe, done))} for {left:,} steps of {_seconds(self.step_s)} each, "
+            f"about {format_duration(self.total_s(recipe, done))} for {left:,} steps of {_seconds(self.step_s)} each, "
             f"with validations of {_seconds(self.validation_s)}"
         )
 

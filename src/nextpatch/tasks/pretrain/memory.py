@@ -8,7 +8,7 @@ import torch
 
 from nextpatch.core import machine
 from nextpatch.core.errors import ConfigError
-from nextpatch.core.output import in_bytes
+from nextpatch.core.text import format_bytes
 from nextpatch.dist.mesh import mesh_shape
 from nextpatch.dist.ranks import Ranks
 from nextpatch.model.config import ModelConfig
@@ -56,8 +56,8 @@ def check_memory(recipe: Recipe, ranks: Ranks) -> None:
     if needed > memory or batch > memory:
         raise ConfigError(
             f"a step of this model of {params:,} parameters with {images} images of {train.global_batch_size:,} at a "
-            f"time needs about {in_bytes(max(needed, batch))} of memory, and this {device.type} has "
-            f"{in_bytes(memory)}; take a smaller model, smaller images or batches, or more ranks"
+            f"time needs about {format_bytes(max(needed, batch))} of memory, and this {device.type} has "
+            f"{format_bytes(memory)}; take a smaller model, smaller images or batches, or more ranks"
         )
 
 

@@ -80,13 +80,3 @@ def number(value: Number, digits: int = 3) -> str:
     if size >= 1000 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
-
-
-def duration(seconds: Number) -> str:
-    """Seconds as "45 s", "7 min 48 s" or "3 h 05 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -9,8 +9,8 @@ from typing import Any
 
 from nextpatch.config import dumps_toml
 from nextpatch.core.errors import UserError
-from nextpatch.core.text import plain
-from nextpatch.tasks.report.axes import Number, duration, number, readable
+from nextpatch.core.text import format_bytes, format_duration
+from nextpatch.tasks.report.axes import Number, number, readable
 from nextpatch.tasks.report.charts import Chart, Series, bar_chart, heat_grid, line_chart
 from nextpatch.tasks.report.images import PHOTOGRAPH, heat_gradient, heat_hex
 from nextpatch.tasks.report.pictures import Gallery
@@ -64,7 +64,7 @@ def _environment() -> Any:
         loader=PackageLoader("nextpatch.tasks.report", ""), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(number=number, duration=duration, size=file_size, layers=layers_text)
+    environment.filters.update(number=number, duration=format_duration, size=format_bytes, layers=layers_text)
     return environment
 
 
@@ -194,13 +194,3 @@ def _flat(values: dict[str, Any], path: str = "") -> list[tuple[str, str]]:
         else:
             found.append((name, " ".join(map(str, value)) if isinstance(value, list) else str(value)))
     return found
-
-
-def file_size(size_bytes: int) -> str:
-    """Bytes in the largest unit that leaves at least 1."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{plain(size, 3)} {unit}"
-        size /= 1000
-    return f"{plain(size, 3)} GB"

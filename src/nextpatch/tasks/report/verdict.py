@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nextpatch.tasks.report.axes import Number, duration, number
+from nextpatch.core.text import format_duration
+from nextpatch.tasks.report.axes import Number, number
 
 PRETRAINED, RANDOM, PIXELS = "pre-trained", "random init", "raw pixels"
 Row = dict[str, Any]
@@ -137,7 +138,7 @@ def key_figures(e: Evidence) -> list[KeyFigure]:
         found += _probe_figures(rows, max(rows[PRETRAINED]), e.probed_step if _other_step(e) else None)
     if e.train:
         last = e.train[-1]
-        found.append(KeyFigure("Images seen", number(last["images"]), f"in {duration(last['elapsed_s'])}"))
+        found.append(KeyFigure("Images seen", number(last["images"]), f"in {format_duration(last['elapsed_s'])}"))
     return found
 
 
