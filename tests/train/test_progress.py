@@ -50,5 +50,5 @@ def test_on_a_terminal_the_line_is_live():
     with Display(console, steps=5000, batch_size=10) as display:
         display.step(3)
         display.figures(4, loss=2.0, images_per_s=5.0, tflops=0.0123)
-    assert "step 4/5000" in out.getvalue()
+    assert "step 4/5,000" in out.getvalue()
     assert "2 h 46 min left" in out.getvalue()

@@ -16,8 +16,8 @@ from nextpatch.bench.registry import Benchmark, chosen
 from nextpatch.bench.table import TABLES, rows, write_tables
 from nextpatch.config import ConfigError
 from nextpatch.core.files import write_json
-from nextpatch.core.meter import phase
 from nextpatch.core.output import check_folder
+from nextpatch.core.progress import phase
 from nextpatch.core.reading import read_json
 from nextpatch.data.error import DataError
 from nextpatch.data.fingerprint import changes, fingerprint_from, fingerprint_of

@@ -10,7 +10,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nextpatch.cli.flags import img_size, layout, optional, pixel_range
 from nextpatch.core.bounds import BATCH, SIDE, WORKERS, check_bounds
-from nextpatch.core.meter import phase
+from nextpatch.core.progress import phase
 from nextpatch.core.text import shown
 from nextpatch.data.preprocessing import Layout
 from nextpatch.runs.config import Device

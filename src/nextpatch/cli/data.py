@@ -17,8 +17,8 @@ from nextpatch.config import read_toml
 from nextpatch.core.bounds import COUNT, SEED, WORKERS, check_bounds
 from nextpatch.core.files import write_json, write_text
 from nextpatch.core.marks import MARK
-from nextpatch.core.meter import phase
 from nextpatch.core.output import check_file, picture_kind, save_picture
+from nextpatch.core.progress import phase
 from nextpatch.core.text import format_bytes, shown
 from nextpatch.runs.recipe import recipe_from_dict
 from nextpatch.tasks.curate.config import Packing
@@ -221,7 +221,7 @@ def pack(args: Pack) -> int:
 
 def index(args: Index) -> int:
     """Index, and say what there is."""
-    from nextpatch.core.meter import Meter
+    from nextpatch.core.progress import Meter
     from nextpatch.data.tar.build import index_shards
     from nextpatch.tasks.curate.shards import shards_of
 
@@ -238,7 +238,7 @@ def index(args: Index) -> int:
 
 def verify(args: Verify) -> int:
     """Compare, and name what differs."""
-    from nextpatch.core.meter import Meter
+    from nextpatch.core.progress import Meter
     from nextpatch.data.tar.verify import verify
     from nextpatch.tasks.curate.shards import shards_of
 

@@ -13,7 +13,7 @@ from nextpatch.cli.classify import WEIGHTS
 from nextpatch.cli.flags import img_size, layout, optional, pixel_range
 from nextpatch.cli.verb import Output
 from nextpatch.core.bounds import check_bounds
-from nextpatch.core.meter import phase
+from nextpatch.core.progress import phase
 from nextpatch.core.text import shown
 from nextpatch.data.preprocessing import Layout
 from nextpatch.runs.config import Device, Precision

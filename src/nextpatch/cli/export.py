@@ -12,8 +12,8 @@ from nextpatch.cli.flags import img_size, optional, read_as
 from nextpatch.cli.verb import Output
 from nextpatch.core.bounds import SIDE, check_bounds
 from nextpatch.core.errors import UserError
-from nextpatch.core.meter import phase
 from nextpatch.core.output import check_file, check_folder
+from nextpatch.core.progress import phase
 
 To = Literal["safetensors", "released", "onnx", "torch.export", "timm", "hub"]
 _NAMES = {"onnx": "model.onnx", "torch.export": "model.pt2", "timm": "timm.safetensors", "released": "released"}

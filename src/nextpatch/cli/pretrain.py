@@ -109,7 +109,7 @@ def _run(args: Pretrain, ranks: Ranks, began_s: float) -> Outcome:
 
 def _chosen(args: Pretrain, ranks: Ranks) -> Recipe:
     """The recipe with what was left open chosen by rank 0, and said by it."""
-    from nextpatch.core.meter import phase
+    from nextpatch.core.progress import phase
     from nextpatch.runs.run import RunDir
     from nextpatch.tasks.pretrain.plan import resolve
 

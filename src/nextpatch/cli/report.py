@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 from nextpatch.cli.failure import Failure
 from nextpatch.core.bounds import check_bounds
 from nextpatch.core.errors import UserError
-from nextpatch.core.meter import phase
+from nextpatch.core.progress import phase
 from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
 from nextpatch.core.writer import only_writer

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from importlib import import_module
 
 from nextpatch.core.interrupt import at_once
-from nextpatch.core.meter import phase
+from nextpatch.core.progress import phase
 
 
 def loaded(*modules: str) -> None:

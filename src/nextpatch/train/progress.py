@@ -9,11 +9,10 @@ from types import TracebackType
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from nextpatch.core.progress import LiveLine
 from nextpatch.core.text import format_duration, plain
 
-_PLAIN_EVERY_S = 10.0
 _LONG_S = 2.0
 T = TypeVar("T")
 
@@ -60,29 +59,22 @@ class Display:
     ) -> None:
         self._clock, self._line = clock, ""
         self._first: tuple[int, float] | None = None  # step and time from which the speed is reckoned
-        self._console, self._steps, self._batch_size = console, steps, batch_size
+        self._steps, self._batch_size = steps, batch_size
         self._val_loss, self._figures, self._step = "-", "", step
-        self._printed_s = clock() - _PLAIN_EVERY_S
-        columns = (
-            TextColumn("step {task.completed}/{task.total}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[line]}"),
-        )
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task: TaskID = self._progress.add_task("", total=steps, completed=step, line="")
+        self._live = LiveLine("step", steps, step, console, clock, at_once=True)
 
     def __enter__(self) -> Display:
-        self._progress.start()
+        self._live.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self._live.__exit__(kind, error, trace)
 
     def step(self, step: int) -> None:
         """Move the bar; the figures stay as they were, but where there are none yet, the speed so far is shown."""
-        self._progress.update(self._task, completed=step)
+        self._live.move(step)
         if self._line:
             return
         now = self._clock()
@@ -90,23 +82,24 @@ class Display:
             self._first = (step, now)
         elif now > self._first[1]:
             step_s = (now - self._first[1]) / (step - self._first[0])
-            self._show(step, f"{plain(step_s)} s a step · {format_duration((self._steps - step) * step_s)} left", False)
+            left_s = (self._steps - step) * step_s
+            self._live.show(f"{plain(step_s)} s a step · {format_duration(left_s)} left", step)
 
     def validating(self, batches: Iterable[T], rounds: int) -> Iterator[T]:
         """The batches, with how many of them were taken shown meanwhile."""
         began_s, waiting = self._clock(), self._first is None and not self._line
         for number, batch in enumerate(batches):
             if waiting or self._clock() - began_s > _LONG_S:  # off a terminal a short one is not worth a line
-                self._show(None, f"validating: {number} of {rounds} batches", False)
+                self._live.show(f"validating: {number} of {rounds} batches")
             yield batch
-        self._progress.update(self._task, line=self._line)
+        self._live.restore(self._line)
 
     def validated(self, loss: float) -> None:
         """Show this validation loss from now on; after the last step, which a validation follows, print it."""
         self._val_loss = f"{loss:.4f}"
         if self._figures:
             self._line = self._figures.format(self._val_loss)
-            self._show(self._step, self._line, self._step == self._steps)
+            self._live.show(self._line, self._step, now=self._step == self._steps)
 
     def figures(self, step: int, loss: float, images_per_s: float, tflops: float, pauses_s: float = 0.0) -> None:
         """Show the newest figures; off a terminal, print them every few seconds. Those of the last step wait for its
@@ -122,12 +115,4 @@ class Display:
         )
         self._line = self._figures.format(self._val_loss)
         if step < self._steps:
-            self._show(step, self._line, False)
-
-    def _show(self, step: int | None, line: str, now: bool) -> None:
-        """On the live line; off a terminal printed, `now` or when nothing was for a while."""
-        self._progress.update(self._task, completed=step, line=line)
-        if not self._console.is_terminal and (now or self._clock() - self._printed_s >= _PLAIN_EVERY_S):
-            self._printed_s = self._clock()
-            where = "" if step is None else f"step {step}/{self._steps} · "
-            self._console.print(f"{where}{line}", soft_wrap=True, highlight=False)
+            self._live.show(self._line, step)

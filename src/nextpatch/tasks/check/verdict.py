@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nextpatch.core.meter import phase
+from nextpatch.core.progress import phase
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights

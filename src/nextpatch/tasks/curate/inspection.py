@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from nextpatch.core.meter import Meter
+from nextpatch.core.progress import Meter
 from nextpatch.data.levels import advice
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from nextpatch.core.files import digest_of_json, naming
 from nextpatch.core.locks import locked
-from nextpatch.core.meter import Meter
+from nextpatch.core.progress import Meter
 from nextpatch.core.reading import read_jsonl
 from nextpatch.core.writer import is_new
 from nextpatch.data.error import DataError

@@ -18,8 +18,8 @@ from nextpatch.config import ConfigError, to_dict
 from nextpatch.core.errors import FileError
 from nextpatch.core.files import UNFINISHED, write_json, write_text
 from nextpatch.core.marks import MARK
-from nextpatch.core.meter import Meter, phase
 from nextpatch.core.output import check_file, check_folder
+from nextpatch.core.progress import Meter, phase
 from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
 from nextpatch.core.writer import is_new

@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 
 from nextpatch.core.files import write_json
-from nextpatch.core.meter import Meter, phase
 from nextpatch.core.output import check_folder
+from nextpatch.core.progress import Meter, phase
 from nextpatch.core.writer import only_writer
 from nextpatch.data.augment import Augment
 from nextpatch.data.epochs import Epochs

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from nextpatch.config import ConfigError, to_dict
-from nextpatch.core.meter import phase
+from nextpatch.core.progress import phase
 from nextpatch.core.text import shown
 from nextpatch.data.collection import open_collection
 from nextpatch.data.error import DataError

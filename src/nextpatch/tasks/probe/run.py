@@ -19,8 +19,8 @@ from torch import Tensor
 
 from nextpatch.config import to_dict
 from nextpatch.core.errors import UserError
-from nextpatch.core.meter import phase
 from nextpatch.core.output import check_folder
+from nextpatch.core.progress import phase
 from nextpatch.data.skipped import Bad, none_decodes
 from nextpatch.data.sources.source import Source
 from nextpatch.data.splits import Splits, Unlabeled, open_splits, split

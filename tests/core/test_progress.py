@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from nextpatch.core.meter import Meter
+from nextpatch.core.progress import Meter
 
 
 def test_speed_and_time_left_count_this_session_alone() -> None:
