@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
-from nextpatch.data.sources import held, hub, shipped, torchvision
 from nextpatch.data.sources.joined import JoinedSource
+from nextpatch.data.sources.names import kind_of
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
 from nextpatch.data.storage.location import braced, exists, is_remote
 from nextpatch.data.storage.url import local_path
 
-_NAMED = (hub.PREFIX, torchvision.PREFIX, shipped.PREFIX, held.PREFIX)  # no places: the same from every folder
 _MOST_NAMES = 1000  # of a pattern with braces, that are looked for
 
 
@@ -82,7 +81,7 @@ def _opened(spec: str, place: str) -> Source:
     try:
         return open_source(place)
     except DataError as error:
-        far = place.startswith(_NAMED) or is_remote(place)
+        far = bool(kind_of(place)) or is_remote(place)
         if place == spec or far or _is_there(place, place):
             raise
         raise DataError(f"neither {shown(spec)} exists, nor {shown(place)} with a weight behind it: {error}") from None
@@ -91,7 +90,7 @@ def _opened(spec: str, place: str) -> Source:
 def folder_holding(path: Path, specs: Sequence[str]) -> Path | None:
     """The folder of images, one of `specs`, that a file at `path` would lie in; None where it lies in none."""
     for place, _ in map(divided, specs):
-        if place.startswith(_NAMED) or is_remote(place) or not place:
+        if kind_of(place) or is_remote(place) or not place:
             continue
         folder = local_path(place).resolve()
         if folder.is_dir() and path.resolve().is_relative_to(folder):
@@ -115,7 +114,7 @@ def outside(path: Path, specs: Sequence[str], default: bool = False, flag: str =
 def absolute(spec: str) -> str:
     """The spec with a local place written from the root, so that it means the same wherever it is read again."""
     place, _ = divided(spec)
-    if place.startswith(_NAMED) or is_remote(place):
+    if kind_of(place) or is_remote(place):
         return spec
     return os.path.abspath(local_path(place)) + spec[len(place) :]  # noqa: PTH100 - links stay as they are named
 
@@ -148,7 +147,7 @@ def divided(spec: str) -> tuple[str, float | None]:
 
 def _is_there(spec: str, place: str) -> bool:
     """Whether there is something at a place that ends like a weight."""
-    if spec.startswith(_NAMED):
+    if kind_of(spec):
         return False
     if not is_remote(spec):
         names = islice(braced(spec), _MOST_NAMES)

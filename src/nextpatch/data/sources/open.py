@@ -12,12 +12,13 @@ from pathlib import Path
 from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
 from nextpatch.data.formats import image_endings
-from nextpatch.data.sources import held, hub, shipped, torchvision
 from nextpatch.data.sources.contents import Contents, contents_from, contents_of, first_bytes, tell_left_out
 from nextpatch.data.sources.csv import open_csv, split_of_list
 from nextpatch.data.sources.folder import FolderSource
+from nextpatch.data.sources.hub import hub_entries
 from nextpatch.data.sources.joined import JoinedSource
 from nextpatch.data.sources.layout import refuse_splits
+from nextpatch.data.sources.names import SOURCES, kind_of
 from nextpatch.data.sources.parquet import ParquetSource, what_table
 from nextpatch.data.sources.remote_folder import FarFolderSource
 from nextpatch.data.sources.source import Source
@@ -41,14 +42,9 @@ def open_source(spec: str) -> Source:
     """
     if not spec:
         raise DataError(f"no data given; name {KINDS}")
-    if spec.startswith(torchvision.PREFIX):
-        return torchvision.TorchvisionSource(spec)
-    if spec.startswith(shipped.PREFIX):
-        return shipped.ShippedSource(spec)
-    if spec.startswith(held.PREFIX):
-        return held.held(spec)
-    if spec.startswith(hub.PREFIX):
-        return _of_files(hub.hub_entries(spec), spec)
+    if kind := kind_of(spec):
+        opened: Source = SOURCES[kind](spec)
+        return opened
     if is_remote(spec):
         return _far(spec)
     path = local_path(spec)
@@ -57,6 +53,11 @@ def open_source(spec: str) -> Source:
     if found := split_of_list(spec):
         return open_csv(*found)
     return _of_files(_files(spec), spec)
+
+
+def open_hub(spec: str) -> Source:
+    """A data set of the Hugging Face Hub."""
+    return _of_files(hub_entries(spec), spec)
 
 
 def _folder(folder: Path) -> Source:
