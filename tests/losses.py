@@ -26,7 +26,7 @@ def predict(model: AIM, images: Tensor, prefix_len: Tensor | None = None, mode: 
 
 
 def score(model: AIM, predicted: Tensor, images: Tensor, prefix_len: Tensor) -> Tensor:
-    return NextPatch(model.cfg).score(predicted, images, with_prefix(prefix_len))
+    return NextPatch(model.cfg).score(model, predicted, images, with_prefix(prefix_len))
 
 
 def scored_count(prefix_len: Tensor, num_patches: int) -> int:

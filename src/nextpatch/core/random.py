@@ -42,7 +42,7 @@ class FixedSeed(IntEnum):
 
     EXAMPLE_IMAGES = 0  # made-up images for a comparison of two forward passes
     VISIBLE_DIRECTION = 1  # the direction along which `check` differentiates outputs by pixels
-    TARGET_DIRECTION = 2  # the direction along which it differentiates the loss's gradient by pixels
+    FOREIGN_STEP = 2  # dropout and noise of another library's training step, whenever `check` runs it
     VALIDATION = 0x56414C  # the prefixes of held-out images: runs of all seeds are measured with the same ones
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -42,18 +44,47 @@ class Draws(Mapping[str, Tensor]):
         return Draws({name: tensor[start:stop] for name, tensor in self._values.items()})
 
 
-@runtime_checkable
-class Objective(Protocol):
-    """A pre-training objective: all that the loop, validation, report, preview and check know of one.
+@dataclass(frozen=True)
+class Words:
+    """An objective in words. Each value completes the sentence beside it, in captions, pages and verdicts."""
 
-    Shapes: `images` are float, "batch channels height width", normalized; a place is one of the K of the sequence.
+    name: str  # "this is not ..."
+    promise: str  # "all proofs hold: it ..."
+    target: str  # "a scored prediction is compared with exactly one patch, and it is ..."
+    hidden: str  # "no scored prediction sees ..."
+    visible: str  # "every prediction sees ..."
+    scored: str  # "exactly ... are scored, once each"
+    unscored: str  # a whole sentence: what the outputs see that are not scored
+    copying: str  # "it is compared with a patch that it may see: ..." the likely cause
+    leaking: str  # "it sees a patch that it may not see: ..." the likely cause
+    shaded: str  # "Shaded: ..." in a picture of the task, what is given
+    predicted: str  # "To predict: ..."
+    completed: str  # a whole sentence: what each predicted patch of a completion is made from
+    left_out: str  # "the target says nothing of a patch's ..."; empty where it says all
+    guess: str  # "... gives the loss of the baseline"
+
+
+@dataclass(frozen=True)
+class Fill:
+    """What a picture gets where the target leaves something out: a mean and a deviation, in the unit of the images."""
+
+    mean: Float[Tensor, " channels"]
+    deviation: Float[Tensor, " channels"]
+
+
+@runtime_checkable
+class Claims(Protocol):
+    """What is predicted from what, told without a model: all that the proofs of `check` hold an implementation to.
+
+    Patches are counted in raster order, from 0. A place is a step of the sequence, whatever its order; the p-th row of
+    a model's predictions is the p-th of the places.
     """
 
-    unit: str  # of the loss, in words: "squared error", "nats"
     places: range  # those that can be scored, one for each entry of `scored` and `position_losses`
+    words: Words
 
-    def draw(self, seed: int, positions: Int[Tensor, " batch"]) -> Draws:
-        """A pure function of the seed and each sample's position in the run."""
+    def examples(self) -> Draws:
+        """A few draws, the extremes among them, for proofs to be tried with."""
         ...
 
     def scored(self, draws: Draws) -> Bool[Tensor, "batch places"]:
@@ -61,7 +92,37 @@ class Objective(Protocol):
         ...
 
     def given(self, draws: Draws) -> Bool[Tensor, "batch patches"]:
-        """The places that are shown as known: what a picture of the task leaves visible."""
+        """The patches that are shown as known: what a picture of the task leaves visible. None of them is scored."""
+        ...
+
+    def predicts(self, draws: Draws) -> Int[Tensor, "batch places"]:
+        """Which patch each place is compared with where it is scored: through its pixels, its code or its noise."""
+        ...
+
+    def may_see(self, draws: Draws) -> Bool[Tensor, "batch places patches"]:
+        """Which patches the prediction at each place depends on, scored or not: these and no others."""
+        ...
+
+    def told(self, draws: Draws) -> list[str]:
+        """What was drawn for each sample, in words: "a prefix of 5 patches"."""
+        ...
+
+
+@runtime_checkable
+class Objective(Claims, Protocol):
+    """A pre-training objective: all that the loop, validation, report, preview and check know of one.
+
+    `images` are float, "batch channels height width", normalized by the data's mean and deviation.
+    """
+
+    unit: str  # of the loss, in words: "squared error", "nats"
+
+    def draw(self, seed: int, positions: Int[Tensor, " batch"]) -> Draws:
+        """A pure function of the seed and each sample's position in the run."""
+        ...
+
+    def showcase(self, batch: int) -> Draws:
+        """The same draw for every sample, for pictures: about half of each image is given."""
         ...
 
     def loss_sum(
@@ -73,14 +134,63 @@ class Objective(Protocol):
     def position_losses(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
     ) -> Float[Tensor, "batch places"]:
-        """The loss at every place, 0 where it is not scored; float32 or wider."""
+        """The loss at every place, 0 where it is not scored; float32 or wider: `score` of `predict`."""
+        ...
+
+    def predict(
+        self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
+    ) -> Float[Tensor, "batch outputs values"]:
+        """What the model makes of the patches that each place may see: pixels, logits, or a condition to sample by.
+
+        A row for each place; rows beyond the places are for nothing.
+        """
+        ...
+
+    def score(
+        self,
+        model: AIM,
+        predicted: Float[Tensor, "batch outputs values"],
+        images: Float[Tensor, "batch channels height width"],
+        draws: Draws,
+    ) -> Float[Tensor, "batch places"]:
+        """The losses of predictions that are there already; of `images` only the targets enter."""
         ...
 
     def baseline(self) -> AIM:
         """In a model's place: what guessing gives, without a look at the image."""
         ...
 
+    def target(
+        self, images: Float[Tensor, "batch channels height width"], draws: Draws, fill: Fill | None = None
+    ) -> Float[Tensor, "batch channels height width"]:
+        """The images with each scored patch as a perfect prediction would have it.
 
-def scored_count(objective: Objective, draws: Draws) -> int:
+        What the target leaves out comes from `fill`, or, without it, from the true patch.
+        """
+        ...
+
+    def complete(
+        self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws, fill: Fill | None = None
+    ) -> Float[Tensor, "batch channels height width"]:
+        """The images with each scored patch as the model predicts it; what the target leaves out as in `target`."""
+        ...
+
+
+def scored_count(claims: Claims, draws: Draws) -> int:
     """Scored places of a batch: summed over the global batch, the loss's denominator."""
-    return int(objective.scored(draws).sum())
+    return int(claims.scored(draws).sum())
+
+
+def scored_patches(claims: Claims, draws: Draws) -> Bool[Tensor, "batch patches"]:
+    """The patches that some scored place is compared with, in raster order."""
+    found = torch.zeros_like(claims.given(draws), dtype=torch.int64)
+    return found.scatter_add(1, claims.predicts(draws), claims.scored(draws).long()) > 0
+
+
+def grey(mean: Sequence[float], std: Sequence[float]) -> Fill:
+    """Middle grey, and a quarter of the range of pixels as one deviation: two of them fill the range.
+
+    `mean` and `std` are the data's, of pixels in [0, 1].
+    """
+    centre, scale = torch.tensor(mean), torch.tensor(std)
+    return Fill((0.5 - centre) / scale, 0.25 / scale)

@@ -1,72 +1,94 @@
-"""What a model does, observed by gradients alone: which patches an output sees, and which one it is compared with."""
+"""What an implementation does, observed from outside: which patches an output sees, and which it is compared with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from nextpatch.core.random import FixedSeed, torch_generator
-from nextpatch.patches import patchify
+from nextpatch.objective.objective import Draws
+from nextpatch.patches import patchify, unpatchify
 from nextpatch.tasks.check.subject import Subject
 
 
 @dataclass(frozen=True)
 class Observed:
-    """For one prefix length; entry [o, k] speaks of output o and the k-th patch of the SEQUENCE."""
+    """Under one draw, what is claimed and what was found; patches are counted in raster order.
 
-    prefix: int
+    Entry [p, k] speaks of place or output p, which are the same as far as there are places, and of patch k.
+    """
+
+    told: str  # the draw, in words
+    scored: Bool[Tensor, " places"]
+    given: Bool[Tensor, " patches"]
+    target: Int[Tensor, " places"]  # the patch that each place should be compared with
+    may_see: Bool[Tensor, "places patches"]
     sees: Bool[Tensor, "outputs patches"]  # the prediction depends on the patch
     compared: Bool[Tensor, "outputs patches"]  # the loss of the prediction depends on the patch, prediction held fixed
 
     @property
     def pairs(self) -> list[tuple[int, list[int]]]:
         """(output, the patches it is compared with) for every scored output."""
-        return [
-            (output, row.nonzero().flatten().tolist()) for output, row in enumerate(self.compared) if bool(row.any())
-        ]
+        return [(output, patches) for output, row in enumerate(self.compared) if (patches := listed(row))]
 
 
-def observe(subject: Subject, prefix: int) -> Observed:
-    """Every output's inputs and target at prefix length `prefix`, on the first example image."""
-    image = subject.images[:1]
-    prefix_len = torch.tensor([prefix])
-    return Observed(prefix, _sees(subject, image, prefix_len), _compared(subject, image, prefix_len))
+def listed(patches: Bool[Tensor, " patches"]) -> list[int]:
+    """Their numbers."""
+    found: list[int] = patches.nonzero().flatten().tolist()
+    return found
 
 
-def _sees(subject: Subject, image: Tensor, prefix_len: Tensor) -> Tensor:
+def observe(subject: Subject, draws: Draws) -> Observed:
+    """Every output's inputs and target under one draw, on the first example image."""
+    image, claims = subject.images[:1], subject.claims
+    return Observed(
+        claims.told(draws)[0], claims.scored(draws)[0], claims.given(draws)[0], claims.predicts(draws)[0],
+        claims.may_see(draws)[0], _sees(subject, image, draws), _compared(subject, image, draws),
+    )  # fmt: skip
+
+
+def _sees(subject: Subject, image: Tensor, draws: Draws) -> Tensor:
     """Derivative of a random projection of every output, by pixel; a dependence is any value that is not zero."""
     image = image.clone().requires_grad_()
-    predictions = subject.predict(image, prefix_len)
-    direction = _direction(predictions.shape[-1], FixedSeed.VISIBLE_DIRECTION)
+    predictions = subject.predict(image, draws)
+    generator = torch_generator(FixedSeed.VISIBLE_DIRECTION)
+    direction = torch.randn(predictions.shape[-1], generator=generator, dtype=torch.float64)
     projected = predictions[0] @ direction.to(predictions.dtype)
     rows = [torch.autograd.grad(value, image, retain_graph=True, allow_unused=True)[0] for value in projected]
-    return torch.stack([_touched(subject, row, image) for row in rows])
+    whole = [torch.zeros_like(image) if row is None else row for row in rows]
+    return torch.stack([(patchify(row, subject.patch_size)[0] != 0).any(dim=-1) for row in whole])
 
 
-def _direction(size: int, seed: FixedSeed) -> Tensor:
-    """A random direction, the same in every run."""
-    return torch.randn(size, generator=torch_generator(seed), dtype=torch.float64)
+def _compared(subject: Subject, image: Tensor, draws: Draws) -> Tensor:
+    """Whether the loss pulls an output elsewhere once a patch is that of another image, all predictions held fixed.
+
+    Not by a second derivative: where the target is a code it has none by pixel.
+    """
+    predictions = subject.predict(image, draws).detach().requires_grad_()
+    pull = _pull(subject, predictions, image, draws)
+    found = torch.zeros(predictions.shape[1], subject.num_patches, dtype=torch.bool)
+    for other in subject.images[1:]:
+        for patch in range(subject.num_patches):
+            changed = _with_patch(image, other[None], patch, subject.patch_size)
+            found[:, patch] |= (_pull(subject, predictions, changed, draws) != pull).any(dim=-1)
+    return found
 
 
-def _compared(subject: Subject, image: Tensor, prefix_len: Tensor) -> Tensor:
-    """The loss's derivative by the predictions, differentiated once more by pixel: it moves with the target alone."""
-    predictions = subject.predict(image, prefix_len).detach().requires_grad_()
-    image = image.clone().requires_grad_()
-    loss = subject.loss(predictions, image, prefix_len)
-    (pull,) = torch.autograd.grad(loss, predictions, create_graph=True)
-    direction = _direction(pull.shape[-1], FixedSeed.TARGET_DIRECTION)
-    projected = pull[0] @ direction.to(pull.dtype)
-    none = torch.zeros(subject.num_patches, dtype=torch.bool)
-    if not projected.requires_grad:
-        return none.expand(len(projected), -1).clone()
-    rows = [torch.autograd.grad(value, image, retain_graph=True, allow_unused=True)[0] for value in projected]
-    return torch.stack([_touched(subject, row, image) for row in rows])
+def _pull(subject: Subject, predictions: Tensor, image: Tensor, draws: Draws) -> Tensor:
+    """The derivative of the loss by each output."""
+    loss = subject.loss(predictions, image, draws)
+    if not loss.requires_grad:
+        return torch.zeros_like(predictions[0])
+    (pull,) = torch.autograd.grad(loss, predictions, allow_unused=True)
+    return torch.zeros_like(predictions[0]) if pull is None else pull[0]
 
 
-def _touched(subject: Subject, gradient: Tensor | None, image: Tensor) -> Tensor:
-    """Which patches of the sequence a gradient by pixel is not zero in."""
-    whole = torch.zeros_like(image) if gradient is None else gradient
-    return (patchify(whole, subject.patch_size)[0] != 0).any(dim=-1)[list(subject.order)]
+def _with_patch(image: Tensor, other: Tensor, patch: int, patch_size: int) -> Tensor:
+    """The image with one patch of the other."""
+    patches = patchify(image, patch_size).clone()
+    patches[:, patch] = patchify(other, patch_size)[:, patch]
+    grid = image.shape[2] // patch_size, image.shape[3] // patch_size
+    return unpatchify(patches, grid, patch_size)

@@ -6,22 +6,16 @@ import torch
 from torch import Tensor
 
 from nextpatch.model.aim import AIM
-from nextpatch.objective.next_patch import NextPatch, with_prefix
-from nextpatch.objective.objective import scored_count
-from nextpatch.tasks.check.proofs import Verdict, prefixes, relative_difference
+from nextpatch.objective.objective import Objective, scored_count
+from nextpatch.tasks.check.proofs import Verdict
 
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-6, 1e-5
 
 
-def prove_training(objective: NextPatch, model: AIM, images: Tensor) -> list[Verdict]:
+def prove_training(objective: Objective, model: AIM, images: Tensor) -> list[Verdict]:
     """Packed equals plain; cut into micro-batches equals whole."""
-    count = model.cfg.num_patches
-    lengths = prefixes(count)
-    batch = images[torch.arange(len(lengths)) % len(images)]
-    prefix_len = torch.tensor(lengths)
-    if model.cfg.attention == "causal":
-        prefix_len = torch.ones_like(prefix_len)
-    draws = with_prefix(prefix_len)
+    draws = objective.examples()
+    batch = images[torch.arange(draws.batch_size) % len(images)]
     scored = scored_count(objective, draws)
     plain = _gradients(model, [objective.position_losses(model, batch, draws).sum() / scored])
     packed = _gradients(model, [objective.loss_sum(model, batch, draws) / scored])
@@ -42,13 +36,18 @@ def _gradients(model: AIM, losses: list[Tensor]) -> tuple[Tensor, dict[str, Tens
 
 
 def _compare(ours: tuple[Tensor, dict[str, Tensor]], theirs: tuple[Tensor, dict[str, Tensor]]) -> str:
-    loss = relative_difference(ours[0], theirs[0])
+    loss = _relative_difference(ours[0], theirs[0])
     if not loss <= LOSS_TOLERANCE:
         return f"the losses differ by {loss:.1e} relative, more than {LOSS_TOLERANCE:.0e}"
     if ours[1].keys() != theirs[1].keys():
         return f"only one of the two trains {', '.join(sorted(ours[1].keys() ^ theirs[1].keys()))}"
     for name, gradient in theirs[1].items():
-        off = relative_difference(ours[1][name], gradient)
+        off = _relative_difference(ours[1][name], gradient)
         if not off <= GRADIENT_TOLERANCE:
             return f"the gradients of {name} differ by {off:.1e} relative, more than {GRADIENT_TOLERANCE:.0e}"
     return ""
+
+
+def _relative_difference(ours: Tensor, theirs: Tensor) -> float:
+    """Norm of the difference over the norm."""
+    return float((ours.double() - theirs.double()).norm() / theirs.double().norm().clamp_min(1e-300))

@@ -10,10 +10,11 @@ from nextpatch.core.progress import phase
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.objective.next_patch import NextPatch
+from nextpatch.objective.objective import Objective
+from nextpatch.objective.registry import objective_of
 from nextpatch.runs.recipe import load_recipe
 from nextpatch.runs.run import load_run
-from nextpatch.tasks.check.proofs import prove
+from nextpatch.tasks.check.proofs import Verdict, prove
 from nextpatch.tasks.check.subject import small_config, subject_of
 from nextpatch.tasks.check.training import prove_training
 
@@ -28,10 +29,9 @@ def check(target: Path | None, console: Console | None = None) -> int:
         model, what = _model(target)
     rows, columns = model.cfg.grid
     console.print(f"Examining {what} on {rows} x {columns} patches, in float64", highlight=False, soft_wrap=True)
-    model = model.double()
-    subject = subject_of(model)
+    objective = objective_of(model.cfg)
     with phase("proving", console):
-        verdicts = [*prove(subject), *prove_training(NextPatch(model.cfg), model, subject.images)]
+        verdicts = check_objective(objective, model)
     for verdict in verdicts:
         mark = "[green]holds[/]" if verdict.holds else "[bold red]FAILS[/]"
         console.print(f"  {mark}  {verdict.claim}", highlight=False, soft_wrap=True)
@@ -39,10 +39,19 @@ def check(target: Path | None, console: Console | None = None) -> int:
             console.print(f"         {verdict.reason}", highlight=False, markup=False, soft_wrap=True)
     failed = sum(not verdict.holds for verdict in verdicts)
     if failed:
-        console.print(f"[bold red]{failed} of {len(verdicts)} proofs fail[/]: this is not next-patch prediction")
+        console.print(f"[bold red]{failed} of {len(verdicts)} proofs fail[/]: this is not {objective.words.name}")
         return 1
-    console.print(f"[bold green]all {len(verdicts)} proofs hold[/]: it predicts the next patch and never sees it")
+    console.print(f"[bold green]all {len(verdicts)} proofs hold[/]: it {objective.words.promise}")
     return 0
+
+
+def check_objective(objective: Objective, model: AIM) -> list[Verdict]:
+    """Every proof of an objective on a model of ours, which is made float64: the examination is exact then.
+
+    For one of another make see `nextpatch.tasks.check.foreign`.
+    """
+    subject = subject_of(objective, model.double())
+    return [*prove(subject), *prove_training(objective, model, subject.images)]
 
 
 def _model(target: Path | None) -> tuple[AIM, str]:
