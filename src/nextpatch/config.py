@@ -36,11 +36,6 @@ def _exact(kind: type) -> Any:
     return structure
 
 
-_converter = cattrs.Converter(forbid_extra_keys=True)
-for _kind in (int, float, bool, str):
-    _converter.register_structure_hook(_kind, _exact(_kind))
-
-
 def _texts(value: Any, _: Any) -> tuple[str, ...]:
     """Any number of texts; a single one stands for itself."""
     values = [value] if isinstance(value, str) else value
@@ -49,14 +44,26 @@ def _texts(value: Any, _: Any) -> tuple[str, ...]:
     return tuple(values)
 
 
-_converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _texts)
+def _strict(forbid_extra_keys: bool) -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=forbid_extra_keys)
+    for kind in (int, float, bool, str):
+        converter.register_structure_hook(kind, _exact(kind))
+    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _texts)
+    return converter
 
 
-def from_dict(cls: type[T], values: dict[str, Any], where: str = "recipe") -> T:
-    """Build the dataclass `cls` from nested dicts; unknown keys and wrong types raise `ConfigError`."""
-    _reject_unknown(cls, values, where, "")
+_converter, _tolerant = _strict(forbid_extra_keys=True), _strict(forbid_extra_keys=False)
+
+
+def from_dict(cls: type[T], values: dict[str, Any], where: str = "recipe", extra_keys: bool = False) -> T:
+    """Build the dataclass `cls` from nested dicts; wrong types raise `ConfigError`.
+
+    Unknown keys do as well, unless `extra_keys`: results of a later version may say more than is read here.
+    """
+    if not extra_keys:
+        _reject_unknown(cls, values, where, "")
     try:
-        return _converter.structure(values, cls)
+        return (_tolerant if extra_keys else _converter).structure(values, cls)
     except (ClassValidationError, IterableValidationError) as error:
         raise ConfigError(f"{where}: {'; '.join(_leaves(error, ''))}") from None
     except (TypeError, ValueError, StructureHandlerNotFoundError) as error:
@@ -84,6 +91,8 @@ def _leaves(error: BaseException, path: str) -> list[str]:
         pairs = [(inner, f"[{note.index}]" if note else "") for inner, note in _noted(error, IterableValidationNote)]
     elif path and isinstance(error, ConfigError):  # of a whole table: it names the value by itself
         return [f"{path}: {error}"]
+    elif isinstance(error, KeyError):  # of a value without a default
+        return [f"'{path}' is missing"]
     else:
         return [f"'{path}' {error}" if path else str(error)]
     return [leaf for inner, step in pairs for leaf in _leaves(inner, _join(path, step))]

@@ -269,14 +269,14 @@ def test_a_list_of_benchmarks_goes_on_where_it_was(
 ) -> None:
     food101(tmp_path / "data" / "food101")
     console = Console(file=io.StringIO(), width=250)
-    found = bench(config(weights, tmp_path), console)
+    found = bench(config(weights, tmp_path), console).results
     assert set(found) == {"food101"}  # pets are not there
     assert "Oxford-IIIT Pets was not measured" in console.file.getvalue()  # type: ignore[attr-defined]
     pets(tmp_path / "data" / "pets")
     opened: list[str] = []
     real = Benchmark.opened
     monkeypatch.setattr(Benchmark, "opened", lambda self, *a: (opened.append(self.name), real(self, *a))[1])
-    found = bench(config(weights, tmp_path), console)
+    found = bench(config(weights, tmp_path), console).results
     assert opened == ["food101", "pets"]  # the first only to see that its images are the same
     assert console.file.getvalue().count("measured before") == 1  # type: ignore[attr-defined]
     assert set(found) == {"food101", "pets"}
@@ -296,7 +296,7 @@ def test_a_list_of_benchmarks_goes_on_where_it_was(
 def by_ranks(weights: str, folder: str) -> dict[str, Any]:
     given = config(Path(weights), Path(folder), epochs=1, augment="none")
     with Ranks.opened() as world:
-        return bench(given, Console(file=io.StringIO()), world)
+        return bench(given, Console(file=io.StringIO()), world).to_dict()["results"]
 
 
 def test_ranks_have_the_same_results_and_leave_out_the_same(weights: Path, tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ def test_other_images_are_not_taken_for_the_measured_ones(weights: Path, tmp_pat
     with pytest.raises(ConfigError, match="other test images"):
         bench(again(weights, tmp_path), quiet())
     shutil.rmtree(tmp_path / "data")
-    assert bench(again(weights, tmp_path), quiet())["pets"]["counts"] == [6, 4, 2]  # the result is still there
+    assert bench(again(weights, tmp_path), quiet()).results["pets"].counts == (6, 4, 2)  # the result is still there
 
 
 def test_a_damaged_result_is_named(weights: Path, tmp_path: Path, measured: Path) -> None:

@@ -57,7 +57,7 @@ def read_again(run: Path) -> list[str] | None:
         assert "\n" not in str(error)  # noqa: PT017
         return None
     sums = [f"{name} {tensor.double().sum():.6f}" for name, tensor in sorted(weights.items())]
-    return [*sums, *(f"{entry['step']}" for entry in facts.train)]
+    return [*sums, *(f"{entry.step}" for entry in facts.history.train)]
 
 
 @pytest.mark.parametrize("name", ["recipe.toml", "metrics.jsonl", "env.json", "state.json", "manifest.json"])

@@ -9,8 +9,10 @@ from typing import Any
 
 from nextpatch.bench.config import BenchConfig
 from nextpatch.bench.registry import BENCHMARKS, Benchmark
-from nextpatch.config import ConfigError
+from nextpatch.config import ConfigError, from_dict
 from nextpatch.core.reading import read_json
+from nextpatch.core.text import shown
+from nextpatch.measure.bench_result import BenchmarkScore
 from nextpatch.tasks.probe.config import LR_GRID
 from nextpatch.weights.backbone import ModelInfo
 
@@ -45,23 +47,27 @@ def recipe_of(config: BenchConfig, benchmark: Benchmark, about: ModelInfo, diges
     return plain
 
 
-def read_result(place: Path) -> dict[str, Any] | None:
+def read_result(place: Path) -> BenchmarkScore | None:
     """The result of a benchmark; None when it was not measured. ConfigError when the file is damaged."""
     path = place / RESULT
     if not path.exists():
         return None
     found = read_json(path, "the result of a benchmark", "remove it, and the benchmark is measured again", ConfigError)
-    if not {"top1", "counts"} <= found.keys():
-        raise ConfigError(f"{path} holds no result of a benchmark; remove it, and the benchmark is measured again")
-    return found
+    try:
+        return from_dict(BenchmarkScore, found, "", extra_keys=True)
+    except ConfigError as error:
+        reason = shown(str(error).removeprefix(": "))
+        raise ConfigError(
+            f"{shown(path)} holds no result of a benchmark ({reason}); remove it, and the benchmark is measured again"
+        ) from None
 
 
-def notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def notes(results: Mapping[str, BenchmarkScore]) -> list[str]:
     """What must be said of results, by what is stored with them: never by what is asked for now."""
     titles = {benchmark.name: benchmark.title for benchmark in BENCHMARKS}
     said: dict[str, list[str]] = {}
     for name, result in results.items():
-        for note in _notes_on(name, result.get("measured", {})):
+        for note in _notes_on(name, result.measured):
             said.setdefault(note, []).append(titles[name])
     return [note if len(on) == len(results) else f"{', '.join(on)}: {note}" for note, on in said.items()]
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from nextpatch.bench.config import BenchConfig
 from nextpatch.bench.recipe import RESULT, notes, read_result, recipe_of
 from nextpatch.bench.registry import Benchmark, chosen
-from nextpatch.bench.table import TABLES, rows, write_tables
-from nextpatch.config import ConfigError
+from nextpatch.bench.table import TABLES, table_6, write_tables
+from nextpatch.config import ConfigError, from_dict, to_dict
 from nextpatch.core.files import write_json
 from nextpatch.core.output import check_folder
 from nextpatch.core.progress import phase
-from nextpatch.core.reading import read_json
 from nextpatch.data.error import DataError
 from nextpatch.data.fingerprint import changes, fingerprint_from, fingerprint_of
 from nextpatch.data.sources.source import Source
 from nextpatch.dist.ranks import ALONE, Ranks
+from nextpatch.measure.bench_result import BenchmarkScore, BenchResult
+from nextpatch.measure.probe_result import ProbeResult
 from nextpatch.model.layer_sets import layer_sets
-from nextpatch.tasks.probe.choose import Scored
 from nextpatch.tasks.probe.config import ProbeConfig
 from nextpatch.tasks.probe.run import probe
 from nextpatch.weights.backbone import Backbone
@@ -33,11 +31,11 @@ from nextpatch.weights.load import load
 
 def bench(
     config: BenchConfig, console: Console | None = None, ranks: Ranks = ALONE, backbone: Backbone | None = None
-) -> dict[str, dict[str, Any]]:
+) -> BenchResult:
     """Measure the weights on every benchmark chosen, write bench.md, bench.csv and bench.json, print the table.
 
-    A benchmark whose data is not to be had is named and left out; those that are done stay. Returns results by name.
-    The ranks of `ranks` share every probe and return the same. Raises ConfigError when `config.out` holds what was
+    A benchmark whose data is not to be had is named and left out; those that are done stay. The
+    ranks of `ranks` share every probe and return the same. Raises ConfigError when `config.out` holds what was
     measured otherwise: of other weights, layers or data, or by another recipe. DataError when no benchmark can be
     measured.
     """
@@ -64,13 +62,15 @@ def bench(
             console.print(problems[-1], highlight=False, soft_wrap=True)
     with ranks.raise_on_all():
         there = {b.name: read_result(config.out / b.name) for b in wanted} if ranks.is_main else {}
-    results = {name: found for name, found in ranks.broadcast(there).items() if found is not None}
-    if not results:
-        raise DataError(problems[0] if problems else "nothing was measured")
+        results = {name: found for name, found in there.items() if found is not None}
+        if ranks.is_main and not results:
+            raise DataError(problems[0] if problems else "nothing was measured")
+    said: dict[str, Any] | None = None
     if ranks.is_main:
-        write_tables(config.out, results, backbone.about.name, [*notes(results), *problems])
-        _print(console, results, backbone.about.name)
-    return results
+        found = write_tables(config.out, results, backbone.about.name, [*notes(results), *problems])
+        console.print(table_6(found))
+        said = found.to_dict()
+    return from_dict(BenchResult, ranks.broadcast(said), "results")
 
 
 def _measured(
@@ -81,7 +81,7 @@ def _measured(
     What was measured is kept when its data is not to be had any more.
     """
     place = config.out / benchmark.name
-    done = ranks.broadcast(read_result(place) if ranks.is_main else None)
+    done = _done(place, ranks)
     try:
         train, test = _opened(config, benchmark, ranks)
     except DataError:
@@ -92,22 +92,29 @@ def _measured(
     if done is not None:
         _refuse_other_data(place, done, data)
         return True
-    scored = probe(_asked(config, benchmark, recipe), Console(quiet=True), ranks, backbone, (train, test), whole=True)
+    found = probe(_asked(config, benchmark, recipe), Console(quiet=True), ranks, backbone, (train, test), whole=True)
     with ranks.raise_on_all():
         if ranks.is_main:
-            write_json(place / RESULT, {**_result(place, train, test, scored), "measured": recipe, "data": data})
+            write_json(place / RESULT, to_dict(_score(found, train, test, recipe, data)))
     return False
 
 
-def _result(place: Path, train: Source, test: Source, scored: Sequence[Scored]) -> dict[str, Any]:
+def _done(place: Path, ranks: Ranks) -> BenchmarkScore | None:
+    """What was measured before, the same on every rank."""
+    own = read_result(place) if ranks.is_main else None
+    said = ranks.broadcast(None if own is None else to_dict(own))
+    return None if said is None else from_dict(BenchmarkScore, said, "results")
+
+
+def _score(
+    found: ProbeResult, train: Source, test: Source, recipe: dict[str, Any], data: dict[str, dict[str, Any]]
+) -> BenchmarkScore:
     """What is kept of a measurement."""
-    facts = read_json(place / "probe.json", "the figures of a probe", "measure it again", ConfigError)
-    best = next(one for one in scored if one.choice.probe == "attentive")
-    return {
-        "top1": round(best.top1, 3), "ci95": [round(b, 3) for b in best.ci95],
-        "counts": [len(train), len(test), len(train.classes)], "layers": best.choice.layers, "lr": best.choice.lr,
-        "test_in_training": facts["num_test_in_training"],
-    }  # fmt: skip
+    best = next(row for row in found.results if row.probe == "attentive")
+    return BenchmarkScore(
+        top1=best.test_top1, ci95=best.test_ci95, counts=(len(train), len(test), len(train.classes)),
+        layers=best.layers, lr=best.lr, test_in_training=found.num_test_in_training, measured=recipe, data=data,
+    )  # fmt: skip
 
 
 def _opened(config: BenchConfig, benchmark: Benchmark, ranks: Ranks) -> tuple[Source, Source]:
@@ -138,25 +145,15 @@ def _refuse_other(place: Path, recipe: dict[str, Any]) -> None:
     done = read_result(place)
     if done is None:
         return
-    then = done.get("measured", {})
+    then = done.measured
     if differing := [name for name in recipe if then.get(name) != recipe[name]]:
         what = ", ".join(f"{name} {then.get(name, 'unknown')} (now {recipe[name]})" for name in differing)
         raise ConfigError(f"{place} was measured with other values: {what}; give the same, or choose another --out")
 
 
-def _refuse_other_data(place: Path, done: dict[str, Any], data: dict[str, dict[str, Any]]) -> None:
+def _refuse_other_data(place: Path, done: BenchmarkScore, data: dict[str, dict[str, Any]]) -> None:
     for part, now in data.items():
-        if what := changes(fingerprint_from(done["data"][part]), fingerprint_from(now), times=False):
+        if what := changes(fingerprint_from(done.data[part]), fingerprint_from(now), times=False):
             raise ConfigError(
                 f"{place} was measured on other {part} images ({what} changed); choose another --out, or remove it"
             )
-
-
-def _print(console: Console, results: dict[str, dict[str, Any]], ours: str) -> None:
-    measured, table = rows(results, ours)
-    shown = Table(title=f"Top-1 in %, attentive probe; {len(measured)} of 15 benchmarks; other rows: Table 6")
-    for name in ("model", *(benchmark.name for benchmark in measured), "average"):
-        shown.add_column(name, justify="left" if name == "model" else "right")
-    for name, values, mean in table:
-        shown.add_row(name, *("" if value is None else f"{value:.1f}" for value in (*values, mean)))
-    console.print(shown)

@@ -6,27 +6,28 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from nextpatch.bench.registry import BENCHMARKS, TABLE_6, Benchmark
 from nextpatch.core.files import write_json, write_text
+from nextpatch.measure.bench_result import BenchmarkScore, BenchResult
+from nextpatch.measure.table import Table
 
 TABLES = ("bench.md", "bench.csv", "bench.json")
-Results = Mapping[str, dict[str, Any]]  # by the name of a benchmark: top1, ci95, and what is to be said of it
+Results = Mapping[str, BenchmarkScore]  # by the name of a benchmark
 
 
 def rows(results: Results, ours: str) -> tuple[list[Benchmark], list[tuple[str, list[float | None], float | None]]]:
     """(the benchmarks that were measured, rows of name, figures and average over exactly these); ours comes first."""
     measured = [benchmark for benchmark in BENCHMARKS if benchmark.name in results]
-    table: list[tuple[str, list[float | None]]] = [(ours, [results[b.name]["top1"] for b in measured])]
+    table: list[tuple[str, list[float | None]]] = [(ours, [results[b.name].top1 for b in measured])]
     for name, figures in TABLE_6.items():
         by_name = dict(zip((b.name for b in BENCHMARKS), figures, strict=True))
         table.append((name, [by_name[b.name] for b in measured]))
     return measured, [(name, values, _mean(values)) for name, values in table]
 
 
-def write_tables(out: Path, results: Results, ours: str, notes: Sequence[str]) -> None:
-    """bench.md, bench.csv and bench.json."""
+def write_tables(out: Path, results: Results, ours: str, notes: Sequence[str]) -> BenchResult:
+    """bench.md, bench.csv and bench.json, and what is in the last."""
     measured, table = rows(results, ours)
     heads = ["model", *(benchmark.title for benchmark in measured), "average"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
@@ -42,8 +43,17 @@ def write_tables(out: Path, results: Results, ours: str, notes: Sequence[str]) -
     page += "Top-1 accuracy in %. Rows but the first are Table 6 of the paper; the average is over these columns.\n\n"
     write_text(out / TABLES[0], page + "\n".join(said) + "\n")
     write_text(out / TABLES[1], text.getvalue())
-    whole = {"model": ours, "results": dict(results), "notes": [note[2:] for note in said]}
-    write_json(out / TABLES[2], whole)
+    whole = BenchResult(model=ours, results=dict(results), notes=tuple(note[2:] for note in said))
+    write_json(out / TABLES[2], whole.to_dict())
+    return whole
+
+
+def table_6(found: BenchResult) -> Table:
+    """Our row and those of the paper, for a terminal."""
+    measured, table = rows(found.results, found.model)
+    title = f"Top-1 in %, attentive probe; {len(measured)} of 15 benchmarks; other rows: Table 6"
+    columns = ["model", *(benchmark.name for benchmark in measured), "average"]
+    return Table(title, columns, [[name, *map(_shown, (*values, mean))] for name, values, mean in table])
 
 
 def _remarks(measured: Sequence[Benchmark], results: Results) -> list[str]:
@@ -51,10 +61,10 @@ def _remarks(measured: Sequence[Benchmark], results: Results) -> list[str]:
     remarks += [
         f"{benchmark.title}: {both:,} of its test images are among its training images too"
         for benchmark in measured
-        if (both := results[benchmark.name].get("test_in_training"))
+        if (both := results[benchmark.name].test_in_training)
     ]
     for benchmark in measured:
-        found = tuple(results[benchmark.name]["counts"])
+        found = results[benchmark.name].counts
         if found != benchmark.counts:
             remarks.append(
                 f"{benchmark.title}: measured on {found[0]:,} training and {found[1]:,} test images of {found[2]:,} "

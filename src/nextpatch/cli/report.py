@@ -50,7 +50,7 @@ def run(args: Report) -> int:
 
 def try_probe_page(path: Path) -> None:
     """The page of a probe that belongs to no run, in the same way."""
-    from nextpatch.tasks.report.measured import write_probe_page
+    from nextpatch.tasks.report.probe_page import write_probe_page
 
     with _not_failing("page"):
         print(f"page:        {write_probe_page(path)}")

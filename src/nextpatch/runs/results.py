@@ -1,14 +1,16 @@
-"""The results of a probe as the file probe.json: read, and whole or refused."""
+"""What a run and its probe came to, read from metrics.jsonl and probe.json: whole or refused."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import re
 from pathlib import Path
-from typing import Any
 
+from nextpatch.config import ConfigError
 from nextpatch.core.reading import read_json
-from nextpatch.runs.run import RunError
+from nextpatch.core.text import shown
+from nextpatch.measure.probe_result import ProbeResult
+from nextpatch.measure.run_summary import RunHistory, RunSummary
+from nextpatch.runs.run import RunDir, RunError
 
 
 def set_aside(data: str) -> str:
@@ -16,39 +18,34 @@ def set_aside(data: str) -> str:
     return f"a part of {data}, set aside"
 
 
-def read_probe(path: Path, remedy: str = "measure again with nextpatch probe") -> dict[str, Any]:
-    """The values of a probe.json; RunError, with `remedy`, when it is damaged or lacks what a page shows of it."""
+def read_probe(path: Path, remedy: str = "measure again with nextpatch probe") -> ProbeResult:
+    """What a probe.json holds; RunError, with `remedy`, when it is damaged or not of a probe.
+
+    What an earlier version did not write has its default, what a later one writes beside is passed over.
+    """
     values = read_json(path, "the results of a probe", remedy, RunError)
-    if problem := _problem(values):
-        raise RunError(f"{path}: {problem}; {remedy}")
-    return values
+    if not isinstance(values.get("results"), list):
+        raise RunError(f"{shown(path)}: it holds no results of a probe; {remedy}")
+    try:
+        return ProbeResult.from_dict(values, "")
+    except ConfigError as error:
+        raise RunError(f"{shown(path)}: {_problem(str(error).removeprefix(': '))}; {remedy}") from None
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value of a file is a finite number."""
-    return type(value) in (int, float) and math.isfinite(value)
+def read_history(run: RunDir) -> RunHistory:
+    """What a run has logged so far; FileError when metrics.jsonl cannot be read."""
+    return RunHistory.from_entries(run.read_metrics())
 
 
-def _problem(probe: dict[str, Any]) -> str:
-    """What is missing of the results, in words; empty when nothing is."""
-    rows, sweep = probe.get("results"), probe.get("sweep", [])
-    if not isinstance(rows, list) or not isinstance(sweep, list) or not isinstance(probe.get("attention") or {}, dict):
-        return "it holds no results of a probe"
-    if not all(_is_row(row, ("features", "probe"), ("labels", "test_top1")) and _is_interval(row) for row in rows):
-        return "a row of its results is not whole"
-    if not all(_is_row(row, ("probe", "layers"), ("labels", "select_top1")) for row in sweep):
-        return "a row of its sweep is not whole"
-    return ""
+def read_summary(path: Path) -> RunSummary:
+    """What the run at `path` has come to; RunError when there is none."""
+    run = RunDir.open(path)
+    return RunSummary.of(path.resolve().name, run.recipe.train.steps, read_history(run))
 
 
-def _is_row(row: Any, texts: Sequence[str], numbers: Sequence[str]) -> bool:
-    return (
-        isinstance(row, dict)
-        and all(isinstance(row.get(name), str) for name in texts)
-        and all(is_number(row.get(name)) for name in numbers)
-    )
-
-
-def _is_interval(row: dict[str, Any]) -> bool:
-    ends = row.get("test_ci95")
-    return isinstance(ends, list) and len(ends) == 2 and all(map(is_number, ends))
+def _problem(reason: str) -> str:
+    """Which part is wrong, and why: the first of several reasons."""
+    first = shown(reason.split("; ")[0])[:200]
+    if part := re.match(r"'(results|sweep)\b", first):
+        return f"a row of its {part[1]} is not whole ({first})"
+    return f"it holds no whole results of a probe ({first})"

@@ -65,7 +65,7 @@ def test_every_probe_and_both_baselines_are_measured(run: Path, train: Path, tes
     depths = {(r["layers"]) for r in values["sweep"] if r["probe"] == "attentive"}
     assert depths == {"block_0", "block_1", "block_2", "block_0-2"}
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    for words in ("pre-trained", "random init", "raw pixels", "attentive", "k-NN", "30 images, 3 classes"):
+    for words in ("pre-trained", "random init", "raw pixels", "attentive", "knn", "30 images, 3 classes"):
         assert words in shown
 
 

@@ -184,7 +184,11 @@ def test_a_runs_card_says_how_it_learned_and_what_was_measured(tmp_path: Path) -
     model = AIM(cfg)
     init_weights(model, 0)
     save_checkpoint(run.checkpoints, 20, {"model": model.state_dict()}, {"step": 20})
-    entries = [{"kind": "train", "step": 20, "images": 80, "loss": 1.0}, {"kind": "val", "step": 20, "loss": 0.9123}]
+    speed = {"elapsed_s": 2.0, "images_per_s": 40.0, "tflops": 0.1}
+    entries = [
+        {"kind": "train", "step": 20, "images": 80, "loss": 1.0, **speed},
+        {"kind": "val", "step": 20, "loss": 0.9123},
+    ]
     run.metrics_path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     row = {"labels": 9, "features": "pre-trained", "probe": "linear", "test_top1": 61.5, "test_ci95": [50.0, 70.0]}
     (run.path / "probe.json").write_text(

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from nextpatch.tasks.report.verdict import PIXELS, PRETRAINED, RANDOM, Evidence, gain, key_figures, main_rows, sentence
+from nextpatch.measure.probe_result import PIXELS, PRETRAINED, RANDOM, ProbeScore
+from nextpatch.measure.run_summary import ValEntry
+from nextpatch.tasks.report.verdict import Evidence, gain, key_figures, main_rows, sentence
 
 EMPTY = Evidence([], [], 100, None, "always guessing the mean of each patch", [])
 
 
-def val(*losses: float) -> list[dict[str, Any]]:
-    return [{"step": 50 * i, "loss": loss} for i, loss in enumerate(losses)]
+def val(*losses: float) -> list[ValEntry]:
+    return [ValEntry(step=50 * i, loss=loss) for i, loss in enumerate(losses)]
 
 
-def row(
-    features: str, top1: float, probe: str = "attentive", labels: int = 1000, select: float = 0.0
-) -> dict[str, Any]:
-    ci = [top1 - 1, top1 + 1]
-    return {"labels": labels, "features": features, "probe": probe, "layers": [], "lr": 1e-3,
-            "select_top1": select or top1, "test_top1": top1, "test_ci95": ci}  # fmt: skip
+def row(features: str, top1: float, probe: str = "attentive", labels: int = 1000, select: float = 0.0) -> ProbeScore:
+    return ProbeScore(
+        labels=labels, features=features, probe=probe, lr=1e-3, select_top1=select or top1, test_top1=top1,
+        test_ci95=(top1 - 1, top1 + 1),
+    )  # fmt: skip
 
 
 def test_nothing_measured_is_said() -> None:
@@ -72,8 +72,8 @@ def test_the_probe_is_chosen_on_the_selection_slice_never_on_the_test_split() ->
     rows = [row(PRETRAINED, 90, "linear", select=60), row(PRETRAINED, 70, "attentive", select=80)]
     rows += [row(RANDOM, 60, "attentive"), row(RANDOM, 99, "linear")]
     chosen = main_rows(rows)
-    assert chosen[PRETRAINED][1000]["test_top1"] == 70
-    assert chosen[RANDOM][1000]["probe"] == "linear"
+    assert chosen[PRETRAINED][1000].test_top1 == 70
+    assert chosen[RANDOM][1000].probe == "linear"
 
 
 @pytest.mark.parametrize("best", ["attentive", "linear", "knn"])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nextpatch.dist.ranks import Ranks
 from nextpatch.measure.metrics import Answers
+from nextpatch.measure.probe_result import LayerScore
 from nextpatch.tasks.probe.features import Labeled
 from nextpatch.tasks.probe.grid import Grid
 from nextpatch.tasks.probe.logistic import logistic_path
@@ -42,18 +43,6 @@ class Scored(Answers):
     choice: Choice
 
 
-@dataclass(frozen=True)
-class SweepEntry:
-    """The best of one layer set: how good each depth is."""
-
-    labels: int
-    features: str
-    probe: str
-    layers: list[str]
-    lr: float | None
-    select_top1: float
-
-
 def choose(
     setting: Setting,
     features: str,
@@ -62,7 +51,7 @@ def choose(
     select: Labeled,
     attentive: bool,
     advance: Callable[[int], None] = lambda steps: None,
-) -> tuple[list[Choice], list[SweepEntry]]:
+) -> tuple[list[Choice], list[LayerScore]]:
     """Attentive (where there are patches), linear and k-nearest-neighbor probes: the best of each kind, by `select`."""
     grids = trained(setting, train, attentive, advance)
     choices, sweep = [], []
@@ -76,7 +65,7 @@ def choose(
         choices.append(Choice(count, features, kind, s, names[s], grid.lrs[g], None, found, chosen))
         tops, at = scores.max(dim=1)
         for layers, top1, lr in zip(names, tops.tolist(), at.tolist(), strict=True):
-            sweep.append(SweepEntry(count, features, kind, layers, grid.lrs[lr], top1))
+            sweep.append(_layer_score(count, features, kind, layers, grid.lrs[lr], top1))
     if {"knn", "logistic"} & set(setting.cfg.probes):
         for choice, entries in _on_vectors(setting, features, names, train, select):
             choices.append(choice)
@@ -99,7 +88,7 @@ def _accuracy(grid: Grid, images: Labeled, setting: Setting) -> Float[Tensor, "s
 
 def _on_vectors(
     setting: Setting, features: str, names: Sequence[list[str]], train: Labeled, select: Labeled
-) -> Iterator[tuple[Choice, list[SweepEntry]]]:
+) -> Iterator[tuple[Choice, list[LayerScore]]]:
     """The best (layers, k) and (layers, penalty) of classifiers on the mean over patches."""
     ranks, count = setting.ranks, len(train.label_of)
     (bank, bank_labels), (queries, labels) = (_of_all(part.pooled(), ranks) for part in (train, select))
@@ -129,6 +118,22 @@ def _of_all(own: tuple[Tensor, Tensor], ranks: Ranks) -> tuple[Tensor, Tensor]:
     return ranks.gathered(vectors.transpose(0, 1).contiguous()).transpose(0, 1), ranks.gathered(labels)
 
 
-def _best(found: list[Choice]) -> tuple[Choice, list[SweepEntry]]:
-    entries = [SweepEntry(c.labels, c.features, c.probe, c.layers, None, c.select_top1) for c in found]
+def _best(found: list[Choice]) -> tuple[Choice, list[LayerScore]]:
+    entries = [_layer_score(c.labels, c.features, c.probe, c.layers, None, c.select_top1) for c in found]
     return max(found, key=lambda choice: choice.select_top1), entries
+
+
+def _layer_score(
+    labels: int, features: str, probe: str, layers: Sequence[str], lr: float | None, select_top1: float
+) -> LayerScore:
+    return LayerScore(
+        labels=labels, features=features, probe=probe, layers=span(layers), lr=lr, select_top1=select_top1
+    )
+
+
+def span(layers: Sequence[str]) -> str:
+    """block_3 for one; block_0-3, or block_0,3 where blocks are left out."""
+    blocks = [int(layer.removeprefix("block_")) for layer in layers]
+    if not blocks or blocks == list(range(blocks[0], blocks[-1] + 1)):
+        return f"block_{'-'.join(str(block) for block in dict.fromkeys(blocks[:1] + blocks[-1:]))}"
+    return f"block_{','.join(map(str, blocks))}"

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,23 +27,23 @@ from nextpatch.data.splits import Splits, Unlabeled, open_splits, split
 from nextpatch.data.survey import refuse_other_channels
 from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.measure.metrics import TOP, likeliest
+from nextpatch.measure.probe_result import PIXELS, PRETRAINED, RANDOM, LayerScore, ProbeResult, SearchGrid
 from nextpatch.model.layer_sets import layer_sets
 from nextpatch.runs.logs import log_to
 from nextpatch.runs.results import set_aside
 from nextpatch.runs.run import RunDir, load_run, random_twin
-from nextpatch.tasks.probe.choose import Choice, Scored, SweepEntry, choose
+from nextpatch.tasks.probe.choose import Choice, Scored, choose
 from nextpatch.tasks.probe.config import ProbeConfig
 from nextpatch.tasks.probe.features import Labeled, RawPixels, TrunkFeatures, at_hand, memory_for_features
 from nextpatch.tasks.probe.logistic import need_scipy
 from nextpatch.tasks.probe.train import Setting, num_steps
-from nextpatch.tasks.probe.write import RESULTS, print_table, write_results
+from nextpatch.tasks.probe.write import RESULTS, print_result, score_of, write_results
 from nextpatch.weights.assemble import LoadOptions, of_model
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.classifier import mark_of
 from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
 
-PRETRAINED, RANDOM, PIXELS = "pre-trained", "random init", "raw pixels"
 _Features = dict[str, TrunkFeatures | RawPixels]
 
 
@@ -54,7 +54,7 @@ def probe(
     backbone: Backbone | None = None,
     sources: tuple[Source, Source] | None = None,
     whole: bool = False,
-) -> list[Scored]:
+) -> ProbeResult:
     """Measure frozen features, write probe.json and probe.safetensors, and print the table.
 
     The baselines are always measured: a linear and a nearest-neighbor classifier on raw pixels, and for a run the same
@@ -93,11 +93,12 @@ def probe(
         choices, sweep = _choose_all(config, opened, splits, budgets, extractors, console, ranks)
         with phase("classifying the test images", console):
             scored = _score(tuple(choices), extractors, splits, ranks)
+    found: ProbeResult | None = None
     if ranks.is_main:
-        facts = _facts(config, splits, sets, opened, time.monotonic() - start_s, len(scored[0].right))
-        write_results(out, facts, scored, sweep, mark_of(opened.running.backbone.trunk), opened.running.backbone.about)
-        print_table(console, scored, splits.classes, config.select_on, facts["view"])
-    return scored
+        result = _result(config, splits, sets, opened, time.monotonic() - start_s, scored, sweep)
+        found = write_results(out, result, choices, mark_of(opened.running.backbone.trunk), about)
+        print_result(console, found)
+    return ProbeResult.from_dict(ranks.broadcast(found and found.to_dict()))
 
 
 def output_of(config: ProbeConfig) -> Path:
@@ -167,13 +168,13 @@ def _choose_all(
     extractors: _Features,
     console: Console,
     ranks: Ranks,
-) -> tuple[list[Choice], list[SweepEntry]]:
+) -> tuple[list[Choice], list[LayerScore]]:
     """Every kind of features in turn, so that only one is in memory."""
     running = opened.running
     setting = Setting(config, len(splits.classes), running.backbone.about.num_heads, running.device, ranks)
     steps = sum(num_steps(config, budget, ranks.size) for budget in budgets)
     pool = splits.pool[: budgets[-1]]
-    found: tuple[list[Choice], list[SweepEntry]] = ([], [])
+    found: tuple[list[Choice], list[LayerScore]] = ([], [])
     with _progress(console, len(extractors) * steps) as advance:
         for name, extract in extractors.items():
             advance(name, 0, 0)  # the features themselves
@@ -238,29 +239,37 @@ def _answered(choice: Choice, features: Tensor, top: int) -> Tensor:
     return likeliest(scores, top)
 
 
-def _facts(
-    config: ProbeConfig, splits: Splits, sets: dict[str, list[str]], opened: _Opened, elapsed_s: float, num_test: int
-) -> dict[str, Any]:
+def _result(
+    config: ProbeConfig,
+    splits: Splits,
+    sets: dict[str, list[str]],
+    opened: _Opened,
+    elapsed_s: float,
+    scored: list[Scored],
+    sweep: list[LayerScore],
+) -> ProbeResult:
     about = opened.running.backbone.about
-    return {
-        "weights": str(config.weights),
-        "data": config.data,
-        "test": config.test or set_aside(config.data),
-        "classes": list(splits.classes),
-        "num_test": num_test,
-        "num_test_in_training": splits.shared,
-        "overlap": config.overlap,
-        "num_select": len(splits.select),
-        "num_train_pool": len(splits.pool),
-        "select_on": config.select_on,
-        "augment": config.augment,
-        "seed": config.seed,
-        "elapsed_s": round(elapsed_s, 1),
-        "checkpoint_step": opened.step,
-        "view": about.preprocessing.view(about.img_size),
-        "preprocessing": to_dict(about.preprocessing),
-        "grid": {"lrs": list(config.lrs), "layer_sets": sets},
-    }
+    return ProbeResult(
+        weights=str(config.weights),
+        data=config.data,
+        test=config.test or set_aside(config.data),
+        classes=tuple(splits.classes),
+        num_test=len(scored[0].right),
+        num_test_in_training=splits.shared,
+        overlap=config.overlap,
+        num_select=len(splits.select),
+        num_train_pool=len(splits.pool),
+        select_on=config.select_on,
+        augment=config.augment,
+        seed=config.seed,
+        elapsed_s=round(elapsed_s, 1),
+        checkpoint_step=opened.step,
+        view=about.preprocessing.view(about.img_size),
+        preprocessing=to_dict(about.preprocessing),
+        grid=SearchGrid(tuple(config.lrs), {name: tuple(blocks) for name, blocks in sets.items()}),
+        results=tuple(score_of(one, config.seed) for one in scored),
+        sweep=tuple(sweep),
+    )
 
 
 @contextmanager

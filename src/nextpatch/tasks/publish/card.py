@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from nextpatch.data.collection import relative
+from nextpatch.measure.probe_result import ProbeResult
+from nextpatch.measure.run_summary import RunSummary
 from nextpatch.model.count import count_params
-from nextpatch.runs.results import read_probe
+from nextpatch.runs.results import read_history, read_probe
 from nextpatch.runs.run import RunDir
 from nextpatch.weights.backbone import Backbone
 
@@ -62,35 +63,32 @@ def _of_run(path: Path, step: int | None) -> str:
     """Up to `step` (none: the newest checkpoint's); figures of another step are not claimed."""
     run = RunDir.open(path)
     at = run.checkpoint(step).step
-    entries = [entry for entry in run.read_metrics() if entry["step"] <= at]
-    train = [entry for entry in entries if entry.get("kind") == "train"]
-    val = [entry for entry in entries if entry.get("kind") == "val" and isinstance(entry.get("loss"), float)]
+    summary = RunSummary.of(path.name, run.recipe.train.steps, read_history(run).until(at))
     lines = ["\n## How it learned\n", f"- data: {', '.join(map(relative, run.recipe.data.train))}"]
-    if train:
-        seen = f"{train[-1]['images']:,} images" if "images" in train[-1] else "images"
-        lines.append(f"- {train[-1]['step']:,} steps of {run.recipe.train.global_batch_size:,} ({seen})")
-    if val:
+    if summary.images is not None:
+        lines.append(f"- {summary.step:,} steps of {run.recipe.train.global_batch_size:,} ({summary.images:,} images)")
+    if summary.val_loss is not None:
         lines.append(
-            f"- loss on held-out images: {val[-1]['loss']:.4f} (mean squared error of {run.recipe.model.target})"
+            f"- loss on held-out images: {summary.val_loss:.4f} (mean squared error of {run.recipe.model.target})"
         )
     if run.recipe.train.init:
         lines.append(f"- it began with the weights of {relative(run.recipe.train.init)}")
     if (path / "probe.json").exists():
         probe = read_probe(path / "probe.json", "probe the run again, or remove the file")
-        if probe.get("checkpoint_step") == at:
+        if probe.checkpoint_step == at:
             lines += ["\n## What was measured\n", *_measured(probe)]
     return "\n".join(lines) + "\n"
 
 
-def _measured(probe: dict[str, Any]) -> list[str]:
+def _measured(probe: ProbeResult) -> list[str]:
     """Every probe of the most labels, the untrained network and raw pixels beside it."""
-    most = max(row["labels"] for row in probe["results"])
+    most = probe.most_labels
     lines = [
-        f"Test accuracy in % on {probe['num_test']:,} images of {probe['test']}, {most:,} labels, 95 % interval:\n",
+        f"Test accuracy in % on {probe.num_test:,} images of {probe.test}, {most:,} labels, 95 % interval:\n",
         "| features | probe | top-1 | interval |", "|---|---|---|---|",
     ]  # fmt: skip
-    for row in probe["results"]:
-        if row["labels"] == most:
-            low, high = row["test_ci95"]
-            lines.append(f"| {row['features']} | {row['probe']} | {row['test_top1']:.1f} | {low:.1f} to {high:.1f} |")
+    for row in probe.results:
+        if row.labels == most:
+            low, high = row.test_ci95
+            lines.append(f"| {row.features} | {row.probe} | {row.test_top1:.1f} | {low:.1f} to {high:.1f} |")
     return lines

@@ -29,7 +29,7 @@ def write_report(run: Path, *, images: int = 8) -> Path:
     values = figures(facts, look)
     write_json(run / "report.json", values)
     page = run / "report.html"
-    write_text(page, render(values, look.gallery))
+    write_text(page, render(values, look.gallery, facts.probe))
     return page
 
 
@@ -46,8 +46,8 @@ def _look(facts: Facts, count: int) -> Scan:
     except UserError as error:
         facts.notes.append(f"No pictures: {error}")
         return Scan(guess)
-    probed = (facts.probe or {}).get("checkpoint_step", loaded.step)
-    if probed != loaded.step:
+    probed = facts.probe.checkpoint_step if facts.probe else None
+    if probed is not None and probed != loaded.step:
         facts.notes.append(f"The probe measured step {probed}; the weights are now of step {loaded.step}: probe again.")
     gallery = draw_gallery(loaded.model.eval(), facts.recipe, some(images, count), facts.path / "probe.safetensors")
     return Scan(guess, gallery, loaded.step)

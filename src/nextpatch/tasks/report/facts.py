@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nextpatch.core.errors import UserError
 from nextpatch.core.reading import read_json
+from nextpatch.measure.probe_result import ProbeResult
+from nextpatch.measure.run_summary import RunHistory, TrainEntry
 from nextpatch.runs.recipe import Recipe
-from nextpatch.runs.results import is_number, read_probe
+from nextpatch.runs.results import read_history, read_probe
 from nextpatch.runs.run import RunDir, sessions_in
 
+T = TypeVar("T")
 POINTS = 300  # of a curve: more would not be told apart on a screen
 
 _PURPOSE = {
@@ -38,32 +41,24 @@ class Facts:
 
     path: Path
     recipe: Recipe
-    train: list[dict[str, Any]] = field(default_factory=list)
-    val: list[dict[str, Any]] = field(default_factory=list)
-    probe: dict[str, Any] | None = None
+    history: RunHistory = field(default_factory=RunHistory)
+    probe: ProbeResult | None = None
     environment: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def step(self) -> int:
-        """Optimizer steps that the metrics know of."""
-        return max((int(entry["step"]) for entry in (*self.train, *self.val)), default=0)
 
 
 def read_facts(run: Path) -> Facts:
     """Read what is there. Raises RunError when `run` is no run, ConfigError when its recipe.toml is not whole."""
     opened = RunDir.open(run)
     facts = Facts(run, opened.recipe)
-    entries = [entry for entry in _entries(opened, facts.notes) if entry["kind"] in ("train", "val")]
-    for entry in filter(_is_whole, entries):
-        (facts.train if entry["kind"] == "train" else facts.val).append(entry)
-    if left_out := len(entries) - len(facts.train) - len(facts.val):
+    facts.history = _history(opened, facts.notes)
+    if left_out := facts.history.num_damaged:
         facts.notes.append(f"{left_out} entries of metrics.jsonl without a finite loss were passed over.")
     facts.probe = _read(run / "probe.json", read_probe, facts.notes)
     facts.environment = _read(run / "env.json", _environment, facts.notes)
-    if not facts.train:
+    if not facts.history.train:
         facts.notes.append("No training step is recorded yet (metrics.jsonl has no entry).")
-    if not facts.val:
+    if not facts.history.val:
         facts.notes.append("No validation loss is recorded yet.")
     if facts.probe is None:
         facts.notes.append("The features are not probed yet: nextpatch probe RUN --data TRAIN --test TEST.")
@@ -80,26 +75,15 @@ _OF_FOLDERS = {
 }
 
 
-def _is_whole(entry: dict[str, Any]) -> bool:
-    """Whether a log entry has the numbers that the page needs."""
-    needed = ("step", "loss", *(("images", "elapsed_s", "images_per_s", "tflops") if entry["kind"] == "train" else ()))
-    lists = [entry.get(name) or [] for name in ("position_loss", "chunk_loss")]
-    return (
-        all(is_number(entry.get(name)) for name in needed)
-        and type(entry["step"]) is int
-        and all(isinstance(values, list) and all(v is None or is_number(v) for v in values) for values in lists)
-    )
-
-
-def _entries(run: RunDir, notes: list[str]) -> list[dict[str, Any]]:
+def _history(run: RunDir, notes: list[str]) -> RunHistory:
     try:
-        return run.read_metrics()
+        return read_history(run)
     except UserError as error:
         notes.append(f"{error}.")
-        return []
+        return RunHistory()
 
 
-def _read(path: Path, reader: Callable[[Path, str], dict[str, Any]], notes: list[str]) -> dict[str, Any] | None:
+def _read(path: Path, reader: Callable[[Path, str], T], notes: list[str]) -> T | None:
     """The values of a file that may be absent; where it is damaged a note says so, and the page goes on without it."""
     if not path.exists():
         return None
@@ -116,11 +100,12 @@ def _environment(path: Path, remedy: str) -> dict[str, Any]:
     return {**sessions[-1], "sessions": len(sessions)} if sessions else {}
 
 
-def thin(entries: Sequence[dict[str, Any]], keys: Sequence[str], points: int = POINTS) -> list[dict[str, Any]]:
+def thin(entries: Sequence[TrainEntry], keys: Sequence[str], points: int = POINTS) -> list[dict[str, Any]]:
     """At most `points` entries: the mean of each `keys` over neighbouring ones, placed at the last step of each."""
     group = max(1, -(-len(entries) // points))
     cuts = [entries[i : i + group] for i in range(0, len(entries), group)]
-    return [{"step": cut[-1]["step"], **{key: sum(e[key] for e in cut) / len(cut) for key in keys}} for cut in cuts]
+    means = [{key: sum(getattr(entry, key) for entry in cut) / len(cut) for key in keys} for cut in cuts]
+    return [{"step": cut[-1].step, **mean} for cut, mean in zip(cuts, means, strict=True)]
 
 
 def list_files(run: Path) -> list[dict[str, Any]]:

@@ -8,12 +8,14 @@ from typing import Any
 
 from nextpatch.config import to_dict
 from nextpatch.data.collection import relative
+from nextpatch.measure.probe_result import ProbeResult
+from nextpatch.measure.run_summary import RunSummary
 from nextpatch.model.count import count_params, forward_flops, train_step_flops
 from nextpatch.runs.results import set_aside
+from nextpatch.tasks.report.depth import last_and_best
 from nextpatch.tasks.report.facts import Facts, list_files, thin
-from nextpatch.tasks.report.measured import last_and_best
 from nextpatch.tasks.report.pictures import Gallery
-from nextpatch.tasks.report.verdict import Evidence, key_figures, main_rows, sentence
+from nextpatch.tasks.report.verdict import Evidence, compared_rows, key_figures, sentence
 from nextpatch.train.validation import chunk_size
 
 
@@ -28,16 +30,17 @@ class Scan:
 
 def figures(facts: Facts, look: Scan) -> dict[str, Any]:
     """The figures, ready for JSON: no pixels in it."""
-    results = (facts.probe or {}).get("results", [])
     normalized = facts.recipe.model.target == "norm_pixels"
     name = "always guessing the mean of each patch" if normalized else "always guessing mean grey"
-    probed = (facts.probe or {}).get("checkpoint_step")
-    evidence = Evidence(facts.train, facts.val, facts.recipe.train.steps, look.guess, name, results, probed)
+    results, probed = (facts.probe.results, facts.probe.checkpoint_step) if facts.probe else ((), None)
+    history, planned = facts.history, facts.recipe.train.steps
+    evidence = Evidence(history.train, history.val, planned, look.guess, name, results, probed)
     return {
         "run": facts.path.resolve().name,
         "verdict": sentence(evidence),
         "key_figures": [asdict(figure) for figure in key_figures(evidence)],
         "notes": facts.notes,
+        "summary": to_dict(RunSummary.of(facts.path.resolve().name, planned, history, look.guess)),
         "training": _training(facts),
         "validation": {**_validation(facts), "mean_guess_loss": look.guess, "mean_guess": name},
         "model": _model(facts),
@@ -61,23 +64,25 @@ def _recipe(facts: Facts) -> dict[str, Any]:
 
 
 def _training(facts: Facts) -> dict[str, Any]:
-    last = facts.train[-1] if facts.train else {}
+    train = facts.history.train
+    last = asdict(train[-1]) if train else {}
     return {
-        "step": facts.step,
+        "step": facts.history.step,
         "planned_steps": facts.recipe.train.steps,
         "log_every": facts.recipe.train.log_every,
         **{key: last.get(key) for key in ("images", "elapsed_s", "lr", "grad_norm")},
-        "curve": thin(facts.train, ("loss", "images_per_s", "tflops")),
+        "curve": thin(train, ("loss", "images_per_s", "tflops")),
     }
 
 
 def _validation(facts: Facts) -> dict[str, Any]:
-    last, cfg = facts.val[-1] if facts.val else {}, facts.recipe.model
+    val, cfg = facts.history.val, facts.recipe.model
+    last = asdict(val[-1]) if val else {}
     return {
         "grid": list(cfg.grid),
         "chunk_size": chunk_size(cfg.num_patches),
         **{key: last.get(key) for key in ("images", "position_loss", "chunk_loss")},
-        "curve": [{"step": entry["step"], "loss": entry["loss"]} for entry in facts.val],
+        "curve": [{"step": entry.step, "loss": entry.loss} for entry in val],
     }
 
 
@@ -99,18 +104,18 @@ def _gallery(gallery: Gallery) -> dict[str, Any]:
     return values
 
 
-def _probe(probe: dict[str, Any]) -> dict[str, Any]:
-    """probe.json as it is, with the rows that the curve compares named, and the last blocks beside the best."""
-    rows = main_rows(probe.get("results", []))
-    compared = {kind: [by[n] for n in sorted(by)] for kind, by in rows.items()}
-    return {**probe, "compared": compared, "last_and_best": last_and_best(probe)}
+def _probe(probe: ProbeResult) -> dict[str, Any]:
+    """Its values, with the rows that the curve compares named, and the last blocks beside the best."""
+    compared = {kind: [to_dict(row) for row in rows] for kind, rows in compared_rows(probe.results).items()}
+    depth = last_and_best(probe)
+    return {**probe.to_dict(), "compared": compared, "last_and_best": depth and to_dict(depth)}
 
 
 def _commands(facts: Facts) -> list[str]:
     """What to type to get this run again."""
     lines = [f"nextpatch pretrain {quote(str(facts.path / 'recipe.toml'))} --out runs/again"]
     if facts.probe:
-        data, test = (str(facts.probe.get(name)) for name in ("data", "test"))
+        data, test = facts.probe.data, facts.probe.test
         named = "" if test == set_aside(data) else f" --test {quote(test)}"
         lines.append(f"nextpatch probe runs/again --data {quote(data)}{named}")
     return [*lines, "nextpatch report runs/again"]

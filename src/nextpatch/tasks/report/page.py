@@ -3,49 +3,61 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nextpatch.config import dumps_toml
 from nextpatch.core.errors import UserError
 from nextpatch.core.text import format_bytes, format_duration
-from nextpatch.tasks.report.axes import Number, number, readable
+from nextpatch.measure.probe_result import PIXELS, PRETRAINED, RANDOM, ProbeResult, ProbeScore
+from nextpatch.tasks.report.axes import number, readable
 from nextpatch.tasks.report.charts import Chart, Series, bar_chart, heat_grid, line_chart
+from nextpatch.tasks.report.depth import depth_sweep, last_and_best, layers_text
 from nextpatch.tasks.report.images import PHOTOGRAPH, heat_gradient, heat_hex
 from nextpatch.tasks.report.pictures import Gallery
+from nextpatch.tasks.report.verdict import compared_rows
 
-_TONES = {"pre-trained": 1, "random init": 2, "raw pixels": 3}
+_TONES = {PRETRAINED: 1, RANDOM: 2, PIXELS: 3}
 
 
 class ReportError(UserError):
     """The page cannot be drawn here; the message says what to install."""
 
 
-def render(values: dict[str, Any], gallery: Gallery | None) -> str:
+def render(values: dict[str, Any], gallery: Gallery | None, probe: ProbeResult | None) -> str:
     """The page. Everything is escaped except the charts, which are drawn here and escape their own text."""
     template = _environment().get_template("template.html")
     page: str = template.render(
         v=values,
+        of_run=True,
         css=_css(),
         learning=learning_charts(values),
         places=place_charts(values),
-        probing=probe_charts(values["probe"]),
+        **_probe_section(probe),
         gallery=gallery,
         heat_gradient=heat_gradient(),
         pixelated=max(values["model"]["img_size"]) < PHOTOGRAPH,
         recipe=_short_arrays(dumps_toml(values["recipe"]).strip()),
         environment=_flat(values["environment"] or {}),
-        tones=_TONES,
     )
     return page
 
 
-def render_probe(values: dict[str, Any]) -> str:
+def render_probe(probe: ProbeResult, verdict: str) -> str:
     """The page of a probe that belongs to no run."""
     template = _environment().get_template("probe.html")
-    page: str = template.render(v=values, css=_css(), probing=probe_charts(values["probe"]), tones=_TONES)
+    page: str = template.render(verdict=verdict, of_run=False, css=_css(), **_probe_section(probe))
     return page
+
+
+def _probe_section(probe: ProbeResult | None) -> dict[str, Any]:
+    """What the section on the probe is drawn from."""
+    if probe is None:
+        return {"probe": None}
+    return {
+        "probe": probe, "depth": last_and_best(probe), "probing": probe_charts(probe), "tones": _TONES,
+        "untrained": any(row.features == RANDOM for row in probe.results),
+    }  # fmt: skip
 
 
 def need_jinja() -> None:
@@ -108,18 +120,18 @@ def place_charts(values: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def probe_charts(probe: dict[str, Any] | None) -> list[Chart]:
+def probe_charts(probe: ProbeResult) -> list[Chart]:
     """Accuracy against labels, and accuracy by depth."""
     charts = []
-    compared: dict[str, list[dict[str, Any]]] = (probe or {}).get("compared", {})
+    compared = compared_rows(probe.results)
     if any(compared.values()):
         charts.append(_label_curve(compared))
-    sweep = (probe or {}).get("sweep", [])
+    sweep = probe.sweep
     lines = [
         Series(name, [depth for depth, _ in found], [top1 for _, top1 in found], tone, markers=True)
         for name, tone, found in (
             ("attentive", 1, depth_sweep(sweep)),
-            ("attentive, random init", 2, depth_sweep(sweep, "random init")),
+            ("attentive, random init", 2, depth_sweep(sweep, RANDOM)),
             ("linear", 3, depth_sweep(sweep, probe="linear")),
         )
         if len(found) > 1
@@ -136,47 +148,19 @@ def probe_charts(probe: dict[str, Any] | None) -> list[Chart]:
     return charts
 
 
-def _label_curve(compared: dict[str, list[dict[str, Any]]]) -> Chart:
+def _label_curve(compared: dict[str, list[ProbeScore]]) -> Chart:
     series = [
         Series(
-            f"{kind} ({rows[0]['probe']})", [r["labels"] for r in rows], [r["test_top1"] for r in rows], _TONES[kind],
-            markers=True, intervals=[tuple(r["test_ci95"]) for r in rows],
+            f"{kind} ({rows[0].probe})", [r.labels for r in rows], [r.test_top1 for r in rows], _TONES[kind],
+            markers=True, intervals=[r.test_ci95 for r in rows],
         )
         for kind, rows in compared.items() if rows
     ]  # fmt: skip
-    budgets = sorted({r["labels"] for rows in compared.values() for r in rows})
+    budgets = sorted({r.labels for rows in compared.values() for r in rows})
     return line_chart(
         "Accuracy against labels", "labelled images (log scale)", "test accuracy, %", series, log_x=True,
         x_ticks=readable(budgets),
     )  # fmt: skip
-
-
-def depth_sweep(
-    sweep: Sequence[dict[str, Any]], features: str = "pre-trained", probe: str = "attentive"
-) -> list[tuple[int, Number]]:
-    """(block, best selection accuracy over learning rates) in order of depth, at the most labels (Figure 10)."""
-    rows = [r for r in sweep if r.get("features", "pre-trained") == features and _depth(r["layers"]) is not None]
-    most = max((r["labels"] for r in rows), default=0)
-    best: dict[int, Number] = {}
-    for row in rows:
-        depth = _depth(row["layers"])
-        if row["labels"] == most and row["probe"] == probe and depth is not None:
-            best[depth] = max(row["select_top1"], best.get(depth, 0.0))
-    return sorted(best.items())
-
-
-def _depth(layers: str) -> int | None:
-    number_of = layers.removeprefix("block_")
-    return int(number_of) if layers.startswith("block_") and number_of.isdigit() else None
-
-
-def layers_text(layers: Sequence[str] | None) -> str:
-    """Layer names for people: consecutive blocks become "blocks 4–9"."""
-    depths = [_depth(name) for name in layers or ()]
-    known = [depth for depth in depths if depth is not None]
-    if len(known) > 1 and known == list(range(known[0], known[0] + len(layers or ()))):
-        return f"blocks {known[0]}–{known[-1]}"
-    return ", ".join(name.replace("_", " ") for name in layers or ()) or "–"
 
 
 def _short_arrays(toml: str) -> str:

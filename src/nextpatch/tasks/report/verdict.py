@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from nextpatch.core.text import format_duration
+from nextpatch.measure.probe_result import PIXELS, PRETRAINED, RANDOM, ProbeScore
+from nextpatch.measure.run_summary import TrainEntry, ValEntry
 from nextpatch.tasks.report.axes import Number, number
-
-PRETRAINED, RANDOM, PIXELS = "pre-trained", "random init", "raw pixels"
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What a verdict rests on: log entries, probe results, and the loss `guess` of the guess named `guess_name`."""
 
-    train: Sequence[Row]
-    val: Sequence[Row]
+    train: Sequence[TrainEntry]
+    val: Sequence[ValEntry]
     planned_steps: int
     guess: Number | None
     guess_name: str
-    results: Sequence[Row]
+    results: Sequence[ProbeScore]
     probed_step: int | None = None  # of the checkpoint whose features were probed
 
 
@@ -35,34 +33,38 @@ class KeyFigure:
     note: str
 
 
-def main_rows(results: Sequence[Row]) -> dict[str, dict[int, Row]]:
+def main_rows(results: Sequence[ProbeScore]) -> dict[str, dict[int, ProbeScore]]:
     """Per kind of features and label budget, the row to compare.
 
     Each kind of features is shown with its own best probe: the one that the held-out slice (never the test split)
     prefers at the largest budget. A baseline that had to take the best probe of the pre-trained features would look
     worse than it is.
     """
-    if not any(r["features"] == PRETRAINED for r in results):
+    if not any(r.features == PRETRAINED for r in results):
         return {}
-    return {kind: _best_probe([r for r in results if r["features"] == kind]) for kind in (PRETRAINED, RANDOM, PIXELS)}
+    return {kind: _best_probe([r for r in results if r.features == kind]) for kind in (PRETRAINED, RANDOM, PIXELS)}
 
 
-def _best_probe(rows: Sequence[Row]) -> dict[int, Row]:
+def compared_rows(results: Sequence[ProbeScore]) -> dict[str, list[ProbeScore]]:
+    """The same, each kind's rows in the order of their labels."""
+    return {kind: [rows[labels] for labels in sorted(rows)] for kind, rows in main_rows(results).items()}
+
+
+def _best_probe(rows: Sequence[ProbeScore]) -> dict[int, ProbeScore]:
     """By label budget, the rows of the probe that is best at the largest budget; none of no rows."""
-    largest = max((r["labels"] for r in rows), default=0)
-    best = max((r for r in rows if r["labels"] == largest), key=_selected, default=None)
-    return {r["labels"]: r for r in rows if best is not None and r["probe"] == best["probe"]}
+    largest = max((r.labels for r in rows), default=0)
+    best = max((r for r in rows if r.labels == largest), key=_selected, default=None)
+    return {r.labels: r for r in rows if best is not None and r.probe == best.probe}
 
 
-def _selected(row: Row) -> float:
-    value = row.get("select_top1")
-    return -1.0 if value is None else float(value)
+def _selected(row: ProbeScore) -> float:
+    return -1.0 if row.select_top1 is None else row.select_top1
 
 
-def gain(row: Row, other: Row) -> tuple[Number, bool]:
+def gain(row: ProbeScore, other: ProbeScore) -> tuple[Number, bool]:
     """(difference in points, whether it is larger than both 95 % intervals together allow for by chance)."""
-    difference = row["test_top1"] - other["test_top1"]
-    noise = sum((r["test_ci95"][1] - r["test_ci95"][0]) ** 2 / 4 for r in (row, other)) ** 0.5
+    difference = row.test_top1 - other.test_top1
+    noise = sum((r.test_ci95[1] - r.test_ci95[0]) ** 2 / 4 for r in (row, other)) ** 0.5
     return difference, abs(difference) > noise
 
 
@@ -73,10 +75,11 @@ def sentence(e: Evidence) -> str:
 
 def _loss_clause(e: Evidence) -> str:
     """How far the loss came."""
-    entries, what = (e.val, "validation") if e.val else (e.train, "training")
+    entries: Sequence[TrainEntry | ValEntry] = e.val or e.train
+    what = "validation" if e.val else "training"
     if not entries:
         return "Nothing is measured yet: this run has no logged step"
-    first, last, step = entries[0]["loss"], entries[-1]["loss"], entries[-1]["step"]
+    first, last, step = entries[0].loss, entries[-1].loss, entries[-1].step
     steps = f"{step:,} steps" if step >= e.planned_steps else f"{step:,} of {e.planned_steps:,} steps"
     if e.val and e.guess is not None:
         return f"After {steps} the validation loss is {last:.3f}, {_against(last, e.guess, e.guess_name)}"
@@ -101,11 +104,11 @@ def _probe_clause(e: Evidence) -> str:
     labels = max(rows[PRETRAINED])
     row, beside = rows[PRETRAINED][labels], against_baselines(rows, labels)
     whose = f"the frozen features of step {e.probed_step:,}" if _other_step(e) else "its frozen features"
-    start = f"with {labels:,} labels {whose} classify {row['test_top1']:.1f} % of the test images"
+    start = f"with {labels:,} labels {whose} classify {row.test_top1:.1f} % of the test images"
     return ", ".join([start, beside] if beside else [start])
 
 
-def against_baselines(rows: dict[str, dict[int, Row]], labels: int) -> str:
+def against_baselines(rows: dict[str, dict[int, ProbeScore]], labels: int) -> str:
     """The features of these `main_rows` beside both baselines, as far as these were measured, in words."""
     names = {RANDOM: "the same network untrained", PIXELS: "raw pixels"}
     own = rows[PRETRAINED][labels]
@@ -116,11 +119,11 @@ def against_baselines(rows: dict[str, dict[int, Row]], labels: int) -> str:
 
 def _other_step(e: Evidence) -> bool:
     """Whether the probe measured another step than the one whose loss is named."""
-    entries = e.val or e.train
-    return e.probed_step is not None and bool(entries) and entries[-1]["step"] != e.probed_step
+    entries: Sequence[TrainEntry | ValEntry] = e.val or e.train
+    return e.probed_step is not None and bool(entries) and entries[-1].step != e.probed_step
 
 
-def _compared(row: Row, other: Row, name: str) -> str:
+def _compared(row: ProbeScore, other: ProbeScore, name: str) -> str:
     difference, clear = gain(row, other)
     if not clear:
         return f"level with {name} ({difference:+.1f} points, within the 95 % intervals)"
@@ -131,29 +134,29 @@ def key_figures(e: Evidence) -> list[KeyFigure]:
     """Up to five numbers for the head of the page, each with its comparison."""
     found = []
     if e.val:
-        note = f"at the start: {e.val[0]['loss']:.3f}" if e.guess is None else f"{e.guess_name}: {e.guess:.3f}"
-        found.append(KeyFigure("Validation loss", f"{e.val[-1]['loss']:.3f}", note))
+        note = f"at the start: {e.val[0].loss:.3f}" if e.guess is None else f"{e.guess_name}: {e.guess:.3f}"
+        found.append(KeyFigure("Validation loss", f"{e.val[-1].loss:.3f}", note))
     rows = main_rows(e.results)
     if rows.get(PRETRAINED):
         found += _probe_figures(rows, max(rows[PRETRAINED]), e.probed_step if _other_step(e) else None)
     if e.train:
         last = e.train[-1]
-        found.append(KeyFigure("Images seen", number(last["images"]), f"in {format_duration(last['elapsed_s'])}"))
+        found.append(KeyFigure("Images seen", number(last.images), f"in {format_duration(last.elapsed_s)}"))
     return found
 
 
-def _probe_figures(rows: dict[str, dict[int, Row]], labels: int, step: int | None) -> list[KeyFigure]:
+def _probe_figures(rows: dict[str, dict[int, ProbeScore]], labels: int, step: int | None) -> list[KeyFigure]:
     row = rows[PRETRAINED][labels]
-    low, high = row["test_ci95"]
+    low, high = row.test_ci95
     which = "" if step is None else f", step {step:,}"
-    note = f"{row['probe']} probe, {labels:,} labels{which}; 95 % interval {low:.1f} to {high:.1f}"
-    found = [KeyFigure("Test accuracy", f"{row['test_top1']:.1f} %", note)]
+    note = f"{row.probe} probe, {labels:,} labels{which}; 95 % interval {low:.1f} to {high:.1f}"
+    found = [KeyFigure("Test accuracy", f"{row.test_top1:.1f} %", note)]
     for kind, name in ((RANDOM, "Over untrained"), (PIXELS, "Over raw pixels")):
         if labels in rows[kind]:
             other = rows[kind][labels]
             difference, clear = gain(row, other)
-            kind_of = "" if other["probe"] == row["probe"] else f" ({other['probe']} probe)"
-            note = f"points, against {other['test_top1']:.1f}\N{NO-BREAK SPACE}%{kind_of}"
+            kind_of = "" if other.probe == row.probe else f" ({other.probe} probe)"
+            note = f"points, against {other.test_top1:.1f}\N{NO-BREAK SPACE}%{kind_of}"
             note += "" if clear else "; within chance"
             found.append(KeyFigure(name, f"{difference:+.1f}".replace("-", "−"), note))
     return found
