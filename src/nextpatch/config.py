@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import cattrs
 import tomli_w
@@ -36,6 +36,13 @@ def _exact(kind: type) -> Any:
     return structure
 
 
+def _unmarked(kind: Any) -> Any:
+    """The type of a tuple of many without what `Annotated` says of its values."""
+    origin: Any = get_origin(kind)
+    inner = get_args(kind) if origin is tuple else ()
+    return origin[inner[0].__origin__, ...] if ... in inner and get_origin(inner[0]) is Annotated else kind
+
+
 def _texts(value: Any, _: Any) -> tuple[str, ...]:
     """Any number of texts; a single one stands for itself."""
     values = [value] if isinstance(value, str) else value
@@ -48,7 +55,7 @@ def _strict(forbid_extra_keys: bool) -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=forbid_extra_keys)
     for kind in (int, float, bool, str):
         converter.register_structure_hook(kind, _exact(kind))
-    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _texts)
+    converter.register_structure_hook_func(lambda kind: _unmarked(kind) == tuple[str, ...], _texts)
     return converter
 
 

@@ -1,51 +1,119 @@
-"""Every value of a recipe has a flag, with help, and only what is typed counts."""
+"""One flag per field of a verb and of its configs, with the field's docstring as help; only what is typed counts."""
 
+import importlib
 import re
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import pytest
-import tyro
 
-from nextpatch.cli import main
-from nextpatch.cli.flags import flag_table, summary, typed, words_of_ours
+from nextpatch.cli import command, main
+from nextpatch.cli.flags import ShortFor, Typed, parse, summary
 from nextpatch.cli.probe import Probe
-from nextpatch.core.fields import field_docs
+from nextpatch.cli.verb import Group
+from nextpatch.cli.words import plain
+from nextpatch.core.fields import Flag, field_docs
 from nextpatch.runs.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 
 
-def parse(*words):
-    return typed(tyro.cli(flag_table(Recipe), args=words))
+@dataclass
+class OfRecipe:
+    """What is typed of a recipe."""
+
+    typed: Annotated[dict[str, Any], Typed(Recipe)] = field(default_factory=dict)
 
 
-def values_of(config, path=""):
-    """Every value of a configuration by its dotted name, with its docstring."""
-    docs, hints = field_docs(config), get_type_hints(config)
-    for item in fields(config):
-        name = f"{path}{item.name}"
-        yield from (
-            values_of(hints[item.name], f"{name}.")
-            if is_dataclass(hints[item.name])
-            else [(name, docs.get(item.name, ""))]
-        )
+@dataclass
+class OfOwn:
+    """Fields of every kind."""
+
+    place: Annotated[str, Flag("PLACE", "a town or a village", positional=True)]
+    """Where to go."""
+    by: Annotated[tuple[str, ...], Flag("WAY", name="how", repeated=True)] = ()
+    """Means of transport.
+
+    This is for readers of the code.
+    """
+    speed: float = 0.0
+    """Speed on the way (default: as the traffic says)."""
+    fast: bool = False
+    """Hurry."""
+    safe: bool = True
+    """Look twice."""
 
 
-RECIPE = dict(values_of(Recipe))
+def own(*words):
+    return parse(OfOwn, "own", words)
 
 
-@pytest.mark.parametrize("name", RECIPE)
-def test_every_value_has_a_docstring_which_is_its_help(name):
-    assert re.match(r"[A-Z].*[.]$", RECIPE[name], re.S), RECIPE[name]
+def typed(*words):
+    return parse(OfRecipe, "recipe", words).typed
 
 
-def test_the_help_of_a_run_shows_every_docstring(capsys):
+def verbs():
+    """The words and the dataclass of every verb."""
+    for word, verb in command.VERBS.items():
+        inner = verb.verbs.items() if isinstance(verb, Group) else [("", verb)]
+        yield from ((f"{word} {name}".strip(), found.arguments) for name, found in inner)
+
+
+def configs_of(verb):
+    """The configs whose fields are flags of the verb, those of tables among them, each with its fields."""
+    for hint in get_type_hints(verb, include_extras=True).values():
+        marks = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Typed)]
+        for config, only in [(mark.config, mark.only) for mark in marks] or [(plain(hint), ())]:
+            if is_dataclass(config):
+                inner = {name: kind for name, kind in get_type_hints(config).items() if not only or name in only}
+                yield config, [name for name, kind in inner.items() if not is_dataclass(kind)]
+                yield from ((kind, [f.name for f in fields(kind)]) for kind in inner.values() if is_dataclass(kind))
+
+
+def own_of(verb):
+    """The fields of the verb itself; with those of a mixin, without what says again what a recipe's value says."""
+    hints = get_type_hints(verb, include_extras=True)
+    inside = {name for name, hint in hints.items() if is_dataclass(plain(hint)) or _marked(hint, Typed)}
+    return [name for name, hint in hints.items() if name not in inside and not _marked(hint, ShortFor)]
+
+
+def _marked(hint, kind):
+    return any(isinstance(mark, kind) for mark in getattr(hint, "__metadata__", ()))
+
+
+VERBS = dict(verbs())
+RECIPE = [f"{table.name}.{item.name}" for table in fields(Recipe()) for item in fields(getattr(Recipe(), table.name))]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_field_of_a_verb_and_its_configs_has_a_docstring_which_its_help_shows(verb, capsys):
     with pytest.raises(SystemExit):
-        main(["pretrain", "--help"])
+        main([*verb.split(), "--help"])
     shown = "".join(capsys.readouterr().out.replace("│", " ").split())
-    assert not [name for name, doc in RECIPE.items() if "".join(summary(doc).split()) not in shown]
+    parts = [*configs_of(VERBS[verb]), (VERBS[verb], own_of(VERBS[verb]))]
+    docs = {f"{config.__name__}.{name}": field_docs(config).get(name, "") for config, names in parts for name in names}
+    assert docs
+    for name, doc in docs.items():
+        assert re.match(r"[A-Za-z].*[.]$", doc, re.DOTALL), f"{name} needs a docstring: a sentence"
+        assert "".join(re.sub(r" \((default|chosen)[^()]*\)$", "", summary(doc)).split()) in shown, name
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_verb_says_again_what_a_config_of_it_says(verb):
+    said = {name for _, names in configs_of(VERBS[verb]) for name in names}
+    assert not said & set(own_of(VERBS[verb]))
+
+
+def test_every_config_is_the_command_line_of_a_verb():
+    used = {config for verb in VERBS.values() for config, _ in configs_of(verb)}
+    files = [path.relative_to(ROOT / "src").with_suffix("").parts for path in (ROOT / "src").rglob("config.py")]
+    modules = [importlib.import_module(".".join(parts)) for parts in files]
+    found = [
+        one for module in modules for one in vars(module).values() if getattr(one, "__module__", "") == module.__name__
+    ]
+    assert {config.__name__ for config in found if is_dataclass(config) and config not in used} == {"Shape"}
+    assert len(used) > 10
 
 
 def test_every_flag_that_is_named_anywhere_is_one_as_the_help_writes_it():
@@ -56,17 +124,45 @@ def test_every_flag_that_is_named_anywhere_is_one_as_the_help_writes_it():
     assert named <= known
 
 
+def test_a_field_of_any_kind_is_a_flag():
+    assert own("Rome") == OfOwn("Rome")
+    assert own("Rome", "--how", "car", "--how", "foot", "--speed", "2", "--fast", "--no-safe") == OfOwn(
+        "Rome", ("car", "foot"), 2.0, True, False
+    )
+    with pytest.raises(SystemExit):
+        own("Rome", "--by", "car")
+
+
+def test_the_help_is_the_first_paragraph_the_forms_and_the_default(capsys):
+    with pytest.raises(SystemExit):
+        own("--help")
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for said in (
+        "PLACE Where to go: a town or a village (required)", "--how WAY Means of transport", "--fast Hurry",
+        "--speed FLOAT Speed on the way (default: as the traffic says)", "Look twice (default: True)",
+    ):  # fmt: skip
+        assert said in shown
+    assert "readers of the code" not in shown
+
+
+def test_docstrings_are_found_in_bases_and_need_no_source():
+    assert field_docs(Probe)["seeds"].startswith("Measure")
+    assert "img_size" in field_docs(get_type_hints(Probe)["config"])
+    made = type("Made", (), {"__module__": "builtins"})
+    assert field_docs(made) == {}
+
+
 def test_nothing_typed_is_nothing():
-    assert parse() == {}
+    assert typed() == {}
 
 
 @pytest.mark.parametrize("flag", ["--data.crop-scale", "--data.crop_scale"])
 def test_dash_and_underscore_mean_the_same(flag):
-    assert parse(flag, "0.2", "1") == {"data": {"crop_scale": (0.2, 1.0)}}
+    assert typed(flag, "0.2", "1") == {"data": {"crop_scale": (0.2, 1.0)}}
 
 
 def test_values_have_their_types():
-    assert parse(
+    assert typed(
         "--train.steps", "7", "--optim.lr", "1e-2", "--train.precision", "bf16", "--data.mean", ".1", ".2"
     ) == {
         "train": {"steps": 7, "precision": "bf16"},
@@ -85,7 +181,7 @@ def test_values_have_their_types():
 )
 def test_a_wrong_flag_or_value_is_named_with_what_is_right(words, shown, capsys):
     with pytest.raises(SystemExit) as left:
-        parse(*words)
+        typed(*words)
     assert left.value.code == 2
     assert shown in capsys.readouterr().err
 
@@ -131,15 +227,13 @@ def test_a_wrong_value_of_any_verb_is_told_in_the_users_terms(words, said, capsy
 
 
 def test_several_values_are_read_and_their_defaults_are_shown(capsys, monkeypatch):
-    asked = tyro.cli(
-        Probe, args=["w", "--data", "d", "--neighbors", "3", "4", "--probes", "knn"], registry=words_of_ours()
-    )
-    assert (asked.neighbors, asked.probes, asked.seeds) == ((3, 4), ("knn",), 1)
+    asked = parse(Probe, "probe", ["w", "--data", "d", "--neighbors", "3", "4", "--probes", "knn"])
+    assert (asked.config.neighbors, asked.config.probes, asked.seeds) == ((3, 4), ("knn",), 1)
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit):
         main(["probe", "--help"])
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "--neighbors INT ... numbers of nearest neighbors to try (default: 1 5 10 20 50)" in shown
+    assert "--neighbors INT ... Numbers of nearest neighbors to try (default: 1 5 10 20 50)" in shown
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from labeled import write_labeled
 from nextpatch.cli import main
 from nextpatch.cli.command import VERBS
+from nextpatch.cli.flags import arguments
 from nextpatch.cli.verb import Group
 from nextpatch.core.writer import lock_of
 from nextpatch.data.config import DataConfig
@@ -67,7 +68,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_an_output_that_another_process_writes_is_refused(
     places: dict[str, Path], words: str, held: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("nextpatch.core.writer.fcntl", None)  # without the system's locks, the living hold theirs
+    monkeypatch.setattr("nextpatch.core.locks.fcntl", None)  # without the system's locks, the living hold theirs
     lock = lock_of(Path((held or "{out}").format(**places)), file=bool(held))
     lock.parent.mkdir(exist_ok=True)
     lock.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getppid(), "start": 0, "verb": "embed"}))
@@ -85,7 +86,11 @@ def test_the_table_above_has_every_verb_that_takes_an_output() -> None:
     group = VERBS["data"]
     assert isinstance(group, Group)
     verbs |= {f"data {name}": verb for name, verb in group.verbs.items()}
-    writing = {name for name, verb in verbs.items() if {"out", "json", "bad"} & set(verb.arguments().__annotations__)}
+    flags = {
+        name: {flag.rpartition("__")[2] for flag in arguments(verb.arguments).__annotations__}
+        for name, verb in verbs.items()
+    }
+    writing = {name for name, given in flags.items() if {"out", "json", "bad"} & given}
     tried = {name for name in verbs if any(words.startswith(f"{name} ") for words in WRITING)}
     assert writing - {"plan", "classify"} <= tried  # whose --json prints
 

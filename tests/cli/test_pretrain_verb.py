@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import tyro
 from PIL import Image
 
 from nextpatch.cli import main, pretrain
+from nextpatch.cli.flags import parse
 from nextpatch.config import ConfigError, dumps_toml, read_toml
 from nextpatch.train.step import BadStepError
 
@@ -14,7 +14,7 @@ SMALL = ["--model.depth", "1", "--model.head-depth", "1", "--model.embed-dim", "
 
 
 def given(*words):
-    return pretrain.given(tyro.cli(pretrain.arguments(), args=words))
+    return pretrain.given(parse(pretrain.Pretrain, "pretrain", words))
 
 
 @pytest.fixture

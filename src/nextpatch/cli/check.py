@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional
-
-from nextpatch.cli.flags import optional
 from nextpatch.cli.values import recipe_path
+from nextpatch.core.fields import Flag
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,8 @@ class Check:
       nextpatch check aim-600m
     """
 
-    target: Annotated[Positional[str], optional("[RUN|RECIPE]", "a run, a .toml file or a shipped recipe")] = ""
+    target: Annotated[str, Flag("RUN|RECIPE", positional=True)] = ""
+    """A run, a .toml file or the name of a shipped recipe (default: a small model)."""
 
 
 def run(args: Check) -> int:

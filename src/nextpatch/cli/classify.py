@@ -6,43 +6,39 @@ import json
 from dataclasses import dataclass
 from typing import Annotated
 
-from tyro.conf import FlagCreatePairsOff, Positional, arg
-
-from nextpatch.cli.flags import img_size, layout, optional, pixel_range
 from nextpatch.core.bounds import BATCH, SIDE, WORKERS, check_bounds
+from nextpatch.core.fields import Flag
 from nextpatch.core.progress import phase
 from nextpatch.core.text import shown
-from nextpatch.data.preprocessing import Layout
-from nextpatch.runs.config import Device
-
-WEIGHTS = (
-    "apple/aim-600M (-1B, -3B, -7B), OWNER/NAME of the Hub, a run, a folder or file of weights, or "
-    "BACKBONE.pth+HEAD.pth"
-)
+from nextpatch.data.preprocessing import ViewOptions
+from nextpatch.runs.config import Device, Weights
 
 
 @dataclass(frozen=True)
-class Classify:
-    """Name the likeliest classes of images.
+class Classify(ViewOptions):
+    """Name the most likely classes of images.
 
     examples:
       nextpatch classify --weights apple/aim-600M cat.jpg holiday/
       nextpatch classify --weights runs/photos --json new/*.jpg
     """
 
-    images: Annotated[Positional[tuple[str, ...]], optional("IMAGE ...", "image files, or folders of them")]
-    weights: Annotated[str, arg(metavar="WEIGHTS", help=WEIGHTS)]
-    layers: Annotated[str, optional("SET", "of released weights: best or last (default: the classifier's own)")] = ""
-    top: Annotated[int, arg(help="how many classes to name")] = 5
-    as_json: Annotated[FlagCreatePairsOff[bool], arg(name="json", help="a JSON object a line in place of a table")] = (
-        False
-    )
-    batch_size: Annotated[int, arg(help="images at a time")] = 32
-    workers: Annotated[int, arg(help="processes that decode images; 0: this one")] = 0
-    device: Annotated[Device, arg(help="where to compute")] = "auto"
-    img_size: Annotated[tuple[int, int] | None, *img_size()] = None
-    pixel_range: Annotated[tuple[float, float] | None, *pixel_range()] = None
-    layout: Annotated[Layout | None, *layout()] = None
+    images: Annotated[tuple[Annotated[str, Flag("IMAGE")], ...], Flag(positional=True)]
+    """Image files, or folders of them."""
+    weights: Weights
+    """Weights that come with a classifier."""
+    layers: Annotated[str, Flag("SET")] = ""
+    """Which classifier of the released weights: best or last (default: as the weights say)."""
+    top: int = 5
+    """How many classes to name."""
+    as_json: Annotated[bool, Flag(name="json")] = False
+    """Print one JSON object per line instead of a table."""
+    batch_size: int = 32
+    """Images computed at a time."""
+    workers: int = 0
+    """Processes that decode images; 0: the main process decodes them."""
+    device: Device = "auto"
+    """Where to compute."""
 
 
 def run(args: Classify) -> int:

@@ -17,46 +17,42 @@ from nextpatch.core.interrupt import interrupted
 from nextpatch.core.text import ShownRecord, shown
 
 VERBS: dict[str, Verb | Group] = {
-    "pretrain": Verb("learn from images by predicting the next patch", pretrain.arguments, pretrain.run, ranks=True),
+    "pretrain": Verb("learn from images by predicting the next patch", pretrain.Pretrain, pretrain.run, ranks=True),
     "probe": Verb(
-        "measure frozen features with labels", lambda: probe.Probe, probe.run, ranks=True, needs=("tasks.probe.run",)
+        "measure frozen features with labels", probe.Probe, probe.run, ranks=True, needs=("tasks.probe.run",)
     ),
     "bench": Verb(
-        "run the paper's benchmarks, with its Table 6", lambda: bench.Bench, bench.run, ranks=True, needs=("bench.run",)
+        "run the paper's benchmarks, with its Table 6", bench.Bench, bench.run, ranks=True, needs=("bench.run",)
     ),
     "finetune": Verb(
         "adapt weights to labels by LoRA, or wholly",
-        lambda: finetune.Finetune,
+        finetune.Finetune,
         finetune.run,
         needs=("tasks.finetune.run",),
     ),
-    "classify": Verb(
-        "name the classes of images", lambda: classify.Classify, classify.run, needs=("tasks.embed.classify",)
-    ),
+    "classify": Verb("name the classes of images", classify.Classify, classify.run, needs=("tasks.embed.classify",)),
     "embed": Verb(
         "write features of images into a file",
-        lambda: embed.Embed,
+        embed.Embed,
         embed.run_embed,
         ranks=True,
         needs=("tasks.embed.run",),
     ),
     "similar": Verb(
         "show the nearest images of such a file",
-        lambda: embed.Similar,
+        embed.Similar,
         embed.run_similar,
         embed.picture,
         needs=("tasks.embed.similar",),
     ),
-    "fit-head": Verb("fit a pixel head to weights that have none", lambda: fit_head.FitHead, fit_head.run, ranks=True),
-    "report": Verb("write the page about a run", lambda: report.Report, report.run, needs=("tasks.report.build",)),
+    "fit-head": Verb("fit a pixel head to weights that have none", fit_head.FitHead, fit_head.run, ranks=True),
+    "report": Verb("write the page about a run", report.Report, report.run, needs=("tasks.report.build",)),
     "data": Group("look at images before training on them, and prepare them", data.VERBS),
-    "plan": Verb("say what a run will need and cost", plan.arguments, plan.run),
+    "plan": Verb("say what a run will need and cost", plan.Plan, plan.run),
     "export": Verb(
-        "write a run's weights as one file", lambda: export.Export, export.run, export.writes, needs=("weights.load",)
+        "write a run's weights as one file", export.Export, export.run, export.writes, needs=("weights.load",)
     ),
-    "check": Verb(
-        "prove that a model learns what it should", lambda: check.Check, check.run, needs=("tasks.check.verdict",)
-    ),
+    "check": Verb("prove that a model learns what it should", check.Check, check.run, needs=("tasks.check.verdict",)),
 }
 
 _HELP = """\

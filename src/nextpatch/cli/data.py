@@ -8,18 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import FlagCreatePairsOff, Positional, arg
-
-from nextpatch.cli.flags import chosen, optional
 from nextpatch.cli.values import overlay, recipe_path
 from nextpatch.cli.verb import Output, Verb
 from nextpatch.config import read_toml
 from nextpatch.core.bounds import COUNT, SEED, WORKERS, check_bounds
+from nextpatch.core.fields import Flag
 from nextpatch.core.files import write_json, write_text
 from nextpatch.core.marks import MARK
 from nextpatch.core.output import check_file, picture_kind, save_picture
 from nextpatch.core.progress import phase
 from nextpatch.core.text import format_bytes, shown
+from nextpatch.data.config import Images
 from nextpatch.runs.recipe import recipe_from_dict
 from nextpatch.tasks.curate.config import Packing
 
@@ -27,9 +26,8 @@ if TYPE_CHECKING:
     from nextpatch.data.skipped import Bad
     from nextpatch.tasks.pretrain.plan import Plan
 
-_DATA = "a folder of images, tar shards, Parquet, hub:OWNER/NAME, torchvision:NAME or a URL"
-_RECIPE = "a .toml file, a shipped recipe, or a run: for its image size, crops and length (default: chosen from DATA)"
-_WORKERS = "processes; -1: one for each core"
+_Collections = Annotated[tuple[Images, ...], Flag(positional=True)]
+_Recipe = Annotated[str, Flag("RECIPE|RUN", "a .toml file, a shipped recipe or a run")]
 _PREVIEW = Path("preview.png")
 _CORES = (-1, WORKERS[1])
 _SIZES = ("img_size", "patch_size", "in_chans", "target", "attention")
@@ -37,55 +35,67 @@ _SIZES = ("img_size", "patch_size", "in_chans", "target", "attention")
 
 @dataclass(frozen=True)
 class Inspect:
-    """Look at every image once: counts, formats, sizes, what is damaged or there twice, and whether it is enough.
+    """Look at every image once: counts, formats, sizes, damaged images, duplicates, and whether there are enough.
 
     examples:
       nextpatch data inspect ./photos
       nextpatch data inspect 'dfn/{00000..00099}.tar' --limit 20000 --recipe aim-600m
     """
 
-    data: Annotated[Positional[tuple[str, ...]], optional("DATA", f"{_DATA}; several for a mixture")]
-    recipe: Annotated[str, optional("RECIPE|RUN", _RECIPE)] = ""
-    limit: Annotated[int, optional("N", "look at N images, evenly spread (default: all)"), chosen(int)] = 0
-    fast: Annotated[FlagCreatePairsOff[bool], optional("", "believe the headers, decode nothing")] = False
-    json: Annotated[Path | None, optional("FILE", "write the findings there, too")] = None
-    bad: Annotated[Path | None, optional("FILE", "name the unusable images there, one a line, as JSON")] = None
-    workers: Annotated[int, arg(help=_WORKERS)] = -1
+    data: _Collections
+    """Images to look at, one or more collections."""
+    recipe: _Recipe = ""
+    """Recipe whose image size, crops and length are considered (default: chosen from the images)."""
+    limit: int = 0
+    """Look at this many images, spread evenly over all (default: all)."""
+    fast: bool = False
+    """Read only the headers of the images, without decoding them."""
+    json: Annotated[Path | None, Flag("FILE")] = None
+    """Also write the results to this file, as JSON."""
+    bad: Annotated[Path | None, Flag("FILE")] = None
+    """Write the names of the unusable images to this file, one JSON object per line."""
+    workers: int = -1
+    """Number of processes; -1: one for each core."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """Draw a few images beside what the model gets of them: a picture to show, and a page.
+    """Draw a few images next to what the model gets of them, as a picture and as a page.
 
     examples:
       nextpatch data preview ./photos
       nextpatch data preview imagenet/train --recipe aim-1b --out talk.png
     """
 
-    data: Annotated[Positional[tuple[str, ...]], optional("DATA", f"{_DATA}; several for a mixture")]
-    recipe: Annotated[str, optional("RECIPE|RUN", _RECIPE)] = ""
-    out: Annotated[Path, arg(metavar="FILE", help="the picture; the page is written beside it")] = _PREVIEW
-    images: Annotated[int, arg(help="how many")] = 12
-    seed: Annotated[int, arg(help="of the choice of images, of crops and of prefixes")] = 0
+    data: _Collections
+    """Images to draw, one or more collections."""
+    recipe: _Recipe = ""
+    """Recipe whose image size, crops and prefixes are drawn (default: chosen from the images)."""
+    out: Annotated[Path, Flag("FILE")] = _PREVIEW
+    """Where to write the picture; the page is written to the same folder."""
+    images: int = 12
+    """How many images to draw."""
+    seed: int = 0
+    """Seed of the choice of images, of crops and of prefixes."""
 
 
 @dataclass(frozen=True)
 class Pack:
     """Pack images into tar shards with a manifest: their bytes as they are, the order shuffled once.
 
-    The same images and settings give the same bytes; interrupted, the same command goes on where it was.
+    The same images and settings give the same bytes. If it is interrupted, repeat the same command to continue.
 
     examples:
       nextpatch data pack ./photos --out shards
     """
 
-    data: Annotated[Positional[str], arg(metavar="DATA", help=_DATA)]
-    out: Annotated[Path, arg(metavar="DIR", help="where the shards go: a new folder, or one to go on with")]
-    samples_per_shard: Annotated[int, arg(help="most images in a shard")] = Packing.samples_per_shard
-    shard_mib: Annotated[int, arg(help="most MiB in a shard")] = Packing.shard_mib
-    seed: Annotated[int, arg(help="of the order; -1: as the images come")] = Packing.seed
-    keep_bad: Annotated[FlagCreatePairsOff[bool], optional("", "pack images without decoding them first")] = False
-    workers: Annotated[int, arg(help=_WORKERS)] = -1
+    data: Annotated[Images, Flag(positional=True)]
+    """Images to pack."""
+    out: Annotated[Path, Flag("DIR")]
+    """Where to write the shards: a new folder, or one whose packing was interrupted."""
+    config: Packing
+    workers: int = -1
+    """Number of processes; -1: one for each core."""
 
 
 @dataclass(frozen=True)
@@ -97,23 +107,26 @@ class Index:
       nextpatch data index 'shards/{00000..00099}.tar'
     """
 
-    shards: Annotated[Positional[str], arg(metavar="SHARDS", help="a folder of tar shards, or a pattern of them")]
-    accept_damage: Annotated[
-        FlagCreatePairsOff[bool], optional("", "take shards as they are now, though the manifest knew them otherwise")
-    ] = False
-    workers: Annotated[int, arg(help=_WORKERS)] = -1
+    shards: Annotated[str, Flag("SHARDS", positional=True)]
+    """A folder of tar shards, or a pattern such as 'shards/{00000..00099}.tar'."""
+    accept_damage: bool = False
+    """Index the shards as they are now, even if they differ from the manifest."""
+    workers: int = -1
+    """Number of processes; -1: one for each core."""
 
 
 @dataclass(frozen=True)
 class Verify:
-    """Read tar shards wholly and compare every byte with their manifest; returns 1 when any differs.
+    """Read all of the tar shards and compare every byte with their manifest; the exit code is 1 if any differs.
 
     examples:
       nextpatch data verify ./shards
     """
 
-    shards: Annotated[Positional[str], arg(metavar="SHARDS", help="a folder of tar shards, or a pattern of them")]
-    workers: Annotated[int, arg(help=_WORKERS)] = -1
+    shards: Annotated[str, Flag("SHARDS", positional=True)]
+    """A folder of tar shards, or a pattern such as 'shards/{00000..00099}.tar'."""
+    workers: int = -1
+    """Number of processes; -1: one for each core."""
 
 
 def inspect(args: Inspect) -> int:
@@ -207,10 +220,9 @@ def pack(args: Pack) -> int:
 
     check_bounds(args, workers=_CORES)
     outside(args.out, [args.data])
-    cfg = Packing(args.samples_per_shard, args.shard_mib, args.seed, args.keep_bad)
     with phase("opening the images"):
         source = open_source(args.data)
-    made = pack(source, args.out, cfg, _processes(args.workers))
+    made = pack(source, args.out, args.config, _processes(args.workers))
     print(f"packed {made.samples:,} images into {_shards(made.shards)} ({format_bytes(made.bytes)}) in {args.out}")
     if left_out := getattr(source, "left_out", ""):
         print(f"not packed: {shown(left_out)}")
@@ -260,29 +272,27 @@ def verify(args: Verify) -> int:
 VERBS = {
     "inspect": Verb(
         "what there is: counts, sizes, damage, copies, and whether it is enough",
-        lambda: Inspect,
+        Inspect,
         inspect,
         lambda args: [Output(path, file=True) for path in (args.json, args.bad) if path],
         needs=("tasks.curate.inspection", "tasks.pretrain.plan"),
     ),
     "preview": Verb(
         "a few images beside what the model gets of them, as a picture",
-        lambda: Preview,
+        Preview,
         preview,
         lambda args: [Output(_picture(args), file=True)],
         needs=("tasks.curate.preview", "tasks.pretrain.plan"),
     ),
     "pack": Verb(
         "images into tar shards with a manifest",
-        lambda: Pack,
+        Pack,
         pack,
         lambda args: [Output(args.out)],
         needs=("tasks.curate.pack",),
     ),
-    "index": Verb("make the indexes and the manifest of tar shards", lambda: Index, index, needs=("data.tar.build",)),
-    "verify": Verb(
-        "compare every byte of tar shards with their manifest", lambda: Verify, verify, needs=("data.tar.verify",)
-    ),
+    "index": Verb("make the indexes and the manifest of tar shards", Index, index, needs=("data.tar.build",)),
+    "verify": Verb("compare every byte of tar shards with their manifest", Verify, verify, needs=("data.tar.verify",)),
 }
 
 

@@ -6,14 +6,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import FlagCreatePairsOff, Positional, arg
-
-from nextpatch.cli.flags import img_size, optional, read_as
 from nextpatch.cli.verb import Output
 from nextpatch.core.bounds import SIDE, check_bounds
 from nextpatch.core.errors import UserError
+from nextpatch.core.fields import Flag
 from nextpatch.core.output import check_file, check_folder
 from nextpatch.core.progress import phase
+from nextpatch.runs.config import Weights
 
 To = Literal["safetensors", "released", "onnx", "torch.export", "timm", "hub"]
 _NAMES = {"onnx": "model.onnx", "torch.export": "model.pt2", "timm": "timm.safetensors", "released": "released"}
@@ -40,22 +39,28 @@ class Export:
       nextpatch export runs/photos --to hub --repo me/photos --private
     """
 
-    weights: Annotated[Positional[str], arg(metavar="WEIGHTS", help="directory of a run, or any other weights")]
-    to: Annotated[To, arg(help="what to write")] = "safetensors"
-    out: Annotated[Path | None, optional("PATH", "where to write it (default: into the run, by the usual name)")] = None
-    step: Annotated[
-        int | None, optional("N", "of a run: the checkpoint of this step (default: the newest)"), read_as(int)
-    ] = None
-    layout: Annotated[Literal["ours", "released"], arg(help="names of the tensors in a safetensors file")] = "ours"
-    what: Annotated[
-        Literal["auto", "logits", "pooled", "patches"],
-        arg(help="what a graph gives: classes, one vector an image, or one a patch"),
-    ] = "auto"
-    layers: Annotated[str, optional("SET", "blocks whose mean is read (default: as the weights say)")] = ""
-    repo: Annotated[str, optional("OWNER/NAME", "where on the Hub")] = ""
-    private: Annotated[FlagCreatePairsOff[bool], arg(help="only you see it there")] = False
-    license: Annotated[str, arg(help="of the weights, as the Hub names licences")] = "other"
-    img_size: Annotated[tuple[int, int] | None, *img_size()] = None
+    weights: Annotated[Weights, Flag(positional=True)]
+    """Weights to export."""
+    to: To = "safetensors"
+    """What to write."""
+    out: Annotated[Path | None, Flag("PATH")] = None
+    """Where to write it (default: into the run, with the usual name)."""
+    step: int | None = None
+    """Checkpoint of the run to export, by its step (default: the newest)."""
+    layout: Literal["ours", "released"] = "ours"
+    """Names of the tensors in a safetensors file."""
+    what: Literal["auto", "logits", "pooled", "patches"] = "auto"
+    """What a graph computes: class logits, one vector per image, or one per patch."""
+    layers: Annotated[str, Flag("SET")] = ""
+    """Blocks whose mean is read, such as 3, 2,3 or 0-3 (default: as the weights say)."""
+    repo: Annotated[str, Flag("OWNER/NAME")] = ""
+    """Repository on the Hub to upload to."""
+    private: bool = False
+    """Make that repository private."""
+    license: str = "other"
+    """License of the weights, by its name on the Hub."""
+    img_size: Annotated[tuple[int, int] | None, Flag("H W")] = None
+    """Height and width that the model sees, multiples of its patch size (default: as the weights say)."""
 
 
 _READS = {"layout": ("safetensors",), "what": ("onnx", "torch.export"), "repo": ("hub",), "private": ("hub",),

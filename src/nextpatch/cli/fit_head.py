@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
-
 from nextpatch.cli import pretrain
-from nextpatch.cli.classify import WEIGHTS
-from nextpatch.cli.flags import chosen, optional, read_as
+from nextpatch.cli.flags import ShortFor, stated
 from nextpatch.core.errors import UserError
+from nextpatch.core.fields import Flag
+from nextpatch.data.config import Images
+from nextpatch.runs.config import Device, Weights
 
 
 @dataclass(frozen=True)
@@ -26,34 +26,24 @@ class FitHead:
       nextpatch fit-head --out runs/head --resume
     """
 
-    out: Annotated[Path, arg(metavar="DIR", help="directory of the run: a new one, or with --resume an existing one")]
-    weights: Annotated[str, optional("WEIGHTS", WEIGHTS)] = ""
-    data: Annotated[
-        UseAppendAction[tuple[str, ...]], optional("DATA", "images to learn from, as nextpatch pretrain takes them")
-    ] = ()
-    steps: Annotated[int | None, optional("N", "optimizer steps (chosen from the number of images)"), chosen(int)] = (
-        None
-    )
-    batch_size: Annotated[
-        int | None, optional("N", "images per step (chosen from the number of images)"), chosen(int)
-    ] = None
-    lr: Annotated[float | None, optional("LR", "peak learning rate (default: 1e-3, the paper's)"), read_as(float)] = (
-        None
-    )
-    head_width: Annotated[int | None, optional("N", "width of the head (default: the size's)"), chosen(int)] = None
-    head_depth: Annotated[int | None, optional("N", "blocks of the head (default: the size's)"), chosen(int)] = None
-    device: Annotated[str | None, optional("NAME", "where to compute (chosen from the machine)")] = None
-    resume: Annotated[FlagCreatePairsOff[bool], optional("", "go on with the run at --out, by its own recipe")] = False
+    out: Annotated[Path, Flag("DIR")]
+    """Directory of the run: a new one, or with --resume an existing one."""
+    weights: Annotated[Weights, ShortFor("train.init")] = ""
+    """Weights whose trunk gets a head."""
+    data: Annotated[tuple[Images, ...], Flag(repeated=True), ShortFor("data.train")] = ()
+    steps: Annotated[int, ShortFor("train.steps")] = 0
+    batch_size: Annotated[int, ShortFor("train.global_batch_size")] = 0
+    lr: Annotated[float, ShortFor("optim.lr")] = 0.0
+    head_width: Annotated[int, ShortFor("model.head_width")] = 0
+    head_depth: Annotated[int, ShortFor("model.head_depth")] = 0
+    device: Annotated[Device, ShortFor("train.device")] = "auto"
+    resume: bool = False
+    """Continue the run at --out, with its own recipe."""
 
 
 def run(args: FitHead) -> int:
     """The same as a pre-training whose trunk is frozen; returns the exit code."""
-    blank = pretrain.arguments()(out=args.out, data_path=args.data, resume=args.resume)
     if not args.resume and not (args.weights and args.data):
         raise UserError("fit-head needs --weights and --data; or --resume to go on")
-    train = replace(
-        blank.train, init=args.weights or None, freeze_trunk=True if args.weights else None, steps=args.steps,
-        global_batch_size=args.batch_size, device=args.device,
-    )  # fmt: skip
-    model = replace(blank.model, head_width=args.head_width, head_depth=args.head_depth)
-    return pretrain.run(replace(blank, train=train, model=model, optim=replace(blank.optim, lr=args.lr)))
+    frozen = {"train": {"freeze_trunk": True}} if args.weights else {}
+    return pretrain.run(pretrain.Pretrain(args.out, resume=args.resume, typed=stated(args, frozen)))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, fields, make_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
+from typing import TYPE_CHECKING, Annotated
 
 from nextpatch.cli.failure import Failure
-from nextpatch.cli.flags import flag_table, optional, typed
+from nextpatch.cli.flags import ShortFor, Typed, stated
 from nextpatch.cli.report import try_report
 from nextpatch.cli.starting import loaded
 from nextpatch.cli.values import Values, overlay, override, recipe_path
 from nextpatch.config import ConfigError, read_toml, to_dict
+from nextpatch.core.fields import Flag
+from nextpatch.data.config import Images
 from nextpatch.dist.launch import world_size
+from nextpatch.runs.config import Weights
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 
 if TYPE_CHECKING:
@@ -39,33 +40,19 @@ class Pretrain:
       torchrun --standalone --nproc-per-node gpu -m nextpatch pretrain --data ./photos --model base --out runs/photos
     """
 
-    out: Annotated[Path, arg(metavar="DIR", help="directory of the run: a new one, or with --resume an existing one")]
-    recipe: Annotated[Positional[str], optional("[RECIPE]", "a .toml file, or the name of a shipped recipe")] = ""
-    data_path: Annotated[
-        UseAppendAction[tuple[str, ...]],
-        optional(
-            "DATA", "a folder of images, tar shards, Parquet, hub:OWNER/NAME, torchvision:NAME or a URL; repeat it for "
-            "more, with =WEIGHT behind each for a mixture", "data",
-        ),
-    ] = ()  # fmt: skip
-    model_size: Annotated[str, optional("SIZE", "the same as --model.size", "model")] = ""
-    init: Annotated[
-        str, optional("WEIGHTS", "begin with these weights: apple/aim-600M, a run, a file (default: random ones)")
-    ] = ""
-    minutes: Annotated[
-        float | None, optional("MINUTES", "train as many steps as fit into this time, which is measured first")
-    ] = None
-    resume: Annotated[
-        FlagCreatePairsOff[bool],
-        optional("", "go on with the run at --out, by its own recipe; where there is none yet, begin it"),
-    ] = False
-
-
-def arguments() -> Any:
-    """`Pretrain` with a flag for every value of a recipe."""
-    tables = flag_table(Recipe)
-    items, doc = [(f.name, f.type, f) for f in fields(tables)], {"__doc__": Pretrain.__doc__}
-    return make_dataclass("Pretrain", items, bases=(Pretrain,), namespace=doc, frozen=True)
+    out: Annotated[Path, Flag("DIR")]
+    """Directory of the run: a new one, or with --resume an existing one."""
+    recipe: Annotated[str, Flag("RECIPE", positional=True)] = ""
+    """A .toml file, or the name of a shipped recipe."""
+    data: Annotated[tuple[Images, ...], Flag(repeated=True), ShortFor("data.train")] = ()
+    """Images to learn from; repeat the flag for several collections, with =WEIGHT behind each for a mixture."""
+    model: Annotated[str, Flag("SIZE"), ShortFor("model.size")] = ""
+    init: Annotated[Weights, ShortFor("train.init")] = ""
+    minutes: Annotated[float | None, ShortFor("train.minutes")] = None
+    resume: bool = False
+    """Continue the run at --out, with its own recipe; if there is none yet, start it."""
+    typed: Annotated[Values, Typed(Recipe)] = field(default_factory=dict)
+    """Values of the recipe that were typed."""
 
 
 def run(args: Pretrain) -> int:
@@ -154,18 +141,7 @@ def given(args: Pretrain) -> Values:
 
 
 def _flags(args: Pretrain) -> Values:
-    tables = {field.name for field in fields(Recipe)}
-    flags = {name: values for name, values in typed(args).items() if name in tables}
-    for table, name, value in (
-        ("data", "train", args.data_path),
-        ("model", "size", args.model_size),
-        ("train", "init", args.init),
-        ("train", "minutes", args.minutes),
-    ):
-        if value and name in flags.get(table, {}):
-            raise ConfigError(f"--{table} and --{table}.{name} say the same thing; give one of them")
-        if value:
-            flags = overlay(flags, {table: {name: value}})
+    flags = stated(args, args.typed)
     if args.minutes == 0:
         raise ConfigError("--minutes 0 leaves no time; leave it out for the length that the images suggest")
     if {"steps", "minutes"} <= flags.get("train", {}).keys():

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, arg
-
 from nextpatch.cli.failure import Failure
 from nextpatch.core.bounds import check_bounds
 from nextpatch.core.errors import UserError
+from nextpatch.core.fields import Flag
 from nextpatch.core.progress import phase
 from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
@@ -30,8 +29,10 @@ class Report:
       nextpatch report runs/photos --images 16
     """
 
-    run: Annotated[Positional[Path], arg(metavar="RUN", help="directory of a run, finished or not")]
-    images: Annotated[int, arg(help="held-out images to show")] = 8
+    run: Annotated[Path, Flag("RUN", positional=True)]
+    """Directory of a run, finished or not."""
+    images: int = 8
+    """How many held-out images to show."""
 
 
 def run(args: Report) -> int:

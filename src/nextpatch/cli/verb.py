@@ -9,10 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import tyro
-
 from nextpatch.cli.failure import Failure
-from nextpatch.cli.flags import words_of_ours
+from nextpatch.cli.flags import parse
 from nextpatch.cli.starting import loaded
 from nextpatch.core.text import shown
 from nextpatch.core.writer import only_writer
@@ -29,14 +27,14 @@ class Output(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """What it is for, the dataclass of its arguments (built when needed), and what it does.
+    """What it is for, the dataclass of its arguments, and what it does.
 
     `writes` says which outputs are held for this process while it runs; a verb with `ranks`, which several processes of
     a launcher do together, holds its own. `needs` are modules that take seconds to load.
     """
 
     summary: str
-    arguments: Callable[[], Any]
+    arguments: type
     run: Callable[[Any], int]
     writes: Callable[[Any], Sequence[Output]] = lambda args: ()
     ranks: bool = False
@@ -48,10 +46,6 @@ class Group(NamedTuple):
 
     summary: str
     verbs: Mapping[str, Verb]
-
-    def arguments(self) -> list[Any]:
-        """The dataclasses of all its verbs."""
-        return [verb.arguments() for verb in self.verbs.values()]
 
 
 def listed(verbs: Mapping[str, Verb | Group]) -> str:
@@ -116,7 +110,7 @@ def start(verbs: Mapping[str, Verb] | Mapping[str, Verb | Group], program: str, 
     verb, program = verbs[name], f"{program} {name}"
     if isinstance(verb, Verb):
         _refuse_odd(rest)
-        return _run(verb, program, tyro.cli(verb.arguments(), prog=program, args=rest, registry=words_of_ours()))
+        return _run(verb, program, parse(verb.arguments, program, rest))
     if rest and rest[0] not in ("-h", "--help", "help"):
         return start(verb.verbs, program, rest)
     summary = f"{verb.summary[0].upper()}{verb.summary[1:]}."

@@ -1,12 +1,28 @@
-"""What a configuration says of its fields: the docstring under each, which is also the help of its flag."""
+"""What a config says of its fields: the docstring under each, which is its flag's help, and how it is typed."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import sys
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Stands in the `Annotated` type of a field: how a person types it, where name and type leave that open.
+
+    `word` is the placeholder of the value in the help, `forms` what can be written in its place. `name` replaces the
+    field's name. A `positional` value has no flag before it; a `repeated` flag adds one value each time.
+    """
+
+    word: str = ""
+    forms: str = ""
+    name: str = ""
+    positional: bool = False
+    repeated: bool = False
 
 
 def field_docs(config: type) -> dict[str, str]:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from nextpatch.core.bounds import COUNT, SHARE, WORKERS, check_bounds
 from nextpatch.core.errors import ConfigError
+from nextpatch.core.fields import Flag
 from nextpatch.data.preprocessing import Layout, Pages, Preprocessing
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+Images = Annotated[str, Flag("DATA", "a folder, tar shards, Parquet, hub:OWNER/NAME, torchvision:NAME or a URL")]
+LabeledImages = Annotated[str, Flag("PATH", "one folder per class, or Parquet")]
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Sources and views. The defaults are the paper's (Table 10)."""
 
-    train: tuple[str, ...] = ()
-    """Images to learn from: a folder, tar shards, Parquet, hub:OWNER/NAME, torchvision:NAME or a URL. Several are read
-    as one collection; with =WEIGHT behind each they are mixed in these proportions.
-    """
-    val: str = ""
+    train: tuple[Images, ...] = ()
+    """Images to learn from, one or more collections, with =WEIGHT behind each to mix them in these proportions."""
+    val: Images = ""
     """Images to measure the validation loss on (default: part of the training images, which is held out)."""
     val_images: int = 1024
     """Number of images that the validation loss is measured on (chosen from the data)."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from nextpatch.core.bounds import check_bounds
 from nextpatch.core.errors import ConfigError
+from nextpatch.core.fields import Flag
 
 Layout = Literal["auto", "channels_last", "channels_first"]
 Pages = Literal["first", "bands"]
@@ -46,6 +47,18 @@ class Preprocessing:
         rows, columns = (round(side / self.crop_ratio) for side in size)
         kept = ", an image of exactly this size is left as it is" if self.keep_exact else ""
         return f"resized to cover {rows} x {columns} px ({self.interpolation}), center {size[0]} x {size[1]}{kept}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewOptions:
+    """How images are seen, where it is to differ from what the weights say (see `nextpatch.load`)."""
+
+    img_size: Annotated[tuple[int, int] | None, Flag("H W")] = None
+    """Height and width that the model sees, multiples of its patch size (default: as the weights say)."""
+    pixel_range: Annotated[tuple[float, float] | None, Flag("LOW HIGH")] = None
+    """Values that become black and white in images of more than 8 bits (default: as the weights say)."""
+    layout: Layout | None = None
+    """Order of the axes of arrays (default: as the weights say)."""
 
 
 AS_OURS = Preprocessing()

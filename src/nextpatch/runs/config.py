@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from nextpatch.core.bounds import BATCH, COUNT, RATE, SEED, check_bounds
 from nextpatch.core.errors import ConfigError
+from nextpatch.core.fields import Flag
 from nextpatch.runs.sinks.registry import SinkName, check_names
 
+Weights = Annotated[
+    str,
+    Flag(
+        "WEIGHTS",
+        "a run (finished or not), apple/aim-600M (-1B, -3B, -7B), OWNER/NAME of the Hub, a folder or file of weights, "
+        "BACKBONE.pth+HEAD.pth, timm:NAME, hf:NAME or torchhub:REPOSITORY:ENTRY",
+    ),
+]
 Precision = Literal["auto", "fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 OnNonFinite = Literal["stop", "skip"]
@@ -80,8 +89,8 @@ class TrainConfig:
     """Steps between entries in metrics.jsonl."""
     threads: int = 0
     """CPU threads of PyTorch (chosen from the machine)."""
-    init: str = ""
-    """Weights to begin with, of any kind that `nextpatch.load` takes (default: random weights)."""
+    init: Weights = ""
+    """Weights to begin with (default: random weights)."""
     freeze_trunk: bool = False
     """Train only the pixel head, as nextpatch fit-head does."""
     minutes: float = 0.0
@@ -90,7 +99,7 @@ class TrainConfig:
     The speed is measured on this machine before step 0.
     """
     sinks: tuple[SinkName, ...] = ("auto",)
-    """Where the figures go beside metrics.jsonl; auto: TensorBoard's files, where it is installed."""
+    """Where to write the figures, besides metrics.jsonl; auto: into TensorBoard files, if it is installed."""
 
     def __post_init__(self) -> None:
         check_bounds(

@@ -307,6 +307,6 @@ def test_a_half_begun_one_is_begun_and_a_second_writer_is_refused(weights: Path,
     lock = json.dumps({"host": socket.gethostname(), "pid": os.getppid(), "start": 0, "verb": "finetune"})
     (cfg.out / LOCK).write_text(lock)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nextpatch.core.writer.fcntl", None)  # as on a file system without locks: the living count
+        patch.setattr("nextpatch.core.locks.fcntl", None)  # as on a file system without locks: the living count
         with pytest.raises(InUse, match=f"written by nextpatch finetune, process {os.getppid()}"):
             finetune(replace(cfg, resume=True), quiet())

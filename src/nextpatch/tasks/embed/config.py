@@ -4,44 +4,50 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from nextpatch.core.bounds import BATCH, SIDE, WORKERS, check_bounds
 from nextpatch.core.errors import ConfigError
-from nextpatch.data.preprocessing import Layout
-from nextpatch.runs.config import Device, Precision
+from nextpatch.core.fields import Flag
+from nextpatch.data.config import Images
+from nextpatch.data.preprocessing import ViewOptions
+from nextpatch.runs.config import Device, Precision, Weights
 
 Pool = Literal["auto", "attention", "mean", "patches"]
 ENDINGS = (".parquet", ".npy", ".safetensors")
 
 
 @dataclass(frozen=True)
-class EmbedConfig:
-    """Features of every image of `data`, float16, into `out`.
+class EmbedConfig(ViewOptions):
+    """Features of every image of `data`, float16, into `out`."""
 
-    `out`: a .parquet, .npy or .safetensors file, or a folder, which gets one Parquet file per shard. `pool`: one vector
-    an image by the attention of the classifier that comes with the weights, by the mean of its patches, or every patch
-    by itself; "auto" is attention where there is a classifier, else the mean. `layers`: blocks whose outputs are
-    averaged (empty: those that the weights say); with `each_layer` one column for each block instead. `shard_images`:
-    images in one unit of work, which is done wholly or not at all. `img_size`, `pixel_range`, `layout`: how images are
-    seen, where it is otherwise than the weights say (see `nextpatch.load`).
-    """
-
-    data: str
-    weights: str
-    out: Path
+    data: Annotated[Images, Flag(positional=True)]
+    """Images whose features are computed."""
+    weights: Weights
+    """Weights that compute the features."""
+    out: Annotated[Path, Flag("FILE")]
+    """Where to write: a .parquet, .npy or .safetensors file, or a folder, which gets one Parquet file per shard."""
     pool: Pool = "auto"
-    layers: str = ""
+    """One vector per image, by the attention of the classifier or by the mean of the patches; or every patch.
+
+    "auto": by attention if a classifier comes with the weights, else by the mean.
+    """
+    layers: Annotated[str, Flag("SET")] = ""
+    """Blocks whose outputs are averaged: 14-19, 3, 2,3, last or best (default: as the weights say)."""
     each_layer: bool = False
+    """Write one column for each block, instead of their mean."""
     batch_size: int = 32
+    """Images computed at a time."""
     shard_images: int = 8192
+    """Images in one unit of work, which is finished completely or done again."""
     workers: int = 0
+    """Processes that decode images; 0: the main process decodes them."""
     device: Device = "auto"
+    """Where to compute."""
     precision: Precision = "auto"
+    """Number format of matrix products."""
     ray: bool = False
-    img_size: tuple[int, int] | None = None
-    pixel_range: tuple[float, float] | None = None
-    layout: Layout | None = None
+    """Distribute the work with Ray: over the cluster at $RAY_ADDRESS, or on this machine."""
 
     def __post_init__(self) -> None:
         check_bounds(self, batch_size=(1, BATCH[1]), shard_images=(1, 10**7), workers=WORKERS, img_size=SIDE)

@@ -9,18 +9,24 @@ from nextpatch.core.bounds import check_bounds
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU and its links, each in one direction.
-
-    `tflops` is the peak of dense bfloat16 products; `intra_gbs` the link to the other GPUs of its machine (NVLink, or
-    PCIe where there is none), `inter_gbs` its share of the network between machines, both in 10^9 bytes a second;
-    `round_us` how long a message takes within a machine (see communication.py).
-    """
+    """One GPU and its links."""
 
     memory_gib: float
+    """Memory of the GPU, in GiB."""
     tflops: float
+    """Peak speed of dense bfloat16 matrix products, in 10^12 operations per second."""
     intra_gbs: float
+    """Speed of its link to the other GPUs in the machine, in one direction, in 10^9 bytes per second.
+
+    NVLink, or PCIe where there is none.
+    """
     inter_gbs: float
+    """Its share of the network between machines, in one direction, in 10^9 bytes per second."""
     round_us: float = 3.4
+    """Time that a message takes within a machine, in microseconds.
+
+    See communication.py.
+    """
 
     def __post_init__(self) -> None:
         check_bounds(

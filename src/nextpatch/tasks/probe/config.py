@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from nextpatch.core.bounds import BATCH, COUNT, EPOCHS, RATE, SEED, SIDE, WORKERS, check_bounds
 from nextpatch.core.errors import ConfigError
-from nextpatch.data.preprocessing import Layout
-from nextpatch.runs.config import Device, Precision
+from nextpatch.core.fields import Flag
+from nextpatch.data.config import LabeledImages
+from nextpatch.data.preprocessing import ViewOptions
+from nextpatch.runs.config import Device, Precision, Weights
 
 LR_GRID = (1e-4, 3e-4, 5e-4, 1e-3, 1.5e-3, 2e-3, 4e-3)  # Table 11
 FEW_LRS = (3e-4, 1e-3, 2e-3, 4e-3)  # four of them, for little more than half of the time
@@ -19,53 +21,83 @@ KINDS: tuple[Kind, ...] = ("attentive", "linear", "knn", "logistic")
 
 
 @dataclass(frozen=True)
-class ProbeConfig:
+class ProbeConfig(ViewOptions):
     """Frozen features of weights, measured with labels. Defaults are the paper's (Table 11) unless said otherwise.
 
-    `data`: labeled images to learn from; `test`: labeled images to score on, or empty to set a fifth of `data` aside.
-    `labels`: how many labels to learn from, one table row each; empty: 100, 1,000 and 10,000 as far as they go, or all
-    of fewer, at least a factor of two apart. `lrs`: learning rates, all tried in one pass; empty: those of the paper
-    with `augment` "paper", else four of them. `layers`: sets of blocks, whose outputs are averaged, as "3", "2,3" or
-    "0-3"; empty: single blocks over the whole depth and the last six together. `epochs` and `batch_size` 0: by the
-    number of labels (ours; the paper takes 50 or 100 epochs of 512 or 1,024). `step`: of the checkpoint; -1: the
-    newest. `out`: where the results go; those of a run into the run itself unless said otherwise. `shots`: labels per
-    class, each a further number of labels to learn from. `augment`: "paper" changes images anew in every epoch, so
-    that features are computed in every epoch; with "none" they are computed once. `select_on`: where layers, learning
-    rates and neighbors are chosen: on a held-out slice of `data`, or on the test images themselves, as the paper does.
-    `cache`: a folder for features, float32, where they outlive this call; figures are those without it; not with
-    `augment`.
-    `overlap`: what to do with test images that are learned from as well. `img_size`, `pixel_range`, `layout`: how
-    images are seen, where it is otherwise than the weights say (see `nextpatch.load`).
+    An empty value or 0 stands for the default that its docstring names.
     """
 
-    weights: str | Path
-    data: str
-    test: str = ""
+    weights: Annotated[Weights | Path, Flag(positional=True)]
+    """Weights whose frozen features are measured."""
+    data: LabeledImages
+    """Labeled images to learn from."""
+    test: LabeledImages = ""
+    """Labeled images to test on (default: a fifth of the training images, set aside)."""
     labels: tuple[int, ...] = ()
-    layers: tuple[str, ...] = ()
+    """Numbers of labels to learn from, one table row each (default: 100, 1000, 10000 as far as there are labels).
+
+    With fewer than 100 labels: all of them. Each number is at least twice the one before.
+    """
+    layers: tuple[Annotated[str, Flag("SET")], ...] = ()
+    """Blocks to read: 3, or the mean of 2,3 or 0-3; each one; or windows of six (default: some, and the last six).
+
+    The default: single blocks over the whole depth, and the last six together.
+    """
     lrs: tuple[float, ...] = ()
+    """Learning rates, all tried in one pass (default: four; the seven of Table 11 if augment is paper)."""
     epochs: int = 0
+    """Passes over the labels (default: 8 to 16, by their number).
+
+    Ours; the paper takes 50 or 100.
+    """
     batch_size: int = 0
+    """Images in an update (default: 32 to 256, by the number of labels).
+
+    Ours; the paper takes 512 or 1,024.
+    """
     weight_decay: float = 0.1
+    """Weight decay of all weights; biases have none."""
     clip_norm: float = 3.0
+    """Norm to which larger gradients of a probe are clipped."""
     min_lr: float = 1e-5
+    """Learning rate at the end."""
     warmup: float = 0.05
+    """Share of the updates in which the learning rate rises."""
     neighbors: tuple[int, ...] = NEIGHBORS
+    """Numbers of nearest neighbors to try."""
     step: int = -1
+    """Checkpoint of the run to measure, by its step (default: the newest).
+
+    The default -1 stands for the newest.
+    """
     seed: int = 0
+    """Seed of the split of the labels and of the initial weights of the probes."""
     workers: int = 0
+    """Processes that decode images; 0: the main process decodes them."""
     device: Device = "auto"
-    out: Path | None = None
+    """Where to compute."""
+    out: Annotated[Path | None, Flag("DIR")] = None
+    """Where to write the results (default: into the run; required for other weights)."""
     shots: tuple[int, ...] = ()
+    """Numbers of labels per class, such as 1 5 10; each is a further number of labels to learn from."""
     probes: tuple[Kind, ...] = KINDS[:3]
+    """Which classifiers to train."""
     augment: Literal["none", "paper"] = "none"
+    """paper: change the images at random in every epoch (Table 11); none: compute the features once.
+
+    With "paper" features are computed anew in every epoch.
+    """
     select_on: Literal["held-out", "paper"] = "held-out"
+    """Choose layers, learning rates and neighbors on held-out training images, or on the test images (the paper)."""
     precision: Precision = "auto"
-    cache: Path | None = None
+    """Number format of the trunk; probes are always float32."""
+    cache: Annotated[Path | None, Flag("DIR")] = None
+    """Folder to keep features in, as float32, if there are more labels than fit into memory.
+
+    Features outlive this call there; figures are the same as without it. Not with `augment`.
+    """
     overlap: Literal["refuse", "leave-out", "keep"] = "refuse"
-    img_size: tuple[int, int] | None = None
-    pixel_range: tuple[float, float] | None = None
-    layout: Layout | None = None
+    """What to do with test images that are also among the training images."""
 
     def __post_init__(self) -> None:
         check_bounds(
