@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nextpatch.core.errors import UserError
@@ -32,6 +32,14 @@ def unpatchify(
     rows, columns = grid
     cut = patches.reshape(patches.shape[0], rows, columns, patch_size, patch_size, -1)
     return cut.permute(0, 5, 1, 3, 2, 4).reshape(patches.shape[0], -1, rows * patch_size, columns * patch_size)
+
+
+def by_pixel(
+    chosen: Bool[Tensor, "batch patches"], grid: tuple[int, int], patch_size: int
+) -> Bool[Tensor, "batch 1 height width"]:
+    """For each pixel whether its patch is chosen; `grid` as in `unpatchify`."""
+    small = chosen.view(len(chosen), 1, *grid)
+    return small.repeat_interleave(patch_size, dim=2).repeat_interleave(patch_size, dim=3)
 
 
 def sincos_positions(grid: tuple[int, int], dim: int) -> Float[Tensor, "patches {dim}"]:

@@ -130,3 +130,11 @@ def to_model_input(
     there = images.to(device, non_blocking=True).float()
     center, scale = (torch.tensor(v, device=there.device).view(1, -1, 1, 1) * 255 for v in (mean, std))
     return (there - center) / scale
+
+
+def to_pixels(
+    inputs: Float[Tensor, "batch channels height width"], mean: Sequence[float], std: Sequence[float]
+) -> Float[Tensor, "batch channels height width"]:
+    """Back from the model's input to pixels, from 0 to 1 for those of an image."""
+    center, scale = (torch.tensor(v, device=inputs.device).view(1, -1, 1, 1) for v in (mean, std))
+    return inputs * scale + center

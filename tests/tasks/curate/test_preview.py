@@ -22,7 +22,7 @@ from nextpatch.runs.config import OptimConfig, TrainConfig
 from nextpatch.runs.recipe import Recipe
 from nextpatch.tasks.curate.captions import notes
 from nextpatch.tasks.curate.contact_sheet import draw_sheet
-from nextpatch.tasks.curate.draw import TONES, cell_size, plain, with_prefix
+from nextpatch.tasks.curate.draw import TONES, cell_size, plain, with_given
 from nextpatch.tasks.curate.page import write_page
 from nextpatch.tasks.curate.preview import VIEWS, Sheet, preview
 
@@ -47,7 +47,7 @@ def test_views_are_those_that_training_draws(photos: Path) -> None:
         prefixes = prefix_lengths(SMALL, 3, torch.arange(first, first + VIEWS)).tolist()
         for number, view in enumerate(row.views):
             assert torch.equal(view.image, drawn[first + number])
-            assert view.prefix == prefixes[number]
+            assert view.given.tolist() == [k < prefixes[number] for k in range(SMALL.num_patches)]
         assert torch.equal(row.evaluation, eval_view(image, SMALL.img_size))
 
 
@@ -66,7 +66,7 @@ def test_the_crop_that_is_framed_is_the_crop_that_is_taken(photos: Path) -> None
 def test_the_target_is_shown_after_the_prefix_only(photos: Path) -> None:
     for row in shown(photos).rows:
         patches = patchify(row.target[None], SMALL.patch_size)[0]
-        prefix = row.views[0].prefix
+        prefix = int(row.views[0].given.sum())
         assert bool((patches[:prefix] == 0.5).all())
         assert bool((patches[prefix:].std(dim=1) > 0.1).all())  # random pixels, normalized
 
@@ -75,7 +75,8 @@ def test_pixels_as_targets_are_the_view_itself(photos: Path) -> None:
     model = ModelConfig(size="nano", img_size=(16, 12), patch_size=4, target="pixels")
     for row in shown(photos, recipe(model)).rows:
         patches, true = (patchify(x[None].float(), 4)[0] for x in (row.target * 255, row.views[0].image))
-        torch.testing.assert_close(patches[row.views[0].prefix :], true[row.views[0].prefix :], atol=0.01, rtol=0)
+        hidden = ~row.views[0].given
+        torch.testing.assert_close(patches[hidden], true[hidden], atol=0.01, rtol=0)
 
 
 def test_the_seed_decides_everything(photos: Path) -> None:
@@ -106,15 +107,17 @@ def test_many_channels_are_shown_by_the_first_and_that_is_said(tmp_path: Path) -
     assert (picture == bands[:, :, :1]).all()
 
 
-@pytest.mark.parametrize("prefix", [1, 3, 4, 7])
-def test_exactly_the_prefix_is_shaded(prefix: int) -> None:
+@pytest.mark.parametrize("given", [{0}, {0, 1, 2}, {0, 1, 2, 3}, {1, 3, 8}], ids=str)
+def test_exactly_what_is_given_is_shaded(given: set[int]) -> None:
     model = ModelConfig(size="nano", img_size=(24, 24), patch_size=8)
     grey = torch.full((3, 24, 24), 128, dtype=torch.uint8)
     size = cell_size(model)
-    picture = np.asarray(with_prefix(grey, prefix, model, TONES[0], size)).astype(int)
+    picture = np.asarray(with_given(grey, torch.tensor([k in given for k in range(9)]), model, TONES[0], size)).astype(
+        int
+    )
     side = size[0] // 3
     middles = [picture[r * side + side // 2, c * side + side // 2] for r in range(3) for c in range(3)]
-    assert [bool(abs(middle - 128).max() > 20) for middle in middles] == [number < prefix for number in range(9)]
+    assert [bool(abs(middle - 128).max() > 20) for middle in middles] == [number in given for number in range(9)]
 
 
 def test_picture_and_page_hold_every_row(photos: Path, tmp_path: Path) -> None:

@@ -26,15 +26,7 @@ def subtitle(sheet: Sheet) -> str:
 
 def notes(sheet: Sheet) -> list[str]:
     """How to read the pictures, and what was passed over."""
-    found = [
-        "Shaded: the prefix, which the model sees as a whole; every patch after it is predicted from all before it."
-        if sheet.model.attention == "prefix"
-        else "Shaded: the first patch, which nothing predicts; every other is predicted from all before it."
-    ]
-    if sheet.model.target == "norm_pixels":
-        found.append("To predict: each patch after the prefix, less its own mean and over its own deviation.")
-    else:
-        found.append("To predict: the pixels of each patch after the prefix.")
+    found = [f"Shaded: {sheet.words.shaded}", f"To predict: {sheet.words.predicted}"]
     if sheet.model.in_chans not in (1, 3):
         found.append(f"Of {sheet.model.in_chans} channels the first is shown, in grey.")
     if count := sum(row.pictures > 1 for row in sheet.rows):
@@ -53,8 +45,8 @@ def about_image(row: Row) -> tuple[str, str]:
     return shown(row.key), f"{height} x {width} px, {row.ending}{color}{first}{label}"
 
 
-def about_view(row: Row, view: View, patches: int) -> str:
-    """The share of the image, and how much of it is prefix."""
+def about_view(row: Row, view: View) -> str:
+    """The share of the image, and what was drawn."""
     _, _, height, width = view.box
     share = height * width / (row.original.shape[1] * row.original.shape[2])
-    return f"{share:.0%}{', flipped' if view.flipped else ''}; prefix {view.prefix} of {patches}"
+    return f"{share:.0%}{', flipped' if view.flipped else ''}; {view.told}"

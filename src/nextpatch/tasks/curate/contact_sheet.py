@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from nextpatch.core.text import shown
 from nextpatch.tasks.curate.captions import COLUMNS, about_image, about_view, notes, subtitle, title
-from nextpatch.tasks.curate.draw import TONES, cell_size, plain, with_crops, with_prefix
+from nextpatch.tasks.curate.draw import TONES, cell_size, plain, with_crops, with_given
 from nextpatch.tasks.curate.preview import Row, Sheet
 
 _MARGIN, _GAP, _CAPTION = 48, 18, 54
@@ -22,8 +22,8 @@ def pictures(row: Row, sheet: Sheet) -> Iterator[tuple[Image.Image, str]]:
     size, cfg = cell_size(sheet.model), sheet.model
     yield with_crops(row.original, row.views, size), about_image(row)[1]
     for view, tone in zip(row.views, TONES, strict=True):
-        yield with_prefix(view.image, view.prefix, cfg, tone, size), about_view(row, view, cfg.num_patches)
-    yield with_prefix(row.target, row.views[0].prefix, cfg, TONES[0], size), ""
+        yield with_given(view.image, view.given, cfg, tone, size), about_view(row, view)
+    yield with_given(row.target, row.views[0].given, cfg, TONES[0], size), ""
     yield plain(row.evaluation, size), ""
 
 

@@ -1,6 +1,8 @@
-"""Pixels to pictures of one size: the original with its crops, a view with its prefix shaded, a plain view."""
+"""Pixels to pictures of one size: the original with its crops, a view with what is given shaded, a plain view."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -54,25 +56,31 @@ def with_crops(pixels: Tensor, views: tuple[View, ...], size: tuple[int, int]) -
     return picture
 
 
-def with_prefix(
-    pixels: Tensor, prefix: int, cfg: ModelConfig, tone: tuple[int, int, int], size: tuple[int, int]
+def with_given(
+    pixels: Tensor, given: Tensor, cfg: ModelConfig, tone: tuple[int, int, int], size: tuple[int, int]
 ) -> Image.Image:
-    """A view with its patches, of which those of the prefix lie under a tone."""
+    """A view with its patches, of which those that are given lie under a tone, with a line around them."""
     picture = plain(pixels, size)
     draw, (rows, columns) = ImageDraw.Draw(picture, "RGBA"), cfg.grid
     across = [round(size[0] * column / columns) for column in range(columns + 1)]
     down = [round(size[1] * row / rows) for row in range(rows + 1)]
-    whole, rest = divmod(prefix, columns)
-    if whole:
-        draw.rectangle((0, 0, size[0], down[whole] - 1), fill=(*tone, _SHADE))
-    if rest:
-        draw.rectangle((0, down[whole], across[rest] - 1, down[whole + 1] - 1), fill=(*tone, _SHADE))
+    shaded = given.view(rows, columns)
+    for row, column in shaded.nonzero().tolist():
+        cell = (across[column], down[row], across[column + 1] - 1, down[row + 1] - 1)
+        draw.rectangle(cell, fill=(*tone, _SHADE))
     for x in across[1:-1]:
         draw.line((x, 0, x, size[1]), fill=(255, 255, 255, _GRID))
     for y in down[1:-1]:
         draw.line((0, y, size[0], y), fill=(255, 255, 255, _GRID))
-    edge = [(0, down[whole])] if not rest else [(0, down[whole + 1]), (across[rest], down[whole + 1])]
-    edge += [(across[rest], down[whole]), (size[0], down[whole])]
     for color, width in (((255, 255, 255), 5), (tone, 3)):
-        draw.line(edge, fill=color, width=width, joint="curve")
+        for line in _borders(shaded, across, down):
+            draw.line(line, fill=color, width=width)
     return picture
+
+
+def _borders(shaded: Tensor, across: list[int], down: list[int]) -> Iterator[tuple[int, int, int, int]]:
+    """The sides that a shaded patch shares with one that is not, each a little longer, so that corners close."""
+    for row, column in (shaded[:, 1:] != shaded[:, :-1]).nonzero().tolist():
+        yield across[column + 1], down[row] - 1, across[column + 1], down[row + 1] + 1
+    for row, column in (shaded[1:] != shaded[:-1]).nonzero().tolist():
+        yield across[column] - 1, down[row + 1], across[column + 1] + 1, down[row + 1]

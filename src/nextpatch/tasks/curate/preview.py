@@ -1,4 +1,4 @@
-"""A few images and what a model gets of them: training views with their prefixes, the target, the evaluation view."""
+"""A few images and what a model gets of them: training views with what is given, the target, the evaluation view."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from nextpatch.core.errors import UserError
@@ -19,27 +19,27 @@ from nextpatch.data.permute import key_of, permuted
 from nextpatch.data.skipped import Bad, none_decodes, skipped
 from nextpatch.data.sources.source import Source
 from nextpatch.data.sources.sparse import sparse
-from nextpatch.data.views import crop_box, eval_view, to_model_input, train_view
+from nextpatch.data.views import crop_box, eval_view, to_model_input, to_pixels, train_view
 from nextpatch.model.config import ModelConfig
-from nextpatch.objective.next_patch import targets
+from nextpatch.objective.objective import Draws, Objective, Words, grey, scored_patches
 from nextpatch.objective.registry import objective_of
-from nextpatch.patches import patchify, unpatchify
+from nextpatch.patches import by_pixel
 from nextpatch.runs.recipe import Recipe
 from nextpatch.tasks.curate.samples import relative
 
 VIEWS = 3  # training views of each image
 _TRIES = 10_000
-_SPREAD = 0.25  # of a unit of the target around middle grey: two deviations fill the range
 
 
 @dataclass(frozen=True)
 class View:
-    """A training view, the crop it is made from as (top, left, height, width), and its prefix length S."""
+    """A training view, the crop it is made from as (top, left, height, width), and what was drawn for it."""
 
     image: UInt8[Tensor, "channels height width"]
     box: tuple[int, int, int, int]
     flipped: bool
-    prefix: int
+    given: Bool[Tensor, " patches"]
+    told: str  # the draw, in words
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Sheet:
     rows: tuple[Row, ...]
     model: ModelConfig
     data: DataConfig
+    words: Words
     bad: Bad
 
 
@@ -90,7 +91,14 @@ def preview(source: Source, recipe: Recipe, images: int = 12, seed: int = 0) -> 
             bad[source.key(index)] = skipped(error, source.name)
     if not rows:
         raise none_decodes(source.name, bad)
-    return Sheet(source.name, tuple(rows[i] for i in sorted(rows)), recipe.model, recipe.data, bad)
+    return Sheet(
+        source.name,
+        tuple(rows[i] for i in sorted(rows)),
+        recipe.model,
+        recipe.data,
+        objective_of(recipe.model).words,
+        bad,
+    )
 
 
 def _chosen(count: int, seed: int) -> Iterator[int]:
@@ -104,11 +112,11 @@ def _row(source: Source, index: int, recipe: Recipe, seed: int, position: int) -
     data, cfg, label = source.read(index), recipe.model, source.label(index)
     reading = recipe.data.preprocessing
     found, image = header(data, reading), decode(data, cfg.in_chans, reading)
-    positions = torch.arange(position, position + VIEWS)
-    objective = objective_of(cfg)
-    prefixes = objective.given(objective.draw(seed, positions)).sum(dim=1).tolist()
+    positions, objective = torch.arange(position, position + VIEWS), objective_of(cfg)
+    draws = objective.draw(seed, positions)
     views = tuple(
-        _view(image, recipe, seed, at, prefix) for at, prefix in zip(positions.tolist(), prefixes, strict=True)
+        _view(image, recipe, seed, at, given, told)
+        for at, given, told in zip(positions.tolist(), objective.given(draws), objective.told(draws), strict=True)
     )
     return Row(
         relative(source.key(index), source.name),
@@ -118,30 +126,31 @@ def _row(source: Source, index: int, recipe: Recipe, seed: int, position: int) -
         found.channels,
         image,
         views,
-        _target(views[0], recipe),
+        _target(views[0].image, objective, draws.part(0, 1), recipe),
         eval_view(image, cfg.img_size, reading),
         found.pictures if reading.pages == "first" else 1,
     )
 
 
-def _view(image: UInt8[Tensor, "channels rows columns"], recipe: Recipe, seed: int, position: int, prefix: int) -> View:
+def _view(
+    image: UInt8[Tensor, "channels rows columns"], recipe: Recipe, seed: int, position: int,
+    given: Bool[Tensor, " patches"], told: str,
+) -> View:  # fmt: skip
     """The view of a position; crop and flip are drawn a second time, to be shown."""
     cfg, rng = recipe.data, rng_at(seed, Stream.VIEW, position)
     box = crop_box(image.shape[1], image.shape[2], cfg, rng)
     flipped = bool(rng.random() < cfg.flip)
     return View(
-        train_view(image, recipe.model.img_size, cfg, rng_at(seed, Stream.VIEW, position)), box, flipped, prefix
+        train_view(image, recipe.model.img_size, cfg, rng_at(seed, Stream.VIEW, position)), box, flipped, given, told
     )
 
 
-def _target(view: View, recipe: Recipe) -> Float[Tensor, "channels height width"]:
-    """What the head must output for the scored patches, around middle grey where it is normalized."""
-    cfg = recipe.model
-    mean, std = recipe.data.statistics(cfg.in_chans)
-    wanted = targets(patchify(to_model_input(view.image[None], mean, std), cfg.patch_size), cfg.target)
-    if cfg.target == "norm_pixels":
-        shown = 0.5 + _SPREAD * wanted
-    else:
-        shown = wanted * torch.tensor(std).repeat(cfg.patch_size**2) + torch.tensor(mean).repeat(cfg.patch_size**2)
-    shown[:, : view.prefix] = 0.5
-    return unpatchify(shown, cfg.grid, cfg.patch_size)[0].clamp(0, 1)
+def _target(
+    image: UInt8[Tensor, "channels height width"], objective: Objective, draws: Draws, recipe: Recipe
+) -> Float[Tensor, "channels height width"]:
+    """What the head must output, around middle grey where the target leaves something out."""
+    cfg, (mean, std) = recipe.model, recipe.data.statistics(recipe.model.in_chans)
+    inputs = to_model_input(image[None], mean, std)
+    drawn = to_pixels(objective.target(inputs, draws, grey(mean, std)), mean, std)
+    scored = by_pixel(scored_patches(objective, draws), cfg.grid, cfg.patch_size)
+    return torch.where(scored, drawn, 0.5)[0].clamp(0, 1)
