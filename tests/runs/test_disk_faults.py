@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
+from nextpatch.core import tensors as written
 from nextpatch.runs.checkpoint import files, newest_checkpoint, verification, verify
 from nextpatch.runs.checkpoint import save as saving
 from saved import is_whole, save
@@ -39,7 +40,7 @@ def failing_at(number: int, error: BaseException, monkeypatch: pytest.MonkeyPatc
 
     with monkeypatch.context() as patch:
         for owner, name in (
-            (files, "save_file"), (saving, "sync"), (Path, "write_text"), (Path, "mkdir"), (Path, "rename"),
+            (written, "save_file"), (saving, "sync"), (Path, "write_text"), (Path, "mkdir"), (Path, "rename"),
             (Path, "chmod"), (shutil, "rmtree"), (os, "fsync"),
         ):  # fmt: skip
             patch.setattr(owner, name, spied(name, getattr(owner, name)))
@@ -108,7 +109,7 @@ def test_a_write_that_the_library_reports_is_an_os_error(tmp_path: Path, monkeyp
     def full(*_: Any) -> None:
         raise SafetensorError("No space left on device (os error 28)")
 
-    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr(written, "save_file", full)
     with pytest.raises(OSError, match="cannot be written: No space left"):
         save(tmp_path, 1)
     assert list(tmp_path.iterdir()) == []

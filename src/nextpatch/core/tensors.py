@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import mmap
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,37 +24,48 @@ from nextpatch.core.text import shown
 
 _CHUNK = 2**22  # bytes read at a time, so that checking a file of any size takes no memory
 _LARGEST_HEADER = 2**27
-_DTYPES = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
-    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+_NO_RESERVE = 0x4000  # Linux's MAP_NORESERVE, which Python has no name for before 3.13
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def save_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Replace a safetensors file in one step, with a digest of its tensors and metadata in the metadata.
 
-    It is readable by whoever may read its folder (the library alone makes it private). OSError when the disk is full.
+    It is written by way of a folder: the library writes under a name of its own choice, which after a kill nobody would
+    remove. OSError when the disk is full.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain = _on_cpu(tensors)
     facts = {key: value for key, value in (metadata or {}).items() if key != DIGEST}
     with replacing(path) as aside:
+        folder = aside.with_name(f"{aside.name.removesuffix(UNFINISHED)}.room{UNFINISHED}")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
         try:
-            _save(plain, aside, {**facts, DIGEST: _digest_of(plain, facts)})
-        except SafetensorError as error:  # what a full disk looks like from there
-            raise OSError(f"{path} cannot be written: {error}") from error
+            write_safetensors(folder / "tensors", plain, {**facts, DIGEST: _digest_of(plain, facts)})
+            (folder / "tensors").replace(aside)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         aside.chmod(path.parent.stat().st_mode & 0o666)
 
 
-def _save(tensors: Mapping[str, Tensor], aside: Path, metadata: dict[str, str]) -> None:
-    """By way of a folder: the library writes under a name of its own choice, which after a kill nobody would remove."""
-    room = aside.with_name(f"{aside.name.removesuffix(UNFINISHED)}.room{UNFINISHED}")
-    shutil.rmtree(room, ignore_errors=True)
-    room.mkdir()
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file in a folder that is itself published whole, as a checkpoint's; no digest is added.
+
+    It is readable by whoever may read its folder (the library alone makes it private). OSError when the disk is full.
+    """
     try:
-        save_file(dict(tensors), room / "tensors", metadata)
-        (room / "tensors").replace(aside)
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
+        save_file(_on_cpu(tensors), path, metadata)
+    except SafetensorError as error:  # what a full disk looks like from there
+        raise OSError(f"{path} cannot be written: {error}") from error
+    path.chmod(path.parent.stat().st_mode & 0o666)
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def read_safetensors(
@@ -67,14 +80,47 @@ def read_safetensors(
     if reason := damage(path):
         raise error(f"{shown(path)} cannot be read as {what} ({reason}); {remedy}")
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = dict(file.metadata() or {})
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        found, facts = _opened(path)
     except (SafetensorError, ValueError, RuntimeError, OSError, KeyError, TypeError, MemoryError) as reason:
         text = shown(" ".join(str(reason).split())[:200])
         raise error(f"{shown(path)} cannot be read as {what} ({text}); {remedy}") from None
     facts.pop(DIGEST, None)
     return found, facts
+
+
+def _opened(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, RuntimeError) as error:
+        if "mmap" not in str(error):
+            raise
+        return mapped(path)  # torch reserves memory for the whole file, though it is never written to
+
+
+def mapped(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors, metadata) of a safetensors file larger than the memory: mapped without memory being set aside for it.
+
+    ValueError, KeyError or OSError where it cannot be.
+    """
+    header, start = read_header(path)
+    facts = header.pop("__metadata__", {})
+    flags = mmap.MAP_PRIVATE | (_NO_RESERVE if sys.platform == "linux" else 0)
+    with path.open("rb") as file:
+        whole = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    return {name: _view(whole, start, entry) for name, entry in header.items()}, facts
+
+
+def _view(whole: mmap.mmap, start: int, entry: Mapping[str, Any]) -> Tensor:
+    """One tensor in the mapped file; ValueError when its place has not its size."""
+    dtype, shape, (first, last) = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+    count = math.prod(shape)
+    if last - first != count * dtype.itemsize:
+        raise ValueError(f"offsets {first} to {last} do not fit")
+    if not count:
+        return torch.empty(shape, dtype=dtype)
+    flat = torch.frombuffer(whole, dtype=torch.uint8, count=last - first, offset=start + first)
+    return flat.view(dtype).view(shape)
 
 
 def damage(path: Path) -> str:
@@ -84,7 +130,7 @@ def damage(path: Path) -> str:
     there is a digest, in pieces.
     """
     try:
-        header, start = _header(path)
+        header, start = read_header(path)
         facts = header.pop("__metadata__", {})
         stated = facts.pop(DIGEST, None)
         like = [facts[key] for key in facts if len(key) == len(DIGEST)]
@@ -97,24 +143,11 @@ def damage(path: Path) -> str:
     return ""
 
 
-def check_finite(tensors: Mapping[str, Tensor], what: str, error: type[UserError] = FileError) -> None:
-    """Raises `error`, naming the first tensor of `what` in which a number is not finite."""
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and tensor.device.type != "meta" and not _finite(tensor):
-            raise error(f"{what}: {shown(name)} holds numbers that are not finite; use weights that are whole")
-
-
-def _finite(tensor: Tensor) -> bool:
-    """Whether all numbers are finite, looked at in pieces: a mapped tensor is not copied whole."""
-    flat = tensor.detach().flatten()
-    return all(bool(torch.isfinite(flat[at : at + _CHUNK]).all()) for at in range(0, len(flat), _CHUNK))
-
-
 def _digest_of(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
     total = _begun(facts)
     for name in sorted(tensors):
         tensor = tensors[name]
-        total.update(_line(name, _DTYPES[tensor.dtype], tensor.shape))
+        total.update(_line(name, _NAMES[tensor.dtype], tensor.shape))
         total.update(tensor.flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()
 
@@ -140,7 +173,7 @@ def _line(name: str, dtype: str, shape: Any) -> bytes:
     return f"\n{name} {dtype} {list(shape)}\n".encode()
 
 
-def _header(path: Path) -> tuple[dict[str, Any], int]:
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
     """(the file's header, where its data begin); ValueError when tensors do not lie inside of the file."""
     size = path.stat().st_size
     with path.open("rb") as file:

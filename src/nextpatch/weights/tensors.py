@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
-import mmap
 import re
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from nextpatch.core.files import DIGEST
-from nextpatch.core.tensors import damage
+from nextpatch.core.tensors import DTYPES, read_header, read_safetensors
 from nextpatch.core.text import shown
 from nextpatch.weights.error import WeightsError
 
-_KINDS = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
-    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
-}  # fmt: skip
-_NO_RESERVE = 0x4000  # Linux's MAP_NORESERVE, which Python has no name for before 3.13
 _WRAPPED = ("state_dict", "model", "module")  # names under which training scripts put a state
 _PIECE = 2**22  # bytes looked at together, so that a file of any size takes no memory
 LARGEST = 1e12  # of a weight: beyond it, squares and their sums leave float32
@@ -41,67 +31,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise WeightsError(f"{shown(path)} does not exist; give a .safetensors or .pth file")
     if path.suffix == ".safetensors":
-        found, facts = _safetensors(path)
+        found, facts = read_safetensors(path, "weights", "get them again", WeightsError)
         _check(path, _pieces_of_file(path))
         return found, facts
     state = _state(path)
     _check(path, _pieces(state))
     return state, {}
-
-
-def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if reason := damage(path):
-        raise _damaged(path, reason)
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            facts = dict(file.metadata() or {})
-    except Exception as error:  # whatever the bytes are: the library raises a dozen kinds of errors
-        if "mmap" not in str(error):
-            raise _damaged(path, str(error)) from None
-        found, facts = mapped(path)  # torch reserves memory for the whole file, though it is never written to
-    facts.pop(DIGEST, None)
-    return found, facts
-
-
-def _damaged(path: Path, reason: str) -> WeightsError:
-    text = shown(" ".join(_COLOR.sub("", reason).split())[:200])
-    return WeightsError(f"{shown(path)} is damaged or no safetensors file ({text}); get it again")
-
-
-def mapped(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A safetensors file larger than the memory: mapped without memory being set aside for it."""
-    flags = mmap.MAP_PRIVATE | (_NO_RESERVE if sys.platform == "linux" else 0)
-    try:
-        header, start = _header(path)
-        facts = header.pop("__metadata__", {})
-        with path.open("rb") as file:
-            whole = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-        tensors = {name: _view(whole, start, entry) for name, entry in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, RecursionError) as error:
-        raise _damaged(path, str(error)) from None
-    return tensors, facts
-
-
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """(the file's header, where its data begin)."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= path.stat().st_size - 8:
-            raise ValueError("it does not begin as a safetensors file")
-        return dict(json.loads(file.read(length))), 8 + length
-
-
-def _view(whole: mmap.mmap, start: int, entry: Mapping[str, Any]) -> Tensor:
-    """One tensor in the mapped file; ValueError when it does not lie in it."""
-    kind, shape, (first, last) = _KINDS[entry["dtype"]], entry["shape"], entry["data_offsets"]
-    count = math.prod(shape)
-    if not 0 <= first <= last <= len(whole) - start or last - first != count * kind.itemsize:
-        raise ValueError(f"offsets {first} to {last} do not fit")
-    if not count:
-        return torch.empty(shape, dtype=kind)
-    flat = torch.frombuffer(whole, dtype=torch.uint8, count=last - first, offset=start + first)
-    return flat.view(kind).view(shape)
 
 
 def _state(path: Path) -> dict[str, Tensor]:
@@ -139,7 +74,7 @@ def _pth(path: Path) -> Any:
 def _is_plain(tensor: Tensor) -> bool:
     """Whether every value has its place in memory: a few bytes can name a tensor that would fill it when copied."""
     dense = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
-    return dense and tensor.dtype in _KINDS.values() and tensor.nbytes <= tensor.untyped_storage().nbytes()
+    return dense and tensor.dtype in DTYPES.values() and tensor.nbytes <= tensor.untyped_storage().nbytes()
 
 
 def _pieces(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
@@ -150,11 +85,11 @@ def _pieces(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 def _pieces_of_file(path: Path) -> Iterator[tuple[str, Tensor]]:
     """The values of a safetensors file, read and not mapped: mapped pages would count as memory in use."""
-    header, start = _header(path)
+    header, start = read_header(path)
     space = bytearray(_PIECE)
     with path.open("rb") as file:
         for name, entry in header.items():
-            kind = _KINDS.get(entry.get("dtype", ""), torch.uint8)
+            kind = DTYPES.get(entry.get("dtype", ""), torch.uint8)
             if not kind.is_floating_point:
                 continue
             first, last = entry["data_offsets"]
@@ -167,7 +102,7 @@ def _pieces_of_file(path: Path) -> Iterator[tuple[str, Tensor]]:
 def facts_of(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file; {} of any other file."""
     try:
-        facts = _header(path)[0].get("__metadata__", {}) if path.suffix == ".safetensors" else {}
+        facts = read_header(path)[0].get("__metadata__", {}) if path.suffix == ".safetensors" else {}
     except (OSError, ValueError, TypeError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}

@@ -9,7 +9,6 @@ of ranks. Python values are JSON, and nothing that is read can run code.
 
 from nextpatch.runs.checkpoint.background import BackgroundSaver as BackgroundSaver
 from nextpatch.runs.checkpoint.files import CheckpointError as CheckpointError
-from nextpatch.runs.checkpoint.files import save_tensors as save_tensors
 from nextpatch.runs.checkpoint.folder import Checkpoint as Checkpoint
 from nextpatch.runs.checkpoint.folder import checkpoint_at as checkpoint_at
 from nextpatch.runs.checkpoint.folder import newest_checkpoint as newest_checkpoint

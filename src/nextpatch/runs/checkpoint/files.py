@@ -9,10 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
-
 from nextpatch.core.errors import UserError
 
 NAME = re.compile(r"step_(\d{8,})")
@@ -24,17 +20,8 @@ class CheckpointError(UserError):
     """A checkpoint cannot be used; the message names it and the remedy."""
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file, readable by whoever may read its folder (the library alone makes it private)."""
-    try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path, metadata)
-    except SafetensorError as error:  # what a full disk looks like from there
-        raise OSError(f"{path} cannot be written: {error}") from error
-    path.chmod(path.parent.stat().st_mode & 0o666)
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Plain values as a JSON file; what JSON has no word for (NaN) is a ValueError."""
+def write_plain(path: Path, values: Mapping[str, Any]) -> None:
+    """Values as a JSON file without a digest of its own, which the manifest has; NaN in it is a ValueError."""
     path.write_text(json.dumps(values, indent=1, allow_nan=False), encoding="utf-8")
 
 

@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from nextpatch.core.faults import fault_point
 from nextpatch.core.files import sync
+from nextpatch.core.tensors import write_safetensors
 from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.runs.checkpoint.files import (
     MANIFEST,
@@ -19,8 +20,7 @@ from nextpatch.runs.checkpoint.files import (
     STATE,
     UNFINISHED,
     fingerprint,
-    save_tensors,
-    write_json,
+    write_plain,
 )  # fmt: skip
 from nextpatch.runs.checkpoint.retention import move_away, moved, restore
 from nextpatch.runs.checkpoint.shards import METADATA, own_files, read_metadata, write_shards
@@ -96,7 +96,7 @@ def _write(aside: Path, tensors: Mapping[str, Mapping[str, Tensor]], ranks: Rank
         if not own and ranks.is_main:
             for name, group in tensors.items():
                 fault_point("save.tensors")
-                save_tensors(aside / f"{name}.safetensors", group)
+                write_safetensors(aside / f"{name}.safetensors", group)
             own = sorted(aside.iterdir())
         fault_point("save.written")
         found = {file.name: fingerprint(file) for file in own}
@@ -109,9 +109,9 @@ def _write(aside: Path, tensors: Mapping[str, Mapping[str, Tensor]], ranks: Rank
 def _complete(aside: Path, state: Mapping[str, Any], found: dict[str, dict[str, Any]]) -> None:
     """State and manifest beside the tensors, all of it on the disk."""
     fault_point("save.state")
-    write_json(aside / STATE, state)
+    write_plain(aside / STATE, state)
     fault_point("save.manifest")
-    write_json(aside / MANIFEST, {**found, STATE: fingerprint(aside / STATE)})
+    write_plain(aside / MANIFEST, {**found, STATE: fingerprint(aside / STATE)})
     for path in (aside / STATE, aside / MANIFEST, aside):
         sync(path)
     if METADATA in found:
