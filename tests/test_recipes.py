@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nextpatch.cli.values import SHIPPED
+from nextpatch.api.values import SHIPPED
 from nextpatch.model.aim import AIM
 from nextpatch.runs.recipe import load_recipe
 from nextpatch.train.schedule import lr_at

@@ -5,16 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nextpatch.api.embed import embed as embed
     from nextpatch.api.images import dataset as dataset
+    from nextpatch.api.pretrain import PretrainResult as PretrainResult
+    from nextpatch.api.pretrain import pretrain as pretrain
+    from nextpatch.api.session import Stopped as Stopped
+    from nextpatch.api.similar import similar as similar
     from nextpatch.weights.backbone import Backbone as Backbone
     from nextpatch.weights.load import load as load
 
 _PLACES = {
     "Backbone": "nextpatch.weights.backbone",
+    "PretrainResult": "nextpatch.api.pretrain",
+    "Stopped": "nextpatch.api.session",
     "dataset": "nextpatch.api.images",
+    "embed": "nextpatch.api.embed",
     "load": "nextpatch.weights.load",
+    "pretrain": "nextpatch.api.pretrain",
+    "similar": "nextpatch.api.similar",
 }
-__all__ = ["Backbone", "dataset", "load"]
+__all__ = ["Backbone", "PretrainResult", "Stopped", "dataset", "embed", "load", "pretrain", "similar"]
 
 
 def __getattr__(name: str) -> Any:
@@ -28,3 +38,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What is offered, for completion, without importing it."""
+    return sorted({*globals(), *__all__})

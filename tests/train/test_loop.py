@@ -23,7 +23,6 @@ from nextpatch.runs.checkpoint import newest_checkpoint
 from nextpatch.runs.config import GuardConfig, OptimConfig, TrainConfig
 from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir
-from nextpatch.tasks.pretrain.learner import Pretraining
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.loop import fit
 from nextpatch.train.step import BadStepError
@@ -85,8 +84,7 @@ def train(run, after_step=lambda step: None, count=10):
 
     stream.batches = watched
     held_out = HeldOut(MemorySource(count), np.arange(count - 3, count), run.recipe.model)
-    learner = Pretraining(model, stream, held_out, run)
-    return fit(learner, learner.task(), Console(quiet=True))
+    return fit(model, stream, held_out, run, Console(quiet=True))
 
 
 def timeless(run):

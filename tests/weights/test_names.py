@@ -85,10 +85,12 @@ def test_a_typed_folder_is_asked_about_and_remembered(
 
 
 TYPED = {  # every place that opens weights, and why the name cannot come from a file unseen
+    "api/pretrain.py": "a run, whose recipe is values",
+    "api/weights.py": "the caller",
     "bench/run.py": "BenchConfig: the command line, or the caller",
     "cli/classify.py": "the command line",
     "cli/export.py": "the command line",
-    "tasks/embed/embedder.py": "EmbedConfig: the command line, or the caller",
+    "tasks/embed/run.py": "EmbedConfig: the command line, or the caller",
     "tasks/embed/similar.py": "--weights, or through from_file",
     "tasks/finetune/run.py": "FinetuneConfig: typed again when it is resumed",
     "tasks/pretrain/warm_start.py": "a recipe: through from_file",

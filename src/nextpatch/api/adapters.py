@@ -64,6 +64,14 @@ def parts_of(data: Any) -> Parts:
     return _of_dataset(data)
 
 
+def is_single(data: Any) -> bool:
+    """Whether it is one image, as an object or an array: of two axes, or of three of which one is channels."""
+    if isinstance(data, (np.ndarray, Tensor)):
+        channels = data.shape[0 if isinstance(data, Tensor) else -1] if data.ndim == 3 else 0
+        return data.ndim == 2 or 0 < channels <= _COLORS
+    return is_one(data) and not isinstance(data, (str, Path))
+
+
 def _paired(images: Any, labels: Any) -> Parts:
     """Images with labels beside them."""
     found = parts_of(images)
@@ -77,8 +85,7 @@ def _of_array(data: Any) -> Sequence[Any]:
     """The images of an array or tensor: of four axes, or of three where none of them is channels."""
     if isinstance(data, np.ndarray) and data.dtype.kind == "O":
         raise DataError("an array of objects is no array of pixels; give a list of the arrays: list(images)")
-    channels = data.shape[0 if isinstance(data, Tensor) else -1] if data.ndim == 3 else 0
-    if data.ndim == 3 and not 0 < channels <= _COLORS:
+    if data.ndim == 3 and not is_single(data):
         return list(data)
     if data.ndim != 4:
         layout = "images channels height width" if isinstance(data, Tensor) else "images height width channels"

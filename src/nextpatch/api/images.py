@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
-from nextpatch.api.adapters import Parts, parts_of
+from nextpatch.api.adapters import Parts, is_single, parts_of
 from nextpatch.core.text import shown
 from nextpatch.data.encoding import encoded
 from nextpatch.data.error import DataError
@@ -106,8 +106,12 @@ class Named(NamedTuple):
         return self.names[0]
 
 
-def named(data: Images, labels: bool = False) -> Named:
-    """Names for what a user gives; with `labels` their classes matter. DataError for what is no collection."""
+def named(data: Images, labels: bool = False, one: bool = False) -> Named:
+    """Names for what a user gives; with `labels` their classes matter, and with `one` a single image will do.
+
+    DataError for what is no collection.
+    """
+    data = [data] if one and is_single(data) else data
     if isinstance(data, (str, Path)):
         return Named((str(data),))
     if isinstance(data, Source):

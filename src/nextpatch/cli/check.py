@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from nextpatch.cli.values import recipe_path
+from nextpatch.api.values import recipe_path
 from nextpatch.core.fields import Flag
 
 

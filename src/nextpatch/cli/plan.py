@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
+from nextpatch.api.values import Values, override, recipe_path
 from nextpatch.cli.flags import ShortFor, Typed, stated
-from nextpatch.cli.values import Values, override, recipe_path
 from nextpatch.config import ConfigError, read_toml
 from nextpatch.core.fields import Flag
 from nextpatch.core.text import meant, shown
@@ -20,7 +20,7 @@ _RUN = ("global_batch_size", "steps", "gpus", "gpus_per_node", "mfu", "usable", 
 
 @dataclass(frozen=True)
 class Plan:
-    """Estimate what a run needs and costs: parameters, operations, memory by part, communication, days.
+    """Say what a run will need and cost: parameters, operations, memory by part, communication, days.
 
     Nothing is computed on a GPU and none is needed. The speed follows from the share of the GPU's peak that you state;
     what was measured is in docs/log.md.

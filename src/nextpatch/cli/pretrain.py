@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from nextpatch.api.values import Values, laid_over, overlay, recipe_path
 from nextpatch.cli.failure import Failure
 from nextpatch.cli.flags import ShortFor, Typed, stated
 from nextpatch.cli.report import try_report
 from nextpatch.cli.starting import loaded
-from nextpatch.cli.values import Values, overlay, override, recipe_path
-from nextpatch.config import ConfigError, read_toml, to_dict
+from nextpatch.config import ConfigError, read_toml
 from nextpatch.core.fields import Flag
 from nextpatch.data.config import Images
 from nextpatch.dist.launch import world_size
@@ -22,14 +22,14 @@ from nextpatch.runs.recipe import Recipe, recipe_from_dict
 
 if TYPE_CHECKING:
     from nextpatch.dist.ranks import Ranks
-    from nextpatch.tasks.pretrain.run import Pretrained
+    from nextpatch.train.loop import Outcome
 
 
 @dataclass(frozen=True)
 class Pretrain:
     """Pre-train a model on images by predicting the next patch.
 
-    Give a recipe, or only data: what is left open is chosen from the images and the machine, and printed.
+    Give a recipe, or data alone: what is not said is chosen from the images and the machine, and printed.
 
     examples:
       nextpatch pretrain --data ./photos --model small --out runs/photos
@@ -79,7 +79,10 @@ def _check(values: Values) -> None:
     recipe_from_dict({**values, "model": size})
 
 
-def _run(args: Pretrain, ranks: Ranks, began_s: float) -> Pretrained:
+def _run(args: Pretrain, ranks: Ranks, began_s: float) -> Outcome:
+    from rich.console import Console
+
+    from nextpatch.api.recipes import gone_on_with, settled
     from nextpatch.runs.run import RunDir
     from nextpatch.tasks.pretrain.run import pretrain
     from nextpatch.train.step import BadStepError
@@ -88,56 +91,22 @@ def _run(args: Pretrain, ranks: Ranks, began_s: float) -> Pretrained:
         resume = args.resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
         begin = args.recipe or "train" in _flags(args).get("data", {})
         going_on = ranks.broadcast(resume and (RunDir.exists(args.out) or not begin))
-        recipe = _unchanged(args) if going_on else _chosen(args, ranks)
+        if going_on:
+            recipe = gone_on_with(overlay(_below(args), _flags(args)), args.out)
+        else:
+            recipe = settled(given(args), args.out, ranks, Console())
         return pretrain(recipe, args.out, going_on, ranks=ranks, began_s=began_s)
     except BadStepError as error:
         raise Failure(str(error) if ranks.is_main else "") from error
 
 
-def _chosen(args: Pretrain, ranks: Ranks) -> Recipe:
-    """The recipe with what was left open chosen by rank 0, and said by it."""
-    from nextpatch.core.progress import phase
-    from nextpatch.runs.run import RunDir
-    from nextpatch.tasks.pretrain.plan import resolve
-
-    values = None
-    with ranks.raise_on_all():
-        if ranks.is_main:
-            RunDir.check_new(args.out)
-            with phase("looking at the images"):
-                plan = resolve(given(args), ranks)
-            print("\n".join(plan.choices))
-            values = _placed(to_dict(plan.recipe))
-    return recipe_from_dict(ranks.broadcast(values))
-
-
-def _placed(values: Values) -> Values:
-    """The values with every local place written from the root: a run is gone on with from any folder."""
-    from nextpatch.data.collection import absolute
-    from nextpatch.weights import names
-
-    data, train = dict(values.get("data", {})), dict(values.get("train", {}))
-    if data.get("train"):
-        data["train"] = [absolute(spec) for spec in data["train"]]
-    if data.get("val"):
-        data["val"] = absolute(data["val"])
-    if train.get("init"):
-        train["init"] = names.absolute(train["init"])
-    return {**values, "data": data, "train": train}
-
-
 def given(args: Pretrain) -> Values:
-    """What the recipe file says, and over it what the flags say; of a length said in both ways, the flags' way.
+    """What the recipe file says, and over it what the flags say."""
+    return laid_over(_below(args), _flags(args))
 
-    A file that says both is of a run whose steps were fixed: they are the ones to repeat.
-    """
-    flags = _flags(args)
-    values = override(read_toml(recipe_path(args.recipe)) if args.recipe else {}, flags)
-    train = values.get("train", {})
-    if isinstance(train, dict) and train.get("steps") and train.get("minutes"):
-        other = "steps" if "minutes" in flags.get("train", {}) else "minutes"
-        values["train"] = {name: value for name, value in train.items() if name != other}
-    return values
+
+def _below(args: Pretrain) -> Values:
+    return read_toml(recipe_path(args.recipe)) if args.recipe else {}
 
 
 def _flags(args: Pretrain) -> Values:
@@ -147,10 +116,3 @@ def _flags(args: Pretrain) -> Values:
     if {"steps", "minutes"} <= flags.get("train", {}).keys():
         raise ConfigError("--minutes and --train.steps both say how long the run is; give one of them")
     return flags
-
-
-def _unchanged(args: Pretrain) -> Recipe | None:
-    """The run's recipe with what was given over it, for `pretrain` to compare; None when nothing was given."""
-    stated = overlay(read_toml(recipe_path(args.recipe)) if args.recipe else {}, _flags(args))
-    saved = args.out / "recipe.toml"
-    return recipe_from_dict(overlay(read_toml(saved), _placed(stated))) if stated and saved.exists() else None

@@ -160,7 +160,6 @@ class _Zero(AIM):
 
 def _words(cfg: ModelConfig) -> Words:
     whole, normalized = cfg.attention == "prefix", cfg.target == "norm_pixels"
-    one_number = ", one number for all channels: brightness, no hue" if cfg.in_chans > 1 else ""
     return Words(
         name="next-patch prediction",
         promise="predicts the next patch and never sees it",
@@ -181,7 +180,6 @@ def _words(cfg: ModelConfig) -> Words:
         "earlier predictions: this is what the loss measures. It is not a picture made from the prefix alone.",
         left_out="mean and variance" if normalized else "",
         guess="always guessing the mean of each patch" if normalized else "always guessing mean grey",
-        guessed=("each patch at its true mean" + one_number) if normalized else "mean grey",
     )
 
 

@@ -18,7 +18,7 @@ from nextpatch.data.sources.held import hold
 from nextpatch.data.sources.memory import MemorySource, digest_of_all, digest_of_some
 from nextpatch.data.sources.open import open_source
 
-PIXELS = np.random.default_rng(0).integers(0, 255, (6, 9, 8, 3), np.uint8)
+PIXELS = np.random.default_rng(7).integers(0, 255, (6, 9, 8, 3), np.uint8)
 FORMS = {
     "arrays": list(PIXELS),
     "one array": PIXELS,

@@ -19,7 +19,7 @@ from nextpatch.tasks.curate.inspection import inspect
 from nextpatch.tasks.curate.pack import pack
 from nextpatch.tasks.curate.preview import preview
 from nextpatch.tasks.curate.shards import shards_of
-from nextpatch.tasks.embed.similar import Originals
+from nextpatch.tasks.embed.picture import Originals
 
 fsspec = pytest.importorskip("fsspec")
 QUIET = Console(file=io.StringIO())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float16
+from jaxtyping import Float, Float16
 from torch import Tensor
 
 from nextpatch.core.files import replacing
@@ -18,8 +18,8 @@ from nextpatch.core.text import storable
 from nextpatch.data.loader import Batch
 from nextpatch.data.skipped import Bad
 from nextpatch.tasks.embed.columns import Digests, content_of, metadata_of
-from nextpatch.tasks.embed.config import EmbedConfig
-from nextpatch.weights.backbone import mean_of
+from nextpatch.tasks.embed.config import Pool
+from nextpatch.weights.backbone import Backbone, mean_of
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.finite import need_finite
 from nextpatch.weights.inference import InferenceModel
@@ -32,33 +32,37 @@ Compute = Callable[[Tensor, Sequence[str]], dict[str, Any]]  # images, what they
 class Columns:
     """What is computed of an image: one array by the name of its column."""
 
-    pool: str  # "attention", "mean" or "patches"
+    pool: Pool  # never "auto"
     layers: tuple[str, ...]
     each_layer: bool
 
     @classmethod
-    def of(cls, config: EmbedConfig, running: InferenceModel) -> Columns:
-        """As configured; WeightsError when attention is asked for and the weights have no classifier for the layers."""
-        backbone = running.backbone
-        pool = config.pool
+    def of(cls, backbone: Backbone, pool: Pool = "auto", each_layer: bool = False) -> Columns:
+        """As asked for; WeightsError when attention is asked for and the weights have no classifier for the layers."""
         if pool == "auto":
-            pool = "mean" if backbone.classifier is None or config.each_layer else "attention"
-        if pool == "attention" and (backbone.classifier is None or config.each_layer):
+            pool = "mean" if backbone.classifier is None or each_layer else "attention"
+        if pool == "attention" and (backbone.classifier is None or each_layer):
             raise WeightsError(
-                f"{config.weights} has no classifier that reads these layers, so nothing says what to attend to; use "
-                "--pool mean, or leave --layers out"
+                f"{backbone.about.name} has no classifier that reads these layers, so nothing says what to attend to; "
+                "use --pool mean, or leave --layers out"
             )
-        return cls(pool, backbone.about.layers, config.each_layer)
+        return cls(pool, backbone.about.layers, each_layer)
 
     def __call__(
         self, running: InferenceModel, images: Tensor, keys: Sequence[str]
     ) -> dict[str, Float16[np.ndarray, "images ..."]]:
         """The columns of a batch; WeightsError, naming layer and image, for features that are not finite."""
+        return {name: _half(values) for name, values in self.values(running, images, keys).items()}
+
+    def values(
+        self, running: InferenceModel, images: Tensor, keys: Sequence[str]
+    ) -> dict[str, Float[Tensor, "images ..."]]:
+        """The same as they are computed, float32 on the device."""
         features = running.features(images, self.layers)
         need_finite(features, keys, running.backbone.about.name)
         if self.each_layer:
-            return {layer: _half(self._pooled(running, features[layer].float())) for layer in self.layers}
-        return {FEATURES: _half(self._pooled(running, mean_of(features, self.layers)))}
+            return {layer: self._pooled(running, features[layer].float()) for layer in self.layers}
+        return {FEATURES: self._pooled(running, mean_of(features, self.layers))}
 
     def _pooled(self, running: InferenceModel, features: Tensor) -> Tensor:
         if self.pool == "patches":

@@ -1,53 +1,48 @@
-"""The nearest images of an index of features, as a picture."""
+"""The nearest images of an index of features."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from nextpatch.config import ConfigError, from_dict, to_dict
 from nextpatch.core.errors import FileError
 from nextpatch.core.output import check_file, picture_kind, save_picture
 from nextpatch.core.reading import read_json
-from nextpatch.core.text import shown, storable
-from nextpatch.data.decode import BadImage, decode
-from nextpatch.data.error import DataError
+from nextpatch.core.text import shown
 from nextpatch.data.loader import eval_batches
 from nextpatch.data.preprocessing import Preprocessing
-from nextpatch.data.sources import shipped
+from nextpatch.data.sources import held, shipped
 from nextpatch.data.sources.listed import ListedSource
-from nextpatch.data.sources.open import open_source
-from nextpatch.data.sources.source import Source
-from nextpatch.data.sources.sparse import sparse
-from nextpatch.data.storage.near import read_near
+from nextpatch.data.sources.source import Samples
 from nextpatch.tasks.embed.columns import facts_of, feature_columns, rows_in, tables_of
 from nextpatch.tasks.embed.output import arrays
+from nextpatch.tasks.embed.picture import Near, Originals, draw
 from nextpatch.tasks.embed.shard import Columns
 from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
 from nextpatch.weights.names import from_file
 
 log = logging.getLogger(__name__)
-_CELL, _GAP, _MARGIN, _CAPTION, _ACROSS = 224, 16, 32, 46, 4
-_GROUND, _INK, _MUTE, _QUERY = (251, 251, 249), (27, 29, 33), (98, 103, 111), (20, 102, 176)
-_TEXT, _SMALL = (ImageFont.load_default(size) for size in (17, 14))
 
 
-class Near(NamedTuple):
-    """An image of the index and the cosine between its features and the query's."""
+@dataclass(frozen=True)
+class Index:
+    """Vectors with the names of their images, and what the file of them says of how they were made."""
 
-    path: str
-    similarity: float
+    place: Path
+    features: Float[Tensor, "images dim"]
+    names: Sequence[str]
+    facts: dict[str, Any]
 
 
 def similar(
@@ -61,6 +56,15 @@ def similar(
     """
     picture_kind(out)
     check_file(out)
+    opened = read_index(index)
+    wanted = query_features(ListedSource([str(query)]), opened, weights, device)
+    found = [Near(opened.names[row], value) for row, value in nearest(wanted, opened.features, top)]
+    save_picture(draw(str(query), found, Originals(data or data_of(opened)).__getitem__), out)
+    return found
+
+
+def read_index(index: Path) -> Index:
+    """The vectors of a .parquet file or a folder of them; ConfigError where it does not hold one for each image."""
     files = sorted(index.glob("part-*.parquet")) if index.is_dir() else [index]
     if not files or not files[0].exists():
         raise ConfigError(
@@ -81,12 +85,8 @@ def similar(
     features = torch.from_numpy(np.concatenate(list(arrays(filled, columns[0])))).float()
     if not bool(torch.isfinite(features).all()):
         raise ConfigError(f"{shown(index)} holds features that are not finite; embed again with weights that are whole")
-    paths = [path for file in filled for table in tables_of(file, ["path"]) for path in table.column(0).to_pylist()]
-    near = nearest(_query(query, index, facts, weights, device), features, top)
-    found = [Near(paths[i], value) for i, value in near]
-    picture = draw(query, found, Originals(data or _data_of(facts, index)))
-    save_picture(picture, out)
-    return found
+    names = [path for file in filled for table in tables_of(file, ["path"]) for path in table.column(0).to_pylist()]
+    return Index(index, features, names, facts)
 
 
 def _tell_missing(index: Path, files: Sequence[Path]) -> None:
@@ -115,48 +115,13 @@ def place_of_images(index: Path, data: str) -> str:
         return ""  # similar says what is wrong
 
 
-def _data_of(facts: dict[str, object], index: Path) -> str:
+def data_of(index: Index) -> str:
     """The collection that the index names where it lies on this machine: a file must not choose what is fetched."""
-    data = str(facts.get("data", ""))
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:|//", data) and not data.startswith(shipped.PREFIX):
-        log.warning("%s is of %s, which is not fetched unless it is typed: --data", shown(index), shown(data))
+    data = str(index.facts.get("data", ""))
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:|//", data) and not data.startswith((shipped.PREFIX, held.PREFIX)):
+        log.warning("%s is of %s, which is not fetched unless it is typed: --data", shown(index.place), shown(data))
         return ""
     return data
-
-
-class Originals:
-    """Images of an index by name: files where they lie, others out of the collection that was embedded."""
-
-    def __init__(self, data: str) -> None:
-        self._data = data
-
-    def __getitem__(self, name: str) -> bytes:
-        """The encoded image; OSError when it is not to be had any more."""
-        path = Path(name)
-        if path.is_file():
-            return read_near(path)
-        number = self._number(name)
-        if number < 0:
-            raise KeyError(name)
-        return self._source.read(number)
-
-    def _number(self, name: str) -> int:
-        """Of an image by its name, which was written in another folder perhaps: then by its end."""
-        if name in self._places:
-            return self._places[name]
-        end = "/" + re.sub(r"^(\.{0,2}/)*", "", name)
-        return next((number for key, number in self._places.items() if key.endswith(end)), -1)
-
-    @cached_property
-    def _source(self) -> Source:
-        try:
-            return sparse(open_source(self._data))
-        except DataError as error:
-            raise OSError(str(error)) from None
-
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {storable(self._source.key(i)): i for i in range(len(self._source))}
 
 
 def nearest(query: Float[Tensor, " dim"], features: Float[Tensor, "images dim"], top: int) -> list[tuple[int, float]]:
@@ -168,8 +133,10 @@ def nearest(query: Float[Tensor, " dim"], features: Float[Tensor, "images dim"],
     return list(zip(rows.tolist(), values.tolist(), strict=True))
 
 
-def _query(query: Path, index: Path, facts: dict[str, object], weights: str, device: str) -> Float[Tensor, " dim"]:
-    layers = ",".join(str(layer).removeprefix("block_") for layer in facts["layers"])  # type: ignore[attr-defined]
+def query_features(query: Samples, opened: Index, weights: str = "", device: str = "auto") -> Float[Tensor, " dim"]:
+    """The vector of the first image of `query`, by the weights of the index, or those that `weights` names now."""
+    facts, index = opened.facts, opened.place
+    layers = ",".join(str(layer).removeprefix("block_") for layer in facts["layers"])
     name = weights or from_file(facts.get("weights"), index)
     backbone = load(name)
     size = _size_of(facts, index)
@@ -180,13 +147,11 @@ def _query(query: Path, index: Path, facts: dict[str, object], weights: str, dev
             f"{backbone.about.name} are not the weights of the index any more (SHA-256 differs); give those as "
             "--weights, or embed again"
         )
-    columns = Columns(str(facts["pool"]), backbone.about.layers, False)
+    columns = Columns(facts["pool"], backbone.about.layers, False)
     about = backbone.about
     said: Any = facts.get("preprocessing", to_dict(about.preprocessing))
     reading = from_dict(Preprocessing, said, shown(index))
-    [batch] = eval_batches(
-        ListedSource([str(query)]), np.arange(1), about.img_size, about.in_chans, 1, preprocessing=reading
-    )
+    [batch] = eval_batches(query, np.arange(1), about.img_size, about.in_chans, 1, preprocessing=reading)
     found = columns(InferenceModel.of(backbone, device), batch.images, batch.keys)
     return torch.from_numpy(next(iter(found.values()))[0]).float()
 
@@ -199,45 +164,3 @@ def _size_of(facts: dict[str, object], index: Path) -> tuple[int, int] | None:
     if not isinstance(said, list) or [type(side) for side in said] != [int, int]:
         raise ConfigError(f"{shown(index)}: img_size is no height and width; embed again")
     return said[0], said[1]
-
-
-def draw(query: Path, found: Sequence[Near], originals: Originals) -> Image.Image:
-    """The query and what is nearest, in rows, each with its similarity and name."""
-    cells = [("query", str(query), _QUERY), *((f"{near.similarity:.3f}", near.path, _INK) for near in found)]
-    rows = -(-len(cells) // _ACROSS)
-    width = 2 * _MARGIN + _ACROSS * (_CELL + _GAP) - _GAP
-    sheet = Image.new("RGB", (width, 2 * _MARGIN + rows * (_CELL + _CAPTION + _GAP) - _GAP), _GROUND)
-    pen = ImageDraw.Draw(sheet)
-    for number, (text, path, ink) in enumerate(cells):
-        left = _MARGIN + number % _ACROSS * (_CELL + _GAP)
-        top = _MARGIN + number // _ACROSS * (_CELL + _CAPTION + _GAP)
-        picture = _opened(path, originals)
-        if picture is None:
-            pen.rectangle((left, top, left + _CELL, top + _CELL), outline=_MUTE)
-            pen.text((left + 10, top + 10), "not here any more", _MUTE, _SMALL)
-        else:
-            sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
-        if number == 0:
-            pen.rectangle((left - 5, top - 5, left + _CELL + 4, top + _CELL + 4), outline=_QUERY, width=3)
-        pen.text((left, top + _CELL + 4), text, ink, _TEXT)
-        pen.text((left, top + _CELL + 25), _cut(pen, shown(path)), _MUTE, _SMALL)
-    return sheet
-
-
-def _opened(path: str, originals: Originals) -> Image.Image | None:
-    try:
-        pixels = decode(originals[path], 3)
-    except (OSError, KeyError, BadImage):
-        return None
-    shown = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    scale = _CELL / max(shown.size)
-    return shown.resize(
-        (max(1, round(shown.width * scale)), max(1, round(shown.height * scale))), Image.Resampling.BICUBIC
-    )
-
-
-def _cut(pen: ImageDraw.ImageDraw, text: str) -> str:
-    """The end of a path says more than its beginning."""
-    while len(text) > 4 and pen.textlength(text, _SMALL) > _CELL:
-        text = "..." + text[4:]
-    return text

@@ -11,7 +11,6 @@ from nextpatch.data.collection import relative
 from nextpatch.measure.probe_result import ProbeResult
 from nextpatch.measure.run_summary import RunSummary
 from nextpatch.model.count import count_params, forward_flops, train_step_flops
-from nextpatch.objective.registry import objective_of
 from nextpatch.runs.results import set_aside
 from nextpatch.tasks.report.depth import last_and_best
 from nextpatch.tasks.report.facts import Facts, list_files, thin
@@ -31,7 +30,8 @@ class Scan:
 
 def figures(facts: Facts, look: Scan) -> dict[str, Any]:
     """The figures, ready for JSON: no pixels in it."""
-    name = objective_of(facts.recipe.model).words.guess
+    normalized = facts.recipe.model.target == "norm_pixels"
+    name = "always guessing the mean of each patch" if normalized else "always guessing mean grey"
     results, probed = (facts.probe.results, facts.probe.checkpoint_step) if facts.probe else ((), None)
     history, planned = facts.history, facts.recipe.train.steps
     evidence = Evidence(history.train, history.val, planned, look.guess, name, results, probed)
@@ -100,7 +100,6 @@ def _model(facts: Facts) -> dict[str, Any]:
 
 def _gallery(gallery: Gallery) -> dict[str, Any]:
     values = asdict(gallery)
-    del values["words"]
     values["pictures"] = [{k: v for k, v in p.items() if k != "images"} for p in values["pictures"]]
     return values
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nextpatch.cli.values import SHIPPED, overlay, override, recipe_path
+from nextpatch.api.values import SHIPPED, overlay, override, recipe_path
 from nextpatch.config import ConfigError, to_dict
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.runs.recipe import Recipe, recipe_from_dict

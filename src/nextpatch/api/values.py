@@ -49,3 +49,16 @@ def override(recipe: Mapping[str, Any], flags: Mapping[str, Any]) -> Values:
         outlived = Shape.__dataclass_fields__.keys() - model.keys()
         merged["model"] = {name: value for name, value in merged["model"].items() if name not in outlived}
     return merged
+
+
+def laid_over(below: Values, above: Values) -> Values:
+    """Values over those of a recipe. Of a length said in both ways, the way of `above`.
+
+    A recipe that says both is of a run whose steps were fixed: they are the ones to repeat.
+    """
+    values = override(below, above)
+    train = values.get("train", {})
+    if isinstance(train, dict) and train.get("steps") and train.get("minutes"):
+        other = "steps" if "minutes" in above.get("train", {}) else "minutes"
+        values["train"] = {name: value for name, value in train.items() if name != other}
+    return values

@@ -1,0 +1,16 @@
+"""A small run that the examples in the docstrings use."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nextpatch
+
+
+@pytest.fixture(scope="session")
+def nano_run(tmp_path_factory: pytest.TempPathFactory) -> nextpatch.PretrainResult:
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 28, 28), np.uint8)
+    place = tmp_path_factory.mktemp("api") / "nano"
+    small = {"embed_dim": 64, "depth": 2, "head_width": 64, "head_depth": 1, "patch_size": 7}
+    return nextpatch.pretrain(pixels, place, model="nano", steps=2, report=False, quiet=True, **small)
