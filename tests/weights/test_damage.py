@@ -17,11 +17,11 @@ from safetensors.torch import save_file
 import nextpatch
 from nextpatch.core.errors import UserError
 from nextpatch.core.tensors import save_safetensors
-from nextpatch.weights.assemble import save_pixel_head, with_pixel_head
 from nextpatch.weights.backbone import ModelInfo
 from nextpatch.weights.classifier import read_classifier_head, save_classifier_head
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.load import load
+from nextpatch.weights.pixel_head import save_pixel_head, with_pixel_head
 from nextpatch.weights.snapshot import save_snapshot
 from nextpatch.weights.tensors import read_tensors
 from weights_layout import CONFIG, state_of, write_snapshot

@@ -19,8 +19,9 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.model.count import count_params
 from nextpatch.model.weights import from_released, to_released
-from nextpatch.weights.assemble import LoadOptions, of_released_names, save_pixel_head, with_pixel_head
+from nextpatch.weights.assemble import LoadOptions, of_released_names
 from nextpatch.weights.error import WeightsError
+from nextpatch.weights.pixel_head import save_pixel_head, with_pixel_head
 from nextpatch.weights.released import BEST_BY_WIDTH, MODELS, SHA256
 from nextpatch.weights.snapshot import save_snapshot
 from weights_layout import CONFIG, state_of, write_pair, write_snapshot

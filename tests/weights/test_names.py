@@ -90,7 +90,7 @@ TYPED = {  # every place that opens weights, and why the name cannot come from a
     "bench/run.py": "BenchConfig: the command line, or the caller",
     "cli/classify.py": "the command line",
     "cli/export.py": "the command line",
-    "tasks/embed/run.py": "EmbedConfig: the command line, or the caller",
+    "tasks/embed/embedder.py": "EmbedConfig: the command line, or the caller",
     "tasks/embed/similar.py": "--weights, or through from_file",
     "tasks/finetune/run.py": "FinetuneConfig: typed again when it is resumed",
     "tasks/pretrain/warm_start.py": "a recipe: through from_file",

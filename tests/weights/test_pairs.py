@@ -19,10 +19,10 @@ from nextpatch.runs.config import TrainConfig
 from nextpatch.runs.export import export_model
 from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir
-from nextpatch.weights.assemble import save_pixel_head
 from nextpatch.weights.classifier import ClassifierHead, mark_of, save_classifier_head
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.inference import InferenceModel
+from nextpatch.weights.pixel_head import save_pixel_head
 
 CFG = ModelConfig("nano", (16, 24), 8, 3, embed_dim=32, depth=3, num_heads=2, head_width=16, head_depth=1)
 

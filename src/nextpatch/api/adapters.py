@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch.utils.data import default_collate as usual_collate
 
 from nextpatch.data.encoding import is_one
 from nextpatch.data.error import DataError
-from nextpatch.data.sources.memory import Items, digest_of_all, digest_of_some
+from nextpatch.data.sources.memory import Parts, digest_of_all, digest_of_some
 
 _KEPT_LABELS = ("targets", "labels", "_labels")  # where torchvision's data sets keep those of all samples
 _COLORS = 4  # a last axis of so many, or fewer, is channels
@@ -22,20 +21,6 @@ FORMS = (
     "a path or a name as on the command line, a list of paths, of PIL images, of arrays or of tensors, (images, "
     "labels), a list of (image, label), a torch Dataset or DataLoader, or a Hugging Face dataset"
 )
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Images by number, their labels (None: there are none), and what tells them from others.
-
-    `labels` and `digest` may take a pass over all images, and are called where they are needed.
-    """
-
-    items: Items
-    labels: Callable[[], Sequence[Any] | None]
-    digest: Callable[[], str]
-    classes: tuple[str, ...] = ()
-    keys: tuple[str, ...] | None = None
 
 
 def parts_of(data: Any) -> Parts:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nextpatch.api.adapters import Parts
 from nextpatch.data.error import DataError
-from nextpatch.data.sources.memory import digest_of_some
+from nextpatch.data.sources.memory import Parts, digest_of_some
 
 _LABELS = ("label", "labels")
 

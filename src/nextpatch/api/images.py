@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
-from nextpatch.api.adapters import Parts, is_single, parts_of
+from nextpatch.api.adapters import is_single, parts_of
 from nextpatch.core.text import shown
 from nextpatch.data.encoding import encoded
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.held import hold
 from nextpatch.data.sources.labels import labels_of
-from nextpatch.data.sources.memory import MemorySource
+from nextpatch.data.sources.memory import MemorySource, Parts
 from nextpatch.data.sources.source import Source, digest_of
 
 Images: TypeAlias = Any  # what `adapters.FORMS` says

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nextpatch.config import from_dict
-from nextpatch.core.tensors import save_safetensors
 from nextpatch.core.text import shown
 from nextpatch.data.config import DataConfig
 from nextpatch.data.preprocessing import AS_OURS, AS_RELEASED, Preprocessing
 from nextpatch.model.aim import AIM
-from nextpatch.model.config import ModelConfig, Target
-from nextpatch.model.count import count_params
+from nextpatch.model.config import ModelConfig
 from nextpatch.model.layer_sets import blocks_named, last_blocks
-from nextpatch.model.weights import from_released, to_released
+from nextpatch.model.weights import from_released
 from nextpatch.weights.backbone import Backbone, ModelInfo
-from nextpatch.weights.classifier import ClassifierHead, classifier_of, in_float32, mark_of, read_classifier_head, texts
+from nextpatch.weights.build import build_aim, naming_file
+from nextpatch.weights.classifier import ClassifierHead, classifier_of, mark_of, read_classifier_head, texts
 from nextpatch.weights.error import WeightsError
-from nextpatch.weights.layout import has_pixel_head, model_config, pixel_head_values, probed_blocks
+from nextpatch.weights.layout import model_config, probed_blocks
 from nextpatch.weights.released import BEST_BY_WIDTH
-from nextpatch.weights.tensors import read_tensors
 
 _IMAGENET = 1000
-PIXEL_HEAD = "nextpatch-pixel-head-1"
 _OF_OTHERS = (
     "{probe} was fitted to other weights than {name}: of another step, or of another model. Measure these weights "
     "(nextpatch probe), take the step that was probed, or name the blocks to read (--layers) and use no classifier"
@@ -51,18 +46,18 @@ def of_released_names(
     state: Mapping[str, Tensor], config: Mapping[str, Any], name: str, asked: LoadOptions
 ) -> Backbone:
     """Of tensors with the released names; `config` is what a snapshot's config.json says."""
-    with _named(name):
+    with naming_file(name):
         cfg = model_config(state, config, name)
         layers = [f"block_{block}" for block in probed_blocks(config, cfg.shape.depth)]
         classes = texts(json.dumps(config.get("classes", [])))
         statistics = _numbers(config.get("mean", [])), _numbers(config.get("std", []))
         readout, ours = _readout_in(from_released(state), cfg, layers, classes)
-    return of_model(_aim(cfg, ours, name), name, asked, readout, statistics, AS_RELEASED)
+    return of_model(build_aim(cfg, ours, name), name, asked, readout, statistics, AS_RELEASED)
 
 
 def of_export(state: Mapping[str, Tensor], facts: Mapping[str, str], name: str, asked: LoadOptions) -> Backbone:
     """Of the tensors and the metadata of a file that `export_model` or `save_snapshot` wrote."""
-    with _named(name):
+    with naming_file(name):
         cfg = from_dict(ModelConfig, _json(facts["model"]), f"{shown(name)}, model")
         layers, classes = (texts(facts.get(key, "[]")) for key in ("layers", "classes"))
         mean, std = (_numbers(_json(facts.get(key, "[]"))) for key in ("mean", "std"))
@@ -71,20 +66,7 @@ def of_export(state: Mapping[str, Tensor], facts: Mapping[str, str], name: str, 
         )
         ours = from_released(state) if facts["layout"] == "released" else dict(state)
         readout, ours = _readout_in(ours, cfg, layers, classes)
-    return of_model(_aim(cfg, ours, name), name, asked, readout, (mean, std), preprocessing)
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Whatever is wrong with what a file says of its tensors becomes a WeightsError with the file's name."""
-    try:
-        yield
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError) as error:
-        if isinstance(error, WeightsError) and name in str(error):
-            raise
-        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        text = shown(" ".join(reason.split())[:300])
-        raise WeightsError(f"{shown(name)} does not say what model it is of ({text}); get it again") from None
+    return of_model(build_aim(cfg, ours, name), name, asked, readout, (mean, std), preprocessing)
 
 
 def _json(text: str) -> Any:
@@ -134,23 +116,6 @@ def read_otherwise(about: ModelInfo, given: Mapping[str, Any]) -> ModelInfo:
     return replace(about, preprocessing=replace(about.preprocessing, **given)) if given else about
 
 
-def with_pixel_head(backbone: Backbone, path: Path) -> Backbone:
-    """The same weights with the pixel head of a file of `save_pixel_head`; WeightsError when it does not fit."""
-    model, (state, facts) = backbone.aim, read_tensors(path)
-    name = f"{backbone.about.name}+{path}"
-    if facts.get("format") != PIXEL_HEAD or not has_pixel_head(state):
-        raise WeightsError(f"{shown(path)} holds no pixel head; nextpatch fit-head writes one")
-    if facts.get("trunk", mark_of(model)) != mark_of(model):
-        raise WeightsError(f"{shown(path)} was fitted to other weights than {shown(backbone.about.name)}; fit it again")
-    with _named(name):
-        target: Target = "pixels" if facts.get("target") == "pixels" else "norm_pixels"
-        cfg = replace(model.cfg, **pixel_head_values(state), target=target)
-        ours = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("head.")}
-        both = ours | from_released(state)
-    backbone.trunk = _aim(cfg, both, name).to(backbone.device).eval()
-    return backbone
-
-
 def with_classifier_head(backbone: Backbone, path: Path, asked: LoadOptions) -> Backbone:
     """The same weights with a probe's classifier and its layers; WeightsError when it is of another width."""
     readout, about = read_classifier_head(path), backbone.about
@@ -187,13 +152,6 @@ def _fitting(model: AIM, name: str, asked: LoadOptions, readout: ClassifierHead 
     raise WeightsError(_OF_OTHERS.format(probe="its probe", name=shown(name)))
 
 
-def save_pixel_head(path: Path, model: AIM) -> None:
-    """The pixel head alone, under the names of the released layout; an existing file is replaced in one step."""
-    state = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
-    facts = {"format": PIXEL_HEAD, "target": model.cfg.target, "trunk": mark_of(model)}
-    save_safetensors(path, to_released(state, model.cfg), facts)
-
-
 def _readout_in(
     state: Mapping[str, Tensor], cfg: ModelConfig, layers: Sequence[str], classes: Sequence[str]
 ) -> tuple[ClassifierHead | None, dict[str, Tensor]]:
@@ -213,34 +171,6 @@ def imagenet_classes() -> tuple[str, ...]:
     from torchvision.models import ResNet18_Weights
 
     return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
-
-
-def _aim(cfg: ModelConfig, state: Mapping[str, Tensor], name: str) -> AIM:
-    """The model around the tensors as they are, in float32."""
-    _check_size(cfg, state, name)
-    with torch.device("meta"):
-        model = AIM(cfg, pixel_head=any(key.startswith("head.") for key in state))
-    try:
-        missing, unexpected = model.load_state_dict(in_float32(state), strict=False, assign=True)
-    except RuntimeError as error:
-        reason = shown(" ".join(str(error).split())[:600])
-        raise WeightsError(f"{shown(name)}: {reason}; is it of another model?") from None
-    if missing or unexpected:
-        what = f"lacks {', '.join(missing[:3])}" if missing else f"has {', '.join(unexpected[:3])}, which no AIM v1 has"
-        raise WeightsError(f"{shown(name)} {shown(what)}; is the file whole, and of this model?")
-    model.resize(cfg.img_size)  # positions are not among the tensors
-    return model
-
-
-def _check_size(cfg: ModelConfig, state: Mapping[str, Tensor], name: str) -> None:
-    """WeightsError, before anything is built, when the config is of another size than the tensors."""
-    said, found = count_params(cfg), sum(tensor.numel() for tensor in state.values())
-    wanted = said.total if any(key.startswith("head.") for key in state) else said.patch_embed + said.trunk
-    if not found / 2 <= wanted <= 2 * found:
-        raise WeightsError(
-            f"{shown(name)} says that its model has {wanted:,} parameters, and holds {found:,}; is the file whole, and "
-            "of this model?"
-        )
 
 
 def _chosen(layers: str, cfg: ModelConfig, name: str, readout: ClassifierHead | None) -> tuple[str, ...]:

@@ -17,14 +17,12 @@ from nextpatch.model.precision import device_of
 from nextpatch.runs.export import FORMAT
 from nextpatch.runs.run import RunDir, load_run
 from nextpatch.weights.assemble import (
-    PIXEL_HEAD,
     LoadOptions,
     of_export,
     of_model,
     of_released_names,
     read_otherwise,
     with_classifier_head,
-    with_pixel_head,
 )
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.classifier import read_classifier_head
@@ -36,6 +34,7 @@ from nextpatch.weights.from_torchhub import of_torchhub
 from nextpatch.weights.from_transformers import of_transformers
 from nextpatch.weights.layout import depth_of, probed_blocks
 from nextpatch.weights.names import HUB, knows
+from nextpatch.weights.pixel_head import PIXEL_HEAD, with_pixel_head
 from nextpatch.weights.released import BEST_BY_WIDTH, LAST, PAIRS, Released, released
 from nextpatch.weights.tensors import check_values, facts_of, joined, read_tensors
 

@@ -10,10 +10,10 @@ from nextpatch.core.files import write_text
 from nextpatch.core.tensors import save_safetensors
 from nextpatch.model.weights import to_released
 from nextpatch.runs.export import FORMAT
-from nextpatch.weights.assemble import save_pixel_head
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.classifier import numbered
 from nextpatch.weights.load import PIXEL_HEAD_FILE
+from nextpatch.weights.pixel_head import save_pixel_head
 
 
 def save_snapshot(backbone: Backbone, folder: Path) -> None:

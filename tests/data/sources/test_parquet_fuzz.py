@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from nextpatch.data.error import DataError
-from nextpatch.data.sources.parquet import ParquetSource, what_table
+from nextpatch.data.sources.parquet import ParquetSource
+from nextpatch.data.sources.parquet_file import what_table
 from peak import grows_at_most
 
 MEMORY = 256 * 2**20  # more than these small files may ask for; Arrow reserves pages as they are claimed

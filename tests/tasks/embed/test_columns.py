@@ -21,11 +21,13 @@ from nextpatch.cli import main
 from nextpatch.config import ConfigError
 from nextpatch.core.errors import FileError, UserError
 from nextpatch.data.sources.open import open_source
-from nextpatch.tasks.embed import run as runs
+from nextpatch.tasks.embed import plan
 from nextpatch.tasks.embed.columns import facts_of, is_sound, tables_of
 from nextpatch.tasks.embed.config import EmbedConfig
+from nextpatch.tasks.embed.embedder import Embedder, part_path
 from nextpatch.tasks.embed.moved import name_anew
 from nextpatch.tasks.embed.output import combine
+from nextpatch.tasks.embed.plan import PLAN
 from nextpatch.tasks.embed.run import embed
 from nextpatch.tasks.embed.shard import write_table
 from nextpatch.weights.error import WeightsError
@@ -122,8 +124,8 @@ def test_a_damaged_part_is_made_again(
     [broken] = (tmp_path / "features").glob("part-*2.parquet")
     wanted = broken.read_bytes()
     damage(broken)
-    real, made = runs.Opened.work, []
-    monkeypatch.setattr(runs.Opened, "work", lambda *args: (made.append(args[2]), real(*args))[1])
+    real, made = Embedder.work, []
+    monkeypatch.setattr(Embedder, "work", lambda *args: (made.append(args[2]), real(*args))[1])
     embed(given)
     assert made == [2]
     assert broken.read_bytes() == wanted
@@ -136,11 +138,11 @@ def test_a_kill_while_the_parts_are_removed_leaves_a_finished_work(
 
     def killed(folder: Path, **_: Any) -> None:
         if folder.exists():
-            (folder / runs.PLAN).unlink()
+            (folder / PLAN).unlink()
             raise SystemExit
 
     with monkeypatch.context() as patched:
-        patched.setattr(runs.shutil, "rmtree", killed)
+        patched.setattr(plan.shutil, "rmtree", killed)
         with pytest.raises(SystemExit):
             embed(given)
     with pytest.raises(ConfigError, match="exists; remove it"):
@@ -163,9 +165,9 @@ def test_touched_images_go_on_but_a_part_of_changed_ones_is_made_again(
 ) -> None:
     given, made = EmbedConfig(str(photos), str(weights), tmp_path / "features", **FAST), list[int]()
     embed(given)
-    files = [Path(name) for name in pq.read_table(runs.part(given.parts, 0)).column("path").to_pylist()]
-    real = runs.Opened.work
-    monkeypatch.setattr(runs.Opened, "work", lambda *args: (made.append(args[2]), real(*args))[1])
+    files = [Path(name) for name in pq.read_table(part_path(given.parts, 0)).column("path").to_pylist()]
+    real = Embedder.work
+    monkeypatch.setattr(Embedder, "work", lambda *args: (made.append(args[2]), real(*args))[1])
     os.utime(files[0], (1, 1))
     embed(given)
     assert made == []
@@ -181,7 +183,7 @@ def test_images_that_were_moved_amid_the_work_go_on_under_their_new_names(
 ) -> None:
     (photos / "00.jpg").write_bytes(b"no image, in the first part")
     given, made = EmbedConfig(str(photos), str(weights), tmp_path / out, **FAST), list[int]()
-    real, whole = runs.Opened.work, EmbedConfig(str(tmp_path / "new"), str(weights), tmp_path / f"whole{out}", **FAST)
+    real, whole = Embedder.work, EmbedConfig(str(tmp_path / "new"), str(weights), tmp_path / f"whole{out}", **FAST)
 
     def stopping(*args: Any) -> None:
         if len(made) == 2:
@@ -190,15 +192,15 @@ def test_images_that_were_moved_amid_the_work_go_on_under_their_new_names(
         real(*args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(runs.Opened, "work", stopping)
+        patched.setattr(Embedder, "work", stopping)
         with pytest.raises(KeyboardInterrupt):
             embed(given)
-    before = [facts_of(runs.part(given.parts, number))["data"] for number in (0, 1)]
+    before = [facts_of(part_path(given.parts, number))["data"] for number in (0, 1)]
     assert before == [str(photos)] * 2
     photos.rename(tmp_path / "new")
-    changed = runs.part(given.parts, 1)
+    changed = part_path(given.parts, 1)
     (changed.parent / f".{changed.name}.sha256").write_text("of other bytes")
-    monkeypatch.setattr(runs.Opened, "work", lambda *args: (made.append(args[2]), real(*args))[1])
+    monkeypatch.setattr(Embedder, "work", lambda *args: (made.append(args[2]), real(*args))[1])
     done = embed(replace(given, data=str(tmp_path / "new")))
     assert made == [0, 1, 1, 2, 3, 4]  # of the two that were there the one of the same images stays
     wanted = embed(whole)
@@ -227,8 +229,8 @@ def test_a_part_named_anew_before_a_kill_follows_its_images_back(photos: Path, w
     photos.rename(tmp_path / "new")
     moved = replace(given, data=str(tmp_path / "new"))
     source = open_source(moved.data)
-    facts = {**json.loads((given.out / runs.PLAN).read_text()), "data": moved.data}
-    name_anew({runs.part(given.out, 0): range(FAST["shard_images"])}, source, facts)
+    facts = {**json.loads((given.out / PLAN).read_text()), "data": moved.data}
+    name_anew({part_path(given.out, 0): range(FAST["shard_images"])}, source, facts)
     (tmp_path / "new").rename(photos)  # the plan was not written
     embed(given)
     assert all(pq.read_table(given.out / name).equals(table) for name, table in before.items())
@@ -240,7 +242,7 @@ def test_rows_are_named_as_the_last_call_sees_them(
     monkeypatch.chdir(photos.parent)
     given = EmbedConfig(photos.name, str(weights), tmp_path / "features", **FAST)
     embed(given)
-    runs.part(given.parts, 2).unlink()
+    part_path(given.parts, 2).unlink()
     monkeypatch.chdir(photos)
     embed(replace(given, data="../photos"))
     names = [name for file in given.out.glob("*.parquet") for name in pq.read_table(file)["path"].to_pylist()]
@@ -286,7 +288,7 @@ def test_what_cannot_be_written_is_refused_before_the_first_image(
     out: str, more: list[str], told: str, photos: Path, weights: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(runs.Opened, "work", lambda *_: pytest.fail("an image was read"))
+    monkeypatch.setattr(Embedder, "work", lambda *_: pytest.fail("an image was read"))
     (tmp_path / "taken.npy").mkdir()
     (tmp_path / "a file").touch()
     words = ["embed", str(photos), "--weights", str(weights), "--device", "cpu", "--out", str(tmp_path / out)]

@@ -30,7 +30,8 @@ from nextpatch.dist.ranks import Ranks
 from nextpatch.tasks.embed import run as runs
 from nextpatch.tasks.embed.columns import facts_of
 from nextpatch.tasks.embed.config import EmbedConfig
-from nextpatch.tasks.embed.run import Opened, embed
+from nextpatch.tasks.embed.embedder import Embedder
+from nextpatch.tasks.embed.run import embed
 from ranks import run_ranks
 
 FAST: dict[str, Any] = {"device": "cpu", "precision": "fp32", "batch_size": 4, "shard_images": 6}
@@ -95,8 +96,8 @@ def test_every_pool_and_every_format(photos: Path, weights: Path, tmp_path: Path
 
 def by_two(photos: str, weights: str, out: str) -> list[Any]:
     """What each of two ranks did of the work, and what came out on rank 0."""
-    made, real = [], runs.Opened.work
-    runs.Opened.work = lambda *args: (made.append(args[2]), real(*args))[1]  # type: ignore[method-assign]
+    made, real = [], Embedder.work
+    Embedder.work = lambda *args: (made.append(args[2]), real(*args))[1]  # type: ignore[method-assign]
     with Ranks.opened() as world:
         done = embed(config(Path(photos), Path(weights), Path(out)), Console(quiet=True), world)
     return [made, done.images, done.skipped]
@@ -118,9 +119,9 @@ def test_a_rank_takes_its_turns(
     photos: Path, weights: Path, tmp_path: Path, rank: int, own: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    monkeypatch.setattr(Opened, "work", lambda *args: made.append(args[2]))
+    monkeypatch.setattr(Embedder, "work", lambda *args: made.append(args[2]))
     cfg, advanced = config(photos, weights, tmp_path / "f.npy"), list[int]()
-    runs._work(cfg, Opened(cfg), open_source(str(photos)), [0, 1, 2, 3, 4], {}, advanced.append, Ranks(rank, 2))
+    runs._work(cfg, Embedder(cfg), open_source(str(photos)), [0, 1, 2, 3, 4], {}, advanced.append, Ranks(rank, 2))
     assert made == own
     assert len(advanced) == 3
     assert sum(advanced) == COUNT + 2  # two of which are no images
@@ -138,22 +139,22 @@ def test_stopped_work_goes_on_and_no_image_comes_twice(
 ) -> None:
     whole, out = tmp_path / "whole.parquet", tmp_path / "f.parquet"
     embed(config(photos, weights, whole))
-    real, made = runs.Opened.work, []
+    real, made = Embedder.work, []
 
-    def failing(self: runs.Opened, source: Any, number: int, *rest: Any) -> None:
+    def failing(self: Embedder, source: Any, number: int, *rest: Any) -> None:
         if len(made) == 2:
             raise KeyboardInterrupt
         real(self, source, number, *rest)
         made.append(number)
 
-    monkeypatch.setattr(runs.Opened, "work", failing)
+    monkeypatch.setattr(Embedder, "work", failing)
     with pytest.raises(KeyboardInterrupt):
         embed(config(photos, weights, out))
     assert made == [0, 1]
     with pytest.raises(ConfigError, match="begun with other pool"):
         embed(config(photos, weights, out, pool="mean"))
     made.clear()
-    monkeypatch.setattr(runs.Opened, "work", lambda *args: (made.append(args[2]), real(*args))[1])
+    monkeypatch.setattr(Embedder, "work", lambda *args: (made.append(args[2]), real(*args))[1])
     embed(config(photos, weights, out))
     assert made == [2, 3, 4]
     assert pq.read_table(out).equals(pq.read_table(whole))
@@ -166,15 +167,15 @@ def test_stopped_amid_the_work_it_goes_on_and_gives_the_same(
 ) -> None:
     whole, out = tmp_path / "whole.parquet", tmp_path / "f.parquet"
     embed(config(photos, weights, whole, shard_images=2))
-    work, made = Opened.work, list[int]()
+    work, made = Embedder.work, list[int]()
 
-    def stopped(self: Opened, source: Source, number: int, *rest: Any) -> None:
+    def stopped(self: Embedder, source: Source, number: int, *rest: Any) -> None:
         if number == 3 and len(made) == 3:
             raise KeyboardInterrupt
         made.append(number)
         work(self, source, number, *rest)
 
-    monkeypatch.setattr(Opened, "work", stopped)
+    monkeypatch.setattr(Embedder, "work", stopped)
     with pytest.raises(KeyboardInterrupt):
         embed(config(photos, weights, out, shard_images=2))
     assert not out.exists()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -28,6 +29,20 @@ class Items(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, number: Any, /) -> Given: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Images by number, their labels (None: there are none), and what tells them from others.
+
+    `labels` and `digest` may take a pass over all images, and are called where they are needed.
+    """
+
+    items: Items
+    labels: Callable[[], Sequence[Any] | None]
+    digest: Callable[[], str]
+    classes: tuple[str, ...] = ()
+    keys: tuple[str, ...] | None = None
 
 
 class MemorySource:

@@ -19,7 +19,8 @@ from nextpatch.data.sources.hub import hub_entries
 from nextpatch.data.sources.joined import JoinedSource
 from nextpatch.data.sources.layout import refuse_splits
 from nextpatch.data.sources.names import SOURCES, kind_of
-from nextpatch.data.sources.parquet import ParquetSource, what_table
+from nextpatch.data.sources.parquet import ParquetSource
+from nextpatch.data.sources.parquet_file import what_table
 from nextpatch.data.sources.remote_folder import FarFolderSource
 from nextpatch.data.sources.source import Source
 from nextpatch.data.sources.tar import TarSource

@@ -9,6 +9,7 @@ from typing import Any
 from nextpatch.config import ConfigError
 from nextpatch.data.sources.open import open_source
 from nextpatch.tasks.embed.config import EmbedConfig
+from nextpatch.tasks.embed.embedder import Embedder
 
 
 def worked_by_ray(config: EmbedConfig, todo: list[int], facts: dict[str, Any]) -> Iterator[int]:
@@ -31,7 +32,7 @@ def worked_by_ray(config: EmbedConfig, todo: list[int], facts: dict[str, Any]) -
         gpus, cpus = int(ray.cluster_resources().get("GPU", 0)), int(ray.cluster_resources().get("CPU", 1))
         count = max(1, min(len(todo), gpus or cpus))
         options: dict[str, Any] = {"num_gpus": 1} if gpus else {"num_cpus": 1}
-        remote = ray.remote(max_restarts=3, max_task_retries=3, **options)(_Worker)
+        remote = ray.remote(max_restarts=3, max_task_retries=3, **options)(_RayWorker)
         pool = ActorPool([remote.remote(config) for _ in range(count)])
         yield from pool.map_unordered(lambda actor, number: actor.work.remote(number, facts), todo)
     finally:
@@ -39,15 +40,13 @@ def worked_by_ray(config: EmbedConfig, todo: list[int], facts: dict[str, Any]) -
             ray.shutdown()
 
 
-class _Worker:
+class _RayWorker:
     """One process of Ray's, with the weights loaded once."""
 
     def __init__(self, config: EmbedConfig) -> None:
-        from nextpatch.tasks.embed.run import Opened
-
-        self._opened, self._source = Opened(config), open_source(config.data)
+        self._embedder, self._source = Embedder(config), open_source(config.data)
 
     def work(self, number: int, facts: dict[str, Any]) -> int:
         """One shard; its number."""
-        self._opened.work(self._source, number, facts, lambda count: None)
+        self._embedder.work(self._source, number, facts, lambda count: None)
         return number

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Int64
 from rich.console import Console
 
@@ -77,7 +76,6 @@ class Features:
         return frame
 
 
-@torch.no_grad()
 def features_of(
     model: Backbone,
     images: Samples,

@@ -40,8 +40,8 @@ from nextpatch.tasks.pretrain.warm_start import begin_from, freeze_trunk
 from nextpatch.train.heldout import HeldOut, held_out, training_order
 from nextpatch.train.loop import Outcome, fit
 from nextpatch.train.step import BadStepError
-from nextpatch.weights.assemble import save_pixel_head
 from nextpatch.weights.load import PIXEL_HEAD_FILE
+from nextpatch.weights.pixel_head import save_pixel_head
 
 log = logging.getLogger(__name__)
 _COMPARED = 2_000  # training images, where they and the validation images are of one collection
