@@ -26,9 +26,9 @@ from nextpatch.model.attentive import plain_probe_flops, probe_flops
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.model.count import forward_flops
 from nextpatch.model.init import init_weights
+from nextpatch.tasks.probe.attentive import AttentiveGrid
 from nextpatch.tasks.probe.config import LR_GRID, ProbeConfig
 from nextpatch.tasks.probe.fit import Fit
-from nextpatch.tasks.probe.grid import AttentiveGrid
 from nextpatch.weights.assemble import LoadOptions, of_model
 from nextpatch.weights.inference import InferenceModel
 

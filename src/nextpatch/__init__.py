@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nextpatch.api.classify import classify as classify
     from nextpatch.api.embed import embed as embed
     from nextpatch.api.images import dataset as dataset
     from nextpatch.api.pretrain import PretrainResult as PretrainResult
     from nextpatch.api.pretrain import pretrain as pretrain
+    from nextpatch.api.probe import probe as probe
+    from nextpatch.api.report import report as report
     from nextpatch.api.session import Stopped as Stopped
     from nextpatch.api.similar import similar as similar
     from nextpatch.weights.backbone import Backbone as Backbone
@@ -18,13 +21,28 @@ _PLACES = {
     "Backbone": "nextpatch.weights.backbone",
     "PretrainResult": "nextpatch.api.pretrain",
     "Stopped": "nextpatch.api.session",
+    "classify": "nextpatch.api.classify",
     "dataset": "nextpatch.api.images",
     "embed": "nextpatch.api.embed",
     "load": "nextpatch.weights.load",
     "pretrain": "nextpatch.api.pretrain",
+    "probe": "nextpatch.api.probe",
+    "report": "nextpatch.api.report",
     "similar": "nextpatch.api.similar",
 }
-__all__ = ["Backbone", "PretrainResult", "Stopped", "dataset", "embed", "load", "pretrain", "similar"]
+__all__ = [
+    "Backbone",
+    "PretrainResult",
+    "Stopped",
+    "classify",
+    "dataset",
+    "embed",
+    "load",
+    "pretrain",
+    "probe",
+    "report",
+    "similar",
+]
 
 
 def __getattr__(name: str) -> Any:

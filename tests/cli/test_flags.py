@@ -212,7 +212,7 @@ def test_a_wrong_value_is_told_in_the_users_terms(words, said, capsys):
         ("pretrain --out x --minutes abc", "needs a number, got 'abc'"),
         ("probe w --data d --labels many", "needs a whole number, got 'many'"),
         ("probe w --data d --lrs fast", "needs a number, got 'fast'"),
-        ("probe w --data d --probes knn svm", "needs one of attentive, linear, knn, logistic, got 'svm'"),
+        ("probe w --data d --overlap maybe", "needs one of refuse, leave-out, keep, got 'maybe'"),
         ("plan --gpus many", "needs a whole number, got 'many'"),
         ("plan --mfu half", "needs a number, got 'half'"),
         ("similar q --index i --top x", "needs a whole number, got 'x'"),

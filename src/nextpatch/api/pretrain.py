@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from dataclasses import dataclass, field, replace
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from nextpatch.api.images import Images, Named, named
+from nextpatch.api.pages import try_page
 from nextpatch.api.recipes import RecipeLike, gone_on_with, in_tables, settled, values_below
 from nextpatch.api.session import leave, session
 from nextpatch.api.values import Values, laid_over, overlay
-from nextpatch.core.errors import ConfigError, UserError
-from nextpatch.core.progress import phase
+from nextpatch.core.errors import ConfigError
 from nextpatch.core.writer import only_writer
 from nextpatch.data.sources.source import Source
 from nextpatch.dist.ranks import Ranks
@@ -28,7 +27,6 @@ from nextpatch.train.loop import Outcome
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.load import load
 
-log = logging.getLogger(__name__)
 SIZE = "small"  # of a model whose size nobody says
 
 
@@ -171,13 +169,8 @@ def _complete(values: Values) -> Values:
 
 
 def _page(out: Path) -> Path | None:
-    """The report; none, and a warning, where it cannot be drawn: the run itself is done."""
-    try:
-        with only_writer(out / "report.html", "report", file=True), phase("drawing the report"):
-            return write_report(out)
-    except (UserError, OSError) as error:
-        log.warning("no report: %s", error)
-        return None
+    with only_writer(out / "report.html", "report", file=True):
+        return try_page(write_report, out)
 
 
 def _result(outcome: Outcome, page: Path | None, held: tuple[Source, ...]) -> PretrainResult:

@@ -23,6 +23,11 @@ def place_of(weights: Weights) -> str:
     return os.fspath(weights)
 
 
+def name_of(weights: Weights) -> str:
+    """What to call them in results."""
+    return weights.about.name if isinstance(weights, Backbone) else os.fspath(weights)
+
+
 def model_of(weights: Weights, device: str = "auto", **seen: Any) -> Backbone:
     """The model, on the device; one that is loaded stays where and as it is. `seen`: as `nextpatch.load` takes them."""
     given = {name: value for name, value in seen.items() if value not in (None, "")}

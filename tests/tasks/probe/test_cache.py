@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from nextpatch.data.sources.open import open_source
-from nextpatch.tasks.probe.cache import Cached, Group, cached
-from nextpatch.tasks.probe.features import Labeled, TrunkFeatures
+from nextpatch.tasks.probe.cache import Cached, FeatureBatch, cached
+from nextpatch.tasks.probe.extract import TrunkFeatures
+from nextpatch.tasks.probe.labeled import Labeled
 from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
 
@@ -25,10 +26,10 @@ class Computing:
 
     calls = 0
 
-    def __call__(self) -> Iterator[Group]:
+    def __call__(self) -> Iterator[FeatureBatch]:
         self.calls += 1
-        yield Group(FEATURES[:, :4], np.arange(4))
-        yield Group(FEATURES[:, 4:], np.arange(4, 7))
+        yield FeatureBatch(FEATURES[:, :4], np.arange(4))
+        yield FeatureBatch(FEATURES[:, 4:], np.arange(4, 7))
 
 
 def kept(folder: Path, computing: Computing, key: dict[str, Any] = KEY) -> Cached:
@@ -74,8 +75,8 @@ def test_nothing_done_to_the_tensor_reaches_the_file(tmp_path: Path) -> None:
 
 
 def test_a_computation_that_ends_early_leaves_nothing(tmp_path: Path) -> None:
-    def failing() -> Iterator[Group]:
-        yield Group(FEATURES, np.arange(7))
+    def failing() -> Iterator[FeatureBatch]:
+        yield FeatureBatch(FEATURES, np.arange(7))
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):

@@ -14,9 +14,11 @@ from nextpatch.dist.ranks import ALONE
 from nextpatch.model.attentive import probe_flops
 from nextpatch.model.config import ModelConfig
 from nextpatch.runs.config import OptimConfig
+from nextpatch.tasks.probe.attentive import AttentiveGrid
 from nextpatch.tasks.probe.config import ProbeConfig
 from nextpatch.tasks.probe.fit import Fit, clip_each
-from nextpatch.tasks.probe.grid import AttentiveGrid, Grid, LinearGrid, batch_moments
+from nextpatch.tasks.probe.grid import Grid, batch_moments
+from nextpatch.tasks.probe.linear import LinearGrid
 from nextpatch.train.schedule import lr_at
 
 SETS, BATCH, PATCHES, DIM, CLASSES, HEADS, STEPS = 2, 12, 5, 8, 4, 2, 20
@@ -100,7 +102,7 @@ def test_folding_the_linear_map_into_the_values_changes_nothing(batch: int, monk
     x = torch.randn(SETS, batch, PATCHES, DIM, dtype=torch.float64)
     outputs = []
     for folded in (True, False):
-        monkeypatch.setattr("nextpatch.tasks.probe.grid._folding_is_cheaper", lambda *_, folded=folded: folded)
+        monkeypatch.setattr("nextpatch.tasks.probe.attentive._folding_is_cheaper", lambda *_, folded=folded: folded)
         logits = grid(x)
         outputs.append((logits, *torch.autograd.grad(logits.square().sum(), list(grid.probes.values()))))
     for ours, theirs in zip(*outputs, strict=True):

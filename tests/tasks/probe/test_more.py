@@ -21,8 +21,10 @@ from nextpatch.data.sources.open import open_source
 from nextpatch.dist.ranks import Ranks
 from nextpatch.measure.metrics import Answers
 from nextpatch.model.layer_sets import layer_sets
-from nextpatch.tasks.probe.config import KINDS, ProbeConfig
-from nextpatch.tasks.probe.features import Labeled, RawPixels, TrunkFeatures
+from nextpatch.tasks.probe.config import ProbeConfig
+from nextpatch.tasks.probe.extract import RawPixels, TrunkFeatures
+from nextpatch.tasks.probe.kinds import PROBE_KINDS
+from nextpatch.tasks.probe.labeled import Labeled
 from nextpatch.tasks.probe.logistic import PENALTIES, logistic_path
 from nextpatch.tasks.probe.neighbors import Neighbors
 from nextpatch.tasks.probe.run import probe
@@ -196,7 +198,7 @@ def test_a_cache_is_filled_once_and_changes_no_figure(
     run: Path, train: Path, test: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (train / "dog" / "001.png").write_bytes(b"")
-    given = config(run, train, test, probes=KINDS, neighbors=(1, 2, 3, 5, 8), labels=(69,))
+    given = config(run, train, test, probes=tuple(PROBE_KINDS), neighbors=(1, 2, 3, 5, 8), labels=(69,))
     probe(given, quiet())
     plain = figures(run)
     seen: list[int] = []

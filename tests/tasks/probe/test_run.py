@@ -20,10 +20,11 @@ from nextpatch.data.sources.open import open_source
 from nextpatch.data.splits import Splits
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.tasks.probe import run as probe_run
-from nextpatch.tasks.probe.choose import Scored
 from nextpatch.tasks.probe.config import ProbeConfig
-from nextpatch.tasks.probe.features import Labeled, TrunkFeatures
+from nextpatch.tasks.probe.extract import TrunkFeatures
+from nextpatch.tasks.probe.labeled import Labeled
 from nextpatch.tasks.probe.run import probe
+from nextpatch.tasks.probe.score import Scored
 from nextpatch.weights.classifier import read_classifier_head
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.inference import InferenceModel
@@ -90,10 +91,10 @@ def test_test_labels_are_opened_after_every_choice_and_never_before(
         assert isinstance(choices, tuple)
         return score(choices, extractors, splits, world)
 
-    opened, score = Splits.open_test_labels, probe_run._score
+    opened, score = Splits.open_test_labels, probe_run.score
     monkeypatch.setattr(kind, "label", spied)
     monkeypatch.setattr(Splits, "open_test_labels", open_labels)
-    monkeypatch.setattr(probe_run, "_score", scored)
+    monkeypatch.setattr(probe_run, "score", scored)
     probe(config(run, train, test), quiet())
     assert events == ["16 choices frozen", "opened", *["test label"] * 30]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Int64
 from rich.console import Console
 
@@ -76,6 +77,7 @@ class Features:
         return frame
 
 
+@torch.no_grad()
 def features_of(
     model: Backbone,
     images: Samples,

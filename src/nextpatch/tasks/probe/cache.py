@@ -26,11 +26,11 @@ log = logging.getLogger(__name__)
 _CHUNK = 2**22
 
 
-class Group(NamedTuple):
-    """Features of some images, and which images they are."""
+class FeatureBatch(NamedTuple):
+    """Features of some images, one entry on the first axis per layer set, and which images they are."""
 
     features: Float[Tensor, "sets batch patches dim"]
-    indices: Int64[np.ndarray, " batch"]
+    indices: Int64[np.ndarray, " batch"]  # in the source
 
 
 class Cached(NamedTuple):
@@ -40,7 +40,7 @@ class Cached(NamedTuple):
     indices: Int64[np.ndarray, " images"]
 
 
-def cached(folder: Path, key: dict[str, Any], groups: Iterator[Group], room_bytes: int = 0) -> Cached:
+def cached(folder: Path, key: dict[str, Any], groups: Iterator[FeatureBatch], room_bytes: int = 0) -> Cached:
     """The features of `groups`, or those that an earlier call with the same `key` has left in `folder`.
 
     `key` says everything that decides them: weights, layers, images and their contents, view. They are float32, not
@@ -75,7 +75,7 @@ def _sound(data: Path, facts: Path, key: dict[str, Any]) -> dict[str, Any] | Non
     return None
 
 
-def _written(path: Path, groups: Iterator[Group]) -> dict[str, Any]:
+def _written(path: Path, groups: Iterator[FeatureBatch]) -> dict[str, Any]:
     """Image by image, so that one image's features lie together; what is on the disk is then known by its digest."""
     total, shape, indices = hashlib.sha256(), list[int](), list[int]()
     with replacing(path) as aside, aside.open("wb") as file:

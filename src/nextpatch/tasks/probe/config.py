@@ -12,12 +12,12 @@ from nextpatch.core.fields import Flag
 from nextpatch.data.config import LabeledImages
 from nextpatch.data.preprocessing import ViewOptions
 from nextpatch.runs.config import Device, Precision, Weights
+from nextpatch.tasks.probe.kinds import PROBE_KINDS, need_known, unread_values
 
 LR_GRID = (1e-4, 3e-4, 5e-4, 1e-3, 1.5e-3, 2e-3, 4e-3)  # Table 11
 FEW_LRS = (3e-4, 1e-3, 2e-3, 4e-3)  # four of them, for little more than half of the time
 NEIGHBORS = (1, 5, 10, 20, 50)
-Kind = Literal["attentive", "linear", "knn", "logistic"]
-KINDS: tuple[Kind, ...] = ("attentive", "linear", "knn", "logistic")
+Kind = Annotated[str, Flag("KIND", ", ".join(PROBE_KINDS))]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class ProbeConfig(ViewOptions):
     """Where to write the results (default: into the run; required for other weights)."""
     shots: tuple[int, ...] = ()
     """Numbers of labels per class, such as 1 5 10; each is a further number of labels to learn from."""
-    probes: tuple[Kind, ...] = KINDS[:3]
+    probes: tuple[Kind, ...] = ("attentive", "linear", "knn")
     """Which classifiers to train."""
     augment: Literal["none", "paper"] = "none"
     """paper: change the images at random in every epoch (Table 11); none: compute the features once.
@@ -108,7 +108,8 @@ class ProbeConfig(ViewOptions):
         if not self.data:
             raise ConfigError("no labeled images given; name a folder with one folder per class, or a .parquet file")
         if not self.probes or not self.neighbors:
-            raise ConfigError(f"name at least one of the probes {', '.join(KINDS)}, and one number of neighbors")
+            raise ConfigError(f"name at least one of the probes {', '.join(PROBE_KINDS)}, and one number of neighbors")
+        need_known(self.probes)
         if ignored := self._ignored():
             raise ConfigError(
                 f"{', '.join(ignored)} say nothing for the probes {' '.join(self.probes)}; leave them out"
@@ -126,8 +127,5 @@ class ProbeConfig(ViewOptions):
 
     def _ignored(self) -> list[str]:
         """Values given otherwise than by default that none of the probes reads: they would be overlooked."""
-        trained = [kind for kind in self.probes if kind in ("attentive", "linear")]
-        of_training = ("lrs", "epochs", "batch_size", "weight_decay", "clip_norm", "min_lr", "warmup")
-        unread = [*(() if trained else of_training), *(() if "knn" in self.probes else ("neighbors",))]
         usual = {item.name: (item.default,) for item in fields(self)} | {"lrs": ((), FEW_LRS, LR_GRID)}
-        return [name for name in unread if getattr(self, name) not in usual[name]]
+        return [name for name in unread_values(self.probes) if getattr(self, name) not in usual[name]]

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from nextpatch.core.random import torch_generator
 from nextpatch.dist.ranks import ALONE, Ranks
-from nextpatch.model.attentive import AttentiveClassifier
 
 _PIECE = 512  # rows at a time
 
@@ -120,110 +119,13 @@ def _moments_on_cpu(rows: Float[Tensor, "rows dim"]) -> tuple[Tensor, Tensor]:
     return (near + shift).to(rows.dtype), var.to(rows.dtype)
 
 
-class AttentiveGrid(Grid):
-    """Attentive probes: a learned query pools the patches in every head."""
-
-    def _start(self, generator: torch.Generator) -> dict[str, Tensor]:
-        d = self.dim
-        bound = (3 / d) ** 0.5  # Xavier, for a square matrix
-        return {
-            "query": torch.randn(d, generator=generator) * 0.02,
-            "key": torch.empty(d, d).uniform_(-bound, bound, generator=generator),
-            "value": torch.empty(d, d).uniform_(-bound, bound, generator=generator),
-            "linear": torch.randn(self.num_classes, d, generator=generator) * 0.01,
-            "bias": torch.zeros(self.num_classes),
-        }
-
-    def set_logits(
-        self, x: Float[Tensor, "batch patches dim"], moments: Moments, own: Mapping[str, Tensor]
-    ) -> Float[Tensor, "lrs batch classes"]:
-        """Softmax over patches of q_h W_h^k . p, then W_h^v of the weighted sum of p, then linear.
-
-        p = (x - mean) / std is never made: the mean adds the same to all scores of a head, which a softmax does not
-        see, and weights that add up to one let it be taken off the weighted sum instead.
-        """
-        batch, patches, dim = x.shape
-        lrs, heads = len(self.lrs), self.num_heads
-        query = own["query"].reshape(lrs, heads, 1, -1)
-        key, value = (own[name].reshape(lrs, heads, -1, dim) for name in ("key", "value"))
-        std = moments.var.sqrt()
-        folded = (query @ key).reshape(lrs * heads, dim) / (query.shape[-1] ** 0.5 * std)
-        scores = x.reshape(batch * patches, dim) @ folded.T
-        attention = scores.view(batch, patches, -1).softmax(dim=1).transpose(1, 2)
-        pooled = ((attention @ x - moments.mean) / std).view(batch, lrs, heads, dim)
-        linear, bias = own["linear"], own["bias"][:, None]
-        if _folding_is_cheaper(batch, dim, heads, self.num_classes):
-            by_head = linear.reshape(lrs, -1, heads, dim // heads).transpose(1, 2) @ value
-            whole = by_head.transpose(2, 3).reshape(lrs, heads * dim, -1)
-            joined: Tensor = pooled.transpose(0, 1).flatten(2) @ whole + bias
-            return joined
-        values = (pooled.permute(1, 2, 0, 3) @ value.transpose(-1, -2)).transpose(1, 2).flatten(2)
-        out: Tensor = values @ linear.transpose(-1, -2) + bias
-        return out
-
-    def classifier(self, s: int, g: int) -> AttentiveClassifier:
-        """The probe in the layout of the released heads."""
-        probe = AttentiveClassifier(self.dim, self.num_heads, self.num_classes)
-        probe.bn = _copied(self.norms[s])
-        state = {"cls_token": self.own("query", s, g).view(1, 1, -1), "linear.bias": self.own("bias", s, g)}
-        for theirs, ours in (("k", "key"), ("v", "value"), ("linear", "linear")):
-            state[f"{theirs}.weight"] = self.own(ours, s, g)
-        probe.load_state_dict(state, strict=False)
-        return probe.eval()
-
-
-class LinearClassifier(nn.Module):
-    """Mean of the patches -> batch norm without affine -> linear."""
-
-    def __init__(self, dim: int, num_classes: int) -> None:
-        super().__init__()
-        self.bn = batch_norm(dim)
-        self.linear = nn.Linear(dim, num_classes)
-
-    def forward(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch classes"]:
-        """Class logits."""
-        out: Tensor = self.linear(self.bn(features.mean(dim=1)))
-        return out
-
-
-class LinearGrid(Grid):
-    """Linear probes on the mean of the patches."""
-
-    def _start(self, generator: torch.Generator) -> dict[str, Tensor]:
-        weight = torch.randn(self.num_classes, self.dim, generator=generator) * 0.01
-        return {"linear": weight, "bias": torch.zeros(self.num_classes)}
-
-    def pooled(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch dim"]:
-        """Mean over patches."""
-        return features.mean(dim=1)
-
-    def set_logits(
-        self, x: Float[Tensor, "batch dim"], moments: Moments, own: Mapping[str, Tensor]
-    ) -> Float[Tensor, "lrs batch classes"]:
-        """Linear."""
-        p = (x - moments.mean) / moments.var.sqrt()
-        out: Tensor = p @ own["linear"].transpose(-1, -2) + own["bias"][:, None]
-        return out
-
-    def classifier(self, s: int, g: int) -> LinearClassifier:
-        """The probe by itself."""
-        probe = LinearClassifier(self.dim, self.num_classes)
-        probe.bn = _copied(self.norms[s])
-        probe.linear.load_state_dict({"weight": self.own("linear", s, g), "bias": self.own("bias", s, g)})
-        return probe.eval()
-
-
-def _folding_is_cheaper(batch: int, dim: int, heads: int, classes: int) -> bool:
-    """Whether (linear W^v) pooled takes fewer multiplications than linear (W^v pooled); the result is the same."""
-    return classes * dim * (dim + batch * heads) < batch * dim * (dim + classes)
-
-
 def batch_norm(dim: int) -> nn.BatchNorm1d:
     """BatchNorm without affine. Features are frozen, so its running statistics are plain means over all batches."""
     return nn.BatchNorm1d(dim, eps=1e-6, momentum=None, affine=False)
 
 
-def _copied(norm: nn.Module) -> nn.BatchNorm1d:
+def copied(norm: nn.Module) -> nn.BatchNorm1d:
+    """The same batch norm once more."""
     assert isinstance(norm, nn.BatchNorm1d)
     copy = batch_norm(norm.num_features)
     copy.load_state_dict(norm.state_dict())

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.config import ConfigError
+from nextpatch.tasks.probe.evaluator import Candidate, Evaluator, Learner, ProbeData
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the squared weights, per image
 _ITERATIONS = 200
@@ -62,3 +63,23 @@ def logistic_path(
         solved = torch.from_numpy(point).view(count, dim + 1).to(vectors.dtype)
         found.append(Logistic(mean, scale, solved[:, :dim].clone(), solved[:, dim].clone()))
     return found
+
+
+def _select(data: ProbeData, _: Learner | None) -> list[Candidate]:
+    """Each layer set at its best penalty."""
+    train, images = data.train_vectors, data.select_vectors
+    return [
+        _at_best_penalty(logistic_path(vectors, train.labels, data.setup.num_classes), queries, images.labels)
+        for vectors, queries in zip(train.features, images.features, strict=True)
+    ]
+
+
+def _at_best_penalty(
+    fitted: list[Logistic], queries: Float[Tensor, "images dim"], labels: Int[Tensor, " images"]
+) -> Candidate:
+    scores = [(m.on_vectors(queries).argmax(dim=-1) == labels).float().mean().item() for m in fitted]
+    at = max(range(len(scores)), key=scores.__getitem__)
+    return Candidate(100 * scores[at], lambda: fitted[at])
+
+
+LOGISTIC = Evaluator(_select, need=need_scipy)

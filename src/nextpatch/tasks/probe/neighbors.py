@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from nextpatch.tasks.probe.evaluator import Candidate, Evaluator, Learner, ProbeData
+
 _TEMPERATURE = 0.07
 _CHUNK = 1024
 _MANY = 1_000_000
@@ -67,3 +69,24 @@ def _faiss(bank: Tensor) -> Any:
     index = faiss.IndexFlatIP(bank.shape[1])
     index.add(bank.cpu().numpy())
     return index
+
+
+def _select(data: ProbeData, _: Learner | None) -> list[Candidate]:
+    """Each layer set at its best k."""
+    train, images = data.train_vectors, data.select_vectors
+    ks = sorted({min(k, len(train.labels)) for k in data.setup.cfg.neighbors})
+    return [
+        _at_best_k(Neighbors(bank, train.labels, data.setup.num_classes), ks, queries, images.labels)
+        for bank, queries in zip(train.features, images.features, strict=True)
+    ]
+
+
+def _at_best_k(
+    nearest: Neighbors, ks: Sequence[int], queries: Float[Tensor, "images dim"], labels: Int[Tensor, " images"]
+) -> Candidate:
+    right = (nearest.votes_at(queries, ks).argmax(dim=-1) == labels).float().mean(dim=1)
+    nearest.k = ks[int(right.argmax())]
+    return Candidate(100 * float(right.max()), lambda: nearest, k=nearest.k)
+
+
+KNN = Evaluator(_select)

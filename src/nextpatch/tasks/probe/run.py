@@ -5,46 +5,37 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-import torch
-from jaxtyping import Int64
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from nextpatch.config import to_dict
 from nextpatch.core.errors import UserError
 from nextpatch.core.output import check_folder
 from nextpatch.core.progress import phase
-from nextpatch.data.skipped import Bad, none_decodes
 from nextpatch.data.sources.source import Source
-from nextpatch.data.splits import Splits, Unlabeled, open_splits, split
+from nextpatch.data.splits import Splits, open_splits, split
 from nextpatch.data.survey import refuse_other_channels
 from nextpatch.dist.ranks import ALONE, Ranks
-from nextpatch.measure.metrics import TOP, likeliest
-from nextpatch.measure.probe_result import PIXELS, PRETRAINED, RANDOM, LayerScore, ProbeResult, SearchGrid
+from nextpatch.measure.probe_result import PRETRAINED, LayerScore, ProbeResult, SearchGrid
 from nextpatch.model.layer_sets import layer_sets
 from nextpatch.runs.logs import log_to
 from nextpatch.runs.results import set_aside
-from nextpatch.runs.run import RunDir, load_run, random_twin
-from nextpatch.tasks.probe.choose import Choice, Scored, choose
+from nextpatch.runs.run import RunDir
+from nextpatch.tasks.probe.choose import choose
 from nextpatch.tasks.probe.config import ProbeConfig
-from nextpatch.tasks.probe.features import Labeled, RawPixels, TrunkFeatures, at_hand, memory_for_features
-from nextpatch.tasks.probe.logistic import need_scipy
-from nextpatch.tasks.probe.train import Setting, num_steps
-from nextpatch.tasks.probe.write import RESULTS, print_result, score_of, write_results
-from nextpatch.weights.assemble import LoadOptions, of_model
+from nextpatch.tasks.probe.evaluator import Choice, ProbeData, ProbeSetup, SavedWith, evaluator_of
+from nextpatch.tasks.probe.extract import RawPixels, TrunkFeatures
+from nextpatch.tasks.probe.kinds import kinds_on
+from nextpatch.tasks.probe.labeled import Labeled, memory_for_features
+from nextpatch.tasks.probe.probed_model import Features, ProbedModel, extractors_of, open_model
+from nextpatch.tasks.probe.score import Scored, score, score_of
+from nextpatch.tasks.probe.train import num_steps
+from nextpatch.tasks.probe.write import RESULTS, write_results
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.classifier import mark_of
-from nextpatch.weights.inference import InferenceModel
-from nextpatch.weights.load import load
-
-_Features = dict[str, TrunkFeatures | RawPixels]
 
 
 def probe(
@@ -68,10 +59,10 @@ def probe(
     start_s = time.monotonic()
     out = output_of(config)
     check_results(out)
-    if "logistic" in config.probes:
-        need_scipy()
+    for kind in config.probes:
+        evaluator_of(kind).need()
     with phase("loading the weights", console):
-        opened = _open(config, backbone)
+        opened = open_model(config, backbone)
     sets = layer_sets(config.layers, len(opened.running.backbone.blocks))
     held_out = config.select_on == "held-out"
     with phase("opening the images", console):
@@ -87,17 +78,17 @@ def probe(
     if ranks.is_main:
         out.mkdir(parents=True, exist_ok=True)
     with log_to(out / "log.txt", console) if ranks.is_main else nullcontext():
-        extractors = _extractors(config, opened, sets)
+        extractors = extractors_of(config, opened, sets)
         if whole:
             extractors = {PRETRAINED: extractors[PRETRAINED]}
         choices, sweep = _choose_all(config, opened, splits, budgets, extractors, console, ranks)
         with phase("classifying the test images", console):
-            scored = _score(tuple(choices), extractors, splits, ranks)
+            scored = score(tuple(choices), extractors, splits, ranks)
     found: ProbeResult | None = None
     if ranks.is_main:
         result = _result(config, splits, sets, opened, time.monotonic() - start_s, scored, sweep)
-        found = write_results(out, result, choices, mark_of(opened.running.backbone.trunk), about)
-        print_result(console, found)
+        kept_with = SavedWith(splits.classes, mark_of(opened.running.backbone.trunk), about)
+        found = write_results(out, result, choices, kept_with, console)
     return ProbeResult.from_dict(ranks.broadcast(found and found.to_dict()))
 
 
@@ -120,64 +111,25 @@ def check_results(out: Path) -> None:
     check_folder(out, files=() if RunDir.exists(out) else RESULTS)  # what lies under these names in a run is ours
 
 
-class _Opened(NamedTuple):
-    """What is measured: the weights, the same network untrained (of a run), and the run's step."""
-
-    running: InferenceModel
-    untrained: InferenceModel | None
-    step: int | None
-
-
-def _open(config: ProbeConfig, backbone: Backbone | None) -> _Opened:
-    path, step = Path(config.weights), None if config.step < 0 else config.step
-    if backbone is not None or not RunDir.exists(path):
-        found = backbone or load(
-            config.weights, img_size=config.img_size, pixel_range=config.pixel_range, layout=config.layout
-        )
-        return _Opened(InferenceModel.of(found, config.device, config.precision), None, None)
-    loaded = load_run(path, step=step)
-    precision = config.precision if config.precision != "auto" else loaded.recipe.train.precision
-    # what an earlier probe has left is not read: it may be damaged or of another version, and is about to be replaced
-    statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
-    given = {name: value for name in ("pixel_range", "layout") if (value := getattr(config, name)) is not None}
-    reading = replace(loaded.recipe.data.preprocessing, **given)
-    found = of_model(loaded.model, str(path), LoadOptions(img_size=config.img_size), None, statistics, reading)
-    twin = Backbone(random_twin(replace(loaded.recipe, model=found.aim.cfg)), found.about)
-    return _Opened(
-        InferenceModel.of(found, config.device, precision),
-        InferenceModel.of(twin, config.device, precision),
-        loaded.step,
-    )
-
-
-def _extractors(config: ProbeConfig, opened: _Opened, sets: dict[str, list[str]]) -> _Features:
-    bad: Bad = {}  # shared, so that an image is named once and not for every kind of features
-    trunks = {PRETRAINED: opened.running, RANDOM: opened.untrained}
-    about = opened.running.backbone.about
-    return {
-        **{n: TrunkFeatures(running, sets, config.workers, bad) for n, running in trunks.items() if running},
-        PIXELS: RawPixels(about.img_size, about.in_chans, config.workers, bad, about.preprocessing),
-    }
-
-
 def _choose_all(
     config: ProbeConfig,
-    opened: _Opened,
+    opened: ProbedModel,
     splits: Splits,
     budgets: list[int],
-    extractors: _Features,
+    extractors: Features,
     console: Console,
     ranks: Ranks,
 ) -> tuple[list[Choice], list[LayerScore]]:
     """Every kind of features in turn, so that only one is in memory."""
     running = opened.running
-    setting = Setting(config, len(splits.classes), running.backbone.about.num_heads, running.device, ranks)
+    setup = ProbeSetup(config, len(splits.classes), running.backbone.about.num_heads, running.device, ranks)
     steps = sum(num_steps(config, budget, ranks.size) for budget in budgets)
     pool = splits.pool[: budgets[-1]]
     found: tuple[list[Choice], list[LayerScore]] = ([], [])
     with _progress(console, len(extractors) * steps) as advance:
         for name, extract in extractors.items():
             advance(name, 0, 0)  # the features themselves
+            kinds = kinds_on(config.probes, extract.patches)
             held = _held(config, splits, extract, ranks)
             room = 0 if config.augment == "paper" or ranks.size > 1 else memory_for_features()
             cache = None if config.augment == "paper" else config.cache
@@ -185,9 +137,8 @@ def _choose_all(
             for budget in budgets:
                 advance(name, budget, 0)
                 part = labeled.first(budget)
-                choices, sweep = choose(
-                    setting, name, extract.names, part, held, name != PIXELS, partial(advance, name, budget)
-                )
+                data = ProbeData(setup, extract.names, part, held)
+                choices, sweep = choose(kinds, name, data, partial(advance, name, budget))
                 found[0].extend(choices)
                 found[1].extend(sweep)
     return found
@@ -203,47 +154,11 @@ def _held(config: ProbeConfig, splits: Splits, extract: TrunkFeatures | RawPixel
     return Labeled.open(extract, splits.test_source, splits.test[known], labels[known], room, ranks)
 
 
-def _score(choices: tuple[Choice, ...], extractors: _Features, splits: Splits, ranks: Ranks) -> list[Scored]:
-    """Every frozen choice on the test images; their labels are opened when all predictions are made."""
-    top = min(TOP, len(splits.classes))
-    ranked: list[list[Tensor]] = [[] for _ in choices]
-    indices: dict[str, Int64[np.ndarray, " tested"]] = {}
-    unlabeled, none = Unlabeled(splits.test_source), torch.empty(0, top, dtype=torch.int64)
-    for name, extract in extractors.items():
-        found = []
-        for features, which in at_hand(extract, unlabeled, splits.test[ranks.rank :: ranks.size], ranks):
-            found.append(which)
-            for choice, outputs in zip(choices, ranked, strict=True):
-                if choice.features == name:
-                    outputs.append(_answered(choice, features[choice.set_index], top))
-        indices[name] = ranks.gathered(torch.from_numpy(np.concatenate([np.empty(0, np.int64), *found]))).numpy()
-        if not len(indices[name]):
-            raise none_decodes(unlabeled.name, extract.bad)
-    labels = splits.open_test_labels(indices[PRETRAINED])
-    known = labels >= 0
-    return [
-        Scored(ranks.gathered(torch.cat([none, *outputs])).numpy()[known], labels[known], choice)
-        for choice, outputs in zip(choices, ranked, strict=True)
-    ]
-
-
-@torch.no_grad()
-def _answered(choice: Choice, features: Tensor, top: int) -> Tensor:
-    """The likeliest classes by a choice; UserError when its training went to infinity."""
-    scores = choice.classifier.cpu()(features)
-    if bool((scores.isnan() | (scores == torch.inf)).any()):
-        raise UserError(
-            f"the {choice.probe} probe of {choice.features} features, {choice.labels:,} labels, gives numbers that are "
-            f"not finite with every learning rate tried; give lower --lrs (the best was {choice.lr})"
-        )
-    return likeliest(scores, top)
-
-
 def _result(
     config: ProbeConfig,
     splits: Splits,
     sets: dict[str, list[str]],
-    opened: _Opened,
+    opened: ProbedModel,
     elapsed_s: float,
     scored: list[Scored],
     sweep: list[LayerScore],

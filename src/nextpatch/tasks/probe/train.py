@@ -1,8 +1,8 @@
-"""Train every probe of a grid on one stream: kept features, or augmented images through the trunk, of all ranks."""
+"""One pass over the images for all kinds of probes: kept features, or augmented images through the trunk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,26 +14,14 @@ from nextpatch.data.augment import Augment
 from nextpatch.data.epochs import Epochs
 from nextpatch.data.preprocessing import Preprocessing
 from nextpatch.data.views import eval_view
-from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.tasks.probe.config import ProbeConfig
-from nextpatch.tasks.probe.features import GROUP, Labeled, TrunkFeatures
-from nextpatch.tasks.probe.fit import Fit
-from nextpatch.tasks.probe.grid import AttentiveGrid, Grid, LinearGrid
+from nextpatch.tasks.probe.evaluator import Evaluator, Learner, ProbeData, ProbeSetup
+from nextpatch.tasks.probe.extract import GROUP, TrunkFeatures
+from nextpatch.tasks.probe.labeled import Labeled
 
 _IMAGES, _LEAST_EPOCHS, _MOST_EPOCHS = 80_000, 8, 16
 _LEAST_BATCH, _MOST_BATCH = 32, 256
 Step = tuple[list[Tensor], Tensor]  # features of every set, "batch patches dim", and labels
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is the same for every probe."""
-
-    cfg: ProbeConfig
-    num_classes: int
-    num_heads: int
-    device: torch.device
-    ranks: Ranks = ALONE
 
 
 def num_epochs(cfg: ProbeConfig, images: int) -> int:
@@ -54,56 +42,41 @@ def num_steps(cfg: ProbeConfig, images: int, ranks: int = 1) -> int:
     return num_epochs(cfg, images) * (images // batch_size(cfg, images, ranks))
 
 
-def trained(
-    setting: Setting, train: Labeled, attentive: bool, advance: Callable[[int], None] = lambda steps: None
-) -> dict[str, Grid]:
-    """Both kinds of probes, trained in the same pass over the features; each as if it were alone."""
-    cfg, ranks = setting.cfg, setting.ranks
+def fit_all(
+    evaluators: Mapping[str, Evaluator], data: ProbeData, advance: Callable[[int], None] = lambda steps: None
+) -> dict[str, Learner]:
+    """What learns by batches of each kind, in the same pass over the features; each as if it were alone."""
+    setup, train = data.setup, data.train
+    cfg, ranks = setup.cfg, setup.ranks
     streamed = cfg.augment == "paper" or ranks.size > 1
     images = len(train.planned) if streamed else len(train)
     size = batch_size(cfg, images, ranks.size)
-    steps, fits = num_steps(cfg, images, ranks.size), dict[str, Fit]()
-    if not _kinds(cfg, attentive):
+    steps, learners = num_steps(cfg, images, ranks.size), dict[str, Learner]()
+    begin = {kind: evaluator.fit for kind, evaluator in evaluators.items() if evaluator.fit is not None}
+    if not begin:
         advance(steps)
         return {}
-    for features, labels in _streamed(setting, train, size) if streamed else _kept(setting, train, size):
-        if not fits:
-            fits = _fits(setting, features, steps, attentive)
-        for fit in fits.values():
-            fit.step(features, labels)
+    for features, labels in _streamed(setup, train, size) if streamed else _kept(setup, train, size):
+        learners = learners or {kind: fit(data, features, steps) for kind, fit in begin.items()}
+        for learner in learners.values():
+            learner.step(features, labels)
         advance(1)
-    return {kind: fit.grid.eval() for kind, fit in fits.items()}
+    return learners
 
 
-def _kinds(cfg: ProbeConfig, attentive: bool) -> list[str]:
-    """Which probes are trained by gradients: what is asked for; a linear one where there is nothing to attend to."""
-    if attentive:
-        return [kind for kind in ("attentive", "linear") if kind in cfg.probes]
-    return ["linear"] if {"attentive", "linear"} & set(cfg.probes) else []
-
-
-def _fits(setting: Setting, features: list[Tensor], steps: int, attentive: bool) -> dict[str, Fit]:
-    cfg = setting.cfg
-    sizes = (len(features), cfg.lrs, features[0].shape[-1], setting.num_classes, setting.num_heads, cfg.seed)
-    grids: dict[str, Grid] = {}
-    for kind in _kinds(cfg, attentive):
-        grids[kind] = (AttentiveGrid if kind == "attentive" else LinearGrid)(*sizes)
-    return {kind: Fit(grid.to(setting.device).train(), cfg, steps, setting.ranks) for kind, grid in grids.items()}
-
-
-def _kept(setting: Setting, train: Labeled, size: int) -> Iterator[Step]:
+def _kept(setup: ProbeSetup, train: Labeled, size: int) -> Iterator[Step]:
     """Features of the evaluation view, computed once where they fit into memory, in another order every epoch."""
-    cfg, images = setting.cfg, len(train)
+    cfg, images = setup.cfg, len(train)
     whole = images // size * size  # a rest would weigh too much, and might be too small for a batch norm
     for epoch in range(num_epochs(cfg, images)):
         order = rng_at(cfg.seed, Stream.LABELED_ORDER, epoch).permutation(images)[:whole]
         for features, labels in train.batches(size, order):
-            yield list(features.to(setting.device)), labels.to(setting.device)
+            yield list(features.to(setup.device)), labels.to(setup.device)
 
 
-def _streamed(setting: Setting, train: Labeled, size: int) -> Iterator[Step]:
+def _streamed(setup: ProbeSetup, train: Labeled, size: int) -> Iterator[Step]:
     """Images decoded and changed anew in every epoch; the trunk runs once a batch for all probes together."""
-    cfg, extract, ranks = setting.cfg, train.extract, setting.ranks
+    cfg, extract, ranks = setup.cfg, train.extract, setup.ranks
     colors = isinstance(extract, TrunkFeatures)
     view = (
         Augment(extract.img_size, colors)
@@ -119,7 +92,7 @@ def _streamed(setting: Setting, train: Labeled, size: int) -> Iterator[Step]:
             extract.of(group, batch.keys[at * GROUP : (at + 1) * GROUP])
             for at, group in enumerate(torch.split(batch.images, GROUP))
         ]
-        yield [torch.cat(one).to(setting.device) for one in zip(*parts, strict=True)], batch.labels.to(setting.device)
+        yield [torch.cat(one).to(setup.device) for one in zip(*parts, strict=True)], batch.labels.to(setup.device)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,22 @@
+"""Pages after work that is done: one that cannot be drawn is told, and fails nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from nextpatch.core.errors import UserError
+from nextpatch.core.progress import phase
+
+log = logging.getLogger(__name__)
+
+
+def try_page(write: Callable[[Path], Path], place: Path) -> Path | None:
+    """The page that `write` makes of a folder; None, and a warning, where it cannot."""
+    try:
+        with phase("drawing the report"):
+            return write(place)
+    except (UserError, OSError) as error:
+        log.warning("no report: %s", error)
+        return None
