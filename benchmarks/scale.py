@@ -26,8 +26,8 @@ from nextpatch.dist.materialize import materialize
 from nextpatch.dist.mesh import open_mesh
 from nextpatch.dist.ranks import Ranks
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.count import train_step_flops
 from nextpatch.model.precision import Dtype, resolve_device
+from nextpatch.objective.cost import train_step_flops
 from nextpatch.objective.objective import scored_count
 from nextpatch.objective.registry import objective_of
 from nextpatch.runs.config import OptimConfig

@@ -23,10 +23,10 @@ from torch import Tensor
 
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.count import train_step_flops
 from nextpatch.model.init import init_weights
 from nextpatch.model.layers import prefix_mask
 from nextpatch.model.precision import autocast
+from nextpatch.objective.cost import train_step_flops
 from nextpatch.objective.next_patch import NextPatch, scored_mask, targets, with_prefix
 from nextpatch.objective.objective import scored_count
 from nextpatch.patches import patchify

@@ -11,8 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from losses import loss_sum
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import SIZES, ModelConfig
-from nextpatch.model.count import count_params, expected_scored, forward_flops, train_step_flops
+from nextpatch.model.count import count_params, forward_flops
 from nextpatch.model.init import init_weights
+from nextpatch.objective.cost import expected_scored, train_step_flops
 
 TABLE_1 = {"600m": 0.6e9, "1b": 1.2e9, "3b": 2.7e9, "7b": 6.5e9}
 

@@ -14,11 +14,12 @@ from losses import loss_sum, patch_losses
 from nextpatch.core.errors import ConfigError
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.count import count_params, train_step_flops
+from nextpatch.model.count import count_params
 from nextpatch.model.heads.linear import LinearHead
 from nextpatch.model.heads.mlp import MLPHead
 from nextpatch.model.init import init_weights
 from nextpatch.model.names import HEADS
+from nextpatch.objective.cost import train_step_flops
 from nextpatch.train.memory import kept_bytes
 
 

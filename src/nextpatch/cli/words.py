@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import astuple, replace
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from tyro.constructors import PrimitiveConstructorSpec
 
 from nextpatch.core.fields import Flag
+from nextpatch.core.registry import Registry
 from nextpatch.core.text import shown
 
 
@@ -43,11 +44,14 @@ def not_zero(spec: PrimitiveConstructorSpec[Any]) -> PrimitiveConstructorSpec[An
 
 
 def plain(hint: Any) -> Any:
-    """The type without what is said about it, without None, and of several the first."""
+    """The type without what is said about it, without None, and of several the first; a name out of a registry is one
+    of its names.
+    """
     origin: Any = get_origin(hint)
     inner = get_args(hint)
     if origin is Annotated:
-        return plain(inner[0])
+        names = [found for found in inner if isinstance(found, Registry)]
+        return Literal[tuple(names[0])] if names else plain(inner[0])
     if origin in (Union, UnionType):
         return plain(next(kind for kind in inner if kind is not NoneType))
     return origin[tuple(part if part is ... else plain(part) for part in inner)] if origin is tuple else hint
@@ -67,7 +71,7 @@ def placeholder(hint: Any) -> str:
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         words = [found.word for found in inner if isinstance(found, Flag) and found.word]
-        return words[0] if words else placeholder(inner[0])
+        return words[0] if words else placeholder(plain(hint))
     if origin in (Union, UnionType):
         return placeholder(next(kind for kind in inner if kind is not NoneType))
     if origin is tuple:

@@ -41,9 +41,12 @@ class PatchEmbed(nn.Module):
         """Be of images of another size from here on."""
         self._grid, self.positions = grid, sincos_positions(grid, self.positions.shape[1])
 
-    def forward(self, patches: Float[Tensor, "batch length values"]) -> Float[Tensor, "batch length dim"]:
-        """Tokens of the first `length` patches of each image."""
-        out: Tensor = self.norm(self.proj(patches)) + self.positions[: patches.shape[1]]
+    def forward(
+        self, patches: Float[Tensor, "batch length values"], position: Int[Tensor, " length"] | None = None
+    ) -> Float[Tensor, "batch length dim"]:
+        """Tokens of patches at the raster places `position`; by default of the first `length` of each image."""
+        where = self.positions[: patches.shape[1]] if position is None else self.positions[position]
+        out: Tensor = self.norm(self.proj(patches)) + where
         return out
 
     @staticmethod
@@ -184,18 +187,19 @@ class AIM(nn.Module):
         self,
         patches: Float[Tensor, "batch length values"],
         mask: Float[Tensor, "#batch 1 length length"] | None,
+        position: Int[Tensor, " length"] | None = None,
         target_position: Int[Tensor, " length"] | None = None,
     ) -> Float[Tensor, "batch length outputs"]:
         """The head's outputs at every place of a sequence of patches; `mask` says what each may attend to.
 
-        `target_position`: the place of the patch that each output is for; the next one unless it is said.
+        `position`: the raster places of the patches (default 0, 1, 2 ...); `target_position`: those of the patches that
+        the outputs are for (default: the next in raster order).
         """
         batch, length, _ = patches.shape
-        place = torch.arange(length, device=patches.device)
         image = torch.arange(batch, device=patches.device)[:, None].expand(batch, length)
-        features = self.trunk(self.patch_embed(patches), mask)["post_trunk_norm"]
-        aim = self._next(place) if target_position is None else target_position
-        out: Tensor = self.head(features, place, aim, image, mask)
+        here, there = self._places(length, position, target_position, patches.device)
+        features = self.trunk(self.patch_embed(patches, position), mask)["post_trunk_norm"]
+        out: Tensor = self.head(features, here, there, image, mask)
         return out
 
     def predict_rows(
@@ -203,6 +207,7 @@ class AIM(nn.Module):
         patches: Float[Tensor, "batch length values"],
         mask: Tensor | None,
         rows: Rows,
+        position: Int[Tensor, " length"] | None = None,
         target_position: Int[Tensor, " length"] | None = None,
     ) -> Float[Tensor, "rows outputs"]:
         """The same at `rows` alone, packed: all that is computed for them and for nothing else.
@@ -210,15 +215,20 @@ class AIM(nn.Module):
         A head that needs whole sequences gets these, and the rows are taken from what it gives.
         """
         if not self.head.packed:
-            return self.predict(patches, mask, target_position).flatten(0, 1).index_select(0, rows.flat)
-        aim = self._next(rows.position) if target_position is None else target_position[rows.position]
-        features = self.trunk.rows(self.patch_embed(patches), mask, rows)
-        out: Tensor = self.head(features, rows.position, aim, rows.image)
+            whole = self.predict(patches, mask, position, target_position)
+            return whole.flatten(0, 1).index_select(0, rows.flat)
+        here, there = self._places(patches.shape[1], position, target_position, patches.device)
+        features = self.trunk.rows(self.patch_embed(patches, position), mask, rows)
+        out: Tensor = self.head(features, here[rows.position], there[rows.position], rows.image)
         return out
 
-    def _next(self, place: Int[Tensor, "*rows"]) -> Int[Tensor, "*rows"]:
-        """The place after each; behind the last there is none, and its output is for nothing."""
-        return (place + 1).clamp(max=self.cfg.num_patches - 1)
+    def _places(
+        self, length: int, position: Tensor | None, target_position: Tensor | None, device: torch.device
+    ) -> tuple[Int[Tensor, " length"], Int[Tensor, " length"]]:
+        """Raster places of inputs and targets; behind the last place there is none, and its output is for nothing."""
+        here = torch.arange(length, device=device) if position is None else position
+        after = torch.arange(1, length + 1, device=device).clamp(max=self.cfg.num_patches - 1)
+        return here, after if target_position is None else target_position
 
 
 def patches_of(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from nextpatch.core.bounds import check_bounds
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.text import shown
-from nextpatch.model.names import HEADS
+from nextpatch.model.names import HEADS, OBJECTIVES, ORDERS, TARGETS
 
-Target = Literal["norm_pixels", "pixels"]
 Attention = Literal["prefix", "causal"]
 MOST_PATCHES = 2**18
 
@@ -67,9 +66,13 @@ class ModelConfig:
     """Width of the head's blocks, where it has any (default: as the named size says)."""
     head_depth: int = 0
     """Number of blocks in the head, where it has any (default: as the named size says)."""
-    head: str = "mlp"
+    head: Annotated[str, HEADS] = "mlp"
     """What predicts from the trunk's features: mlp, the paper's, or none, a single linear layer."""
-    target: Target = "norm_pixels"
+    objective: Annotated[str, OBJECTIVES] = "next_patch"
+    """What is learned: the next patch from those before it."""
+    order: Annotated[str, ORDERS] = "raster"
+    """Order in which the patches of an image follow one another."""
+    target: Annotated[str, TARGETS] = "norm_pixels"
     """What is predicted: pixels normalized by mean and deviation of their patch, or the pixels themselves."""
     attention: Attention = "prefix"
     """What a patch sees in pre-training: a random prefix and all patches before it, or only those before it."""
@@ -83,7 +86,9 @@ class ModelConfig:
             near = difflib.get_close_matches(self.size.lower(), SIZES, n=1)
             meant = f"did you mean '{near[0]}'? There are" if near else "choose one of"
             raise ConfigError(f"unknown model size '{shown(self.size)}'; {meant} {', '.join(SIZES)}")
-        HEADS.check(self.head)
+        for names, name in ((HEADS, self.head), (OBJECTIVES, self.objective), (ORDERS, self.order)):
+            names.check(name)
+        TARGETS.check(self.target)
         s = self.shape
         for name, side in zip(("height", "width"), self.img_size, strict=True):
             if side % self.patch_size:
@@ -129,6 +134,11 @@ class ModelConfig:
     def patch_dim(self) -> int:
         """Values in one patch: P * P * C."""
         return self.patch_size * self.patch_size * self.in_chans
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the head gives for a patch: the target says it (and is loaded for that)."""
+        return int(TARGETS[self.target].outputs(self))
 
     def resolved(self) -> ModelConfig:
         """The same model with every 0 written out."""

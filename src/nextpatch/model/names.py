@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from nextpatch.core.registry import Registry
 
+OBJECTIVES = Registry("objective", next_patch="nextpatch.objective.next_patch:NextPatch")
+TARGETS = Registry(
+    "target",
+    norm_pixels="nextpatch.objective.targets.pixels:NormalizedPixels",
+    pixels="nextpatch.objective.targets.pixels:Pixels",
+)
+ORDERS = Registry("order", raster="nextpatch.objective.orders:raster")
 HEADS = Registry(
     "head",
     mlp="nextpatch.model.heads.mlp:MLPHead",

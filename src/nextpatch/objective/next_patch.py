@@ -9,26 +9,33 @@ from torch import Tensor, nn
 from nextpatch.core.errors import UserError
 from nextpatch.core.random import Stream, rng_at
 from nextpatch.model.aim import AIM, patches_of
-from nextpatch.model.config import ModelConfig, Target
+from nextpatch.model.config import ModelConfig
 from nextpatch.model.layers import Rows, attention_mask
+from nextpatch.model.names import TARGETS
 from nextpatch.objective.objective import Draws, Fill, Words, scored_patches
-from nextpatch.patches import normalize_patches, patch_statistics, unpatchify
+from nextpatch.objective.orders import order_of
+from nextpatch.objective.targets.target import Target, TargetWords
+from nextpatch.patches import normalize_patches, unpatchify
 
 PREFIX_LEN = "prefix_len"
 
 
 class NextPatch:
-    """Prediction of the next patch in raster order, scored after the prefix, by squared error.
+    """Prediction of the next patch of the sequence, scored after the prefix; the paper's with raster order.
 
-    Output i of the model is for patch i + 1; the last one is for nothing.
+    Output i of the model is for patch i + 1 of the sequence; the last one is for nothing.
     """
-
-    unit = "squared error"
 
     def __init__(self, cfg: ModelConfig) -> None:
         self.cfg = cfg
         self.places = range(1, cfg.num_patches)
-        self.words = _words(cfg)
+        self.tokens = cfg.num_patches - 1  # none for the last patch, which no scored prediction may see
+        # S is uniform on 1 .. K-1, which leaves K/2 on average; causal scores all K - 1
+        self.mean_scored = cfg.num_patches / 2 if cfg.attention == "prefix" else cfg.num_patches - 1
+        self.goal: Target = TARGETS[cfg.target](cfg)
+        self.unit = self.goal.unit
+        self.words = _words(cfg, self.goal.words)
+        self._order = order_of(cfg)
 
     def draw(self, seed: int, positions: Int[Tensor, " batch"]) -> Draws:
         """Prefix lengths S; causal pre-training (Table 3d) always scores from S = 1."""
@@ -42,7 +49,7 @@ class NextPatch:
         return with_prefix(torch.tensor(sorted({1, max(1, count // 3), max(1, count // 2), count - 1})))
 
     def showcase(self, batch: int) -> Draws:
-        """The upper half of the rows as prefix, or half of a single row."""
+        """A prefix as long as the upper half of the rows, or as half of a single row."""
         rows, columns = self.cfg.grid
         return with_prefix(torch.full((batch,), max(1, rows // 2 * columns if rows > 1 else columns // 2)))
 
@@ -52,16 +59,16 @@ class NextPatch:
 
     def given(self, draws: Draws) -> Bool[Tensor, "batch patches"]:
         """True inside the prefix."""
-        return torch.arange(self.cfg.num_patches) < draws[PREFIX_LEN][:, None].cpu()
+        return self._turn() < draws[PREFIX_LEN][:, None].cpu()
 
     def predicts(self, draws: Draws) -> Int[Tensor, "batch places"]:
-        """The next patch."""
-        return torch.arange(1, self.cfg.num_patches).expand(draws.batch_size, -1)
+        """The next patch of the sequence."""
+        return self._sequence()[1:].expand(draws.batch_size, -1)
 
     def may_see(self, draws: Draws) -> Bool[Tensor, "batch places patches"]:
         """All before the next patch, and with prefix attention the whole prefix (Figure 3)."""
-        patch = torch.arange(self.cfg.num_patches)
-        before = (patch < patch[1:, None]).expand(draws.batch_size, -1, -1)
+        place = torch.arange(1, self.cfg.num_patches)
+        before = (self._turn() < place[:, None]).expand(draws.batch_size, -1, -1)
         return before if self.cfg.attention == "causal" else before | self.given(draws)[:, None]
 
     def told(self, draws: Draws) -> list[str]:
@@ -71,51 +78,52 @@ class NextPatch:
     def loss_sum(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
     ) -> Float[Tensor, ""]:
-        """Sum over scored patches of their mean squared error: divide by their number in the GLOBAL batch.
+        """Sum of the losses of scored patches: divide by their number in the GLOBAL batch.
 
         Computes only what that sum needs: no token for the last patch, which no scored prediction may see; the last
         block's queries, projection and MLP, and the head, only at scored positions, packed. Section 4.1, equation 2;
         the paper writes a sum over all K patches, its text (and this) scores those after the prefix.
         """
-        patches = patches_of(images, self.cfg)
+        patches = self._patches(images)
         rows = Rows(self.scored(draws)).to(images.device)
         mask = self._mask(draws, patches.shape[1] - 1, images.device)
-        predicted = model.predict_rows(patches[:, :-1], mask, rows)
-        wanted = targets(patches[:, 1:].flatten(0, 1).index_select(0, rows.flat), self.cfg.target)
-        return squared_error(predicted, wanted).sum() / self.cfg.patch_dim
+        predicted = model.predict_rows(patches[:, :-1], mask, rows, *self._positions(self.tokens, images.device))
+        return self.goal.loss_sum(predicted, self.goal.wanted(patches[:, 1:].flatten(0, 1).index_select(0, rows.flat)))
 
     def position_losses(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
     ) -> Float[Tensor, "batch places"]:
-        """The plain formulation: mean squared error of the prediction of patch i + 1 at entry i, 0 in the prefix."""
+        """The plain formulation: the loss of the prediction of patch i + 1 at entry i, 0 in the prefix."""
         return self.score(model, self.predict(model, images, draws), images, draws)
 
     def predict(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
-    ) -> Float[Tensor, "batch patches values"]:
-        """Outputs at every position, in target space: output i is for patch i + 1, the last one for nothing."""
-        patches = patches_of(images, self.cfg)
-        return model.predict(patches, self._mask(draws, patches.shape[1], images.device))
+    ) -> Float[Tensor, "batch patches outputs"]:
+        """Outputs at every place: output i is for patch i + 1 of the sequence, the last one for nothing."""
+        patches = self._patches(images)
+        mask = self._mask(draws, patches.shape[1], images.device)
+        return model.predict(patches, mask, *self._positions(patches.shape[1], images.device))
 
     def score(
         self,
         model: AIM,
-        predicted: Float[Tensor, "batch patches values"],
+        predicted: Float[Tensor, "batch patches outputs"],
         images: Float[Tensor, "batch channels height width"],
         draws: Draws,
     ) -> Float[Tensor, "batch places"]:
         """The losses of outputs that are there already: output i against patch i + 1 (section 4.1). No model needed."""
-        wanted = targets(patches_of(images, self.cfg)[:, 1:], self.cfg.target)
-        return squared_error(predicted[:, :-1], wanted).mean(dim=-1) * self.scored(draws).to(images.device)
+        wanted = self.goal.wanted(self._patches(images)[:, 1:])
+        return self.goal.losses(predicted[:, :-1], wanted) * self.scored(draws).to(images.device)
 
-    def _mask(self, draws: Draws, length: int, device: torch.device) -> Tensor | None:
-        return attention_mask(self.cfg.attention, draws[PREFIX_LEN], length, device)
+    def baseline(self) -> AIM:
+        """The target's guess everywhere."""
+        return _Guess(self.cfg, self.goal.guess())
 
     def target(
         self, images: Float[Tensor, "batch channels height width"], draws: Draws, fill: Fill | None = None
     ) -> Float[Tensor, "batch channels height width"]:
-        """The patches after the prefix as they are, or normalized, with the mean and deviation of `fill` put back."""
-        return self._painted(targets(patches_of(images, self.cfg)[:, 1:], self.cfg.target), images, draws, fill)
+        """The patches after the prefix as perfect outputs show them, with what these leave out from `fill`."""
+        return self._painted(self.goal.perfect(self._patches(images)[:, 1:]), images, draws, fill)
 
     def complete(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws, fill: Fill | None = None
@@ -123,43 +131,58 @@ class NextPatch:
         """Each patch after the prefix as predicted one step ahead from all TRUE patches before it."""
         return self._painted(self.predict(model, images, draws)[:, :-1].float(), images, draws, fill)
 
-    def _painted(self, values: Tensor, images: Tensor, draws: Draws, fill: Fill | None) -> Tensor:
-        """`values`, in target space, are of the patches from the second on."""
-        patches = patches_of(images, self.cfg)
-        if self.cfg.target == "norm_pixels":
-            mean, deviation = patch_statistics(patches[:, 1:]) if fill is None else _everywhere(fill, self.cfg, images)
-            values = values * deviation + mean
-        drawn = torch.cat([patches[:, :1], values.to(patches.dtype)], dim=1)
+    def _painted(self, outputs: Tensor, images: Tensor, draws: Draws, fill: Fill | None) -> Tensor:
+        """`outputs` are of the patches of the sequence from the second on."""
+        patches = self._patches(images)
+        drawn = torch.cat([patches[:, :1], self.goal.pixels(outputs, patches[:, 1:], fill)], dim=1)
+        raster = drawn if self._order is None else drawn[:, self._turn()]
         scored = scored_patches(self, draws).to(images.device)[..., None]
-        return unpatchify(torch.where(scored, drawn, patches), self.cfg.grid, self.cfg.patch_size)
+        whole = torch.where(scored, raster, patches_of(images, self.cfg))
+        return unpatchify(whole, self.cfg.grid, self.cfg.patch_size)
 
-    def baseline(self) -> AIM:
-        """Predicts zero everywhere: each patch's own mean for normalized targets, the data's mean for pixels.
+    def _mask(self, draws: Draws, length: int, device: torch.device) -> Tensor | None:
+        return attention_mask(self.cfg.attention, draws[PREFIX_LEN], length, device)
 
-        Flat patches are guessed perfectly, so on images with plain backgrounds this level lies well below 1.
-        """
-        return _Zero(self.cfg)
+    def _patches(self, images: Tensor) -> Float[Tensor, "batch patches values"]:
+        """In the order of the sequence."""
+        patches = patches_of(images, self.cfg)
+        return patches if self._order is None else patches[:, self._order.to(images.device)]
+
+    def _positions(self, length: int, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+        """Raster places of the first `length` patches of the sequence, and of those after each; None for raster."""
+        if self._order is None:
+            return None, None
+        order = self._order.to(device)
+        return order[:length], torch.cat([order[1:], order[-1:]])[:length]
+
+    def _sequence(self) -> Int[Tensor, " patches"]:
+        """The raster index of each patch of the sequence."""
+        return torch.arange(self.cfg.num_patches) if self._order is None else self._order
+
+    def _turn(self) -> Int[Tensor, " patches"]:
+        """The place in the sequence of each patch in raster order."""
+        return self._sequence().argsort()
 
 
-class _Zero(AIM):
-    """Zeros in target space; looks at nothing, and has no parameters."""
+class _Guess(AIM):
+    """The same outputs everywhere; looks at nothing, and has no parameters."""
 
-    def __init__(self, cfg: ModelConfig) -> None:
+    def __init__(self, cfg: ModelConfig, outputs: Float[Tensor, " outputs"]) -> None:
         nn.Module.__init__(self)
-        self.cfg = cfg
+        self.cfg, self._outputs = cfg, outputs
 
     def predict(
         self,
         patches: Float[Tensor, "batch length values"],
         mask: Tensor | None,
+        position: Tensor | None = None,
         target_position: Tensor | None = None,
-    ) -> Float[Tensor, "batch length values"]:
+    ) -> Float[Tensor, "batch length outputs"]:
         """What is always guessed."""
-        return torch.zeros_like(patches)
+        return self._outputs.to(patches).expand(*patches.shape[:2], -1)
 
 
-def _words(cfg: ModelConfig) -> Words:
-    whole, normalized = cfg.attention == "prefix", cfg.target == "norm_pixels"
+def _words(cfg: ModelConfig, goal: TargetWords) -> Words:
     return Words(
         name="next-patch prediction",
         promise="predicts the next patch and never sees it",
@@ -171,22 +194,14 @@ def _words(cfg: ModelConfig) -> Words:
         copying="the one-patch shift is missing",
         leaking="the attention mask lets it look ahead",
         shaded="the prefix, which the model sees as a whole; every patch after it is predicted from all before it."
-        if whole
+        if cfg.attention == "prefix"
         else "the first patch, which nothing predicts; every other is predicted from all before it.",
-        predicted="each patch after the prefix, less its own mean and over its own deviation."
-        if normalized
-        else "the pixels of each patch after the prefix.",
+        predicted=goal.predicted,
         completed="Each patch after the prefix is predicted one step ahead from all true patches before it, not from "
         "earlier predictions: this is what the loss measures. It is not a picture made from the prefix alone.",
-        left_out="mean and variance" if normalized else "",
-        guess="always guessing the mean of each patch" if normalized else "always guessing mean grey",
+        left_out=goal.left_out,
+        guess=f"always guessing {goal.guess}",
     )
-
-
-def _everywhere(fill: Fill, cfg: ModelConfig, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean and the deviation for every value of a patch, whose channels vary fastest."""
-    mean, deviation = (v.to(images).repeat(cfg.patch_size**2) for v in (fill.mean, fill.deviation))
-    return mean, deviation
 
 
 def with_prefix(prefix_len: Int[Tensor, " batch"]) -> Draws:
@@ -211,14 +226,10 @@ def scored_mask(prefix_len: Int[Tensor, " batch"], num_patches: int) -> Bool[Ten
     return outputs >= prefix_len[:, None] - 1
 
 
-def targets(patches: Float[Tensor, "*rows values"], target: Target) -> Float[Tensor, "*rows values"]:
-    """What the head must output for these patches (Table 3a): normalized pixels, or the pixels themselves."""
-    if target == "pixels":
-        return patches
-    return normalize_patches(patches.reshape(1, -1, patches.shape[-1])).reshape(patches.shape)
-
-
-def squared_error(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """Elementwise, never in half precision."""
-    wide = predicted if predicted.dtype == torch.float64 else predicted.float()
-    return (wide - wanted.to(wide.dtype)).square()
+def targets(patches: Float[Tensor, "*rows values"], target: str) -> Float[Tensor, "*rows values"]:
+    """What the head must output for these patches (Table 3a)."""
+    return (
+        normalize_patches(patches.reshape(1, -1, patches.shape[-1])).reshape(patches.shape)
+        if target == "norm_pixels"
+        else patches
+    )

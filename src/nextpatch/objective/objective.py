@@ -116,6 +116,8 @@ class Objective(Claims, Protocol):
     """
 
     unit: str  # of the loss, in words: "squared error", "nats"
+    tokens: int  # of an image that the trunk computes for the loss
+    mean_scored: float  # places of an image, over many draws
 
     def draw(self, seed: int, positions: Int[Tensor, " batch"]) -> Draws:
         """A pure function of the seed and each sample's position in the run."""

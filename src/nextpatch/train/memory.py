@@ -1,8 +1,8 @@
 """How much memory training takes, by formula: weights and their companions, what backward keeps, what passes by.
 
-Written for images of K patches with n = K - 1 tokens, of which m are scored (K/2 on average). What autograd keeps of
-each part stands beside its code (`kept_bytes`, in bytes of one image); here it is added up, with the loss's errors, 4
-bytes a scored value, and the mask. The residual stream, norms and the loss are float32.
+Written for n tokens an image, of which m are scored: of the paper's objective K - 1 and, on average, K/2. What autograd
+keeps of each part stands beside its code (`kept_bytes`, in bytes of one image); here it is added up, with the loss's
+errors, 4 bytes a scored value, and the mask. The residual stream, norms and the loss are float32.
 
 With activation checkpointing a block keeps its input, and "selective" also the outputs of its products and attention;
 what it computes again in backward is there for one block at a time. With several micro-batches to a step, the gradients
@@ -18,9 +18,10 @@ from typing import NamedTuple
 from nextpatch.model.aim import PatchEmbed, Trunk
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.cost import Kernel, Recompute, Unit
-from nextpatch.model.count import count_params, expected_scored
+from nextpatch.model.count import count_params
 from nextpatch.model.layers import Block
 from nextpatch.model.names import HEADS
+from nextpatch.objective.cost import head_rows, tokens_of
 
 _TRANSIENT = 9.0  # numbers a token and width that a block's backward makes and drops, measured
 _COMPUTING_AGAIN = 11.5  # and more of them when it has to compute forward again
@@ -93,12 +94,12 @@ def _moments(
     cfg: ModelConfig, setting: Setting, images: int, scored: float | None, longest: int | None, kept: float
 ) -> Iterator[Moment]:
     """The two worst moments of every block's backward, the head's first: in the middle of it, and right behind it."""
-    d, heads, n, c = cfg.shape.embed_dim, cfg.shape.num_heads, cfg.num_patches - 1, setting.width
+    d, heads, n, c = cfg.shape.embed_dim, cfg.shape.num_heads, tokens_of(cfg), setting.width
     whole = images * Block.kept_bytes(d, heads, n, c, setting.kernel)
     kept_of_block = images * Block.kept_bytes(d, heads, n, c, setting.kernel, setting.recompute)
     again = whole + images * n * (_COMPUTING_AGAIN * c - 4) * d if setting.recompute != "none" else 0.0
     extra = images * 4 * heads * n * n * 2 if setting.kernel == "written out" else 0
-    of_head = HEADS[cfg.head].units(cfg, images * _rows(cfg, scored), c)
+    of_head = HEADS[cfg.head].units(cfg, images * head_rows(cfg, scored), c)
     blocks = [(unit, 0.0, _TRANSIENT * c * unit.stream) for unit in of_head]
     block = Unit(Block.weights(d), kept_of_block, images * n * d)
     blocks += [(block, again, _TRANSIENT * c * block.stream + extra)] * cfg.shape.depth
@@ -125,19 +126,12 @@ def kept_bytes(
     `width` is the bytes of a number in products (2 or 4), `scored` the image's scored patches (default: expected) and
     `longest` the most of any image in the micro-batch (default: all but the first patch).
     """
-    n, rows, head = cfg.num_patches - 1, _rows(cfg, scored), HEADS[cfg.head]
+    n, rows, head = tokens_of(cfg), head_rows(cfg, scored), HEADS[cfg.head]
     suffix = n if longest is None or not head.packed else longest
     trunk = Trunk.kept_bytes(cfg, n, rows, suffix, width, kernel, recompute)
     above = head.kept_bytes(cfg, rows, width) + sum(unit.kept for unit in head.units(cfg, rows, width))
-    errors, mask = rows * 4 * cfg.patch_dim, 4 * n * n if width == 4 else 0
+    errors, mask = rows * 4 * cfg.outputs, 4 * n * n if width == 4 else 0
     return float(trunk + above + errors + PatchEmbed.kept_bytes(cfg, n, width) + mask)
-
-
-def _rows(cfg: ModelConfig, scored: float | None) -> float:
-    """Rows of one image that the head is given: those scored, or all where it needs whole sequences."""
-    if not HEADS[cfg.head].packed:
-        return cfg.num_patches - 1
-    return expected_scored(cfg) if scored is None else scored
 
 
 def largest_micro_batch(

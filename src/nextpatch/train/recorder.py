@@ -14,7 +14,7 @@ from nextpatch.data.loader import TrainStream
 from nextpatch.dist.agreement import Agreed
 from nextpatch.dist.ranks import Ranks
 from nextpatch.model.aim import AIM
-from nextpatch.model.count import train_step_flops
+from nextpatch.objective.cost import train_step_flops
 from nextpatch.objective.objective import Objective
 from nextpatch.runs.logs import Logs
 from nextpatch.runs.recipe import Recipe

@@ -8,7 +8,6 @@ from pathlib import Path
 from nextpatch.core.tensors import save_safetensors
 from nextpatch.core.text import shown
 from nextpatch.model.aim import AIM
-from nextpatch.model.config import Target
 from nextpatch.model.weights import from_released, to_released
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.build import build_aim, naming_file
@@ -29,8 +28,7 @@ def with_pixel_head(backbone: Backbone, path: Path) -> Backbone:
     if facts.get("trunk", mark_of(model)) != mark_of(model):
         raise WeightsError(f"{shown(path)} was fitted to other weights than {shown(backbone.about.name)}; fit it again")
     with naming_file(name):
-        target: Target = "pixels" if facts.get("target") == "pixels" else "norm_pixels"
-        cfg = replace(model.cfg, **pixel_head_values(state), target=target)
+        cfg = replace(model.cfg, **pixel_head_values(state), target=facts.get("target", "norm_pixels"))
         ours = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("head.")}
         both = ours | from_released(state)
     backbone.trunk = build_aim(cfg, both, name).to(backbone.device).eval()

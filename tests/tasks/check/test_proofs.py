@@ -12,8 +12,9 @@ from torch import Tensor
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.objective.next_patch import PREFIX_LEN, NextPatch, squared_error, targets, with_prefix
+from nextpatch.objective.next_patch import PREFIX_LEN, NextPatch, targets, with_prefix
 from nextpatch.objective.objective import Draws
+from nextpatch.objective.targets.pixels import squared_error
 from nextpatch.patches import normalize_patches, patchify
 from nextpatch.tasks.check.proofs import Verdict, prove
 from nextpatch.tasks.check.subject import Subject, subject_of

@@ -8,7 +8,8 @@ import pytest
 from nextpatch.cli import main
 from nextpatch.config import ConfigError
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.count import count_params, train_step_flops
+from nextpatch.model.count import count_params
+from nextpatch.objective.cost import train_step_flops
 from nextpatch.tasks.plan.budget import GIB, budget
 from nextpatch.tasks.plan.config import PlanConfig
 from nextpatch.tasks.plan.gpus import GPUS

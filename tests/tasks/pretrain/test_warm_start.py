@@ -14,7 +14,7 @@ import nextpatch
 from losses import predict
 from nextpatch.cli import main
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.count import train_step_flops
+from nextpatch.objective.cost import train_step_flops
 from nextpatch.runs.run import load_run
 from ranks import run_ranks
 from weights_layout import CONFIG, state_of, write_snapshot

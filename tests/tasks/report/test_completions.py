@@ -8,7 +8,7 @@ from torch import Tensor
 
 from losses import patch_losses
 from nextpatch.model.aim import AIM
-from nextpatch.model.config import ModelConfig, Target
+from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
 from nextpatch.objective.next_patch import targets
 from nextpatch.tasks.report.features import overlay, principal_colors
@@ -17,7 +17,7 @@ from nextpatch.tasks.report.pictures import complete, shown_prefix
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 
-def config(target: Target = "norm_pixels") -> ModelConfig:
+def config(target: str = "norm_pixels") -> ModelConfig:
     return ModelConfig(
         "nano", (16, 24), 8, 3, embed_dim=32, depth=2, num_heads=2, head_width=16, head_depth=1, target=target
     )
@@ -26,7 +26,7 @@ def config(target: Target = "norm_pixels") -> ModelConfig:
 class Oracle(AIM):
     """Predicts the next patch perfectly."""
 
-    def predict(self, patches: Tensor, mask: Tensor | None) -> Tensor:
+    def predict(self, patches: Tensor, mask: Tensor | None, *places: Tensor | None) -> Tensor:
         return targets(patches, self.cfg.target).roll(-1, dims=1)
 
 
@@ -37,7 +37,7 @@ def images() -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("target", ["norm_pixels", "pixels"])
-def test_a_perfect_prediction_with_its_statistics_back_is_the_image(target: Target) -> None:
+def test_a_perfect_prediction_with_its_statistics_back_is_the_image(target: str) -> None:
     shown, inputs = images()
     done = complete(Oracle(config(target)), inputs, MEAN, STD)
     torch.testing.assert_close(done.restored, shown, atol=1e-5, rtol=0)

@@ -11,12 +11,12 @@ from nextpatch.model.heads.head import Head
 
 
 class LinearHead(Head):
-    """LayerNorm -> linear to the values of the next patch; the norm is the one that ends the trunk."""
+    """LayerNorm -> linear to the outputs of the target; the norm is the one that ends the trunk."""
 
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
         self.blocks = nn.ModuleList()
-        self.pred = nn.Linear(cfg.shape.embed_dim, cfg.patch_dim)
+        self.pred = nn.Linear(cfg.shape.embed_dim, cfg.outputs)
 
     def forward(
         self,
@@ -25,7 +25,7 @@ class LinearHead(Head):
         target_position: Int[Tensor, "*#rows"],
         image_of_row: Int[Tensor, "*#rows"],
         mask: Tensor | None = None,
-    ) -> Float[Tensor, "*rows values"]:
+    ) -> Float[Tensor, "*rows outputs"]:
         """Row by row, wherever it is."""
         out: Tensor = self.pred(rows)
         return out
@@ -33,12 +33,12 @@ class LinearHead(Head):
     @staticmethod
     def params(cfg: ModelConfig) -> int:
         """Weight and bias."""
-        return (cfg.shape.embed_dim + 1) * cfg.patch_dim
+        return (cfg.shape.embed_dim + 1) * cfg.outputs
 
     @staticmethod
     def flops(cfg: ModelConfig, rows: float) -> float:
         """One product."""
-        return 2 * rows * cfg.shape.embed_dim * cfg.patch_dim
+        return 2 * rows * cfg.shape.embed_dim * cfg.outputs
 
     @staticmethod
     def input_flops(cfg: ModelConfig, rows: float) -> float:

@@ -28,7 +28,7 @@ class HeadBlock(nn.Module):
 
 
 class MLPHead(Head):
-    """Linear -> positions -> residual MLP blocks -> norm -> linear to the values of the next patch.
+    """Linear -> positions -> residual MLP blocks -> norm -> linear to the outputs of the target.
 
     Positions are those of the INPUT token. Source: section 4.2, Table 4.
     """
@@ -41,7 +41,7 @@ class MLPHead(Head):
         self.proj = nn.Linear(s.embed_dim, s.head_width)
         self.blocks = nn.ModuleList(HeadBlock(s.head_width) for _ in range(s.head_depth))
         self.norm = LayerNorm(s.head_width)
-        self.pred = nn.Linear(s.head_width, cfg.patch_dim)
+        self.pred = nn.Linear(s.head_width, cfg.outputs)
         self.register_buffer("positions", sincos_positions(cfg.grid, s.head_width), persistent=False)
         self._grid = cfg.grid
 
@@ -60,7 +60,7 @@ class MLPHead(Head):
         target_position: Int[Tensor, "*#rows"],
         image_of_row: Int[Tensor, "*#rows"],
         mask: Tensor | None = None,
-    ) -> Float[Tensor, "*rows values"]:
+    ) -> Float[Tensor, "*rows outputs"]:
         """Row by row; only the input's position counts."""
         h = self.proj(rows) + self.positions[input_position]
         for block in self.blocks:
@@ -73,13 +73,13 @@ class MLPHead(Head):
         """Linear layers with biases, blocks without; their norms."""
         d, h = cfg.shape.embed_dim, cfg.shape.head_width
         blocks = cfg.shape.head_depth * (8 * h * h + 2 * h)
-        return d * h + h + blocks + 2 * h + h * cfg.patch_dim + cfg.patch_dim
+        return d * h + h + blocks + 2 * h + h * cfg.outputs + cfg.outputs
 
     @staticmethod
     def flops(cfg: ModelConfig, rows: float) -> float:
         """A block is 8 h^2 weights."""
         d, h = cfg.shape.embed_dim, cfg.shape.head_width
-        return 2 * rows * (d * h + cfg.shape.head_depth * 8 * h * h + h * cfg.patch_dim)
+        return 2 * rows * (d * h + cfg.shape.head_depth * 8 * h * h + h * cfg.outputs)
 
     @staticmethod
     def input_flops(cfg: ModelConfig, rows: float) -> float:

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nextpatch.dist.config import Recompute
-from nextpatch.model.count import count_params, forward_flops, train_step_flops
+from nextpatch.model.count import count_params, forward_flops
 from nextpatch.model.names import HEADS
+from nextpatch.objective.cost import train_step_flops
 from nextpatch.tasks.plan.communication import all_reduce_s, replica_group, ring_s, shard_group
 from nextpatch.tasks.plan.config import MODES, PlanConfig
 from nextpatch.train.memory import Memory, Setting, largest_micro_batch, step_memory

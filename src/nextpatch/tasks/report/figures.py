@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from shlex import quote
 from typing import Any
@@ -10,7 +11,9 @@ from nextpatch.config import to_dict
 from nextpatch.data.collection import relative
 from nextpatch.measure.probe_result import ProbeResult
 from nextpatch.measure.run_summary import RunSummary
-from nextpatch.model.count import count_params, forward_flops, train_step_flops
+from nextpatch.model.count import count_params, forward_flops
+from nextpatch.objective.cost import train_step_flops
+from nextpatch.objective.registry import objective_of
 from nextpatch.runs.results import set_aside
 from nextpatch.tasks.report.depth import last_and_best
 from nextpatch.tasks.report.facts import Facts, list_files, thin
@@ -82,8 +85,18 @@ def _validation(facts: Facts) -> dict[str, Any]:
         "grid": list(cfg.grid),
         "chunk_size": chunk_size(cfg.num_patches),
         **{key: last.get(key) for key in ("images", "position_loss", "chunk_loss")},
+        "map": _on_the_image(facts, last.get("position_loss") or []),
         "curve": [{"step": entry.step, "loss": entry.loss} for entry in val],
     }
+
+
+def _on_the_image(facts: Facts, position_loss: Sequence[float | None]) -> list[float | None]:
+    """The losses of the places where the predicted patches lie, in raster order; None where nothing is predicted."""
+    objective = objective_of(facts.recipe.model)
+    found: list[float | None] = [None] * facts.recipe.model.num_patches
+    for patch, loss in zip(objective.predicts(objective.showcase(1))[0].tolist(), position_loss, strict=False):
+        found[patch] = loss
+    return found
 
 
 def _model(facts: Facts) -> dict[str, Any]:

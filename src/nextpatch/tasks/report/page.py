@@ -107,7 +107,7 @@ def place_charts(values: dict[str, Any]) -> dict[str, Any] | None:
     v = values["validation"]
     if not v["position_loss"] or all(loss is None for loss in v["position_loss"]):
         return None
-    losses = [None, *v["position_loss"]]
+    losses = v["map"]
     colors, low, high = heat_hex(losses)
     chunks, size = v["chunk_loss"] or [], v["chunk_size"]
     last = v["grid"][0] * v["grid"][1] - 1
@@ -116,7 +116,7 @@ def place_charts(values: dict[str, Any]) -> dict[str, Any] | None:
         "map": heat_grid("Loss at each patch", (v["grid"][0], v["grid"][1]), losses, colors),
         "low": low,
         "high": high,
-        "chunks": bar_chart("Loss along the sequence", "patches, in raster order", "mean squared error", names, chunks),
+        "chunks": bar_chart("Loss along the sequence", "patches, in sequence", "mean squared error", names, chunks),
     }
 
 
