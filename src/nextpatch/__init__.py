@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nextpatch.api.check import check as check
     from nextpatch.api.classify import classify as classify
     from nextpatch.api.embed import embed as embed
     from nextpatch.api.images import dataset as dataset
@@ -21,6 +22,7 @@ _PLACES = {
     "Backbone": "nextpatch.weights.backbone",
     "PretrainResult": "nextpatch.api.pretrain",
     "Stopped": "nextpatch.api.session",
+    "check": "nextpatch.api.check",
     "classify": "nextpatch.api.classify",
     "dataset": "nextpatch.api.images",
     "embed": "nextpatch.api.embed",
@@ -34,6 +36,7 @@ __all__ = [
     "Backbone",
     "PretrainResult",
     "Stopped",
+    "check",
     "classify",
     "dataset",
     "embed",

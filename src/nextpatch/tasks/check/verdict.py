@@ -2,21 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from nextpatch.core.errors import ConfigError
 from nextpatch.core.progress import phase
+from nextpatch.measure.table import Table, data_frame
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.heads.absent import NoHead
 from nextpatch.model.init import init_weights
-from nextpatch.objective.objective import Objective
+from nextpatch.objective.objective import Objective, Words
 from nextpatch.objective.registry import objective_of
-from nextpatch.runs.recipe import load_recipe
+from nextpatch.runs.recipe import Recipe, load_recipe
 from nextpatch.runs.run import load_run
 from nextpatch.tasks.check.proofs import Verdict, prove
 from nextpatch.tasks.check.subject import small_config, subject_of
 from nextpatch.tasks.check.training import prove_training
+
+
+@dataclass(frozen=True, repr=False)
+class CheckResult:
+    """The outcome of every proof, of `what`; `conclusion` is the sentence that sums them up. True where all hold."""
+
+    what: str
+    verdicts: tuple[Verdict, ...]
+    conclusion: str
+
+    @classmethod
+    def of(cls, what: str, verdicts: Sequence[Verdict], words: Words) -> CheckResult:
+        """With the sentence that the objective's words make."""
+        failed = sum(not verdict.holds for verdict in verdicts)
+        if failed:
+            return cls(what, tuple(verdicts), f"{failed} of {len(verdicts)} proofs fail: this is not {words.name}")
+        return cls(what, tuple(verdicts), f"all {len(verdicts)} proofs hold: it {words.promise}")
+
+    def __bool__(self) -> bool:
+        return self.holds
+
+    @property
+    def holds(self) -> bool:
+        """Whether every proof holds."""
+        return all(verdict.holds for verdict in self.verdicts)
+
+    def table(self) -> Table:
+        """A row for each proof."""
+        rows = [[verdict.claim, "holds" if verdict.holds else "FAILS", verdict.reason] for verdict in self.verdicts]
+        return Table(self.what, ["claim", "", "reason"], rows, self.conclusion)
+
+    def __repr__(self) -> str:
+        return str(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame: a row for each proof, with claim, holds, reason."""
+        return data_frame([{"claim": v.claim, "holds": v.holds, "reason": v.reason} for v in self.verdicts])
 
 
 def check(target: Path | None, console: Console | None = None) -> int:
@@ -26,23 +72,25 @@ def check(target: Path | None, console: Console | None = None) -> int:
     """
     console = console or Console()
     with phase("setting up the model", console):
-        model, what = _model(target)
-    rows, columns = model.cfg.grid
-    console.print(f"Examining {what} on {rows} x {columns} patches, in float64", highlight=False, soft_wrap=True)
+        model, what = model_to_check(target)
+    console.print(f"Examining {examined(what, model)}, in float64", highlight=False, soft_wrap=True)
     objective = objective_of(model.cfg)
     with phase("proving", console):
-        verdicts = check_objective(objective, model)
-    for verdict in verdicts:
+        found = CheckResult.of(what, check_objective(objective, model), objective.words)
+    for verdict in found.verdicts:
         mark = "[green]holds[/]" if verdict.holds else "[bold red]FAILS[/]"
         console.print(f"  {mark}  {verdict.claim}", highlight=False, soft_wrap=True)
         if verdict.reason:
             console.print(f"         {verdict.reason}", highlight=False, markup=False, soft_wrap=True)
-    failed = sum(not verdict.holds for verdict in verdicts)
-    if failed:
-        console.print(f"[bold red]{failed} of {len(verdicts)} proofs fail[/]: this is not {objective.words.name}")
-        return 1
-    console.print(f"[bold green]all {len(verdicts)} proofs hold[/]: it {objective.words.promise}")
-    return 0
+    said, colon, rest = found.conclusion.partition(":")
+    console.print(f"[bold {'green' if found else 'red'}]{said}[/]{colon}{rest}")
+    return 0 if found else 1
+
+
+def examined(what: str, model: AIM) -> str:
+    """What is examined, in words."""
+    rows, columns = model.cfg.grid
+    return f"{what} on {rows} x {columns} patches"
 
 
 def check_objective(objective: Objective, model: AIM) -> list[Verdict]:
@@ -54,16 +102,32 @@ def check_objective(objective: Objective, model: AIM) -> list[Verdict]:
     return [*prove(subject), *prove_training(objective, model, subject.images)]
 
 
-def _model(target: Path | None) -> tuple[AIM, str]:
-    if target is not None and target.is_dir():
+def model_to_check(target: Path | Recipe | ModelConfig | AIM | None) -> tuple[AIM, str]:
+    """(a model small enough to be examined, what it is): of a run or a model with its weights, else a new one."""
+    if isinstance(target, AIM):
+        return _shrunk(target), "the model"
+    if isinstance(target, Path) and target.is_dir():
         run = load_run(target)
-        model = AIM(small_config(run.recipe.model, weights=True))
-        model.load_state_dict(run.model.state_dict())
-        return model, f"{target} at step {run.step}"
+        return _shrunk(run.model), f"{target} at step {run.step}"
     if target is None:
         cfg, what = ModelConfig(size="nano", img_size=(70, 56)), "a model of size nano"
     else:
-        cfg, what = small_config(load_recipe(target).model, weights=False), f"the model of {target}, with small widths,"
+        recipe = load_recipe(target) if isinstance(target, Path) else target
+        of = f"of {target}" if isinstance(target, Path) else "as configured"
+        whole = recipe.model if isinstance(recipe, Recipe) else recipe
+        cfg, what = small_config(whole, weights=False), f"the model {of}, with small widths,"
     model = AIM(cfg)
     init_weights(model, 0)
     return model, what
+
+
+def _shrunk(model: AIM) -> AIM:
+    """The same weights on a small grid; ConfigError for weights that predict nothing."""
+    if isinstance(model.head, NoHead):
+        raise ConfigError(
+            "the weights have no head, so they predict nothing that could be examined; fit one: nextpatch fit-head, "
+            "and give WEIGHTS+FILE"
+        )
+    small = AIM(small_config(model.cfg, weights=True))
+    small.load_state_dict(model.state_dict())
+    return small
