@@ -23,6 +23,7 @@ from nextpatch.runs.checkpoint import newest_checkpoint
 from nextpatch.runs.config import GuardConfig, OptimConfig, TrainConfig
 from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir
+from nextpatch.tasks.pretrain.learner import Pretraining
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.loop import fit
 from nextpatch.train.step import BadStepError
@@ -84,7 +85,8 @@ def train(run, after_step=lambda step: None, count=10):
 
     stream.batches = watched
     held_out = HeldOut(MemorySource(count), np.arange(count - 3, count), run.recipe.model)
-    return fit(model, stream, held_out, run, Console(quiet=True))
+    learner = Pretraining(model, stream, held_out, run)
+    return fit(learner, learner.task(), Console(quiet=True))
 
 
 def timeless(run):

@@ -89,14 +89,14 @@ def test_gradients_are_clipped_by_their_global_norm():
 def test_trouble_names_the_images_of_the_micro_batch_whose_loss_is_not_finite():
     batch = batch_of(10)
     share = Share([torch.tensor(1.0), torch.tensor(float("nan"))])
-    said = describe_trouble("loss nan", 7, share, batch, 5, ALONE)
+    said = describe_trouble("loss nan", 7, share, [batch.keys[:5], batch.keys[5:]], ALONE)
     assert said == "step 7: loss nan; the loss is not finite for: 5.png, 6.png, 7.png, 8.png, 9.png"
 
 
 def test_trouble_names_the_batch_when_no_loss_is_to_blame():
     batch = batch_of(10)
     share = Share([torch.tensor(1.0), torch.tensor(1.0)])
-    said = describe_trouble("gradient norm inf", 7, share, batch, 5, ALONE)
+    said = describe_trouble("gradient norm inf", 7, share, [batch.keys[:5], batch.keys[5:]], ALONE)
     assert said.startswith("step 7: gradient norm inf; the batch: 0.png, 1.png")
     assert said.endswith("7.png and 2 more")
 

@@ -21,9 +21,9 @@ from nextpatch.measure.run_summary import RunHistory, RunSummary
 from nextpatch.model.config import ModelConfig
 from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir
+from nextpatch.tasks.pretrain.run import Pretrained
 from nextpatch.tasks.pretrain.run import pretrain as pretrain_run
 from nextpatch.tasks.report.build import write_report
-from nextpatch.train.loop import Outcome
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.load import load
 
@@ -173,7 +173,7 @@ def _page(out: Path) -> Path | None:
         return try_page(write_report, out)
 
 
-def _result(outcome: Outcome, page: Path | None, held: tuple[Source, ...]) -> PretrainResult:
+def _result(outcome: Pretrained, page: Path | None, held: tuple[Source, ...]) -> PretrainResult:
     """What came out; Stopped where a signal ended it early."""
     run, steps = outcome.run, outcome.run.recipe.train.steps
     if outcome.signal is not None:

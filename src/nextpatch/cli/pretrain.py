@@ -22,7 +22,7 @@ from nextpatch.runs.recipe import Recipe, recipe_from_dict
 
 if TYPE_CHECKING:
     from nextpatch.dist.ranks import Ranks
-    from nextpatch.train.loop import Outcome
+    from nextpatch.tasks.pretrain.run import Pretrained
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _check(values: Values) -> None:
     recipe_from_dict({**values, "model": size})
 
 
-def _run(args: Pretrain, ranks: Ranks, began_s: float) -> Outcome:
+def _run(args: Pretrain, ranks: Ranks, began_s: float) -> Pretrained:
     from rich.console import Console
 
     from nextpatch.api.recipes import gone_on_with, settled

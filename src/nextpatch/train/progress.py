@@ -101,17 +101,17 @@ class Display:
             self._line = self._figures.format(self._val_loss)
             self._live.show(self._line, self._step, now=self._step == self._steps)
 
-    def figures(self, step: int, loss: float, images_per_s: float, tflops: float, pauses_s: float = 0.0) -> None:
+    def figures(self, step: int, loss: float, images_per_s: float, tflops: float | None, pauses_s: float = 0.0) -> None:
         """Show the newest figures; off a terminal, print them every few seconds. Those of the last step wait for its
         validation.
 
         `pauses_s`: what validations and checkpoints to come will take, beside the steps.
         """
         eta_s = (self._steps - step) * self._batch_size / images_per_s + pauses_s
+        operations = "" if tflops is None else f" · {plain(tflops, 3)} TFLOP/s"
         self._step = step
         self._figures = (
-            f"loss {loss:.4f} · val {{}} · {images_per_s:,.0f} images/s · {plain(tflops, 3)} TFLOP/s"
-            f" · {format_duration(eta_s)} left"
+            f"loss {loss:.4f} · val {{}} · {images_per_s:,.0f} images/s{operations} · {format_duration(eta_s)} left"
         )
         self._line = self._figures.format(self._val_loss)
         if step < self._steps:

@@ -5,26 +5,18 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Mapping
+from typing import Any
 
-import torch
-
-from nextpatch.data.loader import TrainStream
 from nextpatch.dist.agreement import Agreed
 from nextpatch.dist.ranks import Ranks
-from nextpatch.model.aim import AIM
-from nextpatch.objective.cost import train_step_flops
-from nextpatch.objective.objective import Objective
 from nextpatch.runs.logs import Logs
-from nextpatch.runs.recipe import Recipe
-from nextpatch.train.compute import Compute
 from nextpatch.train.guard import Verdict, decide_validation
-from nextpatch.train.heldout import HeldOut
+from nextpatch.train.learner import Learner, Stopped, Task
 from nextpatch.train.progress import Display, Throughput
-from nextpatch.train.state import Saver, TrainState
+from nextpatch.train.saving import Saver
+from nextpatch.train.state import TrainState
 from nextpatch.train.step import BadStepError, stopped
-from nextpatch.train.validation import interruptible_loss
 
 log = logging.getLogger(__name__)
 
@@ -33,24 +25,20 @@ class Recorder:
     """Entries, figures and checkpoints of one session of a run."""
 
     def __init__(
-        self, objective: Objective, model: AIM, stream: TrainStream, held_out: HeldOut, compute: Compute, logs: Logs,
-        display: Display, state: TrainState, ranks: Ranks, recipe: Recipe,
-    ) -> None:  # fmt: skip
-        self.guard, self.train = recipe.guard, recipe.train
+        self, learner: Learner, task: Task, logs: Logs, display: Display, state: TrainState, ranks: Ranks
+    ) -> None:
+        self.learner, self.guard, self.train = learner, task.guard, task.train
         self._validation_s = self._save_s = 0.0
-        self.objective, self.model, self.stream = objective, model, stream
-        self.held_out, self.compute = held_out, compute
         self.logs, self.display, self.state, self.ranks = logs, display, state, ranks
-        self._grad_norm, self._frozen = 0.0, not any(p.requires_grad for p in model.trunk.parameters())
+        self._grad_norm = 0.0
         self._began_s = time.monotonic() - state.elapsed_s
         self._throughput = Throughput()
-        self._fetched_until = time.time()
 
     def trouble(self, verdict: Verdict, text: str) -> None:
         """Write down a bad step with its images; BadStepError when it is the run's last. One short line when it is not
         left out: clipping takes care of it, and the images are in metrics.jsonl."""
         if verdict.action == "stop":
-            raise stopped(text)
+            raise stopped(text, self.learner.advice)
         if self.ranks.is_main and verdict.action == "skip":
             log.warning("%s; the step was skipped", text)
         elif self.ranks.is_main:
@@ -75,49 +63,45 @@ class Recorder:
         state, images_per_s = self.state, self._throughput.take()
         loss = math.fsum(state.losses) / len(state.losses)
         state.losses.clear()
-        tflops = images_per_s * train_step_flops(self.model.cfg, frozen_trunk=self._frozen) / 1e12
+        figures = self.learner.figures(images_per_s)
         self.logs.metric(
             "train", state.step, loss=loss, lr=lr, grad_norm=self._grad_norm, images=state.position,
-            images_per_s=images_per_s, tflops=tflops, **self._fetched(), elapsed_s=self._elapsed_s(),
+            images_per_s=images_per_s, **figures, elapsed_s=self._elapsed_s(),
         )  # fmt: skip
-        self.display.figures(state.step, loss, images_per_s, tflops, self._pauses_s())
+        self.display.figures(state.step, loss, images_per_s, figures.get("tflops"), self._pauses_s())
 
-    def _fetched(self) -> dict[str, float]:
-        """What came from other machines since the last entry, in MiB per second; nothing where no data is far."""
-        since, self._fetched_until = self._fetched_until, time.time()
-        fetched = self.stream.fetched_bytes(since)
-        if fetched is None:
-            return {}
-        return {"fetched_mib_per_s": fetched / 2**20 / max(1e-9, self._fetched_until - since)}
-
-    def validate(self, stopped: Callable[[], object] = lambda: False) -> bool:
+    def validate(self, stopped: Stopped = lambda: False) -> bool:
         """A "val" entry; False, and none, when it was stopped on the way."""
-        began_s, rounds = time.monotonic(), self.held_out.rounds
-        batches = self.display.validating(self.held_out, rounds)
+        began_s = time.monotonic()
         with self._throughput.paused():
-            result = interruptible_loss(self.objective, self.model, batches, self.compute, self.ranks, rounds, stopped)
-        if result is None:
+            found = self.learner.validate(self.display.validating, stopped)
+        if found is None:
             return False
         self._validation_s = time.monotonic() - began_s
-        self.state.validated(result.loss)
-        self.logs.metric("val", self.state.step, **asdict(result), elapsed_s=self._elapsed_s())
-        self.display.validated(result.loss)
-        verdict = decide_validation(self.guard, result.loss)
+        if found:
+            self._validated(found)
+        return True
+
+    def _validated(self, found: Mapping[str, Any]) -> None:
+        loss = float(found["loss"])
+        self.state.validated(loss)
+        self.logs.metric("val", self.state.step, **found, elapsed_s=self._elapsed_s())
+        self.display.validated(loss)
+        verdict = decide_validation(self.guard, loss)
         if verdict.trouble:
             self.logs.metric("guard", self.state.step, action=verdict.action, trouble=verdict.trouble)
             if verdict.action == "stop":
                 raise BadStepError(f"step {self.state.step}: {verdict.trouble}")
             if self.ranks.is_main:
                 log.warning("step %d: %s", self.state.step, verdict.trouble)
-        return True
 
-    def save(self, saver: Saver, optimizer: torch.optim.Optimizer) -> None:
+    def save(self, saver: Saver) -> None:
         """A checkpoint, after the metrics that lead up to it are on the disk."""
         began_s = time.monotonic()
         with self._throughput.paused():
             self.logs.sync()
             self.state.elapsed_s = self._elapsed_s()
-            saver.save(self.model, optimizer, self.state)
+            saver.save(self.state)
         self._save_s = time.monotonic() - began_s
 
     def _pauses_s(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -68,14 +69,14 @@ def update(model: nn.Module, optimizer: torch.optim.Optimizer, grad_norm: float,
     optimizer.step()
 
 
-def describe_trouble(trouble: str, step: int, share: Share, batch: Batch, micro_batch_size: int, ranks: Ranks) -> str:
+def describe_trouble(trouble: str, step: int, share: Share, keys: Sequence[Sequence[str]], ranks: Ranks) -> str:
     """What is wrong with a step and with which images (collective): those of micro-batches whose loss is not finite.
 
-    Of all images of the batch, where no loss is to blame.
+    Of all images of the batch, where no loss is to blame. `keys` are their names, by micro-batch.
     """
-    odd = [number for number, loss in enumerate(share.losses) if not math.isfinite(float(loss))]
-    keys = [key for n in odd for key in batch.keys[n * micro_batch_size : (n + 1) * micro_batch_size]]
-    found = ranks.gather([keys, batch.keys[:_KEYS_SHOWN], len(batch.keys)])
+    odd = [key for loss, own in zip(share.losses, keys, strict=True) if not math.isfinite(float(loss)) for key in own]
+    every = [key for own in keys for key in own]
+    found = ranks.gather([odd, every[:_KEYS_SHOWN], len(every)])
     suspects = [key for own, _, _ in found for key in own]
     what, count = (
         ("the loss is not finite for", len(suspects)) if suspects else ("the batch", sum(n for *_, n in found))
@@ -85,10 +86,6 @@ def describe_trouble(trouble: str, step: int, share: Share, batch: Batch, micro_
     return f"step {step}: {trouble}; {what}: {', '.join(shown)}{rest}"
 
 
-def stopped(trouble: str) -> BadStepError:
-    """The error that ends a run at a bad step, with advice."""
-    return BadStepError(
-        f"{trouble}. Stopped before the update. Look at these images; then go on with --resume and "
-        "--guard.non-finite skip or --guard.spike skip, or try a lower optim.lr, a lower optim.clip_norm, or "
-        "train.precision fp32, in a new run."
-    )
+def stopped(trouble: str, advice: str) -> BadStepError:
+    """The error that ends a training at a bad step."""
+    return BadStepError(f"{trouble}. Stopped before the update. {advice}")

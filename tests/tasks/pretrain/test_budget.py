@@ -26,9 +26,8 @@ from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir
 from nextpatch.tasks.pretrain import run as runs
 from nextpatch.tasks.pretrain.budget import LEAST_STEPS, Speed, fitted, measured
-from nextpatch.tasks.pretrain.run import open_data, pretrain
+from nextpatch.tasks.pretrain.run import Pretrained, open_data, pretrain
 from nextpatch.train import validation
-from nextpatch.train.loop import Outcome
 
 MODEL = ModelConfig(
     size="nano", img_size=(8, 12), patch_size=4, in_chans=3, embed_dim=16, depth=1, num_heads=2, head_width=16,
@@ -57,7 +56,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     return Recipe(MODEL, DataConfig(train=(str(folder),), val_images=3, workers=0), OptimConfig(), TRAIN)
 
 
-def quiet(recipe: Recipe | None, out: Path, resume: bool = False) -> Outcome:
+def quiet(recipe: Recipe | None, out: Path, resume: bool = False) -> Pretrained:
     return pretrain(recipe, out, resume, Console(quiet=True))
 
 

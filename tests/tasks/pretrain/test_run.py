@@ -242,8 +242,8 @@ def test_a_run_does_not_go_on_with_other_images(moving, tmp_path, what):
 
 def test_a_run_whose_checkpoints_know_places_goes_on_there(moving, monkeypatch):
     run, recipe, place = moving
-    monkeypatch.setattr("nextpatch.train.state.recipe_digest", lambda own: recipe_digest(own, places=True))
-    monkeypatch.setattr("nextpatch.train.loop.inputs_of", lambda *_: {})
+    monkeypatch.setattr("nextpatch.tasks.pretrain.learner.recipe_digest", lambda own: recipe_digest(own, places=True))
+    monkeypatch.setattr("nextpatch.tasks.pretrain.learner.inputs_of", lambda *_: {})
     out = run.path.with_name("before")
     longer = replace(recipe, train=replace(TRAIN, steps=2))
     run_quietly(longer, out)

@@ -21,12 +21,12 @@ from nextpatch.model.aim import AIM
 from nextpatch.objective.objective import Draws, Objective, scored_count
 from nextpatch.objective.registry import objective_of
 from nextpatch.runs.recipe import Recipe
+from nextpatch.tasks.pretrain.learner import drawn
 from nextpatch.train.compute import Compute
 from nextpatch.train.heldout import GROUP_SIZE, HeldOut
-from nextpatch.train.loop import shared_batches
+from nextpatch.train.loop import together
 from nextpatch.train.optimizer import build_optimizer, set_lr
 from nextpatch.train.schedule import warmup_steps
-from nextpatch.train.state import TrainState
 from nextpatch.train.step import accumulate_gradients, gradient_norm, update
 from nextpatch.train.validation import blank, validation_loss
 
@@ -69,13 +69,13 @@ def measured(model: AIM, stream: TrainStream, held: HeldOut, recipe: Recipe, ran
     """
     train, compute, objective = recipe.train, Compute.of(recipe), objective_of(recipe.model)
     most_s = min(_LONGEST_S, _SHARE * 60 * train.minutes)
-    some = replace(recipe, train=replace(train, steps=MOST_MEASURED))
     optimizer = build_optimizer(model, recipe.optim)
     set_lr(optimizer, 0.0)  # the update is computed, and moves nothing
     times: list[float] = []
     began = time.monotonic()
-    with closing(shared_batches(objective, stream, TrainState(), some, ranks)) as batches:
-        for batch, draws, scored in batches:
+    shares = drawn(objective, stream, recipe, 0, MOST_MEASURED)
+    with closing(together(shares, lambda share: scored_count(objective, share[1]), MOST_MEASURED, ranks)) as batches:
+        for (batch, draws), scored in batches:
             _gradients(objective, model, batch, draws, scored, recipe, compute, ranks)
             norm = float(gradient_norm(model))
             if math.isfinite(norm):  # or else a rate of zero makes every weight NaN; the guard will judge this step

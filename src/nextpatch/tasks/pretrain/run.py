@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.console import Console
 from nextpatch.config import ConfigError, to_dict
 from nextpatch.core.progress import phase
 from nextpatch.core.text import shown
+from nextpatch.core.writer import InUse
 from nextpatch.data.collection import open_collection
 from nextpatch.data.error import DataError
 from nextpatch.data.leakage import MOST, shared
@@ -30,11 +32,13 @@ from nextpatch.dist.selftest import check_engine
 from nextpatch.model.aim import AIM
 from nextpatch.model.count import count_params
 from nextpatch.model.precision import resolve_device, resolve_precision
+from nextpatch.runs.export import EXPORTED, export_model
 from nextpatch.runs.logs import log_to
 from nextpatch.runs.recipe import Recipe, binding, recipe_from_dict
 from nextpatch.runs.run import RunDir, load_run
 from nextpatch.runs.sinks.registry import chosen
 from nextpatch.tasks.pretrain.budget import Speed, fitted, guessed, measured
+from nextpatch.tasks.pretrain.learner import Pretraining
 from nextpatch.tasks.pretrain.memory import check_memory, memory_bytes
 from nextpatch.tasks.pretrain.warm_start import begin_from, freeze_trunk
 from nextpatch.train.heldout import HeldOut, held_out, training_order
@@ -48,6 +52,13 @@ _COMPARED = 2_000  # training images, where they and the validation images are o
 _COMPARED_FAR = 100  # training images on another machine: a request for each
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pretrained(Outcome):
+    """How a session ended, and the run that it was of."""
+
+    run: RunDir
+
+
 def pretrain(
     recipe: Recipe | None,
     out: Path,
@@ -55,7 +66,7 @@ def pretrain(
     console: Console | None = None,
     ranks: Ranks = ALONE,
     began_s: float | None = None,
-) -> Outcome:
+) -> Pretrained:
     """Pre-train as a resolved `recipe` (no value left to choose) says, in a new run directory at `out`.
 
     With `resume` the run at `out` goes on from its newest checkpoint, by its own recipe, or is begun where there is
@@ -93,7 +104,7 @@ def pretrain(
 
 def _trained(
     run: RunDir, stream: TrainStream, held: HeldOut, console: Console, ranks: Ranks, began_s: float
-) -> Outcome:
+) -> Pretrained:
     """The session itself, written to the run's log."""
     recipe = run.recipe
     if recipe.train.threads:
@@ -106,12 +117,13 @@ def _trained(
                 model = _model(recipe, run, ranks)
                 run, speed = _timed(model, stream, held, run, ranks, began_s)
             recipe = run.recipe
-            outcome = fit(model, stream, held, run, console, ranks, lambda step: speed.said(recipe, step))
-            if recipe.train.freeze_trunk and outcome.step == recipe.train.steps:
+            learner = Pretraining(model, stream, held, run, ranks)
+            outcome = fit(learner, learner.task(), console, ranks, lambda step: speed.said(recipe, step))
+            if outcome.step == recipe.train.steps:
                 with ranks.raise_on_all():
                     if ranks.is_main:
-                        _save_head(run)
-            return outcome
+                        _export(run)
+            return Pretrained(run=run, step=outcome.step, signal=outcome.signal, elapsed_s=outcome.elapsed_s)
         except BadStepError as error:
             log.error("%s", error)
             raise
@@ -208,6 +220,16 @@ def _mesh_of_all(recipe: Recipe, device: torch.device, ranks: Ranks) -> Mesh:
             memory = memory_bytes(device) // (ranks.local_size if device.type == "cpu" else 1)
             chosen = mesh_shape(recipe.engine, ranks, count_params(recipe.model).total, memory)
     return Mesh(*ranks.broadcast(chosen))
+
+
+def _export(run: RunDir) -> None:
+    """The finished run's model as a file."""
+    try:
+        export_model(run)
+    except InUse as error:
+        log.warning("%s is not written: %s", EXPORTED, error)
+    if run.recipe.train.freeze_trunk:
+        _save_head(run)
 
 
 def _save_head(run: RunDir) -> None:
