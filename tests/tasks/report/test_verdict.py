@@ -30,7 +30,7 @@ def test_nothing_measured_is_said() -> None:
 
 
 def test_loss_is_compared_with_the_guess() -> None:
-    text = sentence(replace(EMPTY, val=val(1.1, 0.8, 0.6), guess=0.8))
+    text = sentence(replace(EMPTY, val=val(1.1, 0.8, 0.6), baseline_loss=0.8))
     assert (
         text
         == "After 100 steps the validation loss is 0.600, 25 % below always guessing the mean of each patch (0.800)."
@@ -39,7 +39,7 @@ def test_loss_is_compared_with_the_guess() -> None:
 
 @pytest.mark.parametrize("loss", [0.8, 0.9])
 def test_a_loss_at_or_above_the_guess_is_called_no_better(loss: float) -> None:
-    assert "no better than" in sentence(replace(EMPTY, val=val(1.1, loss), guess=0.8))
+    assert "no better than" in sentence(replace(EMPTY, val=val(1.1, loss), baseline_loss=0.8))
 
 
 def test_an_unfinished_run_is_said_to_be_one_and_a_rise_is_not_called_a_fall() -> None:

@@ -47,6 +47,25 @@ class Facts:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class CurvePoint:
+    """Step, and the means of loss, images per second and TFLOP/s up to it."""
+
+    step: int
+    loss: float
+    images_per_s: float
+    tflops: float
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A file of the run, and what it is for."""
+
+    name: str
+    size_bytes: int
+    purpose: str
+
+
 def read_facts(run: Path) -> Facts:
     """Read what is there. Raises RunError when `run` is no run, ConfigError when its recipe.toml is not whole."""
     opened = RunDir.open(run)
@@ -100,20 +119,26 @@ def _environment(path: Path, remedy: str) -> dict[str, Any]:
     return {**sessions[-1], "sessions": len(sessions)} if sessions else {}
 
 
-def thin(entries: Sequence[TrainEntry], keys: Sequence[str], points: int = POINTS) -> list[dict[str, Any]]:
-    """At most `points` entries: the mean of each `keys` over neighbouring ones, placed at the last step of each."""
+def thin(entries: Sequence[TrainEntry], points: int = POINTS) -> list[CurvePoint]:
+    """At most `points` points: means over neighbouring entries, placed at the last step of each."""
     group = max(1, -(-len(entries) // points))
-    cuts = [entries[i : i + group] for i in range(0, len(entries), group)]
-    means = [{key: sum(getattr(entry, key) for entry in cut) / len(cut) for key in keys} for cut in cuts]
-    return [{"step": cut[-1].step, **mean} for cut, mean in zip(cuts, means, strict=True)]
+    return [_mean(entries[i : i + group]) for i in range(0, len(entries), group)]
 
 
-def list_files(run: Path) -> list[dict[str, Any]]:
+def _mean(entries: Sequence[TrainEntry]) -> CurvePoint:
+    loss, speed, tflops = (
+        sum(values) / len(entries)
+        for values in zip(*((e.loss, e.images_per_s, e.tflops) for e in entries), strict=True)
+    )
+    return CurvePoint(entries[-1].step, loss, speed, tflops)
+
+
+def list_files(run: Path) -> list[FileFacts]:
     """Every file of the run with its size and purpose; the page itself counts, though it is being written."""
     found = []
     for path in sorted(p for p in run.rglob("*") if p.is_file()):
         name = path.relative_to(run).as_posix()
         if not any(part.startswith(".") for part in path.relative_to(run).parts) and not name.startswith("report."):
             purpose = _OF_FOLDERS.get(name.partition("/")[0]) or _PURPOSE.get(path.name, "")
-            found.append({"name": name, "size_bytes": path.stat().st_size, "purpose": purpose})
+            found.append(FileFacts(name, path.stat().st_size, purpose))
     return found

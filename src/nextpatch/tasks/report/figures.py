@@ -1,4 +1,4 @@
-"""Every figure of the page in one plain dictionary: what report.json holds and all that the charts are drawn from."""
+"""Every figure of the page: what report.json holds and all that the charts are drawn from."""
 
 from __future__ import annotations
 
@@ -16,45 +16,110 @@ from nextpatch.objective.cost import train_step_flops
 from nextpatch.objective.registry import objective_of
 from nextpatch.runs.results import set_aside
 from nextpatch.tasks.report.depth import last_and_best
-from nextpatch.tasks.report.facts import Facts, list_files, thin
+from nextpatch.tasks.report.facts import CurvePoint, Facts, FileFacts, list_files, thin
 from nextpatch.tasks.report.pictures import Gallery
-from nextpatch.tasks.report.verdict import Evidence, compared_rows, key_figures, sentence
+from nextpatch.tasks.report.verdict import Evidence, KeyFigure, compared_rows, key_figures, sentence
 from nextpatch.train.validation import chunk_size
 
 
 @dataclass(frozen=True)
-class Scan:
-    """What needed the weights and the data; each None where they were not to be had."""
+class ModelOutputs:
+    """What needed the weights and the data: the loss of guessing, pictures, and the step of the weights; each None
+    where they were not to be had."""
 
-    guess: float | None = None
+    baseline_loss: float | None = None
     gallery: Gallery | None = None
     checkpoint_step: int | None = None
 
 
-def figures(facts: Facts, look: Scan) -> dict[str, Any]:
-    """The figures, ready for JSON: no pixels in it."""
+@dataclass(frozen=True, kw_only=True)
+class TrainingFigures:
+    """The last training entry, and the curve in at most `POINTS` points."""
+
+    step: int
+    planned_steps: int
+    log_every: int
+    images: float | None
+    elapsed_s: float | None
+    lr: float | None
+    grad_norm: float | None
+    curve: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True)
+class LossPoint:
+    """A validation: step and loss."""
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationFigures:
+    """The last validation by place (`map`: by patch of the image), all of them by step, and the loss of guessing on the
+    same patches."""
+
+    grid: tuple[int, int]
+    chunk_size: int
+    images: float | None
+    position_loss: tuple[float | None, ...] | None
+    chunk_loss: tuple[float | None, ...] | None
+    map: tuple[float | None, ...]
+    curve: tuple[LossPoint, ...]
+    mean_guess_loss: float | None
+    mean_guess: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFigures:
+    """All that the page shows but the pictures; report.json has the same fields."""
+
+    run: str
+    verdict: str
+    key_figures: tuple[KeyFigure, ...]
+    notes: tuple[str, ...]
+    summary: RunSummary
+    training: TrainingFigures
+    validation: ValidationFigures
+    model: dict[str, Any]
+    checkpoint_step: int | None
+    gallery: dict[str, Any] | None
+    probe: dict[str, Any] | None
+    recipe: dict[str, Any]
+    environment: dict[str, Any] | None
+    commands: tuple[str, ...]
+    files: tuple[FileFacts, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: no pixels in it."""
+        return to_dict(self)
+
+
+def figures(facts: Facts, outputs: ModelOutputs) -> ReportFigures:
+    """The figures of a run as read."""
+    name = facts.path.resolve().name
+    history, planned, baseline_loss = facts.history, facts.recipe.train.steps, outputs.baseline_loss
     normalized = facts.recipe.model.target == "norm_pixels"
-    name = "always guessing the mean of each patch" if normalized else "always guessing mean grey"
+    baseline = "always guessing the mean of each patch" if normalized else "always guessing mean grey"
     results, probed = (facts.probe.results, facts.probe.checkpoint_step) if facts.probe else ((), None)
-    history, planned = facts.history, facts.recipe.train.steps
-    evidence = Evidence(history.train, history.val, planned, look.guess, name, results, probed)
-    return {
-        "run": facts.path.resolve().name,
-        "verdict": sentence(evidence),
-        "key_figures": [asdict(figure) for figure in key_figures(evidence)],
-        "notes": facts.notes,
-        "summary": to_dict(RunSummary.of(facts.path.resolve().name, planned, history, look.guess)),
-        "training": _training(facts),
-        "validation": {**_validation(facts), "mean_guess_loss": look.guess, "mean_guess": name},
-        "model": _model(facts),
-        "checkpoint_step": look.checkpoint_step,
-        "gallery": None if look.gallery is None else _gallery(look.gallery),
-        "probe": None if facts.probe is None else _probe(facts.probe),
-        "recipe": _recipe(facts),
-        "environment": facts.environment,
-        "commands": _commands(facts),
-        "files": list_files(facts.path),
-    }
+    evidence = Evidence(history.train, history.val, planned, baseline_loss, baseline, results, probed)
+    return ReportFigures(
+        run=name,
+        verdict=sentence(evidence),
+        key_figures=tuple(key_figures(evidence)),
+        notes=tuple(facts.notes),
+        summary=RunSummary.of(name, planned, history, baseline_loss),
+        training=_training(facts),
+        validation=_validation(facts, baseline_loss, baseline),
+        model=_model(facts),
+        checkpoint_step=outputs.checkpoint_step,
+        gallery=None if outputs.gallery is None else _gallery(outputs.gallery),
+        probe=None if facts.probe is None else _probe(facts.probe),
+        recipe=_recipe(facts),
+        environment=facts.environment,
+        commands=tuple(_commands(facts)),
+        files=tuple(list_files(facts.path)),
+    )
 
 
 def _recipe(facts: Facts) -> dict[str, Any]:
@@ -66,35 +131,41 @@ def _recipe(facts: Facts) -> dict[str, Any]:
     return values
 
 
-def _training(facts: Facts) -> dict[str, Any]:
-    train = facts.history.train
-    last = asdict(train[-1]) if train else {}
-    return {
-        "step": facts.history.step,
-        "planned_steps": facts.recipe.train.steps,
-        "log_every": facts.recipe.train.log_every,
-        **{key: last.get(key) for key in ("images", "elapsed_s", "lr", "grad_norm")},
-        "curve": thin(train, ("loss", "images_per_s", "tflops")),
-    }
+def _training(facts: Facts) -> TrainingFigures:
+    last = facts.history.train[-1] if facts.history.train else None
+    return TrainingFigures(
+        step=facts.history.step,
+        planned_steps=facts.recipe.train.steps,
+        log_every=facts.recipe.train.log_every,
+        images=last.images if last else None,
+        elapsed_s=last.elapsed_s if last else None,
+        lr=last.lr if last else None,
+        grad_norm=last.grad_norm if last else None,
+        curve=tuple(thin(facts.history.train)),
+    )
 
 
-def _validation(facts: Facts) -> dict[str, Any]:
+def _validation(facts: Facts, baseline_loss: float | None, baseline: str) -> ValidationFigures:
     val, cfg = facts.history.val, facts.recipe.model
-    last = asdict(val[-1]) if val else {}
-    return {
-        "grid": list(cfg.grid),
-        "chunk_size": chunk_size(cfg.num_patches),
-        **{key: last.get(key) for key in ("images", "position_loss", "chunk_loss")},
-        "map": _on_the_image(facts, last.get("position_loss") or []),
-        "curve": [{"step": entry.step, "loss": entry.loss} for entry in val],
-    }
+    last = val[-1] if val else None
+    return ValidationFigures(
+        grid=cfg.grid,
+        chunk_size=chunk_size(cfg.num_patches),
+        images=last.images if last else None,
+        position_loss=last.position_loss if last else None,
+        chunk_loss=last.chunk_loss if last else None,
+        map=tuple(_on_the_image(facts, last.position_loss if last else None)),
+        curve=tuple(LossPoint(entry.step, entry.loss) for entry in val),
+        mean_guess_loss=baseline_loss,
+        mean_guess=baseline,
+    )
 
 
-def _on_the_image(facts: Facts, position_loss: Sequence[float | None]) -> list[float | None]:
+def _on_the_image(facts: Facts, position_loss: Sequence[float | None] | None) -> list[float | None]:
     """The losses of the places where the predicted patches lie, in raster order; None where nothing is predicted."""
     objective = objective_of(facts.recipe.model)
     found: list[float | None] = [None] * facts.recipe.model.num_patches
-    for patch, loss in zip(objective.predicts(objective.showcase(1))[0].tolist(), position_loss, strict=False):
+    for patch, loss in zip(objective.predicts(objective.showcase(1))[0].tolist(), position_loss or (), strict=False):
         found[patch] = loss
     return found
 

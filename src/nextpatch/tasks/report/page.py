@@ -13,6 +13,7 @@ from nextpatch.measure.probe_result import PIXELS, PRETRAINED, RANDOM, ProbeResu
 from nextpatch.tasks.report.axes import number, readable
 from nextpatch.tasks.report.charts import Chart, Series, bar_chart, heat_grid, line_chart
 from nextpatch.tasks.report.depth import depth_sweep, last_and_best, layers_text
+from nextpatch.tasks.report.figures import ReportFigures, TrainingFigures, ValidationFigures
 from nextpatch.tasks.report.images import PHOTOGRAPH, heat_gradient, heat_hex
 from nextpatch.tasks.report.pictures import Gallery
 from nextpatch.tasks.report.verdict import compared_rows
@@ -24,21 +25,21 @@ class ReportError(UserError):
     """The page cannot be drawn here; the message says what to install."""
 
 
-def render(values: dict[str, Any], gallery: Gallery | None, probe: ProbeResult | None) -> str:
+def render(figures: ReportFigures, gallery: Gallery | None, probe: ProbeResult | None) -> str:
     """The page. Everything is escaped except the charts, which are drawn here and escape their own text."""
     template = _environment().get_template("template.html")
     page: str = template.render(
-        v=values,
+        v=figures,
         of_run=True,
         css=_css(),
-        learning=learning_charts(values),
-        places=place_charts(values),
+        learning=learning_charts(figures.training, figures.validation),
+        places=place_charts(figures.validation),
         **_probe_section(probe),
         gallery=gallery,
         heat_gradient=heat_gradient(),
-        pixelated=max(values["model"]["img_size"]) < PHOTOGRAPH,
-        recipe=_short_arrays(dumps_toml(values["recipe"]).strip()),
-        environment=_flat(values["environment"] or {}),
+        pixelated=max(figures.model["img_size"]) < PHOTOGRAPH,
+        recipe=_short_arrays(dumps_toml(figures.recipe).strip()),
+        environment=_flat(figures.environment or {}),
     )
     return page
 
@@ -84,36 +85,35 @@ def _css() -> str:
     return Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
-def learning_charts(values: dict[str, Any]) -> list[Chart]:
+def learning_charts(training: TrainingFigures, validation: ValidationFigures) -> list[Chart]:
     """Loss of both kinds over steps, and speed."""
-    train, val = values["training"]["curve"], values["validation"]["curve"]
+    train, val = training.curve, validation.curve
     if not train and not val:
         return []
-    guess = values["validation"]["mean_guess_loss"]
+    guess = validation.mean_guess_loss
     series = [
-        Series("training", [e["step"] for e in train], [e["loss"] for e in train], tone=2, thin=True),
-        Series("validation", [e["step"] for e in val], [e["loss"] for e in val], tone=1, markers=len(val) <= 30),
+        Series("training", [e.step for e in train], [e.loss for e in train], tone=2, thin=True),
+        Series("validation", [e.step for e in val], [e.loss for e in val], tone=1, markers=len(val) <= 30),
     ]
-    reference = None if guess is None else (values["validation"]["mean_guess"], guess)
+    reference = None if guess is None else (validation.mean_guess, guess)
     charts = [line_chart("Loss", "optimizer steps", "mean squared error", series, reference=reference)]
     if train:
-        speed = [Series("images/s", [e["step"] for e in train], [e["images_per_s"] for e in train])]
+        speed = [Series("images/s", [e.step for e in train], [e.images_per_s for e in train])]
         charts.append(line_chart("Throughput", "optimizer steps", "images per second", speed, zero=True))
     return charts
 
 
-def place_charts(values: dict[str, Any]) -> dict[str, Any] | None:
+def place_charts(v: ValidationFigures) -> dict[str, Any] | None:
     """The position map with its scale, and the loss per chunk."""
-    v = values["validation"]
-    if not v["position_loss"] or all(loss is None for loss in v["position_loss"]):
+    if not v.position_loss or all(loss is None for loss in v.position_loss):
         return None
-    losses = v["map"]
+    losses = v.map
     colors, low, high = heat_hex(losses)
-    chunks, size = v["chunk_loss"] or [], v["chunk_size"]
-    last = v["grid"][0] * v["grid"][1] - 1
+    chunks, size = v.chunk_loss or (), v.chunk_size
+    last = v.grid[0] * v.grid[1] - 1
     names = [f"{i * size}" if size == 1 else f"{i * size}–{min(last, i * size + size - 1)}" for i in range(len(chunks))]
     return {
-        "map": heat_grid("Loss at each patch", (v["grid"][0], v["grid"][1]), losses, colors),
+        "map": heat_grid("Loss at each patch", v.grid, losses, colors),
         "low": low,
         "high": high,
         "chunks": bar_chart("Loss along the sequence", "patches, in sequence", "mean squared error", names, chunks),

@@ -13,13 +13,13 @@ from nextpatch.tasks.report.axes import Number, number
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a verdict rests on: log entries, probe results, and the loss `guess` of the guess named `guess_name`."""
+    """What a verdict rests on: log entries, probe results, and the loss of what guesses, which is named `baseline`."""
 
     train: Sequence[TrainEntry]
     val: Sequence[ValEntry]
     planned_steps: int
-    guess: Number | None
-    guess_name: str
+    baseline_loss: Number | None
+    baseline: str
     results: Sequence[ProbeScore]
     probed_step: int | None = None  # of the checkpoint whose features were probed
 
@@ -81,8 +81,8 @@ def _loss_clause(e: Evidence) -> str:
         return "Nothing is measured yet: this run has no logged step"
     first, last, step = entries[0].loss, entries[-1].loss, entries[-1].step
     steps = f"{step:,} steps" if step >= e.planned_steps else f"{step:,} of {e.planned_steps:,} steps"
-    if e.val and e.guess is not None:
-        return f"After {steps} the validation loss is {last:.3f}, {_against(last, e.guess, e.guess_name)}"
+    if e.val and e.baseline_loss is not None:
+        return f"After {steps} the validation loss is {last:.3f}, {_against(last, e.baseline_loss, e.baseline)}"
     if len(entries) == 1:
         return f"After {steps} the {what} loss is {last:.3f}"
     moved = "fell" if last < first else "did not fall: it went"
@@ -134,7 +134,9 @@ def key_figures(e: Evidence) -> list[KeyFigure]:
     """Up to five numbers for the head of the page, each with its comparison."""
     found = []
     if e.val:
-        note = f"at the start: {e.val[0].loss:.3f}" if e.guess is None else f"{e.guess_name}: {e.guess:.3f}"
+        note = (
+            f"at the start: {e.val[0].loss:.3f}" if e.baseline_loss is None else f"{e.baseline}: {e.baseline_loss:.3f}"
+        )
         found.append(KeyFigure("Validation loss", f"{e.val[-1].loss:.3f}", note))
     rows = main_rows(e.results)
     if rows.get(PRETRAINED):
