@@ -1,6 +1,7 @@
 """The command as a person meets it: help, verbs, errors, exit codes."""
 
 import errno
+import os
 import shlex
 import subprocess
 import sys
@@ -15,6 +16,13 @@ from nextpatch.cli.failure import Failure
 from nextpatch.cli.flags import parse
 from nextpatch.cli.verb import Group
 from nextpatch.core.errors import UserError
+
+HELP = """
+import io, sys
+from nextpatch.cli import main
+sys.stdout = io.StringIO()
+main(["pretrain", "--help"])
+"""
 
 
 def refusing(error):
@@ -68,6 +76,16 @@ def test_no_help_waits_for_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_the_longest_help_takes_less_than_half_a_second_of_a_core():
+    seconds = []
+    for _ in range(3):
+        child = os.posix_spawn(sys.executable, [sys.executable, "-c", HELP], os.environ)
+        _, status, used = os.wait4(child, 0)
+        assert status == 0
+        seconds.append(used.ru_utime + used.ru_stime)
+    assert min(seconds) < 0.5
 
 
 @pytest.mark.parametrize(

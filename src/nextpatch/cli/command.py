@@ -22,56 +22,65 @@ VERBS: dict[str, Verb | Group] = {
         "measure frozen features with labels", probe.Probe, probe.run, ranks=True, needs=("tasks.probe.run",)
     ),
     "bench": Verb(
-        "run the paper's benchmarks, with its Table 6", bench.Bench, bench.run, ranks=True, needs=("bench.run",)
+        "measure weights on the paper's 15 benchmarks", bench.Bench, bench.run, ranks=True, needs=("bench.run",)
     ),
     "finetune": Verb(
-        "adapt weights to labels by LoRA, or wholly",
+        "adapt weights to labeled images, with LoRA or completely",
         finetune.Finetune,
         finetune.run,
         needs=("tasks.finetune.run",),
     ),
     "classify": Verb("name the classes of images", classify.Classify, classify.run, needs=("tasks.embed.classify",)),
     "embed": Verb(
-        "write features of images into a file",
+        "write the features of images to a file",
         embed.Embed,
         embed.run_embed,
         ranks=True,
         needs=("tasks.embed.run",),
     ),
     "similar": Verb(
-        "show the nearest images of such a file",
+        "find the most similar images among those of embed",
         embed.Similar,
         embed.run_similar,
         embed.picture,
         needs=("tasks.embed.similar",),
     ),
     "fit-head": Verb("fit a pixel head to weights that have none", fit_head.FitHead, fit_head.run, ranks=True),
-    "report": Verb("write the page about a run", report.Report, report.run, needs=("tasks.report.build",)),
-    "data": Group("look at images before training on them, and prepare them", data.VERBS),
-    "plan": Verb("say what a run will need and cost", plan.Plan, plan.run),
+    "report": Verb("write a page about a run", report.Report, report.run, needs=("tasks.report.build",)),
+    "data": Group("inspect and prepare images before training", data.VERBS),
+    "plan": Verb("estimate the memory, time and cost of a run", plan.Plan, plan.run),
     "export": Verb(
-        "write a run's weights as one file", export.Export, export.run, export.writes, needs=("weights.load",)
+        "export weights to a file, for timm or to the Hub",
+        export.Export,
+        export.run,
+        export.writes,
+        needs=("weights.load",),
     ),
-    "check": Verb("prove that a model learns what it should", check.Check, check.run, needs=("tasks.check.verdict",)),
+    "check": Verb(
+        "prove that a model predicts the next patch and never sees it",
+        check.Check,
+        check.run,
+        needs=("tasks.check.verdict",),
+    ),
 }
 
 _HELP = """\
 usage: nextpatch [--debug] VERB ...
 
-Next-patch prediction for images: pre-train, measure and look.
+Next-patch prediction for images.
 
 {verbs}
 
-  nextpatch VERB --help   what a verb takes
+  nextpatch VERB --help   show the flags of a verb
   --version               print the version
-  --debug                 show where an error came from
+  --debug                 show the traceback of an error
 """
 
 _OURS = "This is a mistake in nextpatch, not in what you gave it: please report it with the lines above."
 _REMEDIES = (
-    ((errno.ENOSPC, errno.EFBIG, errno.EDQUOT), "make room or raise the limit, or choose another place"),
-    ((errno.EISDIR, errno.ENOTDIR, errno.EEXIST), "move what is there away, or choose another place"),
-    ((errno.EACCES, errno.EPERM, errno.EROFS), "make it yours to read and write, or choose another place"),
+    ((errno.ENOSPC, errno.EFBIG, errno.EDQUOT), "free some space or raise the limit, or choose another place"),
+    ((errno.EISDIR, errno.ENOTDIR, errno.EEXIST), "move away what is there, or choose another place"),
+    ((errno.EACCES, errno.EPERM, errno.EROFS), "get the permission to read and write it, or choose another place"),
 )
 _MEMORY_FULL = ("OutOfMemoryError", "can't allocate memory", "not enough memory", "Cannot allocate memory")
 

@@ -1,4 +1,4 @@
-"""`nextpatch data ...`: what one does with images before training on them."""
+"""`nextpatch data inspect` and `preview`: images as they are before training; and the group of all `data` verbs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from nextpatch.api.values import overlay, recipe_path
+from nextpatch.cli import shards
+from nextpatch.cli.shards import CORES, processes
 from nextpatch.cli.verb import Output, Verb
 from nextpatch.config import read_toml
-from nextpatch.core.bounds import COUNT, SEED, WORKERS, check_bounds
+from nextpatch.core.bounds import COUNT, SEED, check_bounds
 from nextpatch.core.fields import Flag
 from nextpatch.core.files import write_json, write_text
 from nextpatch.core.marks import MARK
 from nextpatch.core.output import check_file, picture_kind, save_picture
 from nextpatch.core.progress import phase
-from nextpatch.core.text import format_bytes, shown
+from nextpatch.core.text import shown
 from nextpatch.data.config import Images
 from nextpatch.runs.recipe import recipe_from_dict
-from nextpatch.tasks.curate.config import Packing
 
 if TYPE_CHECKING:
     from nextpatch.data.skipped import Bad
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _Collections = Annotated[tuple[Images, ...], Flag(positional=True)]
 _Recipe = Annotated[str, Flag("RECIPE|RUN", "a .toml file, a shipped recipe or a run")]
 _PREVIEW = Path("preview.png")
-_CORES = (-1, WORKERS[1])
 _SIZES = ("img_size", "patch_size", "in_chans", "target", "attention")
 
 
@@ -79,56 +79,6 @@ class Preview:
     """Seed of the choice of images, of crops and of prefixes."""
 
 
-@dataclass(frozen=True)
-class Pack:
-    """Pack images into tar shards with a manifest: their bytes as they are, the order shuffled once.
-
-    The same images and settings give the same bytes. If it is interrupted, repeat the same command to continue.
-
-    examples:
-      nextpatch data pack ./photos --out shards
-    """
-
-    data: Annotated[Images, Flag(positional=True)]
-    """Images to pack."""
-    out: Annotated[Path, Flag("DIR")]
-    """Where to write the shards: a new folder, or one whose packing was interrupted."""
-    config: Packing
-    workers: int = -1
-    """Number of processes; -1: one for each core."""
-
-
-@dataclass(frozen=True)
-class Index:
-    """Read tar shards once and write their indexes and manifest, as training does when it first meets them.
-
-    examples:
-      nextpatch data index ./shards
-      nextpatch data index 'shards/{00000..00099}.tar'
-    """
-
-    shards: Annotated[str, Flag("SHARDS", positional=True)]
-    """A folder of tar shards, or a pattern such as 'shards/{00000..00099}.tar'."""
-    accept_damage: bool = False
-    """Index the shards as they are now, even if they differ from the manifest."""
-    workers: int = -1
-    """Number of processes; -1: one for each core."""
-
-
-@dataclass(frozen=True)
-class Verify:
-    """Read all of the tar shards and compare every byte with their manifest; the exit code is 1 if any differs.
-
-    examples:
-      nextpatch data verify ./shards
-    """
-
-    shards: Annotated[str, Flag("SHARDS", positional=True)]
-    """A folder of tar shards, or a pattern such as 'shards/{00000..00099}.tar'."""
-    workers: int = -1
-    """Number of processes; -1: one for each core."""
-
-
 def inspect(args: Inspect) -> int:
     """Print what there is."""
     from rich.console import Console
@@ -136,7 +86,7 @@ def inspect(args: Inspect) -> int:
     from nextpatch.core.errors import UserError
     from nextpatch.core.text import shown
 
-    check_bounds(args, limit=COUNT, workers=_CORES)
+    check_bounds(args, limit=COUNT, workers=CORES)
     from nextpatch.data.collection import open_collection, outside
     from nextpatch.data.preprocessing import AS_OURS
     from nextpatch.data.sources.contents import told_by_caller
@@ -161,7 +111,7 @@ def inspect(args: Inspect) -> int:
         unplanned = str(error)  # findings first: they say what is wrong with the images
     model = recipe.model if recipe else None
     reading = recipe.data.preprocessing if recipe else AS_OURS
-    found, bad = inspect(data.source, args.limit, args.fast, _processes(args.workers), model, None, reading)
+    found, bad = inspect(data.source, args.limit, args.fast, processes(args.workers), model, None, reading)
     show(found, console)
     if left_out := getattr(data.source, "left_out", "") or "; ".join(told):
         console.print(f"left out: {shown(left_out)}", markup=False)
@@ -210,100 +160,35 @@ def _picture(args: Preview) -> Path:
     return outside(picture, args.data, default=args.out == _PREVIEW)
 
 
-def pack(args: Pack) -> int:
-    """Pack, and say what came of it."""
-    from nextpatch.core.text import shown
-    from nextpatch.data.collection import outside
-    from nextpatch.data.skipped import by_kind
-    from nextpatch.data.sources.open import open_source
-    from nextpatch.tasks.curate.pack import BAD, pack
-
-    check_bounds(args, workers=_CORES)
-    outside(args.out, [args.data])
-    with phase("opening the images"):
-        source = open_source(args.data)
-    made = pack(source, args.out, args.config, _processes(args.workers))
-    print(f"packed {made.samples:,} images into {_shards(made.shards)} ({format_bytes(made.bytes)}) in {args.out}")
-    if left_out := getattr(source, "left_out", ""):
-        print(f"not packed: {shown(left_out)}")
-    if made.bad:
-        print(f"left out {len(made.bad):,} ({by_kind(made.bad)}); {args.out / BAD} names each")
-    return 0
-
-
-def index(args: Index) -> int:
-    """Index, and say what there is."""
-    from nextpatch.core.progress import Meter
-    from nextpatch.data.tar.build import index_shards
-    from nextpatch.tasks.curate.shards import shards_of
-
-    check_bounds(args, workers=_CORES)
-    with phase("looking for the shards"):
-        entries = shards_of(args.shards)
-    with Meter("index", len(entries), "shards") as meter:
-        made = index_shards(entries, workers=_processes(args.workers), progress=meter, accept_damage=args.accept_damage)
-    print(f"{int(made.samples.sum()):,} images in {_shards(len(made))} ({format_bytes(int(made.bytes.sum()))})")
-    for number, what in made.damage.items():
-        print(f"damaged: {shown(made.names[number])}: {shown(what)}; {int(made.samples[number]):,} usable images")
-    return 0
-
-
-def verify(args: Verify) -> int:
-    """Compare, and name what differs."""
-    from nextpatch.core.progress import Meter
-    from nextpatch.data.tar.verify import verify
-    from nextpatch.tasks.curate.shards import shards_of
-
-    check_bounds(args, workers=_CORES)
-    with phase("looking for the shards"):
-        entries = shards_of(args.shards)
-    with Meter("verify", len(entries), "shards") as meter:
-        problems = verify(entries, meter, _processes(args.workers))
-    for problem in problems:
-        keys = (
-            f" (images {', '.join(problem.keys[:3])}{', ...' if len(problem.keys) > 3 else ''})" if problem.keys else ""
-        )
-        print(f"{shown(problem.place)} {shown(problem.what)}{keys}")
-    count = len(problems)
-    print("every byte is as it was" if not count else f"{count:,} problem{'s' if count > 1 else ''}")
-    return 1 if problems else 0
-
-
 VERBS = {
     "inspect": Verb(
-        "what there is: counts, sizes, damage, copies, and whether it is enough",
+        "count images, sizes, damage and duplicates, and say if they are enough",
         Inspect,
         inspect,
         lambda args: [Output(path, file=True) for path in (args.json, args.bad) if path],
         needs=("tasks.curate.inspection", "tasks.pretrain.plan"),
     ),
     "preview": Verb(
-        "a few images beside what the model gets of them, as a picture",
+        "draw a few images next to what the model gets of them",
         Preview,
         preview,
         lambda args: [Output(_picture(args), file=True)],
         needs=("tasks.curate.preview", "tasks.pretrain.plan"),
     ),
     "pack": Verb(
-        "images into tar shards with a manifest",
-        Pack,
-        pack,
+        "pack images into tar shards with a manifest",
+        shards.Pack,
+        shards.pack,
         lambda args: [Output(args.out)],
         needs=("tasks.curate.pack",),
     ),
-    "index": Verb("make the indexes and the manifest of tar shards", Index, index, needs=("data.tar.build",)),
-    "verify": Verb("compare every byte of tar shards with their manifest", Verify, verify, needs=("data.tar.verify",)),
+    "index": Verb(
+        "make the indexes and the manifest of tar shards", shards.Index, shards.index, needs=("data.tar.build",)
+    ),
+    "verify": Verb(
+        "compare every byte of tar shards with their manifest", shards.Verify, shards.verify, needs=("data.tar.verify",)
+    ),
 }
-
-
-def _shards(count: int) -> str:
-    return f"{count:,} shard{'' if count == 1 else 's'}"
-
-
-def _processes(workers: int) -> int:
-    from nextpatch.core.machine import usable_cores
-
-    return usable_cores() if workers < 0 else workers
 
 
 def _planned(specs: Sequence[str], name: str, kept: Sequence[str]) -> Plan:

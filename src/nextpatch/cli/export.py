@@ -23,13 +23,18 @@ _SNAPSHOT = ("config.json", "model.safetensors", "pixel_head.safetensors")
 
 @dataclass(frozen=True)
 class Export:
-    """Write weights for others: of a run, or any that nextpatch loads.
+    """Write weights as files that others can use: those of a run, or any that nextpatch loads.
 
-    safetensors: one file with the model's config inside; every finished run has it already, and this writes it for a
-    run that was stopped or for an older checkpoint. released: a folder in the layout of the released models, the
-    probe's classifier with it. onnx, torch.export: a graph from pixels in [0, 1] to logits (or --what), checked against
-    the model when written. timm: a VisionTransformer's tensors, checked against timm. hub: the released layout with a
-    model card, uploaded to --repo; with --out the folder alone, and nothing is uploaded.
+    safetensors: one file with the model's config inside. Every finished run has it already; this writes it for a
+    stopped run or an older checkpoint.
+
+    released: a folder in the layout of the released models, with the probe's classifier.
+
+    onnx, torch.export: a graph from pixels in [0, 1] to logits (or what --what says), compared with the model.
+
+    timm: the tensors of timm's VisionTransformer, compared with timm.
+
+    hub: the released layout with a model card, uploaded to --repo; with --out it is only written to that folder.
 
     examples:
       nextpatch export runs/photos

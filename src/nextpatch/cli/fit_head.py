@@ -18,8 +18,8 @@ from nextpatch.runs.config import Device, Weights
 class FitHead:
     """Fit a pixel head on the frozen trunk of given weights, with the pre-training objective.
 
-    The released weights come without one. The head is saved alone as OUT/pixel_head.safetensors; use both together as
-    --weights WEIGHTS+OUT/pixel_head.safetensors. The report of the run shows completions.
+    The released weights come without a pixel head. The head alone is saved, as OUT/pixel_head.safetensors; use both
+    together as --weights WEIGHTS+OUT/pixel_head.safetensors. The report of the run shows completed images.
 
     examples:
       nextpatch fit-head --weights apple/aim-600M --data ./photos --out runs/head

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import shutil
+import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, make_dataclass
@@ -60,7 +63,8 @@ class _Item(NamedTuple):
 
 def parse(verb: type, program: str, words: Sequence[str]) -> Any:
     """The verb's dataclass as these words fill it; SystemExit for --help and for words that it does not know."""
-    found, values = tyro.cli(arguments(verb), prog=program, args=list(words)), defaultdict[str, Any](dict)
+    found = tyro.cli(arguments(verb), prog=program, description=_wrapped(verb.__doc__ or ""), args=list(words))
+    values = defaultdict[str, Any](dict)
     for name, value in _without_none(asdict(found)).items():
         place, _, inner = name.partition("__")
         values[place][inner] = value
@@ -88,7 +92,7 @@ def arguments(verb: type) -> Any:
             made.append(_short(item, mark, tables))
         else:
             made.append(_flag(f"{_OWN}__", item))
-    return make_dataclass(verb.__name__, made, namespace={"__doc__": verb.__doc__}, kw_only=True, frozen=True)
+    return make_dataclass(verb.__name__, made, kw_only=True, frozen=True)
 
 
 def stated(args: Any, typed: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,6 +112,14 @@ def stated(args: Any, typed: Mapping[str, Any]) -> dict[str, Any]:
 def summary(doc: str) -> str:
     """The help in a docstring: its first paragraph, as one line without a full stop; what follows is for Python."""
     return " ".join(doc.split("\n\n")[0].split()).removesuffix(".")
+
+
+def _wrapped(doc: str) -> str:
+    """The docstring of a verb, as wide as the terminal, commands whole; tyro joins lines that begin with a letter."""
+    width = shutil.get_terminal_size().columns
+    texts = inspect.cleandoc(doc).split("\n\n")
+    filled = [textwrap.fill(" ".join(text.split()), width, subsequent_indent="  ") for text in texts]
+    return "\n\n".join(text if "\n " in text else wide for text, wide in zip(texts, filled, strict=True))
 
 
 def _items(config: Any) -> list[_Item]:

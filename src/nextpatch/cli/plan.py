@@ -20,7 +20,7 @@ _RUN = ("global_batch_size", "steps", "gpus", "gpus_per_node", "mfu", "usable", 
 
 @dataclass(frozen=True)
 class Plan:
-    """Say what a run will need and cost: parameters, operations, memory by part, communication, days.
+    """Estimate what a run needs and costs: parameters, operations, memory by part, communication, days.
 
     Nothing is computed on a GPU and none is needed. The speed follows from the share of the GPU's peak that you state;
     what was measured is in docs/log.md.

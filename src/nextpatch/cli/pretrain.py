@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Pretrain:
     """Pre-train a model on images by predicting the next patch.
 
-    Give a recipe, or data alone: what is not said is chosen from the images and the machine, and printed.
+    Give a recipe, or only data: what is left open is chosen from the images and the machine, and printed.
 
     examples:
       nextpatch pretrain --data ./photos --model small --out runs/photos

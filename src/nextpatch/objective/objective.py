@@ -61,7 +61,7 @@ class Words:
     predicted: str  # "To predict: ..."
     completed: str  # a whole sentence: what each predicted patch of a completion is made from
     left_out: str  # "the target says nothing of a patch's ..."; empty where it says all
-    guess: str  # "... gives the loss of the baseline"
+    guess: str  # "the dotted line is what ... scores": the baseline
 
 
 @dataclass(frozen=True)

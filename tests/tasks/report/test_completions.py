@@ -10,9 +10,9 @@ from losses import patch_losses
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.objective.next_patch import targets
+from nextpatch.objective.next_patch import PREFIX_LEN, NextPatch, targets
 from nextpatch.tasks.report.features import overlay, principal_colors
-from nextpatch.tasks.report.pictures import complete, shown_prefix
+from nextpatch.tasks.report.pictures import Completion, complete
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -36,10 +36,15 @@ def images() -> tuple[Tensor, Tensor]:
     return shown, (shown - torch.tensor(MEAN).view(-1, 1, 1)) / torch.tensor(STD).view(-1, 1, 1)
 
 
+def completed(model: AIM, inputs: Tensor) -> Completion:
+    objective = NextPatch(model.cfg)
+    return complete(objective, model, inputs, objective.showcase(len(inputs)), MEAN, STD)
+
+
 @pytest.mark.parametrize("target", ["norm_pixels", "pixels"])
 def test_a_perfect_prediction_with_its_statistics_back_is_the_image(target: str) -> None:
     shown, inputs = images()
-    done = complete(Oracle(config(target)), inputs, MEAN, STD)
+    done = completed(Oracle(config(target)), inputs)
     torch.testing.assert_close(done.restored, shown, atol=1e-5, rtol=0)
     assert max(done.loss) < 1e-10
     assert min(done.mean_guess_loss) > 0.1
@@ -47,8 +52,7 @@ def test_a_perfect_prediction_with_its_statistics_back_is_the_image(target: str)
 
 def test_only_the_prefix_is_shown_as_seen() -> None:
     shown, inputs = images()
-    done = complete(Oracle(config()), inputs, MEAN, STD)
-    assert shown_prefix(config()) == 3
+    done = completed(Oracle(config()), inputs)
     torch.testing.assert_close(done.seen[:, :, :8], shown[:, :, :8], atol=1e-6, rtol=0)
     assert bool((done.seen[:, :, 8:] == 0.5).all())
     assert bool((done.predicted[:, :, :8] == 0.5).all())
@@ -59,14 +63,14 @@ def test_losses_are_those_of_the_model() -> None:
     init_weights(model, 0)
     _, inputs = images()
     with torch.no_grad():
-        done = complete(model, inputs, MEAN, STD)
+        done = completed(model, inputs)
         per_patch = patch_losses(model, inputs, torch.full((2,), 3))
     torch.testing.assert_close(torch.tensor(done.loss), per_patch.sum(dim=1) / 3, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("size", "prefix"), [((16, 16), 2), ((8, 32), 2), ((32, 8), 2), ((8, 16), 1)])
 def test_the_shown_prefix_is_half_and_never_empty_or_all(size: tuple[int, int], prefix: int) -> None:
-    assert shown_prefix(ModelConfig("nano", size, 8, 1)) == prefix
+    assert NextPatch(ModelConfig("nano", size, 8, 1)).showcase(3)[PREFIX_LEN].tolist() == [prefix] * 3
 
 
 def test_principal_colors_tell_two_kinds_of_patches_apart() -> None:

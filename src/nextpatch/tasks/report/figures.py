@@ -99,8 +99,7 @@ def figures(facts: Facts, outputs: ModelOutputs) -> ReportFigures:
     """The figures of a run as read."""
     name = facts.path.resolve().name
     history, planned, baseline_loss = facts.history, facts.recipe.train.steps, outputs.baseline_loss
-    normalized = facts.recipe.model.target == "norm_pixels"
-    baseline = "always guessing the mean of each patch" if normalized else "always guessing mean grey"
+    baseline = objective_of(facts.recipe.model).words.guess
     results, probed = (facts.probe.results, facts.probe.checkpoint_step) if facts.probe else ((), None)
     evidence = Evidence(history.train, history.val, planned, baseline_loss, baseline, results, probed)
     return ReportFigures(
@@ -184,6 +183,7 @@ def _model(facts: Facts) -> dict[str, Any]:
 
 def _gallery(gallery: Gallery) -> dict[str, Any]:
     values = asdict(gallery)
+    del values["words"]
     values["pictures"] = [{k: v for k, v in p.items() if k != "images"} for p in values["pictures"]]
     return values
 

@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from nextpatch.data.collection import relative
-from nextpatch.data.views import to_model_input
+from nextpatch.data.views import to_model_input, to_pixels
 from nextpatch.model.aim import AIM
-from nextpatch.model.config import ModelConfig
-from nextpatch.objective.next_patch import NextPatch, targets, with_prefix
-from nextpatch.patches import patch_statistics, patchify, unpatchify
+from nextpatch.objective.objective import Draws, Objective, Words, grey, scored_patches
+from nextpatch.objective.registry import objective_of
+from nextpatch.patches import by_pixel
 from nextpatch.runs.recipe import Recipe
 from nextpatch.tasks.report.features import attention_maps, overlay, principal_colors
 from nextpatch.tasks.report.images import image_uri
@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 class Picture:
     """One held-out image and what became of it.
 
-    `images` are data URIs: original, seen, predicted, restored, flat, features, and attention where a probe tells. The
-    losses, the model's and that of guessing zero, are means over the scored patches.
+    `images` are data URIs: original, seen, predicted, restored, guessed, features, and attention where a probe tells.
+    The losses, the model's and that of guessing, are means over the scored patches.
     """
 
     key: str
@@ -45,7 +45,8 @@ class Gallery:
     """The pictures and how they were made; `explained` is the share of variance of each principal component."""
 
     pictures: list[Picture]
-    prefix_len: int
+    given: str  # of each image, in words
+    words: Words
     layer: str
     explained: list[float]
     attention_layers: list[str]
@@ -58,7 +59,7 @@ class Completion:
     seen: Tensor
     predicted: Tensor
     restored: Tensor
-    flat: Tensor
+    guessed: Tensor
     loss: list[float]
     mean_guess_loss: list[float]
 
@@ -71,12 +72,14 @@ def draw_gallery(model: AIM, recipe: Recipe, images: HeldOut, probe: Path) -> Ga
     keys = [key for batch in batches for key in batch.keys]
     mean, std = recipe.data.statistics(recipe.model.in_chans)
     inputs, shown = to_model_input(pixels, mean, std), pixels / 255
-    done = complete(model, inputs, mean, std)
+    objective = objective_of(recipe.model)
+    draws = objective.showcase(len(inputs))
+    done = complete(objective, model, inputs, draws, mean, std)
     layer = f"block_{max(0, round(model.cfg.shape.depth * 2 / 3) - 1)}"
     colors, explained = principal_colors(model.features(inputs, [layer])[layer], model.cfg.grid)
     painted = {
-        "original": shown, "seen": done.seen, "predicted": done.predicted, "restored": done.restored, "flat": done.flat,
-        "features": colors,
+        "original": shown, "seen": done.seen, "predicted": done.predicted, "restored": done.restored,
+        "guessed": done.guessed, "features": colors,
     }  # fmt: skip
     maps, layers = _attention(model, inputs, probe)
     if maps is not None:
@@ -87,7 +90,7 @@ def draw_gallery(model: AIM, recipe: Recipe, images: HeldOut, probe: Path) -> Ga
         Picture(relative(key), {name: image_uri(images_of[i]) for name, images_of in painted.items()}, loss, guess_loss)
         for i, (key, loss, guess_loss) in enumerate(zip(keys, done.loss, done.mean_guess_loss, strict=True))
     ]
-    return Gallery(pictures, shown_prefix(model.cfg), layer, explained, layers)
+    return Gallery(pictures, objective.told(draws)[0], objective.words, layer, explained, layers)
 
 
 def _attention(model: AIM, inputs: Tensor, probe: Path) -> tuple[Tensor | None, list[str]]:
@@ -101,37 +104,29 @@ def _attention(model: AIM, inputs: Tensor, probe: Path) -> tuple[Tensor | None, 
         return None, []
 
 
-def shown_prefix(cfg: ModelConfig) -> int:
-    """The prefix length of the pictures: the upper half of the rows, or half of a single row."""
-    rows, columns = cfg.grid
-    return max(1, rows // 2 * columns if rows > 1 else columns // 2)
-
-
 def complete(
-    model: AIM, inputs: Float[Tensor, "batch channels height width"], mean: Sequence[float], std: Sequence[float]
-) -> Completion:
-    """Predict every patch after the prefix from all TRUE patches before it, and paint the outcome in four ways.
+    objective: Objective, model: AIM, inputs: Float[Tensor, "batch channels height width"], draws: Draws,
+    mean: Sequence[float], std: Sequence[float],
+) -> Completion:  # fmt: skip
+    """What the model predicts of each scored patch, in four pictures.
 
-    A normalized prediction knows neither mean nor contrast of its patch: `predicted` shows it around grey, `restored`
-    takes both from the true patch, and `flat` is the true mean alone, the share of `restored` that is not the model's.
+    What the target leaves out of a patch is grey in `predicted`, the true patch's own in `restored`; `guessed` is the
+    same by the baseline, so the share of `restored` that is not the model's.
     """
-    cfg, prefix = model.cfg, shown_prefix(model.cfg)
-    true = patchify(inputs, cfg.patch_size)
-    wanted, (centre, scale) = targets(true, cfg.target), patch_statistics(true)
-    lengths = torch.full((len(inputs),), prefix)
-    guess = NextPatch(cfg).predict(model, inputs, with_prefix(lengths)).float().roll(1, dims=1)  # of patch i + 1
-    errors = [(p - wanted)[:, prefix:].square().mean(dim=(1, 2)).tolist() for p in (guess, torch.zeros_like(guess))]
-    spread, level = (torch.tensor(v).repeat(cfg.patch_size**2) for v in (std, mean))  # channels vary fastest
-    normalized, grey = cfg.target == "norm_pixels", torch.full_like(guess, 0.5)
-
-    def painted(before: Tensor, after: Tensor) -> Tensor:
-        return unpatchify(torch.cat([before[:, :prefix], after[:, prefix:]], dim=1), cfg.grid, cfg.patch_size)
-
-    original = true * spread + level
-    return Completion(
-        painted(original, grey),
-        painted(grey, grey + 0.25 * guess if normalized else guess * spread + level),
-        painted(original, (guess * scale + centre if normalized else guess) * spread + level),
-        painted(original, centre.expand_as(true) * spread + level),
-        *errors,
+    cfg, baseline = model.cfg, objective.baseline()
+    known, scored = (
+        by_pixel(chosen, cfg.grid, cfg.patch_size)
+        for chosen in (objective.given(draws), scored_patches(objective, draws))
     )
+    drawn, restored, guessed = (
+        to_pixels(images, mean, std)
+        for images in (
+            objective.complete(model, inputs, draws, grey(mean, std)),
+            objective.complete(model, inputs, draws),
+            objective.complete(baseline, inputs, draws),
+        )
+    )
+    original = to_pixels(inputs, mean, std)
+    count = objective.scored(draws).sum(dim=1)
+    losses = [(objective.position_losses(m, inputs, draws).sum(dim=1) / count).tolist() for m in (model, baseline)]
+    return Completion(original.where(known, 0.5), drawn.where(scored, 0.5), restored, guessed, *losses)
