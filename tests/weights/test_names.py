@@ -94,7 +94,7 @@ TYPED = {  # every place that opens weights, and why the name cannot come from a
     "tasks/embed/similar.py": "--weights, or through from_file",
     "tasks/finetune/run.py": "FinetuneConfig: typed again when it is resumed",
     "tasks/pretrain/warm_start.py": "a recipe: through from_file",
-    "tasks/probe/run.py": "ProbeConfig: the command line, or the caller",
+    "tasks/probe/probed_model.py": "ProbeConfig: the command line, or the caller",
     "tasks/publish/hub.py": "the command line, or the caller",
 }
 
