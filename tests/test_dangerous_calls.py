@@ -10,7 +10,7 @@ FORBIDDEN = {
 }  # fmt: skip
 ALLOWED = {
     ("runs/checkpoint/shards.py", "pickle.Unpickler"),  # a subclass that knows a dozen classes, and no others
-    ("data/wire.py", "pickle.Unpickler"),  # of what our own worker process writes into its pipe
+    ("data/transport.py", "pickle.Unpickler"),  # of what our own worker process writes into its pipe
     ("data/storage/prefetch.py", "pickle.load"),  # of what its own parent process writes into its standard input
 }
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from nextpatch.core.processes import Lost, PlainWire, Unsent, Worker, end
+from nextpatch.core.processes import PickleTransport, UnsentError, Worker, WorkerLostError, end_workers
 from nextpatch.data.tar.pool import in_processes
 
 FORK = multiprocessing.get_context("fork")
@@ -30,9 +30,9 @@ def work(question):
 
 @pytest.fixture
 def worker():
-    made = Worker(FORK, work, PlainWire())
+    made = Worker(FORK, work, PickleTransport())
     yield made
-    end([made])
+    end_workers([made])
 
 
 def test_questions_are_answered_in_order_and_errors_are_values(worker):
@@ -41,7 +41,7 @@ def test_questions_are_answered_in_order_and_errors_are_values(worker):
     assert worker.answer() == 1
     with pytest.raises(KeyError, match="wrong"):
         worker.answer()
-    with pytest.raises(Unsent, match=r"AttributeError: Can't pickle .*lambda"):
+    with pytest.raises(UnsentError, match=r"AttributeError: Can't pickle .*lambda"):
         worker.answer()
     assert worker.answer() == 2
 
@@ -55,10 +55,10 @@ def test_signals_to_a_worker_are_not_heard(worker):
 
 def test_the_lost_are_told_from_the_slow(worker):
     worker.ask("wait")
-    with pytest.raises(Lost, match=r"gave nothing for 0\.05 s"):
+    with pytest.raises(WorkerLostError, match=r"gave nothing for 0\.05 s"):
         worker.answer(0.05)
     os.kill(worker.process.pid, signal.SIGBUS)
-    with pytest.raises(Lost, match="bus error"):
+    with pytest.raises(WorkerLostError, match="bus error"):
         worker.answer()
 
 
@@ -71,7 +71,7 @@ def test_ending_waits_for_nothing(worker, monkeypatch, reached):
         monkeypatch.setattr("nextpatch.core.processes.KILLED_S", 0.1)
         monkeypatch.setattr(worker.process, "kill", lambda: None)
     start = time.monotonic()
-    end([worker])
+    end_workers([worker])
     assert time.monotonic() - start < 1
     assert not multiprocessing.active_children()  # or Python would wait for them at its end
     kill()

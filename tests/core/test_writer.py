@@ -19,7 +19,7 @@ import pytest
 
 from nextpatch.core import writer
 from nextpatch.core.errors import UserError
-from nextpatch.core.writer import InUse, lock_of, only_writer
+from nextpatch.core.writer import InUseError, lock_of, only_writer
 
 HOLD = """
 import sys, time
@@ -67,7 +67,7 @@ def test_a_second_process_is_told_who_holds_it_and_a_killed_one_is_taken_over(
     process = holder(out)
     try:
         with (
-            pytest.raises(InUse, match=rf"nextpatch embed, process {process.pid} on {socket.gethostname()}"),
+            pytest.raises(InUseError, match=rf"nextpatch embed, process {process.pid} on {socket.gethostname()}"),
             only_writer(out, "embed"),
         ):
             pass
@@ -129,7 +129,7 @@ def test_a_writer_on_another_machine_is_watched_for_signs_of_life(tmp_path: Path
     path = elsewhere(tmp_path / "alive")
     with (
         beating(path, monkeypatch),
-        pytest.raises(InUse, match="another"),
+        pytest.raises(InUseError, match="another"),
         only_writer(tmp_path / "alive", "pretrain"),
     ):
         pass

@@ -175,7 +175,7 @@ def full(*_):
 
 @pytest.mark.parametrize("short", [False, True])
 def test_tensors_arrive_as_they_are_also_where_no_memory_can_be_shared(short, monkeypatch, caplog):
-    monkeypatch.setattr("nextpatch.data.wire._told", False)
+    monkeypatch.setattr("nextpatch.data.transport._told", False)
     if short:
         monkeypatch.setattr(os, "posix_fallocate", full)
     assert all(map(same, in_order(Batches(), 2), in_order(Batches(), 0)))

@@ -11,7 +11,7 @@ Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
 
-def side_by_side(
+def map_in_threads(
     function: Callable[[Question], Answer], questions: Sequence[Question], threads: int
 ) -> Iterator[Answer]:
     """What `function` returns for each question, in order; what it raises is raised in its turn.

@@ -39,13 +39,13 @@ _held: dict[Path, _Held] = {}
 _entering = threading.RLock()
 
 
-class InUse(UserError):
+class InUseError(UserError):
     """Another process writes to this output now; the message says which."""
 
 
 @contextlib.contextmanager
 def only_writer(out: Path, verb: str, *, file: bool = False) -> Iterator[None]:
-    """Hold the output `out`, a folder or with `file` a file, for this process; InUse when another process holds it.
+    """Hold the output `out`, a folder or with `file` a file, for this process; InUseError when another one holds it.
 
     The folder is made where it is missing, and goes away again when nothing was put into it. The lock is a file,
     `lock_of(out)`: the kernel's lock on it, which ends with its process however that ends and is not passed on to
@@ -111,7 +111,7 @@ def _taken(path: Path, out: Path, verb: str) -> int:
         try:
             sees_locks = _locked(handle, path, out)
             if _same(handle, path):
-                _judge_last(handle, path, out, sees_locks)
+                _check_holder(handle, path, out, sees_locks)
                 facts = {"host": socket.gethostname(), "pid": os.getpid(), "start": time.time(), "verb": verb}
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, json.dumps(facts).encode(), 0)
@@ -132,15 +132,15 @@ def _opened(path: Path) -> int:
 
 
 def _locked(handle: int, path: Path, out: Path) -> bool:
-    """Lock the file; False where the file system has no locks. InUse when another process has it."""
+    """Lock the file; False where the file system has no locks. InUseError when another process has it."""
     try:
         return lock_for_process(handle, path)
     except (BlockingIOError, PermissionError):
         raise _in_use(path, out, _read(handle)) from None
 
 
-def _judge_last(handle: int, path: Path, out: Path, sees_locks: bool) -> None:
-    """Take over from who stands in the file: said when it is dead, InUse when it lives where locks do not reach."""
+def _check_holder(handle: int, path: Path, out: Path, sees_locks: bool) -> None:
+    """Take over from the holder in the file: said when it is dead, InUseError when it lives where no locks reach."""
     last = _read(handle)
     if not last:
         return
@@ -162,8 +162,8 @@ def _beats(path: Path, out: Path, holder: dict[str, Any]) -> bool:
     return False
 
 
-def _in_use(path: Path, out: Path, holder: dict[str, Any]) -> InUse:
-    return InUse(
+def _in_use(path: Path, out: Path, holder: dict[str, Any]) -> InUseError:
+    return InUseError(
         f"{shown(out)} is being written by {_who(holder)}; wait for it, stop it, or choose another output. If that "
         f"process is gone, remove {shown(path)}"
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import multiprocessing
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from nextpatch.core.processes import Lost, Unsent, Worker, end, unheard
+from nextpatch.core.processes import UnsentError, Worker, WorkerLostError, WorkerPool
 from nextpatch.data.error import DataError
-from nextpatch.data.wire import TensorWire
+from nextpatch.data.transport import TensorTransport
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -22,7 +23,7 @@ _AHEAD = 2  # items that each worker makes ahead
 
 
 @runtime_checkable
-class Items(Protocol[T_co]):
+class MapDataset(Protocol[T_co]):
     """What can be asked for by number: the same item for the same number, in any process."""
 
     def __len__(self) -> int: ...
@@ -30,7 +31,7 @@ class Items(Protocol[T_co]):
     def __getitem__(self, number: int, /) -> T_co: ...
 
 
-def in_order(items: Items[T], workers: int, stall_s: float = STALL_S) -> Iterator[T]:
+def in_order(items: MapDataset[T], workers: int, stall_s: float = STALL_S) -> Iterator[T]:
     """Items 0, 1, 2 ... by this process (no workers) or by `workers` others; the same items either way.
 
     When a worker dies, or none yields anything for `stall_s` seconds, all are replaced and go on with the item that is
@@ -46,7 +47,7 @@ def in_order(items: Items[T], workers: int, stall_s: float = STALL_S) -> Iterato
             for item in _made_ahead(items, due, workers, stall_s):
                 losses, due = 0, due + 1
                 yield _pinned(item)
-        except Lost as error:
+        except WorkerLostError as error:
             losses += 1
             if losses == LOSSES:
                 raise DataError(
@@ -54,36 +55,31 @@ def in_order(items: Items[T], workers: int, stall_s: float = STALL_S) -> Iterato
                     "Fewer workers (data.workers) take less; 0 workers shows the error itself"
                 ) from None
             log.warning("a data worker %s; started all %d again, nothing is lost", error, workers)
-        except Unsent as error:
+        except UnsentError as error:
             raise DataError(
                 f"batch {due} of this session could not be sent by its data worker: {error}. Give fewer workers "
                 "(data.workers; 0 needs none), or raise what is short"
             ) from None
 
 
-def _made_ahead(items: Items[T], first: int, workers: int, stall_s: float) -> Iterator[T]:
-    """The items from a number on, by workers in turn; Lost when one cannot come any more."""
-    crew: list[Worker] = []
-    try:
-        _start(crew, items, workers)
+def _made_ahead(items: MapDataset[T], first: int, workers: int, stall_s: float) -> Iterator[T]:
+    """The items from a number on, by workers in turn; WorkerLostError when one cannot be had any more."""
+    with ExitStack() as stack:
+        pool = _started(stack, items, workers)
         for number in range(first, min(len(items), first + workers * _AHEAD)):
-            crew[(number - first) % workers].ask(number)
+            pool[(number - first) % workers].ask(number)
         for due in range(first, len(items)):
-            worker = crew[(due - first) % workers]
+            worker = pool[(due - first) % workers]
             item = worker.answer(stall_s)
             if (number := due + workers * _AHEAD) < len(items):
                 worker.ask(number)
             yield item
-    finally:
-        end(crew)
 
 
-def _start(crew: list[Worker], items: Items[Any], workers: int) -> None:
+def _started(stack: ExitStack, items: MapDataset[Any], workers: int) -> list[Worker]:
     context = multiprocessing.get_context()
     try:
-        with unheard():  # a Ctrl-C between the start of one and its place in the crew would leave it behind, unended
-            for _ in range(workers):
-                crew.append(Worker(context, _Maker(items), TensorWire()))  # noqa: PERF401 - those begun are kept
+        return stack.enter_context(WorkerPool(context, workers, _MakeItem(items), TensorTransport()))
     except OSError as error:
         raise DataError(
             f"{workers} data workers cannot be started: {error}. Give fewer (data.workers; 0 needs none), or raise the "
@@ -91,10 +87,10 @@ def _start(crew: list[Worker], items: Items[Any], workers: int) -> None:
         ) from None
 
 
-class _Maker:
-    """What a worker does: items, by one thread."""
+class _MakeItem:
+    """What a worker does: it makes items, with one thread."""
 
-    def __init__(self, items: Items[Any]) -> None:
+    def __init__(self, items: MapDataset[Any]) -> None:
         self._items = items
 
     def __call__(self, number: int) -> Any:

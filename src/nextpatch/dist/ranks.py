@@ -145,7 +145,7 @@ class Ranks:
 
     @contextmanager
     def only_writer(self, out: Path, verb: str, *, file: bool = False) -> Iterator[None]:
-        """Rank 0 holds an output for all; where another process holds it, InUse there and PeerError on the others."""
+        """Rank 0 holds an output for all; where another process holds it, InUseError there and PeerError on the others."""
         with ExitStack() as held:
             with self.raise_on_all():
                 if self.is_main:

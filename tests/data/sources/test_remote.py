@@ -20,7 +20,7 @@ from nextpatch.data.loader import TrainStream
 from nextpatch.data.mixture import Mixture, Part
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.parquet import ParquetSource
-from nextpatch.data.sources.remote_folder import FarFolderSource
+from nextpatch.data.sources.remote_folder import RemoteFolderSource
 from nextpatch.data.sources.tar import TarSource
 from nextpatch.data.storage import cache, read, url
 from nextpatch.data.survey import survey
@@ -139,7 +139,7 @@ def test_a_folder_of_images_in_a_bucket(bucket, images):
         bucket.pipe_file(f"photos/pets/{'cat' if number % 2 else 'dog'}/{number:02d}.png", data)
     bucket.pipe_file("photos/pets/readme.txt", b"not an image")
     source = open_source("s3://photos/pets")
-    assert isinstance(source, FarFolderSource)
+    assert isinstance(source, RemoteFolderSource)
     assert (len(source), source.classes) == (EACH, ("cat", "dog"))
     assert sorted(source.read(i) for i in range(EACH)) == sorted(images[0])
     assert {source.label(i) for i in range(EACH // 2)} == {0}
@@ -224,7 +224,7 @@ def test_shards_named_one_after_the_other_on_a_server_without_listings(server):
 def test_one_image_behind_a_url(images, name):
     with FileServer({"/" + name.partition("?")[0]: images[0][0]}) as server:
         source = open_source(f"{server.url}/{name}")
-        assert isinstance(source, FarFolderSource)
+        assert isinstance(source, RemoteFolderSource)
         assert (len(source), source.read(0), source.key(0)) == (1, images[0][0], f"{server.url}/{name}")
 
 

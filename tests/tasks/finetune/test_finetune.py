@@ -20,7 +20,7 @@ import nextpatch
 from labeled import write_labeled
 from nextpatch.cli import main
 from nextpatch.config import ConfigError
-from nextpatch.core.writer import LOCK, InUse
+from nextpatch.core.writer import LOCK, InUseError
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.model.count import count_params
@@ -308,5 +308,5 @@ def test_a_half_begun_one_is_begun_and_a_second_writer_is_refused(weights: Path,
     (cfg.out / LOCK).write_text(lock)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nextpatch.core.locks.fcntl", None)  # as on a file system without locks: the living count
-        with pytest.raises(InUse, match=f"written by nextpatch finetune, process {os.getppid()}"):
+        with pytest.raises(InUseError, match=f"written by nextpatch finetune, process {os.getppid()}"):
             finetune(replace(cfg, resume=True), quiet())

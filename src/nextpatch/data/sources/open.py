@@ -21,7 +21,7 @@ from nextpatch.data.sources.layout import refuse_splits
 from nextpatch.data.sources.names import SOURCES, kind_of
 from nextpatch.data.sources.parquet import ParquetSource
 from nextpatch.data.sources.parquet_file import what_table
-from nextpatch.data.sources.remote_folder import FarFolderSource
+from nextpatch.data.sources.remote_folder import RemoteFolderSource
 from nextpatch.data.sources.source import Source
 from nextpatch.data.sources.tar import TarSource
 from nextpatch.data.sources.zip import ZipSource
@@ -139,7 +139,7 @@ def _far(spec: str) -> Source:
                 raise DataError(_mixed(root, {"images": images, "tar shards": [files[0].place.removeprefix(root)]}))
             if not images:
                 return _of_files(files, spec, one_split=True)
-    source = FarFolderSource(spec, entries)
+    source = RemoteFolderSource(spec, entries)
     refuse_splits(spec, source.names)
     return source
 
@@ -177,7 +177,7 @@ def _images(entries: Sequence[Entry], spec: str, near: bool) -> Source:
     """Image files by name; what else the pattern matches is left out."""
     root = _fixed_part(spec) if len(entries) > 1 else entries[0].place.rpartition("/")[0]
     if not near:
-        return FarFolderSource(root, entries)
+        return RemoteFolderSource(root, entries)
     found = Contents()
     folder = local_path(root) if root else Path()
     for entry in entries:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from nextpatch.core.text import shown
-from nextpatch.core.threads import side_by_side
+from nextpatch.core.threads import map_in_threads
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.labels import NO_LABEL, Labels, by_names, labels_of
 from nextpatch.data.sources.layout import role_of
@@ -141,7 +141,7 @@ class ParquetSource:
         if not self.remote:
             yield from map(ask, self._files)
             return
-        yield from side_by_side(ask, self._files, _THREADS)
+        yield from map_in_threads(ask, self._files, _THREADS)
 
     def _refuse_splits(self, schemas: Sequence[Any]) -> None:
         """DataError when a column `split` holds several values: trained on, the rows for testing would be learned."""

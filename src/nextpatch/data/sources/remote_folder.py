@@ -15,7 +15,7 @@ from nextpatch.data.storage.location import WEB, Entry
 from nextpatch.data.storage.read import read_all, read_range
 
 
-class FarFolderSource:
+class RemoteFolderSource:
     """Every image file below a URL, by its ending, sorted by name; class folders as in `FolderSource`.
 
     Nothing is kept near: images that are read more than once are better packed into shards.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nextpatch.core.text import shown
-from nextpatch.core.threads import side_by_side
+from nextpatch.core.threads import map_in_threads
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.read import asked, refused, retried
 from nextpatch.data.storage.sizes import sizes
@@ -173,7 +173,7 @@ def gone(places: Sequence[str]) -> list[str]:
     """
     if places[0].startswith(WEB):
         few = places[:_ASKED]
-        return [place for place, lost in zip(few, side_by_side(_certainly_gone, few, _THREADS), strict=True) if lost]
+        return [place for place, lost in zip(few, map_in_threads(_certainly_gone, few, _THREADS), strict=True) if lost]
     try:
         there = {entry.place for entry in listing(places[0].rpartition("/")[0])}
     except (OSError, DataError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nextpatch.core.threads import side_by_side
+from nextpatch.core.threads import map_in_threads
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.read import asked, retried
 from nextpatch.data.storage.url import filesystem
@@ -29,7 +29,7 @@ def sizes(places: Sequence[str]) -> list[int | None]:
 def _asked_at_once(places: Sequence[str]) -> list[int | None]:
     """The answers for each; the first that fails ends it."""
     located = [(place, *filesystem(place)) for place in places]  # in this thread: each has connections of its own
-    return list(side_by_side(_asked, located, THREADS))
+    return list(map_in_threads(_asked, located, THREADS))
 
 
 def _by_folder(places: Sequence[str]) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from typing import TypeVar
 
-from nextpatch.core.processes import Lost, PlainWire, Unsent, Worker, end, first_answers, unheard
+from nextpatch.core.processes import UnsentError, Worker, WorkerLostError, WorkerPool, wait_for_any
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -26,30 +26,21 @@ def in_processes(
             yield number, _tried(lambda job=job: function(job))  # type: ignore[misc]
         return
     left, working = iter(enumerate(jobs)), dict[Worker, int]()
-    crew: list[Worker] = []
+    context = multiprocessing.get_context("spawn")  # a fork may copy another thread's locks
+    resource_tracker.ensure_running()  # it would else undo, amid our start, that workers do not hear signals
     try:
-        _start(crew, function, workers)
-        for worker in crew:
-            _give(worker, left, working)
-        while working:
-            for worker in first_answers(list(working)):
-                number, result = working.pop(worker), _tried(worker.answer)
+        with WorkerPool(context, workers, function) as pool:
+            for worker in pool:
                 _give(worker, left, working)
-                yield number, result
-    except Lost as error:
+            while working:
+                for worker in wait_for_any(list(working)):
+                    number, result = working.pop(worker), _tried(worker.answer)
+                    _give(worker, left, working)
+                    yield number, result
+    except WorkerLostError as error:
         raise OSError(
             f"a process {error} (is memory short?); what is done is kept, so run it again, with fewer workers"
         ) from None
-    finally:
-        end(crew)
-
-
-def _start(crew: list[Worker], function: Callable[[Job], Result], workers: int) -> None:
-    context = multiprocessing.get_context("spawn")  # a fork may copy another thread's locks
-    resource_tracker.ensure_running()  # it would else undo, amid our start, that workers do not hear signals
-    with unheard():  # a Ctrl-C between the start of one and its place in the crew would leave it behind, unended
-        for _ in range(workers):
-            crew.append(Worker(context, function, PlainWire()))  # noqa: PERF401 - those begun are kept, should one fail
 
 
 def _give(worker: Worker, left: Iterator[tuple[int, Job]], working: dict[Worker, int]) -> None:
@@ -64,7 +55,7 @@ def _tried(action: Callable[[], Result]) -> Result | Exception:
     """The result, or the error as a value: so one bad shard does not hide what the others are."""
     try:
         return action()
-    except Unsent as error:
+    except UnsentError as error:
         return OSError(f"a result cannot be sent: {error}")
     except (ValueError, OSError) as error:
         return error

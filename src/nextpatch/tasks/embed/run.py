@@ -44,7 +44,7 @@ def embed(config: EmbedConfig, console: Console | None = None, ranks: Ranks = AL
 
     What is there already of the same work is kept. Images that are left out are in `skipped.jsonl` beside the output,
     with the reason. The ranks of `ranks` share the shards; all must see the same files. Raises ConfigError when other
-    work lies at `out`, InUse when another process writes there, DataError or WeightsError for what is not usable.
+    work lies at `out`, InUseError when another process writes there, DataError or WeightsError for what is not usable.
     """
     console = console or Console(stderr=True, quiet=not ranks.is_main)
     check = partial(check_file, beside=_beside(config.out)) if config.out.suffix else check_folder

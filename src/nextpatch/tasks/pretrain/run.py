@@ -16,7 +16,7 @@ from rich.console import Console
 from nextpatch.config import ConfigError, to_dict
 from nextpatch.core.progress import phase
 from nextpatch.core.text import shown
-from nextpatch.core.writer import InUse
+from nextpatch.core.writer import InUseError
 from nextpatch.data.collection import open_collection
 from nextpatch.data.error import DataError
 from nextpatch.data.leakage import MOST, shared
@@ -226,7 +226,7 @@ def _export(run: RunDir) -> None:
     """The finished run's model as a file."""
     try:
         export_model(run)
-    except InUse as error:
+    except InUseError as error:
         log.warning("%s is not written: %s", EXPORTED, error)
     if run.recipe.train.freeze_trunk:
         _save_head(run)

@@ -20,7 +20,7 @@ _ALIGNED = 64  # bytes
 _told = False  # once is enough
 
 
-class TensorWire:
+class TensorTransport:
     """Tensors of an answer in one piece of memory that is handed over, not copied through the pipe.
 
     The memory has no name and needs no /dev/shm. Where it is not to be had (limits on the size of files, no memory
