@@ -170,7 +170,7 @@ def _complete(values: Values) -> Values:
 
 def _page(out: Path) -> Path | None:
     with only_writer(out / "report.html", "report", file=True):
-        return try_page(write_report, out)
+        return try_page(lambda place: write_report(place).page, out)
 
 
 def _result(outcome: Pretrained, page: Path | None, held: tuple[Source, ...]) -> PretrainResult:

@@ -74,5 +74,5 @@ def probe(
         model = copy.deepcopy(weights) if isinstance(weights, Backbone) else None  # it is converted where it computes
         found = probe_weights(config, console, ranks, model)
         if report and ranks.is_main and not nowhere:
-            try_page(write_report if into_run else write_probe_page, place)
+            try_page(lambda place: write_report(place).page if into_run else write_probe_page(place), place)
         return found

@@ -15,7 +15,6 @@ from nextpatch.core.bounds import check_bounds
 from nextpatch.core.errors import UserError
 from nextpatch.core.fields import Flag
 from nextpatch.core.progress import phase
-from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
 from nextpatch.core.writer import only_writer
 
@@ -42,10 +41,9 @@ def run(args: Report) -> int:
     check_bounds(args, images=(1, 1000))
     held = only_writer(args.run / "report.html", "report", file=True)  # the run itself may be training now
     with held if args.run.is_dir() else nullcontext(), phase("drawing the report"):
-        page = write_report(args.run, images=args.images)
-    said = read_json(page.with_suffix(".json"), "the report's values", "write the report again")
-    print(said["verdict"])
-    print(f"report:      {shown(page)}")
+        found = write_report(args.run, images=args.images)
+    print(found.verdict)
+    print(f"report:      {shown(found.page)}")
     return 0
 
 

@@ -38,7 +38,7 @@ def test_a_new_kind_is_measured_written_and_shown(
     assert result.attention is None  # it is not saved
     best = next(row for row in result.results if row.probe == "class-mean" and row.features == "raw pixels")
     assert best.test_top1 > 60  # chance is 33
-    for page in (write_probe_page(run), write_report(run)):
+    for page in (write_probe_page(run), write_report(run).page):
         assert "<td>class-mean</td>" in page.read_text()
     assert "class-mean" in {row["probe"] for row in json.loads((run / "report.json").read_text())["probe"]["results"]}
 

@@ -109,7 +109,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 
 def test_the_page_loads_alone_and_fits_everywhere(browser: Browser, run: Path) -> None:
-    page = write_report(run)
+    page = write_report(run).page
     for width in (390, 1280):
         for dark in (False, True):
             browser.open(page, width, dark)
@@ -121,7 +121,7 @@ def test_the_page_loads_alone_and_fits_everywhere(browser: Browser, run: Path) -
 
 
 def test_light_and_dark_differ_and_text_stands_out_in_both(browser: Browser, run: Path) -> None:
-    page, grounds = write_report(run), []
+    page, grounds = write_report(run).page, []
     for dark in (False, True):
         browser.open(page, 1280, dark)
         ground, ink = (
@@ -134,7 +134,7 @@ def test_light_and_dark_differ_and_text_stands_out_in_both(browser: Browser, run
 
 
 def test_labels_in_charts_are_readable_on_a_phone(browser: Browser, run: Path) -> None:
-    browser.open(write_report(run), 390, False)
+    browser.open(write_report(run).page, 390, False)
     smallest = (
         "Math.min(...[...document.querySelectorAll('svg.chart text')].map(t => t.getBoundingClientRect().height))"
     )

@@ -40,7 +40,7 @@ class Page(HTMLParser):
 
 
 def written(run: Path) -> tuple[str, dict[str, Any]]:
-    html = write_report(run, images=3).read_text(encoding="utf-8")
+    html = write_report(run, images=3).page.read_text(encoding="utf-8")
     return html, json.loads((run / "report.json").read_text(encoding="utf-8"))
 
 
@@ -89,6 +89,12 @@ def test_nothing_on_the_page_comes_from_elsewhere(run: Path) -> None:
 
 def test_names_from_outside_are_escaped(run: Path) -> None:
     html, _ = written(run)
+    found = write_report(run, images=1)
+    assert found.summary.val_loss == pytest.approx(0.7)
+    assert found.summary.baseline_loss is not None
+    assert found.verdict in str(found)
+    assert "a &lt;run&gt;" in found._repr_html_()
+    assert "a <run>" not in found._repr_html_()
     assert "a &lt;run&gt;" in html
     assert "a <run>" not in html
 

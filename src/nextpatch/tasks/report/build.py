@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
+from typing import Any
 
 from nextpatch.core.errors import UserError
 from nextpatch.core.files import write_json, write_text
 from nextpatch.core.output import check_file
+from nextpatch.core.text import shown
+from nextpatch.measure.run_summary import RunHistory, RunSummary
 from nextpatch.runs.run import load_run
 from nextpatch.tasks.report.facts import Facts, read_facts
 from nextpatch.tasks.report.figures import ModelOutputs, figures
@@ -16,8 +21,29 @@ from nextpatch.tasks.report.pictures import draw_gallery
 from nextpatch.train.heldout import held_out
 
 
-def write_report(run: Path, *, images: int = 8) -> Path:
-    """Write report.html (self-contained, no network) and report.json into `run`; returns the page's path.
+@dataclass(frozen=True)
+class Report:
+    """The page of a run, `page` (HTML, all in one file), its `verdict` in words, and the figures that it shows."""
+
+    page: Path
+    verdict: str
+    summary: RunSummary
+    history: RunHistory
+
+    def __str__(self) -> str:
+        return f"{self.verdict}\n\n{self.summary}\n\nreport: {shown(self.page)}"
+
+    def _repr_html_(self) -> str:
+        page = escape(shown(self.page))
+        return f"<p>{escape(self.verdict)}</p>{self.summary._repr_html_()}<p>report: <code>{page}</code></p>"
+
+    def to_pandas(self) -> Any:
+        """The loss curve as a pandas.DataFrame: a row for each entry, `kind` "train" or "val", `step`, `loss` ..."""
+        return self.history.to_pandas()
+
+
+def write_report(run: Path, *, images: int = 8) -> Report:
+    """Write report.html (self-contained, no network) and report.json into `run`; returns what they say.
 
     Works at any stage of a run: what is not there (validation, probe, weights, data) is named on the page. Raises
     RunError when `run` is no run, ReportError when the `report` extra is not installed.
@@ -30,7 +56,7 @@ def write_report(run: Path, *, images: int = 8) -> Path:
     write_json(run / "report.json", found.to_dict())
     page = run / "report.html"
     write_text(page, render(found, outputs.gallery, facts.probe))
-    return page
+    return Report(page, found.verdict, found.summary, facts.history)
 
 
 def _outputs(facts: Facts, count: int) -> ModelOutputs:
