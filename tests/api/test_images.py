@@ -196,3 +196,23 @@ def test_a_data_set_of_hugging_face(folder: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(DataError, match=told):
             named(wrong)
+
+
+def test_a_dataset_gives_pictures_with_labels_by_number() -> None:
+    data = nextpatch.dataset(PIXELS, [NAMES[label] for label in LABELS])
+    assert [np.array_equal(np.asarray(image), PIXELS[i]) for i, (image, _) in enumerate(data)] == [True] * 6
+    assert ([label for _, label in data], data.classes) == (LABELS, NAMES)
+    assert data[-1][1] == LABELS[-1]
+    part = data[1::2]
+    assert ([label for _, label in part], part.classes) == (LABELS[1::2], NAMES)
+    assert np.array_equal(pixels_of(part.unlabeled), PIXELS[1::2])
+    assert part.unlabeled.digest != data[0::2].unlabeled.digest
+    with pytest.raises(IndexError, match="6 images"):
+        data[6]
+    shipped = nextpatch.dataset("demo:test")
+    assert named(shipped, labels=True).names == ("demo:test",)  # files stay files
+    assert len(shipped.classes) == 10
+    assert nextpatch.dataset("demo:test", name="mine").unlabeled.name == "python:mine"
+    loaded = next(iter(DataLoader(shipped, batch_size=4, collate_fn=list)))
+    assert [label for _, label in loaded] == [shipped[i][1] for i in range(4)]
+    assert nextpatch.dataset(np.zeros((2, 8, 8, 5), np.uint8))[0][0].shape == (8, 8, 5)

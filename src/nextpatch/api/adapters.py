@@ -25,6 +25,8 @@ FORMS = (
 
 def parts_of(data: Any) -> Parts:
     """What a user gives; DataError, which says what to give, for what is no collection of images."""
+    if isinstance(data, Parts):
+        return data
     data = data.dataset if isinstance(data, DataLoader) and _is_usual(data) else data
     data = data.tolist() if hasattr(data, "iloc") and hasattr(data, "tolist") else data  # a column of pandas
     if type(data).__module__.partition(".")[0] == "datasets":
