@@ -168,9 +168,9 @@ def test_a_verb_of_a_group_is_found_by_its_own_name(word, meant, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["export", "x.safetensors", "--to", "onnx", "--layout", "released"], "--layout says nothing for --to onnx"),
-        (["export", "x.safetensors", "--what", "patches", "--out", "y"], "--what says nothing for --to safetensors"),
-        (["export", "x.safetensors", "--to", "timm", "--repo", "a/b"], "--repo says nothing for --to timm"),
+        (["export", "x.safetensors", "--to", "onnx", "--layout", "released"], "--layout has no effect with --to onnx"),
+        (["export", "x.safetensors", "--what", "patches", "--out", "y"], "--what has no effect with --to safetensors"),
+        (["export", "x.safetensors", "--to", "timm", "--repo", "a/b"], "--repo has no effect with --to timm"),
         (["export", "x.safetensors", "--to", "onnx", "--step", "3"], "which is no run"),
         (["plan", "--model", "base", "--model.size", "tiny"], "say the same thing"),
         (["plan", "--img-size", "28", "--model.img_size", "28", "28"], "say the same thing"),

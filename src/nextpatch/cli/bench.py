@@ -33,7 +33,7 @@ def run(args: Bench) -> int:
         try:
             bench(args.config, ranks=ranks)
         except KeyboardInterrupt:
-            print("stopped; finished benchmarks are kept, the same command goes on", file=sys.stderr)
+            print("stopped; finished benchmarks are saved, repeat the same command to continue", file=sys.stderr)
             raise
         if ranks.is_main:
             print(f"{args.config.out}/bench.md, bench.csv, bench.json")

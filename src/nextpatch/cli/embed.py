@@ -66,11 +66,11 @@ def run_embed(args: Embed) -> int:
             done = embed(args.config, ranks=ranks)
         except KeyboardInterrupt:
             if ranks.is_main:
-                print("stopped; finished shards are kept, the same command goes on", file=sys.stderr)
+                print("stopped; finished shards are saved, repeat the same command to continue", file=sys.stderr)
             raise
         if not ranks.is_main:
             return 0
-    left = f", {done.skipped:,} left out (named beside it)" if done.skipped else ""
+    left = f", {done.skipped:,} skipped (listed in the file beside it)" if done.skipped else ""
     print(f"{done.out}: features of {done.images:,} images{left}")
     return 0
 

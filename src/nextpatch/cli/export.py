@@ -84,7 +84,7 @@ def _refuse_ignored(args: Export, of_run: bool) -> None:
     for item in fields(Export):
         if item.name in unread and getattr(args, item.name) != item.default:
             whose = "" if of_run or item.name != "step" else f" of {args.weights}, which is no run"
-            raise UserError(f"--{item.name} says nothing for --to {args.to}{whose}; leave it out")
+            raise UserError(f"--{item.name} has no effect with --to {args.to}{whose}; leave it out")
 
 
 def writes(args: Export) -> list[Output]:

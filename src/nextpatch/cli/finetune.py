@@ -28,7 +28,7 @@ def run(args: Finetune) -> int:
     try:
         done = finetune(args.config)
     except KeyboardInterrupt:
-        print("stopped; finished epochs are kept, the same command with --resume goes on", file=sys.stderr)
+        print("stopped; finished epochs are saved, repeat the same command with --resume to continue", file=sys.stderr)
         raise
     low, high = done.answers.ci95
     print(f"test accuracy {done.answers.top1:.1f} % ({low:.1f} to {high:.1f}), {len(done.answers.labels):,} images")

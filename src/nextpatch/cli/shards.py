@@ -119,7 +119,7 @@ def verify(args: Verify) -> int:
         )
         print(f"{shown(problem.place)} {shown(problem.what)}{keys}")
     count = len(problems)
-    print("every byte is as it was" if not count else f"{count:,} problem{'s' if count > 1 else ''}")
+    print("every byte is as the manifest says" if not count else f"{count:,} problem{'s' if count > 1 else ''}")
     return 1 if problems else 0
 
 

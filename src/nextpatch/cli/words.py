@@ -37,7 +37,7 @@ def not_zero(spec: PrimitiveConstructorSpec[Any]) -> PrimitiveConstructorSpec[An
     def value(words: list[str]) -> Any:
         found = spec.instance_from_str(words)
         if found == 0:
-            raise ValueError("needs a number above 0, got 0; leave it out for what is chosen")
+            raise ValueError("needs a number above 0, got 0; leave it out for the default")
         return found
 
     return replace(spec, instance_from_str=value)
