@@ -133,7 +133,7 @@ def test_pack_then_verify_then_damage(folder, tmp_path, capsys):
     assert run("pack", folder, "--out", out, "--samples-per-shard", 5, "--workers", 1) == 0
     told = capsys.readouterr().out
     assert "packed 12 images into 3 shards" in told
-    assert "left out 1" in told
+    assert "skipped 1" in told
     assert run("index", out) == 0
     assert "12 images in 3 shards" in capsys.readouterr().out
     assert run("verify", out) == 0

@@ -80,5 +80,5 @@ def run(args: Classify) -> int:
             table.add_section()
         console.print(table)
     if bad:
-        Console(stderr=True).print(f"{len(bad)} of {len(source)} images left out: {by_kind(bad)}", highlight=False)
+        Console(stderr=True).print(f"{len(bad)} of {len(source)} images skipped: {by_kind(bad)}", highlight=False)
     return 0

@@ -83,7 +83,7 @@ def pack(args: Pack) -> int:
     if left_out := getattr(source, "left_out", ""):
         print(f"not packed: {shown(left_out)}")
     if made.bad:
-        print(f"left out {len(made.bad):,} ({by_kind(made.bad)}); {args.out / BAD} names each")
+        print(f"skipped {len(made.bad):,} ({by_kind(made.bad)}); {args.out / BAD} lists them")
     return 0
 
 

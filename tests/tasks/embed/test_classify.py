@@ -22,7 +22,7 @@ def test_json_has_the_likeliest_classes(photos: Path, weights: Path, capsys: pyt
     out, err = capsys.readouterr()
     rows = [json.loads(line) for line in out.splitlines()]
     assert len(rows) == 1 + len(list((photos / "deep").iterdir()))
-    assert "1 of 13 images left out: 1 not an image" in err
+    assert "1 of 13 images skipped: 1 not an image" in err
     model = nextpatch.load(weights)
     with torch.no_grad():
         wanted = model(model.inputs(eval_view(decode(image.read_bytes(), 3), (28, 28))[None])).softmax(dim=1)[0].topk(3)
