@@ -12,8 +12,11 @@ from nextpatch.cli import command, main
 from nextpatch.cli.flags import ShortFor, Typed, parse, summary
 from nextpatch.cli.probe import Probe
 from nextpatch.cli.verb import Group
-from nextpatch.cli.words import plain
+from nextpatch.cli.words import placeholder, plain
 from nextpatch.core.fields import Flag, field_docs
+from nextpatch.data.config import Images
+from nextpatch.model.config import ModelConfig
+from nextpatch.runs.config import Precision, Weights
 from nextpatch.runs.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +146,18 @@ def test_the_help_is_the_first_paragraph_the_forms_and_the_default(capsys):
     ):  # fmt: skip
         assert said in shown
     assert "readers of the code" not in shown
+
+
+@pytest.mark.parametrize(
+    ("hint", "shown"),
+    [
+        (Weights, "WEIGHTS"), (Annotated[Weights | Path, Flag(positional=True)], "WEIGHTS"), (int | None, "INT"),
+        (Annotated[tuple[Images, ...], Flag(positional=True)], "DATA ..."), (tuple[int, float], "INT FLOAT"),
+        (Precision, "{auto,fp32,bf16}"), (get_type_hints(ModelConfig, include_extras=True)["head"], "{mlp,none}"),
+    ],
+)  # fmt: skip
+def test_a_value_is_shown_by_its_own_word_or_by_its_type(hint, shown):
+    assert placeholder(hint) == shown
 
 
 def test_docstrings_are_found_in_bases_and_need_no_source():

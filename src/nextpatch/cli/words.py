@@ -44,9 +44,7 @@ def not_zero(spec: PrimitiveConstructorSpec[Any]) -> PrimitiveConstructorSpec[An
 
 
 def plain(hint: Any) -> Any:
-    """The type without what is said about it, without None, and of several the first; a name out of a registry is one
-    of its names.
-    """
+    """The type without what is said about it, without None, of several the first; of a registry, its names."""
     origin: Any = get_origin(hint)
     inner = get_args(hint)
     if origin is Annotated:
@@ -71,7 +69,8 @@ def placeholder(hint: Any) -> str:
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         words = [found.word for found in inner if isinstance(found, Flag) and found.word]
-        return words[0] if words else placeholder(plain(hint))
+        named = any(isinstance(found, Registry) for found in inner)
+        return words[0] if words else placeholder(plain(hint) if named else inner[0])
     if origin in (Union, UnionType):
         return placeholder(next(kind for kind in inner if kind is not NoneType))
     if origin is tuple:
