@@ -183,9 +183,13 @@ class _Guess(AIM):
 
 
 def _words(cfg: ModelConfig, goal: TargetWords) -> Words:
+    early = (
+        " Early patches lie in the prefix of most images and are scored in few, so their values are the least certain."
+    )
     return Words(
         name="next-patch prediction",
         promise="predicts the next patch and never sees it",
+        does="each patch from all patches before it",
         target="the NEXT one",
         hidden="its target or a later patch",
         visible="all patches before its target",
@@ -199,6 +203,8 @@ def _words(cfg: ModelConfig, goal: TargetWords) -> Words:
         predicted=goal.predicted,
         completed="Each patch after the prefix is predicted one step ahead from all true patches before it, not from "
         "earlier predictions: this is what the loss measures. It is not a picture made from the prefix alone.",
+        by_place="low where the patches before it tell what comes, or where images are plain. The first patch is never "
+        "predicted." + (early if cfg.attention == "prefix" else ""),
         left_out=goal.left_out,
         guess=f"always guessing {goal.guess}",
     )

@@ -50,6 +50,7 @@ class Words:
 
     name: str  # "this is not ..."
     promise: str  # "all proofs hold: it ..."
+    does: str  # "the model predicts ..."
     target: str  # "a scored prediction is compared with exactly one patch, and it is ..."
     hidden: str  # "no scored prediction sees ..."
     visible: str  # "every prediction sees ..."
@@ -60,6 +61,7 @@ class Words:
     shaded: str  # "Shaded: ..." in a picture of the task, what is given
     predicted: str  # "To predict: ..."
     completed: str  # a whole sentence: what each predicted patch of a completion is made from
+    by_place: str  # "the loss by place: ..." how to read it
     left_out: str  # "the target says nothing of a patch's ..."; empty where it says all
     guess: str  # "the dotted line is what ... scores": the baseline
 

@@ -146,6 +146,11 @@ class Forgetful(Foreign):
         return super().allowed(prefix_len) & (near | (torch.arange(K) < prefix_len[:, None, None]))
 
 
+class NotANumber(Foreign):
+    def shifted_error(self, predictions: Tensor, images: Tensor) -> Tensor:
+        return super().shifted_error(predictions, images) * float("nan")
+
+
 class Frozen(Foreign):
     def loss(self, predictions: Tensor, images: Tensor, draws: Draws) -> Tensor:
         return predictions.square().mean()
@@ -179,6 +184,7 @@ def test_all_hold_on_a_correct_objective_of_another_make(order: Tensor | None) -
         (OneStepAhead(), "lets it look ahead"),
         (Forgetful(), "does not see patch"),
         (Frozen(), "nothing is learned"),
+        (NotANumber(), "no finite number"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Foreign) else "",
 )

@@ -28,6 +28,7 @@ class Observed:
     may_see: Bool[Tensor, "places patches"]
     sees: Bool[Tensor, "outputs patches"]  # the prediction depends on the patch
     compared: Bool[Tensor, "outputs patches"]  # the loss of the prediction depends on the patch, prediction held fixed
+    finite: bool  # the loss's derivative by every output
 
     @property
     def pairs(self) -> list[tuple[int, list[int]]]:
@@ -46,7 +47,7 @@ def observe(subject: Subject, draws: Draws) -> Observed:
     image, claims = subject.images[:1], subject.claims
     return Observed(
         claims.told(draws)[0], claims.scored(draws)[0], claims.given(draws)[0], claims.predicts(draws)[0],
-        claims.may_see(draws)[0], _sees(subject, image, draws), _compared(subject, image, draws),
+        claims.may_see(draws)[0], _sees(subject, image, draws), *_compared(subject, image, draws),
     )  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def _sees(subject: Subject, image: Tensor, draws: Draws) -> Tensor:
     return torch.stack([(patchify(row, subject.patch_size)[0] != 0).any(dim=-1) for row in whole])
 
 
-def _compared(subject: Subject, image: Tensor, draws: Draws) -> Tensor:
+def _compared(subject: Subject, image: Tensor, draws: Draws) -> tuple[Tensor, bool]:
     """Whether the loss pulls an output elsewhere once a patch is that of another image, all predictions held fixed.
 
     Not by a second derivative: where the target is a code it has none by pixel.
@@ -74,7 +75,7 @@ def _compared(subject: Subject, image: Tensor, draws: Draws) -> Tensor:
         for patch in range(subject.num_patches):
             changed = _with_patch(image, other[None], patch, subject.patch_size)
             found[:, patch] |= (_pull(subject, predictions, changed, draws) != pull).any(dim=-1)
-    return found
+    return found, bool(pull.isfinite().all())
 
 
 def _pull(subject: Subject, predictions: Tensor, image: Tensor, draws: Draws) -> Tensor:

@@ -52,6 +52,8 @@ def prove(subject: Subject) -> list[Verdict]:
 
 
 def _right_target(subject: Subject, seen: Observed) -> str:
+    if not seen.finite:
+        return f"with {seen.told} the loss, or its derivative by the predictions, is no finite number"
     if not seen.pairs:
         return f"with {seen.told} no prediction is compared with any patch: nothing is learned"
     for output, patches in seen.pairs:

@@ -12,6 +12,7 @@ from nextpatch.core.files import write_json, write_text
 from nextpatch.core.output import check_file
 from nextpatch.core.text import shown
 from nextpatch.measure.run_summary import RunHistory, RunSummary
+from nextpatch.objective.registry import objective_of
 from nextpatch.runs.run import load_run
 from nextpatch.tasks.report.facts import Facts, read_facts
 from nextpatch.tasks.report.figures import ModelOutputs, figures
@@ -55,7 +56,7 @@ def write_report(run: Path, *, images: int = 8) -> Report:
     found = figures(facts, outputs)
     write_json(run / "report.json", found.to_dict())
     page = run / "report.html"
-    write_text(page, render(found, outputs.gallery, facts.probe))
+    write_text(page, render(found, objective_of(facts.recipe.model).words, outputs.gallery, facts.probe))
     return Report(page, found.verdict, found.summary, facts.history)
 
 

@@ -65,6 +65,7 @@ class ValidationFigures:
     position_loss: tuple[float | None, ...] | None
     chunk_loss: tuple[float | None, ...] | None
     map: tuple[float | None, ...]
+    unit: str
     curve: tuple[LossPoint, ...]
     mean_guess_loss: float | None
     mean_guess: str
@@ -154,6 +155,7 @@ def _validation(facts: Facts, baseline_loss: float | None, baseline: str) -> Val
         position_loss=last.position_loss if last else None,
         chunk_loss=last.chunk_loss if last else None,
         map=tuple(_on_the_image(facts, last.position_loss if last else None)),
+        unit=objective_of(cfg).unit,
         curve=tuple(LossPoint(entry.step, entry.loss) for entry in val),
         mean_guess_loss=baseline_loss,
         mean_guess=baseline,
@@ -183,7 +185,6 @@ def _model(facts: Facts) -> dict[str, Any]:
 
 def _gallery(gallery: Gallery) -> dict[str, Any]:
     values = asdict(gallery)
-    del values["words"]
     values["pictures"] = [{k: v for k, v in p.items() if k != "images"} for p in values["pictures"]]
     return values
 

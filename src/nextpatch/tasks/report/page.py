@@ -10,6 +10,7 @@ from nextpatch.config import dumps_toml
 from nextpatch.core.errors import UserError
 from nextpatch.core.text import format_bytes, format_duration
 from nextpatch.measure.probe_result import PIXELS, PRETRAINED, RANDOM, ProbeResult, ProbeScore
+from nextpatch.objective.objective import Words
 from nextpatch.tasks.report.axes import number, readable
 from nextpatch.tasks.report.charts import Chart, Series, bar_chart, heat_grid, line_chart
 from nextpatch.tasks.report.depth import depth_sweep, last_and_best, layers_text
@@ -25,11 +26,12 @@ class ReportError(UserError):
     """The page cannot be drawn here; the message says what to install."""
 
 
-def render(figures: ReportFigures, gallery: Gallery | None, probe: ProbeResult | None) -> str:
+def render(figures: ReportFigures, words: Words, gallery: Gallery | None, probe: ProbeResult | None) -> str:
     """The page. Everything is escaped except the charts, which are drawn here and escape their own text."""
     template = _environment().get_template("template.html")
     page: str = template.render(
         v=figures,
+        words=words,
         of_run=True,
         css=_css(),
         learning=learning_charts(figures.training, figures.validation),
@@ -96,7 +98,7 @@ def learning_charts(training: TrainingFigures, validation: ValidationFigures) ->
         Series("validation", [e.step for e in val], [e.loss for e in val], tone=1, markers=len(val) <= 30),
     ]
     reference = None if guess is None else (validation.mean_guess, guess)
-    charts = [line_chart("Loss", "optimizer steps", "mean squared error", series, reference=reference)]
+    charts = [line_chart("Loss", "optimizer steps", f"mean {validation.unit}", series, reference=reference)]
     if train:
         speed = [Series("images/s", [e.step for e in train], [e.images_per_s for e in train])]
         charts.append(line_chart("Throughput", "optimizer steps", "images per second", speed, zero=True))
@@ -116,7 +118,7 @@ def place_charts(v: ValidationFigures) -> dict[str, Any] | None:
         "map": heat_grid("Loss at each patch", v.grid, losses, colors),
         "low": low,
         "high": high,
-        "chunks": bar_chart("Loss along the sequence", "patches, in sequence", "mean squared error", names, chunks),
+        "chunks": bar_chart("Loss along the sequence", "patches, in sequence", f"mean {v.unit}", names, chunks),
     }
 
 

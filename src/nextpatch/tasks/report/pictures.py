@@ -15,7 +15,7 @@ from torch import Tensor
 from nextpatch.data.collection import relative
 from nextpatch.data.views import to_model_input, to_pixels
 from nextpatch.model.aim import AIM
-from nextpatch.objective.objective import Draws, Objective, Words, grey, scored_patches
+from nextpatch.objective.objective import Draws, Objective, grey, scored_patches
 from nextpatch.objective.registry import objective_of
 from nextpatch.patches import by_pixel
 from nextpatch.runs.recipe import Recipe
@@ -46,7 +46,6 @@ class Gallery:
 
     pictures: list[Picture]
     given: str  # of each image, in words
-    words: Words
     layer: str
     explained: list[float]
     attention_layers: list[str]
@@ -90,7 +89,7 @@ def draw_gallery(model: AIM, recipe: Recipe, images: HeldOut, probe: Path) -> Ga
         Picture(relative(key), {name: image_uri(images_of[i]) for name, images_of in painted.items()}, loss, guess_loss)
         for i, (key, loss, guess_loss) in enumerate(zip(keys, done.loss, done.mean_guess_loss, strict=True))
     ]
-    return Gallery(pictures, objective.told(draws)[0], objective.words, layer, explained, layers)
+    return Gallery(pictures, objective.told(draws)[0], layer, explained, layers)
 
 
 def _attention(model: AIM, inputs: Tensor, probe: Path) -> tuple[Tensor | None, list[str]]:
