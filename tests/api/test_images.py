@@ -216,3 +216,8 @@ def test_a_dataset_gives_pictures_with_labels_by_number() -> None:
     loaded = next(iter(DataLoader(shipped, batch_size=4, collate_fn=list)))
     assert [label for _, label in loaded] == [shipped[i][1] for i in range(4)]
     assert nextpatch.dataset(np.zeros((2, 8, 8, 5), np.uint8))[0][0].shape == (8, 8, 5)
+
+
+def test_who_gives_no_labels_is_told_how_to_give_them(nano_run: nextpatch.PretrainResult) -> None:
+    with pytest.raises(DataError, match=r"no labels to learn from: give \(images, labels\)"):
+        nextpatch.probe(nano_run, np.zeros((4, 28, 28), np.uint8), quiet=True)

@@ -21,6 +21,7 @@ from nextpatch.data.sources.memory import Items, MemorySource, Parts
 from nextpatch.data.sources.source import Source, digest_of
 
 _NAME = re.compile(r"[\w.-]+")
+_UNLABELED = "give (images, labels), a list of (image, label), or nextpatch.dataset(images, labels)"
 _OF_PILLOW = (1, 3, 4)  # channels
 
 
@@ -72,7 +73,9 @@ class Dataset:
     @cached_property
     def unlabeled(self) -> Source:
         """The images alone."""
-        return MemorySource(self._parts.items, self._digest, self._name, keys=self._parts.keys)
+        return MemorySource(
+            self._parts.items, self._digest, self._name, keys=self._parts.keys, why_unlabeled=_UNLABELED
+        )
 
     @cached_property
     def labeled(self) -> Source:

@@ -72,7 +72,7 @@ class SavedProbe:
     select_top1: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ProbeResult:
     """All that one probe measured; probe.json has the same fields.
 
@@ -127,7 +127,7 @@ class ProbeResult:
         rows = [[f"{n:,}", probe, *(cells.get((n, probe, kind), "-") for kind in features)] for n, probe in lines]
         return Table(title, ["labels", "probe", *features], rows, f"images {self.view}" if self.view else "")
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """The table as text."""
         return str(self.table())
 

@@ -78,7 +78,7 @@ class RunHistory:
         return data_frame([{"kind": kind, **asdict(entry)} for kind, entries in kinds.items() for entry in entries])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RunSummary:
     """What a run came to, as far as it has come; None for what was not measured.
 
@@ -119,7 +119,7 @@ class RunSummary:
         }  # fmt: skip
         return Table(f"Run {self.run}", ["measure", "value"], [[name, text] for name, text in values.items() if text])
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """The table as text."""
         return str(self.table())
 

@@ -22,7 +22,7 @@ from nextpatch.tasks.report.pictures import draw_gallery
 from nextpatch.train.heldout import held_out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The page of a run, `page` (HTML, all in one file), its `verdict` in words, and the figures that it shows."""
 
@@ -31,7 +31,7 @@ class Report:
     summary: RunSummary
     history: RunHistory
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{self.verdict}\n\n{self.summary}\n\nreport: {shown(self.page)}"
 
     def _repr_html_(self) -> str:
