@@ -71,3 +71,15 @@ def test_augmentation_changes_colours_and_leaves_global_generators(source: Folde
 def test_a_batch_that_does_not_divide_is_named(source: FolderSource) -> None:
     with pytest.raises(ValueError, match="does not divide among 3 ranks"):
         epochs(source, ranks=3)
+
+
+def test_in_pairs_each_rank_has_both_of_those_that_mixup_mixes(source: FolderSource) -> None:
+    for batch, *parts in zip(
+        epochs(source), *(epochs(source, rank=rank, ranks=2, paired=True) for rank in range(2)), strict=True
+    ):
+        mirrored = dict(zip(batch.positions.tolist(), batch.positions.flip(0).tolist(), strict=True))
+        assert sorted(position for part in parts for position in part.positions.tolist()) == sorted(mirrored)
+        for part in parts:
+            assert part.positions.flip(0).tolist() == [mirrored[position] for position in part.positions.tolist()]
+    with pytest.raises(ValueError, match="a batch of 4 does not divide among 3 ranks"):
+        epochs(source, ranks=3, paired=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,8 +28,9 @@ View = Callable[[Tensor, np.random.Generator], Tensor]
 class Epochs:
     """`epochs` passes over some images in batches of `size`, each pass in another order, without its incomplete rest.
 
-    Of every batch rank r of `ranks` gets each `ranks`-th image: together the same batch for any number of them. An
-    image that cannot be decoded is named in `bad`, and the next in the order stands in for it.
+    Of every batch rank r of `ranks` gets each `ranks`-th image: together the same batch for any number of them. With
+    `paired` it gets each `ranks`-th one of the first half and those that mirror them in the second, as mixup pairs
+    images. An image that cannot be decoded is named in `bad`, and the next in the order stands in for it.
     """
 
     source: Samples
@@ -46,9 +47,10 @@ class Epochs:
     start: int = 0  # the first batch that is wanted
     bad: Bad = field(default_factory=dict)
     preprocessing: Preprocessing = AS_OURS
+    paired: bool = False
 
     def __post_init__(self) -> None:
-        if self.size % self.ranks:
+        if self.size < 2 * self.ranks if self.paired and self.ranks > 1 else self.size % self.ranks:
             raise UserError(f"a batch of {self.size} does not divide among {self.ranks} ranks; give another batch_size")
         room = KEEP_BYTES // max(1, self.workers)
         self._images = Images(self.source, self.channels, len(self.indices), room, self.preprocessing)
@@ -57,7 +59,7 @@ class Epochs:
     def __len__(self) -> int:
         return self.epochs * (len(self.indices) // self.size) - self.start
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         """The batches, decoded by the workers."""
         for batch in in_order(self, self.workers):
             log_new(batch.bad, self.bad)
@@ -67,13 +69,17 @@ class Epochs:
         epoch, within = divmod(self.start + number, len(self.indices) // self.size)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, rng_at(self.seed, Stream.LABELED_ORDER, epoch).permutation(self.indices)
-        places = range(within * self.size + self.rank, (within + 1) * self.size, self.ranks)
+        places = [within * self.size + place for place in range(self.size) if self._is_ours(place)]
         shown: list[int] = []
         bad: Bad = {}
         start = epoch * len(self.indices)
         images = stacked((self._view(place, start + place, shown, bad) for place in places), len(places))
         labels = torch.tensor([self.label_of[index] for index in shown])
         return Batch(images, torch.tensor(places) + start, labels, [self.source.key(index) for index in shown], bad)
+
+    def _is_ours(self, place: int) -> bool:
+        """Whether this rank gets the image of a place in the batch."""
+        return (min(place, self.size - 1 - place) if self.paired else place) % self.ranks == self.rank
 
     def _view(self, place: int, position: int, shown: list[int], bad: Bad) -> Tensor:
         for step in range(len(self._order)):

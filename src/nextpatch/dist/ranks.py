@@ -89,13 +89,17 @@ class Ranks:
         found: list[float] = total.tolist()
         return found
 
-    def all_mean(self, values: Tensor) -> Tensor:
-        """The mean over all ranks of a tensor of one shape and type, the same on each; on the tensor's device."""
+    def all_sum(self, values: Tensor) -> Tensor:
+        """The sum over all ranks of a tensor of one shape and type, the same on each; on the tensor's device."""
         if not self.spread or self.size == 1:
             return values
         total = values.detach().clone()
         dist.all_reduce(total, dist.ReduceOp.SUM, group=self.group)
-        return total / self.size
+        return total
+
+    def all_mean(self, values: Tensor) -> Tensor:
+        """`all_sum` divided by the number of ranks."""
+        return self.all_sum(values) / self.size if self.spread and self.size > 1 else values
 
     def gathered(self, values: Tensor) -> Tensor:
         """The rows of all ranks' tensors, rank by rank, the same on each; they may have different numbers of them."""

@@ -6,7 +6,10 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,15 +24,23 @@ from labeled import write_labeled
 from nextpatch.cli import main
 from nextpatch.config import ConfigError
 from nextpatch.core.writer import LOCK, InUseError
+from nextpatch.data.splits import open_splits
+from nextpatch.dist.ranks import Ranks
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.model.count import count_params
-from nextpatch.runs.checkpoint import checkpoint_at, newest_checkpoint, save_checkpoint
+from nextpatch.runs.checkpoint import newest_checkpoint, save_checkpoint
+from nextpatch.runs.logs import entries_of
 from nextpatch.tasks.finetune import run as runs
 from nextpatch.tasks.finetune.config import FinetuneConfig
-from nextpatch.tasks.finetune.learner import DivergedError, Learner
+from nextpatch.tasks.finetune.learner import DivergedError, Finetuning
 from nextpatch.tasks.finetune.lora import adapted, load_adapter, merged, trainable
-from nextpatch.tasks.finetune.run import finetune
+from nextpatch.tasks.finetune.run import StoppedError, finetune, learner_of
+from nextpatch.train.loop import fit
+from nextpatch.train.saving import load_state
+from nextpatch.train.step import BadStepError
+from nextpatch.weights.backbone import Backbone
+from ranks import run_ranks
 from weights_layout import CONFIG, state_of, write_snapshot
 
 IMAGES = torch.randn(3, 3, 28, 28, generator=torch.Generator().manual_seed(1))
@@ -141,47 +152,131 @@ def test_the_adapter_is_pefts_and_equals_the_merged_export(weights: Path, train:
     assert loaded is not None
 
 
-def test_stopped_between_epochs_it_ends_with_the_same_bits(
-    weights: Path, train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing is saved on the way out."""
+
+
+@contextmanager
+def at_step(step: int, act: Callable[[], Any]) -> Iterator[None]:
+    """`act` is called in the middle of a step, counted from 0."""
+    real = Finetuning.accumulate
+
+    def acting(self: Finetuning, batch: Any, count: int) -> Any:
+        if batch[1] == step:
+            act()
+        return real(self, batch, count)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Finetuning, "accumulate", acting)
+        yield
+
+
+def killed() -> None:
+    raise Killed
+
+
+def asked_to_stop() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def untimed(out: Path) -> list[dict[str, Any]]:
+    times = {"elapsed_s", "images_per_s"}
+    return [{k: v for k, v in entry.items() if k not in times} for entry in entries_of(out / "metrics.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Weights and labeled images."""
+    place = tmp_path_factory.mktemp("given")
+    return write_snapshot(place / "weights", state_of(CONFIG), CONFIG), write_labeled(place / "train", 14, 0)
+
+
+@pytest.fixture(scope="module")
+def whole(given: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What comes out where nothing interrupts."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    finetune(config(*given, out), quiet())
+    return out
+
+
+@pytest.mark.parametrize("ends", [[(9, killed)], [(6, asked_to_stop)], [(2, asked_to_stop), (5, killed), (9, killed)]])
+def test_ended_at_any_step_and_resumed_it_is_the_same_to_the_last_bit(
+    given: tuple[Path, Path], whole: Path, tmp_path: Path, ends: list[tuple[int, Callable[[], None]]]
 ) -> None:
-    whole = finetune(config(weights, train, tmp_path / "whole"), quiet())
-    real, calls = Learner.update, []
+    out = tmp_path / "cut"
+    for number, (step, end) in enumerate(ends):
+        with at_step(step, end), pytest.raises((Killed, StoppedError)) as raised:
+            finetune(config(*given, out, resume=number > 0), quiet())
+        if isinstance(raised.value, StoppedError):  # the step in which it came was finished, and saved
+            assert raised.value.outcome.exit_code == 128 + signal.SIGTERM
+            assert newest_step(out) == step + 1
+    again = finetune(config(*given, out, resume=True), quiet())
+    assert nextpatch.load(again.model).digest() == nextpatch.load(whole / "model").digest()
+    assert untimed(out) == untimed(whole)
 
-    def failing(self: Learner, *args: Any) -> float:
-        if len(calls) == 9:
-            raise KeyboardInterrupt
-        calls.append(1)
-        return real(self, *args)
 
-    monkeypatch.setattr(Learner, "update", failing)
-    with pytest.raises(KeyboardInterrupt):
-        finetune(config(weights, train, tmp_path / "cut"), quiet())
-    monkeypatch.setattr(Learner, "update", real)
+def newest_step(out: Path) -> int:
+    found = newest_checkpoint(out / "checkpoints")
+    assert found is not None
+    return found.step
+
+
+def test_it_goes_on_from_a_checkpoint_that_knows_only_step_and_time(
+    given: tuple[Path, Path], whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "cut"
+    with at_step(9, killed), pytest.raises(Killed):
+        finetune(config(*given, out), quiet())
     with pytest.raises(ConfigError, match="go on with it by --resume"):
-        finetune(config(weights, train, tmp_path / "cut"), quiet())
+        finetune(config(*given, out), quiet())
     with pytest.raises(ConfigError, match="begun with other rank"):
-        finetune(config(weights, train, tmp_path / "cut", resume=True, rank=4), quiet())
-    left = newest_checkpoint(tmp_path / "cut" / "checkpoints")
+        finetune(config(*given, out, resume=True, rank=4), quiet())
+    left = newest_checkpoint(out / "checkpoints")
     assert left is not None
     assert 0 < left.state["elapsed_s"] < 1000
     groups = {name: left.tensors(name) for name in ("model", "optimizer")}
-    save_checkpoint(tmp_path / "cut" / "checkpoints", left.step, groups, {**left.state, "elapsed_s": 1000.0})
-    again = finetune(config(weights, train, tmp_path / "cut", resume=True), quiet())
-    assert json.loads((tmp_path / "cut" / "finetune.json").read_text())["elapsed_s"] >= 1000  # of all sessions
-    assert nextpatch.load(again.model).digest() == nextpatch.load(whole.model).digest()
+    save_checkpoint(out / "checkpoints", left.step, groups, {"step": left.step, "elapsed_s": 1000.0})  # as they were
+    again = finetune(config(*given, out, resume=True), quiet())
+    assert json.loads((out / "finetune.json").read_text())["elapsed_s"] >= 1000  # of all sessions
+    assert nextpatch.load(again.model).digest() == nextpatch.load(whole / "model").digest()
+    assert [entry["images"] for entry in untimed(out)] == [entry["images"] for entry in untimed(whole)]
 
 
-def test_what_a_checkpoint_gives_stays_where_the_learner_is(weights: Path, tmp_path: Path) -> None:
-    cfg = config(weights, tmp_path, tmp_path / "x", full=True)
-    first, second = (Learner(nextpatch.load(weights), cfg, ("a", "b"), 10, 5) for _ in range(2))
-    first.update(IMAGES[:2], torch.tensor([0, 1]))
-    save_checkpoint(tmp_path / "c", first.step, first.state(), {})
-    before = {group: {name: t.data_ptr() for name, t in tensors.items()} for group, tensors in second.state().items()}
-    second.restore(checkpoint_at(tmp_path / "c", 1))
-    after = {group: {name: t.data_ptr() for name, t in tensors.items()} for group, tensors in second.state().items()}
-    assert after == before  # in place: a moment that came back on another device would stop the next update
-    for group, tensors in first.state().items():
-        assert all(torch.equal(tensor, second.state()[group][name]) for name, tensor in tensors.items())
+def by_ranks(weights: str, train: str, out: str, changes: dict[str, Any]) -> float:
+    """A fine-tuning by as many processes as were started; its accuracy as this one knows it."""
+    torch.set_num_threads(1)
+    with Ranks.opened() as ranks:
+        return finetune(config(Path(weights), Path(train), Path(out), **changes), quiet(), ranks).answers.top1
+
+
+@pytest.mark.parametrize("changes", [{}, {"full": True, "micro_batch_size": 3, "mixup": 0.0, "batch_size": 7}])
+def test_two_processes_come_to_what_one_does(given: tuple[Path, Path], tmp_path: Path, changes: dict[str, Any]) -> None:
+    one = finetune(config(*given, tmp_path / "one", epochs=1, **changes), quiet())
+    words = [str(path) for path in (*given, tmp_path / "two")]
+    tops = run_ranks(by_ranks, 2, *words, {"epochs": 1, **changes})
+    assert tops == [one.answers.top1] * 2
+    ours, theirs = (nextpatch.load(tmp_path / name / "model").state_dict() for name in ("one", "two"))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(theirs[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+    for mine, other in zip(untimed(tmp_path / "one"), untimed(tmp_path / "two"), strict=True):
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-5)
+        assert mine["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-4)
+
+
+def learner_on(weights: Path, train: Path, cfg: FinetuneConfig) -> Finetuning:
+    return learner_of(cfg, nextpatch.load(weights), open_splits(str(train), "", 0, held_out=False))
+
+
+def test_what_a_checkpoint_gives_stays_where_the_learner_is(given: tuple[Path, Path], tmp_path: Path) -> None:
+    cfg = config(*given, tmp_path / "x", full=True, epochs=1)
+    first, second = (learner_on(*given, cfg) for _ in range(2))
+    cfg.out.mkdir()
+    fit(first, first.task(), quiet())
+    before = {name: t.data_ptr() for name, t in second.tensors()["model"].items()}
+    load_state(cfg.out / "checkpoints", second)
+    assert {name: t.data_ptr() for name, t in second.tensors()["model"].items()} == before
+    for group, tensors in first.tensors().items():
+        assert all(torch.equal(tensor, second.tensors()[group][name]) for name, tensor in tensors.items())
 
 
 def test_micro_batches_change_nothing(weights: Path, train: Path, tmp_path: Path) -> None:
@@ -195,8 +290,8 @@ def test_micro_batches_change_nothing(weights: Path, train: Path, tmp_path: Path
 
 def test_deeper_blocks_learn_faster(weights: Path, train: Path, tmp_path: Path) -> None:
     cfg = config(weights, train, tmp_path / "x", full=True, layer_decay=0.5)
-    learner = Learner(nextpatch.load(weights), cfg, ("a", "b"), 10, 5)
-    names = {id(p): name for name, p in learner.named_parameters()}
+    learner = learner_on(weights, train, cfg)
+    names = {id(p): name for name, p in learner.model.named_parameters()}
     scale = {names[id(p)]: g["scale"] for g in learner.optimizer.param_groups for p in g["params"]}
     assert scale["trunk.trunk.blocks.7.attn.proj.weight"] == 1.0
     assert scale["trunk.trunk.blocks.6.attn.proj.weight"] == 0.5
@@ -219,7 +314,7 @@ def test_labels_of_the_test_choose_nothing(weights: Path, train: Path, tmp_path:
 def test_training_to_infinity_is_an_error_and_no_model(
     changes: dict[str, Any], weights: Path, train: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(DivergedError, match=r"lower --lr \(it is 1e\+06\)"):
+    with pytest.raises((DivergedError, BadStepError), match=r"lower --lr \(it is 1e\+06\)"):
         finetune(config(weights, train, tmp_path / "out", lr=1e6, weight_decay=1.0, **changes), quiet())
     assert not (tmp_path / "out" / "model").exists()
     for file in (tmp_path / "out").rglob("model*.safetensors"):
@@ -227,22 +322,26 @@ def test_training_to_infinity_is_an_error_and_no_model(
             assert all(bool(tensors.get_tensor(name).isfinite().all()) for name in tensors.keys())  # noqa: SIM118
 
 
-def test_a_step_that_is_not_finite_changes_no_weight(weights: Path, tmp_path: Path) -> None:
-    learner = Learner(nextpatch.load(weights), config(weights, tmp_path, tmp_path / "x", mixup=0.0), ("a", "b"), 10, 5)
-    before = {name: tensor.clone() for name, tensor in learner.state()["model"].items() if ".bn." not in f".{name}"}
-    with pytest.raises(DivergedError, match="update 1: loss nan"):
-        learner.update(IMAGES[:2] * float("nan"), torch.tensor([0, 1]))
-    assert all(torch.equal(learner.state()["model"][name], tensor) for name, tensor in before.items())
-    assert learner.step == 0
-    learner.classifier.linear.bias.data[0] = float("inf")
+def test_a_step_that_is_not_finite_changes_no_weight(
+    weights: Path, train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = learner_on(weights, train, config(weights, train, tmp_path / "x", mixup=0.0))
+    learner.cfg.out.mkdir()
+    before = {name: t.clone() for name, t in learner.tensors()["model"].items() if ".bn." not in f".{name}"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Backbone, "normalized", staticmethod(lambda images, *_: images.float() * float("nan")))
+        with pytest.raises(BadStepError, match=r"step 1: loss nan.*elk/.*lower --lr"):
+            fit(learner, learner.task(), quiet())
+    assert all(torch.equal(learner.tensors()["model"][name], tensor) for name, tensor in before.items())
+    learner.model.classifier.linear.bias.data[0] = float("inf")
     with pytest.raises(DivergedError, match=r"classifier\.linear\.bias"):
-        learner.check_weights()
+        learner.validate(lambda batches, rounds: iter(batches), lambda: False)
 
 
 def test_too_few_images_are_refused_before_the_first_step(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Learner, "update", lambda *_: pytest.fail("a step was taken"))
+    monkeypatch.setattr(Finetuning, "accumulate", lambda *_: pytest.fail("a step was taken"))
     with pytest.raises(ValueError, match="give at least 2 of each class"):
         finetune(config(weights, write_labeled(tmp_path / "one", 1, 0), tmp_path / "out"), quiet())
 

@@ -84,7 +84,7 @@ class FinetuneConfig(ViewOptions):
     precision: Precision = "auto"
     """Number format of matrix products."""
     resume: bool = False
-    """Continue after the last finished epoch."""
+    """Continue after the last update that was saved."""
     sinks: tuple[SinkName, ...] = ("auto",)
     """Where to write the figures, besides metrics.jsonl; auto: into TensorBoard files, if it is installed."""
     overlap: Literal["refuse", "leave-out", "keep"] = "refuse"

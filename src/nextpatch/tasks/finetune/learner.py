@@ -1,160 +1,142 @@
-"""The model on its way: trunk (adapted, or all of it) and classifier, one update at a time, and its checkpoint."""
+"""Fine-tuning as the loop sees it: cross-entropy on labeled, mixed images, in epochs."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from nextpatch.core.errors import UserError
-from nextpatch.core.random import Stream, all_seeded, rng_at, torch_generator
-from nextpatch.model.attentive import AttentiveClassifier
-from nextpatch.model.precision import autocast, resolve_device, resolve_precision
-from nextpatch.runs.checkpoint import Checkpoint
+from nextpatch.core.random import Stream, all_seeded, rng_at
+from nextpatch.data.epochs import Epochs
+from nextpatch.data.loader import Batch
+from nextpatch.data.skipped import Bad
+from nextpatch.dist.ranks import ALONE, Ranks
+from nextpatch.runs.config import GuardConfig, TrainConfig
 from nextpatch.tasks.finetune import optimizer as optimizers
+from nextpatch.tasks.finetune.adapted import Adapted
 from nextpatch.tasks.finetune.config import FinetuneConfig
-from nextpatch.tasks.finetune.lora import adapted, merged
-from nextpatch.train.optimizer import optimizer_tensors, prepare_state
-from nextpatch.weights.backbone import Backbone, mean_of
-from nextpatch.weights.classifier import ClassifierHead
+from nextpatch.train.guard import GuardState
+from nextpatch.train.learner import Shown, Stopped, Task
+from nextpatch.train.optimizer import optimizer_tensors
+from nextpatch.train.state import TrainState
+from nextpatch.train.step import Share
+from nextpatch.weights.backbone import Backbone
+
+Numbered = tuple[Batch, int]  # with the step that it is for
 
 
 class DivergedError(UserError):
     """The training left the numbers that can be written; what was saved before is whole."""
 
 
-class Learner(nn.Module):
-    """What learns. The classifier reads the mean of the backbone's default layers (equation 4)."""
+class Finetuning:
+    """What learns, its optimizer and its images. `stream` gives the batches of this rank from the first on."""
 
-    def __init__(self, backbone: Backbone, cfg: FinetuneConfig, classes: tuple[str, ...], steps: int, per_epoch: int):
-        super().__init__()
-        self.cfg, self.classes, self.about = cfg, classes, backbone.about
-        self.steps, self.per_epoch, self.step, self.elapsed_s = steps, per_epoch, 0, 0.0
-        self.device = resolve_device(cfg.device)
-        self.precision = resolve_precision(cfg.precision, self.device)
-        model = backbone.aim
-        self.depth = model.cfg.shape.depth
-        self.peft: Any = None
-        if cfg.full:
-            model.head.requires_grad_(False)
-            self.trunk: nn.Module = model
-        else:
-            self.peft = adapted(model, cfg.rank, cfg.alpha, cfg.seed)
-            self.trunk = self.peft
-        self.model = model
-        self.classifier = _classifier(backbone, len(classes), cfg.seed)
-        self.to(self.device).train()
-        self.optimizer = optimizers.build(self.trunk, self.classifier, cfg, self.depth)
-        prepare_state(self.optimizer)
+    def __init__(self, model: Adapted, stream: Epochs, cfg: FinetuneConfig, ranks: Ranks = ALONE) -> None:
+        self.model, self.stream, self.cfg, self.ranks = model, stream, cfg, ranks
+        self.optimizer = optimizers.build(model.trunk, model.classifier, cfg, model.depth)
+        self.advice = (
+            f"Look at these images; then try a lower --lr (it is {cfg.peak_lr:g}) or --precision fp32, in a new --out."
+        )
+        self._per_epoch, self._step = len(stream) // stream.epochs, 0
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Class logits, float32, of normalized images."""
-        logits: Tensor = self.classifier(self._read(images))
-        return logits
+    @property
+    def watched(self) -> tuple[Bad, ...]:
+        """Images that could not be decoded."""
+        return (self.stream.bad,)
 
-    def update(self, images: Tensor, labels: Tensor) -> float:
-        """One update on a batch of normalized images; returns its loss. Mixed labels are as soft as mixup makes them.
+    def task(self) -> Task:
+        """The fine-tuning as the loop knows it: it writes down, looks at its weights and saves after every epoch."""
+        cfg, every = self.cfg, self._per_epoch
+        train = TrainConfig(
+            len(self.stream), self.stream.size, cfg.micro_batch_size, cfg.precision, cfg.device, cfg.seed,
+            val_every=every, checkpoint_every=every, log_every=every, sinks=cfg.sinks,
+        )  # fmt: skip
+        values = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(cfg).items()}
+        return Task(cfg.out, train, GuardConfig(), cfg.clip_norm, "the same command with --resume", values=values)
 
-        The whole batch goes through the classifier at once (its batch norm), through the trunk in micro-batches whose
-        activations are computed again for the gradients.
-        """
-        inputs, wanted = self._mixed(images.to(self.device), labels.to(self.device))
-        optimizers.set_lr(self.optimizer, self.step, self.steps, self.cfg, self.per_epoch)
-        loss = self._differentiate(inputs, wanted)
-        learning = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(learning, self.cfg.clip_norm)
-        self._check(float(loss.detach()), float(norm))
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.step += 1
-        return float(loss.detach())
+    def batches(self, state: TrainState, steps: int) -> Generator[Numbered, None, None]:
+        """This rank's share of each batch, with its step: mixup is drawn by that."""
+        self._step = state.step
+        with closing(iter(replace(self.stream, start=state.step))) as batches:
+            for step in range(state.step, state.step + steps):
+                yield next(batches), step
 
-    def _check(self, loss: float, norm: float) -> None:
-        """DivergedError, before the update, when the step must not be taken."""
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            self.optimizer.zero_grad()
-            raise DivergedError(
-                f"update {self.step + 1}: loss {loss}, gradient norm {norm}; stopped before the update. Try a lower "
-                f"--lr (it is {self.cfg.peak_lr:g}) or --precision fp32, in a new --out"
-            )
+    def count(self, batch: Numbered) -> int:
+        """Its images."""
+        return len(batch[0].images)
 
-    def check_weights(self) -> None:
-        """DivergedError when a weight that learns is not finite any more: such weights are not worth saving."""
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
-                raise DivergedError(
-                    f"after update {self.step} {name} holds numbers that are not finite. Try a lower --lr (it is "
-                    f"{self.cfg.peak_lr:g}) or --weight-decay (it is {self.cfg.weight_decay:g}), in a new --out"
-                )
+    def set_rate(self, step: int) -> float:
+        """A cosine after a linear warm-up, scaled for each block."""
+        self._step = step
+        return optimizers.set_lr(self.optimizer, step, len(self.stream), self.cfg, self._per_epoch)
 
-    def _differentiate(self, inputs: Tensor, wanted: Tensor) -> Tensor:
-        parts = torch.split(inputs, self.cfg.micro_batch_size)
-        if len(parts) == 1:
-            loss = F.cross_entropy(self(inputs), wanted)
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
-        with torch.no_grad():
-            read = torch.cat([self._read(part) for part in parts])
-        read.requires_grad_()
-        loss = F.cross_entropy(self.classifier(read), wanted)
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert read.grad is not None
-        for part, gradient in zip(parts, torch.split(read.grad, self.cfg.micro_batch_size), strict=True):
-            self._read(part).backward(gradient)  # type: ignore[no-untyped-call]
-        return loss
+    def accumulate(self, batch: Numbered, count: int) -> Share:
+        """Cross-entropy with labels as soft as mixup makes them; gradients are summed over the ranks."""
+        (given, step), device = batch, self.model.device
+        images = Backbone.normalized(given.images, self.model.about, device)
+        inputs, wanted = self._mixed(images, given.labels.to(device), step)
+        loss = self.model.differentiate(inputs, lambda logits: F.cross_entropy(logits, wanted, reduction="sum") / count)
+        if self.ranks.size > 1:
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.copy_(self.ranks.all_sum(parameter.grad))
+        return Share([loss])
 
-    def _read(self, images: Tensor) -> Tensor:
-        with autocast(self.device, self.precision):
-            features = self.model.features(images, self.about.layers)
-        return mean_of(features, self.about.layers)
-
-    def _mixed(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _mixed(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """timm's mixup, drawn from the seed and the step alone; without it, labels as they are."""
+        classes = len(self.model.classes)
         if not self.cfg.mixup or len(images) % 2:
-            return images, F.one_hot(labels, len(self.classes)).float()
+            return images, F.one_hot(labels, classes).float()
         from timm.data.mixup import Mixup
 
         mix: Any = Mixup(  # type: ignore[no-untyped-call]
-            mixup_alpha=self.cfg.mixup, label_smoothing=0.0, num_classes=len(self.classes)
+            mixup_alpha=self.cfg.mixup, label_smoothing=0.0, num_classes=classes
         )
-        with all_seeded(rng_at(self.cfg.seed, Stream.MIXUP, self.step)):
+        with all_seeded(rng_at(self.cfg.seed, Stream.MIXUP, step)):
             found: tuple[Tensor, Tensor] = mix(images.clone(), labels)
         return found
 
-    def state(self) -> dict[str, dict[str, Tensor]]:
-        """What a checkpoint holds: everything that learns, the batch norm's statistics, the optimizer."""
-        learns = {name: p for name, p in self.named_parameters() if p.requires_grad}
-        return {
-            "model": {**learns, **{name: b for name, b in self.named_buffers() if ".bn." in f".{name}"}},
-            "optimizer": optimizer_tensors(self.optimizer, self),
-        }
+    def keys(self, batch: Numbered) -> list[list[str]]:
+        """All in one: the classifier sees them together."""
+        return [batch[0].keys]
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Put back what `state` gave, each tensor on the device that it is on."""
-        for name, tensors in self.state().items():
-            checkpoint.load_into(name, tensors)
-        self.step, self.elapsed_s = checkpoint.step, float(checkpoint.state.get("elapsed_s", 0.0))
+    def figures(self, images_per_s: float) -> dict[str, float]:
+        """The epochs done."""
+        return {"epoch": (self._step + 1) // self._per_epoch}
 
-    def result(self) -> Backbone:
-        """The backbone that came out, with its classifier; adapters are merged, and the learner is used up."""
-        model = self.model if self.peft is None else merged(self.peft)
-        readout = ClassifierHead(self.classifier.eval(), self.about.layers, self.classes)
-        return Backbone(model, self.about, readout)
+    def validate(self, shown: Shown, stopped: Stopped) -> dict[str, Any]:
+        """No figure: the test images are looked at once, at the end. DivergedError when a weight that learns is not
+        finite any more: such weights are not worth saving."""
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
+                raise DivergedError(
+                    f"after update {self._step + 1} {name} holds numbers that are not finite. Try a lower --lr (it is "
+                    f"{self.cfg.peak_lr:g}) or --weight-decay (it is {self.cfg.weight_decay:g}), in a new --out"
+                )
+        return {}
 
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What learns, and the optimizer."""
+        return {"model": self.model.learned(), "optimizer": optimizer_tensors(self.optimizer, self.model)}
 
-def _classifier(backbone: Backbone, classes: int, seed: int) -> AttentiveClassifier:
-    """At the start of a probe: Xavier keys and values."""
-    about = backbone.about
-    found = AttentiveClassifier(about.dim, about.num_heads, classes)
-    generator = torch_generator(seed)
-    bound = (3 / about.dim) ** 0.5
-    with torch.no_grad():
-        found.cls_token.normal_(std=0.02, generator=generator)
-        for matrix in (found.k.weight, found.v.weight):
-            matrix.uniform_(-bound, bound, generator=generator)
-        found.linear.weight.normal_(std=0.01, generator=generator)
-        found.linear.bias.zero_()
-    return found
+    def stamp(self) -> dict[str, Any]:
+        """Nothing: config.json beside the checkpoints holds what a fine-tuning must go on with."""
+        return {}
+
+    def begun(self) -> TrainState:
+        """The start."""
+        return TrainState(train_images=len(self.stream.indices))
+
+    def resumed(self, saved: Mapping[str, Any]) -> TrainState:
+        """The saved state; checkpoints of earlier versions hold step and time alone."""
+        known = {field.name for field in fields(TrainState)}
+        values = {name: value for name, value in saved.items() if name in known}
+        values["guard"] = GuardState(**values.get("guard", {}))
+        return TrainState(**{"position": saved["step"] * self.stream.size, **values})
