@@ -8,6 +8,7 @@ from nextpatch.data.collection import relative
 from nextpatch.measure.probe_result import ProbeResult
 from nextpatch.measure.run_summary import RunSummary
 from nextpatch.model.count import count_params
+from nextpatch.objective.registry import objective_of
 from nextpatch.runs.results import read_history, read_probe
 from nextpatch.runs.run import RunDir
 from nextpatch.weights.backbone import Backbone
@@ -68,9 +69,8 @@ def _of_run(path: Path, step: int | None) -> str:
     if summary.images is not None:
         lines.append(f"- {summary.step:,} steps of {run.recipe.train.global_batch_size:,} ({summary.images:,} images)")
     if summary.val_loss is not None:
-        lines.append(
-            f"- loss on held-out images: {summary.val_loss:.4f} (mean squared error of {run.recipe.model.target})"
-        )
+        unit = objective_of(run.recipe.model).unit
+        lines.append(f"- loss on held-out images: {summary.val_loss:.4f} (mean {unit} of {run.recipe.model.target})")
     if run.recipe.train.init:
         lines.append(f"- it began with the weights of {relative(run.recipe.train.init)}")
     if (path / "probe.json").exists():
