@@ -57,14 +57,14 @@ def padded(data: bytes) -> bytes:
 
 def walked(data: bytes, size: int | None = -1) -> tuple[list[Member], TarReader]:
     """What the walker makes of some bytes; their length is known to it unless told otherwise."""
-    walk = TarReader(io.BytesIO(data), len(data) if size == -1 else size, "x.tar", kept_bytes)
-    return list(walk), walk
+    reader = TarReader(io.BytesIO(data), len(data) if size == -1 else size, "x.tar", kept_bytes)
+    return list(reader), reader
 
 
 def grouped(data: bytes) -> tuple[list[Sample], TarReader]:
     """The samples in some bytes."""
-    walk = TarReader(io.BytesIO(data), len(data), "x.tar", kept_bytes)
-    return list(samples(walk, "x.tar")), walk
+    reader = TarReader(io.BytesIO(data), len(data), "x.tar", kept_bytes)
+    return list(samples(reader, "x.tar")), reader
 
 
 def index_file(found: Sequence[Sample], **facts: Any) -> bytes:

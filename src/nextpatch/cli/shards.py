@@ -117,7 +117,7 @@ def verify(args: Verify) -> int:
         keys = (
             f" (images {', '.join(problem.keys[:3])}{', ...' if len(problem.keys) > 3 else ''})" if problem.keys else ""
         )
-        print(f"{shown(problem.place)} {shown(problem.what)}{keys}")
+        print(f"{shown(problem.location)} {shown(problem.what)}{keys}")
     count = len(problems)
     print("every byte is as the manifest says" if not count else f"{count:,} problem{'s' if count > 1 else ''}")
     return 1 if problems else 0

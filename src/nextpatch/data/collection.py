@@ -40,59 +40,61 @@ def open_collection(specs: Sequence[str]) -> Collection:
     """
     if not specs:
         raise DataError("no data given; name a folder of images, tar shards or a .parquet file")
-    places, weights = zip(*(divided(spec) for spec in specs), strict=True)
+    locations, weights = zip(*(divided(spec) for spec in specs), strict=True)
     given = [weight for weight in weights if weight is not None]
     if len(given) not in (0, len(specs)):
-        without = next(place for place, weight in zip(places, weights, strict=True) if weight is None)
+        without = next(location for location, weight in zip(locations, weights, strict=True) if weight is None)
         raise DataError(f"{without} has no weight, but others have; write {without}=WEIGHT, or give none a weight")
-    for place, weight in zip(places, given, strict=False):
+    for location, weight in zip(locations, given, strict=False):
         if not 0 < weight < math.inf:
             raise DataError(
-                f"a weight of {weight:g} is no share of a mixture; give {shown(place)} one above 0, or leave it out"
+                f"a weight of {weight:g} is no share of a mixture; give {shown(location)} one above 0, or leave it out"
             )
-    sources = tuple(map(_opened, specs, places))
-    _refuse_twice(places, sources)
+    sources = tuple(map(_opened, specs, locations))
+    _refuse_twice(locations, sources)
     whole = sources[0] if len(sources) == 1 else JoinedSource(sources)
     if not given:
         return Collection(whole, (whole,), (1.0,))
     return Collection(whole, sources, tuple(given))
 
 
-def _refuse_twice(places: Sequence[str], sources: Sequence[Source]) -> None:
+def _refuse_twice(locations: Sequence[str], sources: Sequence[Source]) -> None:
     """DataError where two sources have a local file in common, or are one place by name."""
     seen: dict[tuple[str, str], int] = {}  # (real folder, file) -> the first source that has it
     for number, source in enumerate(sources):
-        first = places.index(places[number])
+        first = locations.index(locations[number])
         files = [os.path.split(file) for file in getattr(source, "files", list)()] if len(sources) > 1 else []
         folders = {folder: os.path.realpath(folder) for folder, _ in files}
         for folder, name in files:
             first = min(first, seen.setdefault((folders[folder], name), number))
         if first < number:
             common = sum(seen[folders[folder], name] < number for folder, name in files)
-            what = f"{common:,} files of {shown(places[first])}" if common else "what was named before"
+            what = f"{common:,} files of {shown(locations[first])}" if common else "what was named before"
             raise DataError(
-                f"{shown(places[number])} names {what} once more: they would count twice, and be learned where they "
+                f"{shown(locations[number])} names {what} once more: they would count twice, and be learned where they "
                 "are held out; name each place once, or the folders in it apart"
             )
 
 
-def _opened(spec: str, place: str) -> Source:
+def _opened(spec: str, location: str) -> Source:
     """The source at a place; where neither it nor what was written is there, both are named."""
     try:
-        return open_source(place)
+        return open_source(location)
     except DataError as error:
-        far = bool(kind_of(place)) or is_remote(place)
-        if place == spec or far or _is_there(place, place):
+        far = bool(kind_of(location)) or is_remote(location)
+        if location == spec or far or _is_there(location, location):
             raise
-        raise DataError(f"neither {shown(spec)} exists, nor {shown(place)} with a weight behind it: {error}") from None
+        raise DataError(
+            f"neither {shown(spec)} exists, nor {shown(location)} with a weight behind it: {error}"
+        ) from None
 
 
 def folder_holding(path: Path, specs: Sequence[str]) -> Path | None:
     """The folder of images, one of `specs`, that a file at `path` would lie in; None where it lies in none."""
-    for place, _ in map(divided, specs):
-        if kind_of(place) or is_remote(place) or not place:
+    for location, _ in map(divided, specs):
+        if kind_of(location) or is_remote(location) or not location:
             continue
-        folder = local_path(place).resolve()
+        folder = local_path(location).resolve()
         if folder.is_dir() and path.resolve().is_relative_to(folder):
             return folder
     return None
@@ -113,20 +115,20 @@ def outside(path: Path, specs: Sequence[str], default: bool = False, flag: str =
 
 def absolute(spec: str) -> str:
     """The spec with a local place written from the root, so that it means the same wherever it is read again."""
-    place, _ = divided(spec)
-    if kind_of(place) or is_remote(place):
+    location, _ = divided(spec)
+    if kind_of(location) or is_remote(location):
         return spec
-    return os.path.abspath(local_path(place)) + spec[len(place) :]  # noqa: PTH100 - links stay as they are named
+    return os.path.abspath(local_path(location)) + spec[len(location) :]  # noqa: PTH100 - links stay as they are named
 
 
 def relative(spec: str) -> str:
     """The spec for a person: a local place from here where it lies below, else by its name; others do not see ours."""
-    place, _ = divided(spec)
-    path = Path(place)
+    location, _ = divided(spec)
+    path = Path(location)
     if not path.is_absolute():
         return spec
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else Path(path.name)
-    return f"{shown}{spec[len(place) :]}"
+    return f"{shown}{spec[len(location) :]}"
 
 
 def divided(spec: str) -> tuple[str, float | None]:
@@ -135,17 +137,17 @@ def divided(spec: str) -> tuple[str, float | None]:
     What exists as it is written is the place, whatever stands behind its `=`: folders are called year=2024 and lr=0.1.
     A URL's query (`?download=1`) is never a weight.
     """
-    place, sign, weight = spec.rpartition("=")
+    location, sign, weight = spec.rpartition("=")
     try:
         number = float(weight) if sign else None
     except ValueError:
         number = None
-    if number is None or (spec.startswith(("http://", "https://")) and "?" in spec) or _is_there(spec, place):
+    if number is None or (spec.startswith(("http://", "https://")) and "?" in spec) or _is_there(spec, location):
         return spec, None
-    return place, number
+    return location, number
 
 
-def _is_there(spec: str, place: str) -> bool:
+def _is_there(spec: str, location: str) -> bool:
     """Whether there is something at a place that ends like a weight."""
     if kind_of(spec):
         return False
@@ -153,7 +155,7 @@ def _is_there(spec: str, place: str) -> bool:
         names = islice(braced(spec), _MOST_NAMES)
         written = os.path.lexists(local_path(spec))  # brackets may be part of its name
         return written or any(next(glob.iglob(str(local_path(name))), None) for name in names)  # noqa: PTH207
-    if re.search(r"[*?\[{]|\.(tar|parquet)$", place):  # a pattern, or a file: what stands behind it is a weight
+    if re.search(r"[*?\[{]|\.(tar|parquet)$", location):  # a pattern, or a file: what stands behind it is a weight
         return False
     try:
         return exists(spec)

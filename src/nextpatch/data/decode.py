@@ -42,7 +42,7 @@ _HUFFMAN = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: what libjpeg d
 _MIRRORED = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}  # along which axes, after the exchange
 
 
-class Header(NamedTuple):
+class ImageHeader(NamedTuple):
     """What an image says about itself before it is decoded.
 
     `kind` is the type of its values, as NumPy names it; `pictures` counts the pages or frames that its file holds.
@@ -88,13 +88,15 @@ def decode(
         return rows.permute(2, 0, 1)  # rows of whole pixels: resizing is faster on them
 
 
-def header(data: bytes, preprocessing: Preprocessing = AS_OURS) -> Header:
+def header(data: bytes, preprocessing: Preprocessing = AS_OURS) -> ImageHeader:
     """Channels (alpha not counted), height and width (upright), without decoding. Raises BadImage and nothing else."""
     with only_bad_images():
         if is_npy(data):
-            return Header(*npy_shape(data, preprocessing.layout))
+            return ImageHeader(*npy_shape(data, preprocessing.layout))
         if is_tiff(data) and not _by_pillow(data, preprocessing):
-            return Header(*tiff_shape(data, preprocessing), 1 if preprocessing.pages == "bands" else pages_in(data))
+            return ImageHeader(
+                *tiff_shape(data, preprocessing), 1 if preprocessing.pages == "bands" else pages_in(data)
+            )
         if data.startswith(_JPEG):
             check_filler(data)
         with opened(data) as image:
@@ -102,7 +104,7 @@ def header(data: bytes, preprocessing: Preprocessing = AS_OURS) -> Header:
             channels = 1 if image.mode in ("1", "L", "LA", "La") or image.mode[0] in "IF" else 3
             kind = "uint16" if is_deep_png(data) else kind_of(image)
         channels = 1 if is_deep_png(data) and data[25:26] == b"\4" else channels
-        return Header(channels, height, width, kind, pages_in(data) if is_tiff(data) else pictures(data))
+        return ImageHeader(channels, height, width, kind, pages_in(data) if is_tiff(data) else pictures(data))
 
 
 def deep_values(data: bytes, preprocessing: Preprocessing = AS_OURS) -> NDArray[Any]:

@@ -22,7 +22,7 @@ class Part:
     """A collection's part in a mixture."""
 
     shard_sizes: Int64[np.ndarray, " shards"]
-    left_out: Int64[np.ndarray, " few"]  # samples that are never shown, ascending
+    held_out: Int64[np.ndarray, " few"]  # samples that are never shown, ascending
     random_access: bool = True  # see Source
     weight: float = 1.0
 
@@ -36,13 +36,13 @@ class Mixture:
     """
 
     def __init__(self, parts: Sequence[Part], seed: int, streams: int = 1, window: int = 4) -> None:
-        self._orders, self._left_out = [], []
+        self._orders, self._held_out = [], []
         for part in parts:
             sizes = part.shard_sizes
-            shard_of = np.searchsorted(np.cumsum(sizes), part.left_out, "right")
+            shard_of = np.searchsorted(np.cumsum(sizes), part.held_out, "right")
             left = sizes - np.bincount(shard_of, minlength=len(sizes))
             self._orders.append(Order(left, seed, streams, 0 if part.random_access else window))
-            self._left_out.append(part.left_out - np.arange(len(part.left_out)))
+            self._held_out.append(part.held_out - np.arange(len(part.held_out)))
         self._firsts = np.cumsum([0, *(int(np.sum(part.shard_sizes)) for part in parts)])
         self._first_shards = np.cumsum([0, *(len(part.shard_sizes) for part in parts)])
         self._streams, self._seed = streams, seed
@@ -97,7 +97,7 @@ class Mixture:
 
     def _numbered(self, part: int, kept: Numbers) -> Numbers:
         """Numbers among the samples that are shown, as numbers among all."""
-        samples: Numbers = self._firsts[part] + kept + np.searchsorted(self._left_out[part], kept, "right")
+        samples: Numbers = self._firsts[part] + kept + np.searchsorted(self._held_out[part], kept, "right")
         return samples
 
 

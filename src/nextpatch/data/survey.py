@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nextpatch.data.decode import WRONG_CHANNELS, BadImage, Header, decode, deep_values, header
+from nextpatch.data.decode import WRONG_CHANNELS, BadImage, ImageHeader, decode, deep_values, header
 from nextpatch.data.levels import Levels, levels_of
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad, Skipped, none_decodes, skipped
@@ -36,7 +36,7 @@ def survey(source: Source, limit: int = 64, preprocessing: Preprocessing = AS_OU
     Raises DataError when none of them is an image.
     """
     near = sparse(source)
-    headers: list[Header] = []
+    headers: list[ImageHeader] = []
     bad: Bad = {}
     levels: Levels | None = None
     for index in np.unique(np.linspace(0, len(source) - 1, limit).round().astype(int)).tolist():

@@ -89,7 +89,7 @@ def held_out(
     data, seed = recipe.data, recipe.train.seed
     if not data.val:
         train = train or open_collection(data.train)
-        parts = kept_back(recipe, train)
+        parts = held_out_parts(recipe, train)
         firsts = np.cumsum([0, *map(len, train.parts)])
         indices = np.concatenate([first + part for first, part in zip(firsts, parts, strict=False)])
         return HeldOut(
@@ -105,7 +105,7 @@ def held_out(
     )  # fmt: skip
 
 
-def kept_back(recipe: Recipe, train: Collection) -> list[Int64[np.ndarray, " samples"]]:
+def held_out_parts(recipe: Recipe, train: Collection) -> list[Int64[np.ndarray, " samples"]]:
     """For each part of `data.train`, the samples that are held out of training, ascending; `val_images` in all.
 
     Parts of a mixture give as their weights say, but none more than all but one of its images; others give for it.
@@ -138,7 +138,7 @@ def _shares(weights: Sequence[float]) -> list[float]:
 def training_order(recipe: Recipe, train: Collection) -> Mixture:
     """The order in which what is not held out is learned from."""
     parts = [
-        Part(source.shard_sizes, left_out, source.random_access, weight)
-        for source, left_out, weight in zip(train.parts, kept_back(recipe, train), train.weights, strict=True)
+        Part(source.shard_sizes, indices, source.random_access, weight)
+        for source, indices, weight in zip(train.parts, held_out_parts(recipe, train), train.weights, strict=True)
     ]
     return Mixture(parts, recipe.train.seed, max(1, recipe.data.streams), recipe.data.window)

@@ -46,7 +46,7 @@ def test_a_file_that_braces_name_must_be_there(tmp_path):
     with pytest.raises(DataError, match=r"1\.tar does not exist; check the name"):
         expand(f"{tmp_path}/{{0..2}}.tar")
     assert expand(f"{tmp_path}/*.tar") == [Entry(f"{tmp_path}/0.tar", 0), Entry(f"{tmp_path}/2.tar", 2)]
-    assert [entry.place for entry in expand(f"{tmp_path}/{{2,0}}.tar")] == [f"{tmp_path}/2.tar", f"{tmp_path}/0.tar"]
+    assert [entry.location for entry in expand(f"{tmp_path}/{{2,0}}.tar")] == [f"{tmp_path}/2.tar", f"{tmp_path}/0.tar"]
     with pytest.raises(DataError, match=r"nothing matches .*\*\.zip; check it, and quote it"):
         expand(f"{tmp_path}/*.zip")
 
@@ -95,15 +95,15 @@ def test_a_file_is_there_once_however_often_a_pattern_names_it(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     right = [f"{tmp_path}/{name}" for name in ("1.jpg", "a/2.jpg", "a/b/3.jpg")]
     for pattern in ("**/*.jpg", "**/**/*.jpg", "{**,.}/**/*.jpg", "{**/**,**}/*.jpg"):
-        assert sorted(entry.place for entry in expand(f"{tmp_path}/{pattern}")) == right
-    assert [entry.place for entry in expand(f"{tmp_path}/{{1,1}}.jpg")] == right[:1]
+        assert sorted(entry.location for entry in expand(f"{tmp_path}/{pattern}")) == right
+    assert [entry.location for entry in expand(f"{tmp_path}/{{1,1}}.jpg")] == right[:1]
 
 
 @pytest.mark.parametrize("name", ["q[1].png", "q{a,b}.png", "q?.png", "q*.png"])
 def test_a_file_that_is_there_as_it_is_written_is_no_pattern(tmp_path, name):
     for other in (name, "q1.png", "qa.png", "qb.png", "qq.png"):
         (tmp_path / other).write_bytes(other.encode())
-    assert [entry.place for entry in expand(f"{tmp_path}/{name}")] == [f"{tmp_path}/{name}"]
+    assert [entry.location for entry in expand(f"{tmp_path}/{name}")] == [f"{tmp_path}/{name}"]
 
 
 @pytest.mark.parametrize("folder", ["x[1]", "x{a,b}", "x?/y[2]"])
@@ -113,24 +113,24 @@ def test_a_folder_that_is_there_as_it_is_written_is_no_pattern(tmp_path, folder)
         for name in ("0.png", "1.png", "2.png"):
             (tmp_path / where / name).write_bytes(b"")
     right = [f"{tmp_path}/{folder}/{number}.png" for number in (0, 1)]
-    assert [entry.place for entry in expand(f"{tmp_path}/{folder}/[01].png")] == right
-    assert [entry.place for entry in expand(f"{tmp_path}/{folder}/{{0..1}}.png")] == right
+    assert [entry.location for entry in expand(f"{tmp_path}/{folder}/[01].png")] == right
+    assert [entry.location for entry in expand(f"{tmp_path}/{folder}/{{0..1}}.png")] == right
     spec = f"{tmp_path}/{folder}/lr=0.1"
     (tmp_path / folder / "lr=0.1").mkdir()
     assert divided(spec) == (spec, None)
 
 
 @pytest.mark.parametrize(("place", "said"), [("~nobody-here/x", "home folder of nobody"), ("a\0b", "zero byte")])
-def test_a_place_that_no_file_can_have_is_named(place, said):
+def test_a_place_that_no_file_can_have_is_named(location, said):
     with pytest.raises(DataError, match=said):
-        open_source(place)
+        open_source(location)
 
 
 def test_urls_of_files_are_paths(tmp_path):
     (tmp_path / "a b.jpg").write_bytes(b"1")
     (tmp_path / "c%20d.jpg").write_bytes(b"2")
     for url in (f"file://{tmp_path}/a%20b.jpg", f"FILE://localhost{tmp_path}/a b.jpg", f"file://{tmp_path}/a b.jpg"):
-        assert [entry.place for entry in expand(url)] == [f"{tmp_path}/a b.jpg"]
-    assert [entry.place for entry in expand(f"file://{tmp_path}/c%20d.jpg")] == [f"{tmp_path}/c%20d.jpg"]
+        assert [entry.location for entry in expand(url)] == [f"{tmp_path}/a b.jpg"]
+    assert [entry.location for entry in expand(f"file://{tmp_path}/c%20d.jpg")] == [f"{tmp_path}/c%20d.jpg"]
     with pytest.raises(DataError, match="a file of the machine server; mount it"):
         expand("file://server/share/a.jpg")

@@ -52,11 +52,11 @@ def fuzz_shards(count: int) -> None:
     for number in range(count):
         data = (mutated if number % 2 else signed_header)(whole[number % 3], rng)
         try:
-            found, walk = grouped(data)
+            found, reader = grouped(data)
         except DataError:
             continue
         assert all(0 <= sample.offset <= sample.offset + sample.size <= len(data) for sample in found)
-        assert walk.tape.position <= len(data)
+        assert reader.hashed.position <= len(data)
 
 
 def signed_index(data: bytes, rng: np.random.Generator) -> bytes:

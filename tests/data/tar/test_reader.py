@@ -26,13 +26,13 @@ def test_every_format_gives_names_places_and_checksums(kind: int, length: int) -
     data = bytes(range(256)) * (length // 256) + bytes(range(length % 256))
     name = "a/b.jpg" if kind == tarfile.USTAR_FORMAT else LONG
     whole = archive([(name, data), ("c.json", b"{}"), ("é.txt", b"text")], kind)
-    found, walk = walked(whole)
+    found, reader = walked(whole)
     assert [member.name.decode() for member in found] == [name, "c.json", "é.txt"]
     assert whole[found[0].offset : found[0].offset + found[0].size] == data
     assert found[0].crc32 == zlib.crc32(data)
     assert (found[0].content, found[1].content, found[2].content) == (b"", b"{}", b"")
-    assert not walk.damage
-    assert not walk.passed
+    assert not reader.damage
+    assert not reader.skipped
 
 
 def test_a_posix_prefix_belongs_to_the_name_and_a_gnu_one_does_not() -> None:
@@ -42,14 +42,14 @@ def test_a_posix_prefix_belongs_to_the_name_and_a_gnu_one_does_not() -> None:
 
 
 def test_the_oldest_format_has_no_mark_and_is_read_all_the_same() -> None:
-    found, walk = walked(header(b"a.jpg", 3, b"\0", mark=b"") + padded(b"abc") + END)
+    found, reader = walked(header(b"a.jpg", 3, b"\0", mark=b"") + padded(b"abc") + END)
     assert [(member.name, member.size) for member in found] == [(b"a.jpg", 3)]
-    assert not walk.damage
+    assert not reader.damage
 
 
 def test_sizes_may_be_base_256() -> None:
-    found, walk = walked(header(b"a.jpg", b"\x80" + (3).to_bytes(11, "big")) + padded(b"abc") + END)
-    assert (found[0].size, walk.damage) == (3, "")
+    found, reader = walked(header(b"a.jpg", b"\x80" + (3).to_bytes(11, "big")) + padded(b"abc") + END)
+    assert (found[0].size, reader.damage) == (3, "")
 
 
 def test_a_size_in_a_pax_header_counts() -> None:
@@ -71,12 +71,12 @@ def test_what_is_no_regular_file_is_passed_over_and_counted() -> None:
     data = stream.getvalue().rstrip(b"\0")
     data = padded(data) + extended + padded(b"data") + header(b"p", len(pax), b"x") + padded(pax)
     data += header(b"sparse.jpg", 4) + padded(b"data") + header(b"odd.jpg", 4, b"Q") + padded(b"data")
-    found, walk = walked(data + header(b"a.jpg", 2) + padded(b"ok") + END)
+    found, reader = walked(data + header(b"a.jpg", 2) + padded(b"ok") + END)
     assert [member.name for member in found] == [b"a.jpg"]
-    assert walk.passed == {
+    assert reader.skipped == {
         "link": 2, "device": 2, "pipe": 1, "folder": 1, "sparse file": 2, "member of an unknown kind": 1
     }  # fmt: skip
-    assert not walk.damage
+    assert not reader.damage
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -88,10 +88,10 @@ def test_a_size_that_cannot_be_is_damage_and_what_follows_is_found(size: bytes, 
     rest = archive(images(2))
     data = header(b"huge.jpg", size) + padded(b"x" * 600) + rest
     tracemalloc.start()
-    found, walk = walked(data, len(data) if known else None)
+    found, reader = walked(data, len(data) if known else None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert walk.damage.startswith("byte 0: ")
+    assert reader.damage.startswith("byte 0: ")
     assert peak < 8 * 2**20
     negative = size[0] == 0xFF or size[0] == ord("1")
     assert len(found) == (6 if known or negative else 0)  # a stream without a length has gone by when it is too short
@@ -102,9 +102,9 @@ def test_a_size_that_cannot_be_is_damage_and_what_follows_is_found(size: bytes, 
 )
 def test_names_are_only_names(name: bytes, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    found, walk = walked(header(name, 2) + padded(b"ok") + END)
+    found, reader = walked(header(name, 2) + padded(b"ok") + END)
     assert [member.name for member in found] == [name]
-    assert not walk.damage
+    assert not reader.damage
     assert not list(tmp_path.iterdir())
 
 
@@ -122,19 +122,19 @@ def test_endless_extensions_end_and_stay_small() -> None:
     pax = header(b"pax", 2**21, b"x") + b"1" * 2**21
     data = long * 8 + pax * 4 + header(b"a.jpg", 2) + padded(b"ok") + header(b"b.jpg", 2) + padded(b"ok") + END
     tracemalloc.start()
-    found, walk = walked(data)
+    found, reader = walked(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [member.name for member in found] == [b"b.jpg"]
-    assert "a header of 2097152 bytes; the member behind it is left out" in walk.damage
+    assert "a header of 2097152 bytes; the member behind it is left out" in reader.damage
     assert peak < 12 * 2**20
 
 
 def test_a_name_that_is_too_long_is_left_out() -> None:
     data = header(b"long", 5000, b"L") + padded(b"n" * 5000) + header(b"a.jpg", 2) + padded(b"ok") + END
-    found, walk = walked(data)
+    found, reader = walked(data)
     assert not found
-    assert walk.passed == {"file with a name of more than 4096 bytes": 1}
+    assert reader.skipped == {"file with a name of more than 4096 bytes": 1}
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_a_name_that_is_too_long_is_left_out() -> None:
 )
 def test_a_malformed_pax_header_costs_the_member_behind_it(record: bytes) -> None:
     data = header(b"pax", len(record), b"x") + padded(record) + header(b"a.jpg", 2) + padded(b"ok")
-    found, walk = walked(data + header(b"b.jpg", 2) + padded(b"ok") + END)
+    found, reader = walked(data + header(b"b.jpg", 2) + padded(b"ok") + END)
     assert [member.name for member in found] == [b"b.jpg"]
-    assert "the member behind it is left out" in walk.damage
+    assert "the member behind it is left out" in reader.damage
 
 
 def test_too_many_members_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,21 +178,21 @@ def test_a_million_members_take_little_memory(tmp_path: Path) -> None:
 
 def test_archives_joined_end_to_end_and_zeroed_blocks_are_noted_and_read_through() -> None:
     whole = archive(images(2))
-    found, walk = walked(whole + whole)
+    found, reader = walked(whole + whole)
     assert len(found) == 12
-    assert "members follow an end mark" in walk.damage
+    assert "members follow an end mark" in reader.damage
 
 
 def test_what_is_no_tar_gives_nothing_and_says_so() -> None:
     for data in (b"", b"<!DOCTYPE html>" * 100, bytes(512), b"x" * 100):
-        found, walk = walked(data)
+        found, reader = walked(data)
         assert not found
-        assert walk.damage
+        assert reader.damage
 
 
 def test_many_faults_are_counted_not_listed() -> None:
     data = b"".join(header(b"a.jpg", 0) + b"x" * 512 for _ in range(100)) + END
-    found, walk = walked(data)
+    found, reader = walked(data)
     assert len(found) == 100
-    assert walk.damage.endswith("; and 97 more")
-    assert len(walk.damage) < 300
+    assert reader.damage.endswith("; and 97 more")
+    assert len(reader.damage) < 300

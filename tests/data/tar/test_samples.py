@@ -22,11 +22,11 @@ def label_of(*files: tuple[str, bytes]) -> int | str:
 def test_the_layout_of_img2dataset(kind: int) -> None:
     files = images(7)
     whole = archive(files, kind)
-    found, walk = grouped(whole)
+    found, reader = grouped(whole)
     assert [sample.key for sample in found] == [b"%09d" % i for i in range(7)]
     assert [whole[sample.offset :][: sample.size] for sample in found] == [data for _, data in files[::3]]
     assert [sample.label for sample in found] == [0, 1, 2, 3, 4, 0, 1]
-    assert not walk.passed
+    assert not reader.skipped
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_images_by_their_ending(kind: str) -> None:
 def test_what_is_no_image_is_counted_and_never_looked_into() -> None:
     loaded = b"cos\nsystem\n(S'touch owned'\ntR."
     payloads = [(f"a.{kind}", loaded) for kind in ("pkl", "pyd", "pt", "pth", "npz", "ten", "txt", "pickle")]
-    found, walk = grouped(archive([*payloads, ("b.seg.png", b"x"), (".c.jpg", b"x"), ("d.jpg", b"x")]))
+    found, reader = grouped(archive([*payloads, ("b.seg.png", b"x"), (".c.jpg", b"x"), ("d.jpg", b"x")]))
     assert [sample.key for sample in found] == [b"d"]
-    assert walk.passed == {
+    assert reader.skipped == {
         ".pyd file": 1,
         ".ten file": 1,
         "file of a key without an image": 9,
@@ -132,10 +132,10 @@ def test_cls_goes_before_json_and_labels_before_the_image_count_too() -> None:
 
 
 def test_what_looks_like_a_label_and_is_none_is_counted() -> None:
-    _, walk = grouped(
+    _, reader = grouped(
         archive([("a.jpg", b"x"), ("a.cls", b"1.5"), ("b.jpg", b"x"), ("b.json", b'{"label": 10000000}')])
     )
-    assert walk.passed == {"label that is no class": 2}
+    assert reader.skipped == {"label that is no class": 2}
 
 
 def test_two_images_for_a_key_are_rejected_by_name() -> None:
@@ -146,7 +146,7 @@ def test_two_images_for_a_key_are_rejected_by_name() -> None:
 
 
 def test_keys_that_come_back_are_rejected_by_name() -> None:
-    with pytest.raises(DataError, match=r"x\.tar: key a comes back at byte 2048, after others; .*tar --sort=name"):
+    with pytest.raises(DataError, match=r"x\.tar: key a is at byte 2048 again, after others; .*tar --sort=name"):
         grouped(archive([("a.jpg", b"x"), ("b.jpg", b"y"), ("a.cls", b"1")]))
     with pytest.raises(DataError, match="key 000000000 comes back"):
         grouped(archive([*images(300), ("000000000.jpg", b"again")]))
@@ -154,31 +154,33 @@ def test_keys_that_come_back_are_rejected_by_name() -> None:
 
 def test_an_image_that_is_too_large_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples_module, "MAX_IMAGE", 2**20)
-    found, walk = grouped(archive([("a.jpg", bytes(2**20 + 1)), ("b.jpg", bytes(2**20))]))
+    found, reader = grouped(archive([("a.jpg", bytes(2**20 + 1)), ("b.jpg", bytes(2**20))]))
     assert [sample.key for sample in found] == [b"b"]
-    assert walk.passed == {"image of more than 1 MiB": 1}
+    assert reader.skipped == {"image of more than 1 MiB": 1}
 
 
 def test_links_to_secrets_are_no_samples() -> None:
     link = header(b"a.jpg", 0, b"2")
-    found, walk = grouped(link + header(b"b.jpg", 2) + padded(b"ok") + bytes(1024))
+    found, reader = grouped(link + header(b"b.jpg", 2) + padded(b"ok") + bytes(1024))
     assert [sample.key for sample in found] == [b"b"]
-    assert walk.passed == {"link": 1}
+    assert reader.skipped == {"link": 1}
 
 
 def test_names_with_dots_cost_no_image_and_one_of_several_images_is_the_input() -> None:
     names = [f"{i:03d}.jpg" if i % 2 else f"Shot at 10.30.{i:02d}.jpg" for i in range(20)]
     assert len(grouped(archive([(name, b"x") for name in names]))[0]) == 20
-    found, walk = grouped(archive([("1.mask.png", b"m"), ("1.input.jpg", b"xx"), ("1.cls", b"3")]))
+    found, reader = grouped(archive([("1.mask.png", b"m"), ("1.input.jpg", b"xx"), ("1.cls", b"3")]))
     assert [(sample.key, sample.size, sample.label) for sample in found] == [(b"1", 2, 3)]
-    assert walk.passed == {"further image of a key (as mask)": 1}
+    assert reader.skipped == {"further image of a key (as mask)": 1}
 
 
 def test_images_of_any_ending_are_told_by_their_first_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples_module, "is_read", lambda kind: kind not in ("heic", "raw"))
     monkeypatch.setattr(samples_module, "image_endings", lambda: frozenset({"jpg"}))
     jpeg = b"\xff\xd8\xff\xe0"
-    found, walk = grouped(archive([("a", jpeg), ("b.2024", jpeg), ("c.heic", b"x"), ("d.odd", b"x"), ("e.cr2", b"x")]))
+    found, reader = grouped(
+        archive([("a", jpeg), ("b.2024", jpeg), ("c.heic", b"x"), ("d.odd", b"x"), ("e.cr2", b"x")])
+    )
     assert [sample.key for sample in found] == [b"a", b"b"]
-    assert walk.passed[".heic file (pip install 'nextpatch[heif]' reads them)"] == walk.passed[".odd file"] == 1
-    assert walk.passed[".cr2 file (save raw photos as TIFF or JPEG)"] == 1
+    assert reader.skipped[".heic file (pip install 'nextpatch[heif]' reads them)"] == reader.skipped[".odd file"] == 1
+    assert reader.skipped[".cr2 file (save raw photos as TIFF or JPEG)"] == 1

@@ -23,9 +23,9 @@ def paths(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def change(path: Path, place: int) -> None:
+def change(path: Path, location: int) -> None:
     data = bytearray(path.read_bytes())
-    data[place] ^= 4
+    data[location] ^= 4
     path.write_bytes(data)
 
 
@@ -52,7 +52,9 @@ def test_cut_grown_missing_and_unknown_shards_are_named(paths: list[Path], tmp_p
         stream.write(bytes(512))
     paths[2].unlink()
     new = write_shards(tmp_path / "new", 1, 3)[0].rename(tmp_path / "x.tar")
-    found = {Path(problem.place).name: problem for problem in verify(entries([*paths[:2], paths[3], new]), workers=1)}
+    found = {
+        Path(problem.location).name: problem for problem in verify(entries([*paths[:2], paths[3], new]), workers=1)
+    }
     assert "40960" in found["00000.tar"].what
     assert "32768" in found["00000.tar"].what
     assert found["00000.tar"].keys == ("000000009",)
@@ -68,7 +70,7 @@ def test_an_index_that_is_damaged_missing_or_of_another_shard_is_named(paths: li
     (folder / "00001.tar.idx").unlink()
     (folder / "00002.tar.idx").write_bytes((folder / "00003.tar.idx").read_bytes())
     found = verify(entries(paths), workers=1)
-    assert [Path(problem.place).name for problem in found] == ["00000.tar", "00001.tar", "00002.tar"]
+    assert [Path(problem.location).name for problem in found] == ["00000.tar", "00001.tar", "00002.tar"]
     assert all("index" in problem.what for problem in found)
 
 
@@ -77,7 +79,7 @@ def test_what_was_damaged_from_the_start_stays_listed(tmp_path: Path) -> None:
     paths[1].write_bytes(paths[1].read_bytes()[:9000])
     index_shards(entries(paths))
     found = verify(entries(paths), workers=1)
-    assert [problem.place for problem in found] == [str(paths[1])]
+    assert [problem.location for problem in found] == [str(paths[1])]
     assert "was damaged when it was indexed: byte" in found[0].what
     assert "cut short" in found[0].what
 
@@ -87,7 +89,7 @@ def test_a_shard_that_cannot_be_read_is_named(paths: list[Path]) -> None:
     paths[2].unlink()
     paths[2].mkdir()
     found = verify(given, workers=1)
-    assert [problem.place for problem in found] == [str(paths[2])]
+    assert [problem.location for problem in found] == [str(paths[2])]
     assert "cannot be read" in found[0].what
 
 

@@ -60,7 +60,11 @@ def test_to_look_at_a_few_fetches_no_shard(far: str, tmp_path: Path) -> None:
 
 def test_far_shards_are_named_by_their_folder_or_a_pattern(far: str) -> None:
     for spec in (far, f"{far}/*.tar", far + "/{00000..00002}.tar"):
-        assert [entry.place.rpartition("/")[2] for entry in shards_of(spec)] == ["00000.tar", "00001.tar", "00002.tar"]
+        assert [entry.location.rpartition("/")[2] for entry in shards_of(spec)] == [
+            "00000.tar",
+            "00001.tar",
+            "00002.tar",
+        ]
 
 
 def test_a_folder_without_shards_is_an_error(photos: Path) -> None:

@@ -15,7 +15,7 @@ from nextpatch.data.survey import Survey
 from nextpatch.model.config import SIZES, ModelConfig
 from nextpatch.tasks.pretrain import plan, sizes
 from nextpatch.tasks.pretrain.plan import resolve
-from nextpatch.train.heldout import kept_back
+from nextpatch.train.heldout import held_out_parts
 
 
 @pytest.fixture
@@ -153,10 +153,10 @@ def test_no_part_of_a_mixture_gives_more_than_a_tenth(tmp_path, names):
     weights = {"few": 0.5, "lots": 0.5}
     specs = [f"{tmp_path}/{name}={weights[name]}" for name in names]
     recipe = resolve({"data": {"train": specs}}).recipe
-    parts = kept_back(recipe, open_collection(recipe.data.train))
+    parts = held_out_parts(recipe, open_collection(recipe.data.train))
     assert [len(part) for part in parts] == [2, 2]
     given = resolve({"data": {"train": specs, "val_images": 100}}).recipe
-    counts = dict(zip(names, map(len, kept_back(given, open_collection(specs))), strict=True))
+    counts = dict(zip(names, map(len, held_out_parts(given, open_collection(specs))), strict=True))
     assert counts == {"few": 19, "lots": 81}  # what one cannot give, another does, in whatever order they are named
 
 

@@ -67,9 +67,9 @@ def open_csv(path: Path, split: str = "") -> TableSource:
     return source
 
 
-def split_of_list(place: str) -> tuple[Path, str] | None:
+def split_of_list(location: str) -> tuple[Path, str] | None:
     """(list, split) of a place like `photos/list.csv/train`; None for any other."""
-    path = local_path(place)
+    path = local_path(location)
     is_list = path.parent.suffix.lower() in (".csv", ".tsv") and path.parent.is_file()
     return (path.parent, path.name) if is_list else None
 

@@ -29,7 +29,7 @@ def hub_entries(spec: str) -> list[Entry]:
     branches = [revision.replace("/", "%2F")] if revision else ["", _CONVERTED]
     for branch in branches:
         root = f"hf://datasets/{name}" + (f"@{branch}" if branch else "")
-        entries = [e for e in listing(root) if e.place.endswith((".parquet", ".tar"))]
+        entries = [e for e in listing(root) if e.location.endswith((".parquet", ".tar"))]
         if entries:
             return _of_split(entries, split, spec)
     raise DataError(f"{spec} holds neither Parquet files nor tar shards, and the Hub has converted nothing of it")
@@ -37,11 +37,11 @@ def hub_entries(spec: str) -> list[Entry]:
 
 def _of_split(entries: list[Entry], split: str | None, spec: str) -> list[Entry]:
     """The files of one split, of one kind."""
-    kind = ".parquet" if any(entry.place.endswith(".parquet") for entry in entries) else ".tar"
+    kind = ".parquet" if any(entry.location.endswith(".parquet") for entry in entries) else ".tar"
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
-        if entry.place.endswith(kind):
-            groups.setdefault(_split_of(entry.place, kind), []).append(entry)
+        if entry.location.endswith(kind):
+            groups.setdefault(_split_of(entry.location, kind), []).append(entry)
     wanted = split if split is not None else next(iter(groups)) if len(groups) == 1 else None
     if wanted is None or wanted not in groups:
         said = f"has no split '{split}'" if split else "holds several splits"
@@ -54,7 +54,7 @@ def _names(spec: str, groups: dict[str, list[Entry]]) -> str:
     return ", ".join(f"{base}:{group}" for group in sorted(groups))
 
 
-def _split_of(place: str, kind: str) -> str:
+def _split_of(location: str, kind: str) -> str:
     """What a file belongs to: its path in the data set without numbering, and without a leading `data/`."""
-    path = re.sub(r"^hf://datasets/[^/]+/[^/]+/", "", place).removesuffix(kind)
+    path = re.sub(r"^hf://datasets/[^/]+/[^/]+/", "", location).removesuffix(kind)
     return _NUMBERING.sub("", path).removeprefix("data/").strip("/") or "data"

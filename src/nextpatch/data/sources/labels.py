@@ -143,6 +143,6 @@ def _compact(
     numbers = np.flatnonzero(occurs)
     if highest < 2 * len(numbers) + _GAPS:
         return labels, tuple(map(str, range(highest + 1)))
-    place = np.full(highest + 2, NO_LABEL, np.int32)  # the last is read for NO_LABEL
-    place[numbers] = np.arange(len(numbers), dtype=np.int32)
-    return place[labels], tuple(str(number) for number in numbers.tolist())
+    new_number = np.full(highest + 2, NO_LABEL, np.int32)  # the last is read for NO_LABEL
+    new_number[numbers] = np.arange(len(numbers), dtype=np.int32)
+    return new_number[labels], tuple(str(number) for number in numbers.tolist())

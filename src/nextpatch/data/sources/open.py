@@ -128,15 +128,15 @@ def _far(spec: str) -> Source:
     path = spec.partition("?")[0] if spec.startswith("http") else spec
     if re.search(r"[*\[{]", path) or path.endswith((".tar", ".parquet")):
         return _of_files(expand(spec), spec)
-    entries = [entry for entry in listing(spec) if "/." not in entry.place]
-    if [entry.place for entry in entries] == [spec]:
+    entries = [entry for entry in listing(spec) if "/." not in entry.location]
+    if [entry.location for entry in entries] == [spec]:
         return _of_files(entries, spec)
     root = spec.rstrip("/") + "/"
     for kind in (".tar", ".parquet"):
-        if files := [entry for entry in entries if entry.place.endswith(kind)]:
-            images = contents_from(entry.place.removeprefix(root) for entry in entries).images
+        if files := [entry for entry in entries if entry.location.endswith(kind)]:
+            images = contents_from(entry.location.removeprefix(root) for entry in entries).images
             if images and kind == ".tar":
-                raise DataError(_mixed(root, {"images": images, "tar shards": [files[0].place.removeprefix(root)]}))
+                raise DataError(_mixed(root, {"images": images, "tar shards": [files[0].location.removeprefix(root)]}))
             if not images:
                 return _of_files(files, spec, one_split=True)
     source = RemoteFolderSource(spec, entries)
@@ -146,21 +146,21 @@ def _far(spec: str) -> Source:
 
 def _of_files(entries: Sequence[Entry], spec: str, one_split: bool = False) -> Source:
     """Tar shards, Parquet files, archives, a list of labels or image files, by their endings."""
-    places = [entry.place.partition("?")[0] if is_remote(entry.place) else entry.place for entry in entries]
-    endings = {place.rpartition("/")[2].rpartition(".")[2].lower() for place in places}
+    locations = [entry.location.partition("?")[0] if is_remote(entry.location) else entry.location for entry in entries]
+    endings = {location.rpartition("/")[2].rpartition(".")[2].lower() for location in locations}
     if one_split:
-        _check_one_split(places, spec)
+        _check_one_split(locations, spec)
     if endings == {"tar"}:
         return TarSource(entries)
-    if any(place.endswith((".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")) for place in places):
+    if any(location.endswith((".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")) for location in locations):
         raise DataError(
             f"{spec}: compressed shards cannot be read at any place; uncompress them (images do not shrink)"
         )
-    near = not any(is_remote(entry.place) for entry in entries)
+    near = not any(is_remote(entry.location) for entry in entries)
     if near and endings == {"zip"}:
-        return _archives([Path(entry.place) for entry in entries], spec)
+        return _archives([Path(entry.location) for entry in entries], spec)
     if near and endings <= {"csv", "tsv"}:
-        return _lists([Path(entry.place) for entry in entries])
+        return _lists([Path(entry.location) for entry in entries])
     if not near and endings & {"zip", "csv", "tsv"}:
         raise DataError(f"{shown(spec)}: archives and lists are read on this machine only; fetch it, and what it names")
     if "npz" in endings:
@@ -170,20 +170,20 @@ def _of_files(entries: Sequence[Entry], spec: str, one_split: bool = False) -> S
         )
     if "parquet" not in endings and (endings & image_endings() or near):
         return _images(entries, spec, near)
-    return ParquetSource([entry.place for entry in entries])
+    return ParquetSource([entry.location for entry in entries])
 
 
 def _images(entries: Sequence[Entry], spec: str, near: bool) -> Source:
     """Image files by name; what else the pattern matches is left out."""
-    root = _fixed_part(spec) if len(entries) > 1 else entries[0].place.rpartition("/")[0]
+    root = _fixed_part(spec) if len(entries) > 1 else entries[0].location.rpartition("/")[0]
     if not near:
         return RemoteFolderSource(root, entries)
     found = Contents()
     folder = local_path(root) if root else Path()
     for entry in entries:
-        path = Path(entry.place)
+        path = Path(entry.location)
         name = str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
-        found.add(name, partial(first_bytes, entry.place))
+        found.add(name, partial(first_bytes, entry.location))
     found.sort()
     if not found.images:
         raise DataError(f"{shown(spec)} names no images ({found.summary() or 'nothing that is known'}); give {KINDS}")
@@ -220,13 +220,13 @@ def _together(sources: Sequence[Source]) -> Source:
     return sources[0] if len(sources) == 1 else JoinedSource(sources)
 
 
-def _check_one_split(places: Sequence[str], folder: str) -> None:
+def _check_one_split(locations: Sequence[str], folder: str) -> None:
     """Some files' names say that they are for testing: trained on, they would make every figure a lie."""
     root = folder.rstrip("/")
-    refuse_splits(root, [place.removeprefix(f"{root}/") for place in places])
-    names = [place.rpartition("/")[2] for place in places]
+    refuse_splits(root, [location.removeprefix(f"{root}/") for location in locations])
+    names = [location.rpartition("/")[2] for location in locations]
     splits = sorted({found[0] for name in names if (found := _SPLIT.match(name.lower()))})
     if len(splits) > 1:
-        inside = places[0].rpartition("/")[0]
+        inside = locations[0].rpartition("/")[0]
         pattern = f"{inside}/{splits[-1]}*{Path(names[0]).suffix}"
         raise DataError(f"{folder} holds several splits ({', '.join(splits)}); name one: '{pattern}'")

@@ -124,8 +124,8 @@ class ParquetSource:
         """The image column of a row group, from memory when it was used lately."""
         if number not in self._kept:
             group = self._groups[number]
-            place = self._files[group.file]
-            near = place if self.ranged and not default_cache().holds(place) else self._near(group.file)
+            location = self._files[group.file]
+            near = location if self.ranged and not default_cache().holds(location) else self._near(group.file)
             self._kept[number] = read_column(near, self._columns[group.file], [group.number])
             while len(self._kept) > 1 and sum(column.nbytes for column in self._kept.values()) > CACHE_BYTES:
                 self._kept.popitem(last=False)

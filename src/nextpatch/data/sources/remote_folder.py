@@ -24,7 +24,7 @@ class RemoteFolderSource:
     def __init__(self, folder: str, entries: Sequence[Entry]) -> None:
         self.name = folder
         root = folder.rstrip("/") + "/"
-        there = {_without_query(entry.place).removeprefix(root): entry for entry in entries}
+        there = {_without_query(entry.location).removeprefix(root): entry for entry in entries}
         contents = contents_from(there)
         names = self.names = contents.images
         self.left_out = contents.summary()
@@ -45,12 +45,12 @@ class RemoteFolderSource:
 
     def read(self, index: int) -> bytes:
         """The file's bytes; OSError when they cannot be had."""
-        place, size = self._entries[index]
-        return read_all(place) if size is None else read_range(place, 0, size)
+        location, size = self._entries[index]
+        return read_all(location) if size is None else read_range(location, 0, size)
 
     def key(self, index: int) -> str:
         """The file's URL."""
-        return self._entries[index].place
+        return self._entries[index].location
 
     def label(self, index: int) -> int | None:
         """The number of its first-level folder."""
@@ -60,6 +60,6 @@ class RemoteFolderSource:
         """Nothing to do: there are no shards."""
 
 
-def _without_query(place: str) -> str:
+def _without_query(location: str) -> str:
     """The place up to the `?` of a URL: its name is what stands before."""
-    return place.partition("?")[0] if place.startswith(WEB) else place
+    return location.partition("?")[0] if location.startswith(WEB) else location

@@ -42,10 +42,10 @@ class TarSource:
     def __init__(self, entries: Sequence[Entry], cache: Cache | None = None) -> None:
         if not entries:
             raise DataError("no tar shards given; name at least one .tar file")
-        self._shelf = IndexStore(entries)
+        self._store = IndexStore(entries)
         self._entries = tuple(entries)
-        self._manifest = open_manifest(self._shelf, entries)
-        self.name = entries[0].place if len(entries) == 1 else self._shelf.common.rstrip("/")
+        self._manifest = open_manifest(self._store, entries)
+        self.name = entries[0].location if len(entries) == 1 else self._store.common.rstrip("/")
         self.ranged = False
         self.left_out = told_together(self._manifest.left_out.values())
         self.digest = self._manifest.digest
@@ -56,7 +56,7 @@ class TarSource:
             raise DataError(
                 f"{self.name} holds no images{there}; a sample is KEY.jpg (png, webp ...), beside it KEY.cls"
             )
-        self.remote = any(is_remote(entry.place) for entry in entries)
+        self.remote = any(is_remote(entry.location) for entry in entries)
         self.random_access = not self.remote
         self._cache = cache
         self._open: OrderedDict[int, _Open] = OrderedDict()
@@ -75,7 +75,7 @@ class TarSource:
         shard, within = self._locate(index)
         record = self._asked(shard, lambda found: found.record(within))
         data = self._bytes(shard, record) if record.size <= MAX_IMAGE else b""
-        if not record.fits(data) and is_remote(self._entries[shard].place):
+        if not record.fits(data) and is_remote(self._entries[shard].location):
             data = self._from_afar(shard, record)
         if not record.fits(data):
             raise OSError("differs from the index: the shard was damaged or changed since it was indexed")
@@ -84,7 +84,7 @@ class TarSource:
     def key(self, index: int) -> str:
         """The shard, and the sample's key in it."""
         shard, within = self._locate(index)
-        return f"{self._entries[shard].place}#{shown(self._asked(shard, lambda found: found.key(within)))}"
+        return f"{self._entries[shard].location}#{shown(self._asked(shard, lambda found: found.key(within)))}"
 
     def label(self, index: int) -> int | None:
         """Of the number or name beside the image, or else of its folder; None without one."""
@@ -95,13 +95,13 @@ class TarSource:
 
     def files(self) -> list[Path]:
         """The local files that the samples lie in; none when they lie elsewhere."""
-        return [] if self.remote else [Path(entry.place) for entry in self._entries]
+        return [] if self.remote else [Path(entry.location) for entry in self._entries]
 
     def prefetch(self, shard: int) -> None:
         """Bring a remote shard into the cache."""
         entry = self._entries[shard]
-        if is_remote(entry.place):
-            self._near().local(entry.place, self._size(shard))
+        if is_remote(entry.location):
+            self._near().local(entry.location, self._size(shard))
 
     def _all_labels(self) -> Int32[np.ndarray, " samples"]:
         """As they stand in the indexes."""
@@ -123,14 +123,14 @@ class TarSource:
         except IndexDamagedError as error:
             log.warning("%s; it is made again", error)
             del self._open[shard]
-            self._shelf.drop(self._shelf.names[shard])
+            self._store.drop(self._store.names[shard])
             return ask(self._opened(shard).index)
 
     def _opened(self, shard: int) -> _Open:
         """The shard's files, open; those not used for long are closed."""
         if shard not in self._open:
-            name = self._shelf.names[shard]
-            index = index_one(self._shelf, self._entries[shard], name, self._manifest.shard(shard))
+            name = self._store.names[shard]
+            index = index_one(self._store, self._entries[shard], name, self._manifest.shard(shard))
             self._open[shard] = _Open(index)
             if len(self._open) > _OPEN:
                 self._open.popitem(last=False)
@@ -139,22 +139,22 @@ class TarSource:
 
     def _bytes(self, shard: int, record: Record) -> bytes:
         """What now lies where a sample should; possibly less."""
-        opened, place = self._opened(shard), self._entries[shard].place
-        if opened.file < 0 and is_remote(place) and self.ranged and not self._near().holds(place):
-            return read_range(place, record.offset, record.size)
+        opened, location = self._opened(shard), self._entries[shard].location
+        if opened.file < 0 and is_remote(location) and self.ranged and not self._near().holds(location):
+            return read_range(location, record.offset, record.size)
         if opened.file < 0:
-            path = self._near().local(place, self._size(shard)) if is_remote(place) else place
+            path = self._near().local(location, self._size(shard)) if is_remote(location) else location
             opened.file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         found: bytes = os.pread(opened.file, record.size, record.offset)
         return found
 
     def _from_afar(self, shard: int, record: Record) -> bytes:
         """What the server has where the copy near is not right; if that is right, the copy is given up."""
-        place = self._entries[shard].place
-        data = read_range(place, record.offset, record.size)
-        if record.fits(data) and self._near().holds(place):
-            log.warning("the copy of %s in the cache was damaged; it is fetched again", place)
-            self._near().local(place).unlink(missing_ok=True)
+        location = self._entries[shard].location
+        data = read_range(location, record.offset, record.size)
+        if record.fits(data) and self._near().holds(location):
+            log.warning("the copy of %s in the cache was damaged; it is fetched again", location)
+            self._near().local(location).unlink(missing_ok=True)
             self._open.pop(shard, None)
         return data
 

@@ -52,24 +52,24 @@ class Cache:
         self._files = root / "files"
         self._journal = root / "fetched.jsonl"
 
-    def holds(self, place: str) -> bool:
+    def holds(self, location: str) -> bool:
         """Whether a file is near already."""
-        return not is_remote(place) or self._path(place).exists()
+        return not is_remote(location) or self._path(location).exists()
 
-    def local(self, place: str, size: int | None = None) -> Path:
+    def local(self, location: str, size: int | None = None) -> Path:
         """The path of the whole file, fetched if it is not near; local places as they are.
 
         `size`, where given, is what the file must have. OSError when it cannot be fetched, has another size, or does
         not fit.
         """
-        if not is_remote(place):
-            return local_path(place)
-        path = self._path(place)
+        if not is_remote(location):
+            return local_path(location)
+        path = self._path(location)
         if not self._used(path, size):
             path.parent.mkdir(parents=True, exist_ok=True)
             with locked(Path(f"{path}{LOCK}")):  # the lock of a killed process is free again
                 if not self._used(path, size):  # another process was faster
-                    self._fetch(place, path, size)
+                    self._fetch(location, path, size)
         return path
 
     def fetched(self, since: float = 0.0) -> Fetched:
@@ -83,9 +83,9 @@ class Cache:
                 count, seconds = count + entry["bytes"], seconds + entry["seconds"]
         return Fetched(count, seconds)
 
-    def _path(self, place: str) -> Path:
-        name = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()
-        plain = re.sub(r"[^A-Za-z0-9._-]", "_", place.rpartition("/")[2])[-80:]
+    def _path(self, location: str) -> Path:
+        name = hashlib.sha256(location.encode("utf-8", "surrogateescape")).hexdigest()
+        plain = re.sub(r"[^A-Za-z0-9._-]", "_", location.rpartition("/")[2])[-80:]
         ours = plain.endswith((PART, NOTE, LOCK))
         return self._files / name[:2] / f"{name[:32]}-{plain}{'_' if ours else ''}"
 
@@ -100,67 +100,68 @@ class Cache:
             return False
         return True
 
-    def _fetch(self, place: str, path: Path, size: int | None) -> None:
+    def _fetch(self, location: str, path: Path, size: int | None) -> None:
         start, part = time.monotonic(), path.with_name(path.name + PART)
-        version = version_of(place)
-        expected = self._expected(place, size, version.get("size"))
+        version = version_of(location)
+        expected = self._expected(location, size, version.get("size"))
         had = begin(self._files, self.cap_bytes, part, version, expected or 0)
-        self._bring(place, part, had, expected)
-        if version_of(place) != version:
+        self._bring(location, part, had, expected)
+        if version_of(location) != version:
             discard(part)
-            raise OSError(f"{place} changed while it was fetched; try again")
+            raise OSError(f"{location} changed while it was fetched; try again")
         finish(part, path)
-        self._report(place, path.stat().st_size - had, time.monotonic() - start)
+        self._report(location, path.stat().st_size - had, time.monotonic() - start)
 
-    def _expected(self, place: str, size: int | None, found: str | None) -> int | None:
+    def _expected(self, location: str, size: int | None, found: str | None) -> int | None:
         """Bytes that will come; None when nobody knows. OSError when they are not `size`, or more than fit."""
         if size is not None and found is not None and int(found) != size:
-            raise OSError(f"{place} has {int(found):,} bytes, expected {size:,}; was it replaced? Index it again")
+            raise OSError(f"{location} has {int(found):,} bytes, expected {size:,}; was it replaced? Index it again")
         expected = int(found) if found is not None else size
         if expected is not None and expected > self.cap_bytes:
             raise OSError(
-                f"{place} has {expected:,} bytes, more than the cache may hold ({self.cap_bytes:,}); "
+                f"{location} has {expected:,} bytes, more than the cache may hold ({self.cap_bytes:,}); "
                 "raise $NEXTPATCH_CACHE_GIB"
             )
         return expected
 
-    def _bring(self, place: str, part: Path, had: int, expected: int | None) -> None:
+    def _bring(self, location: str, part: Path, had: int, expected: int | None) -> None:
         """The whole file into `part`, of which `had` bytes are here."""
         try:
             if expected is None:
-                self._write_unmeasured(place, part)
+                self._write_unmeasured(location, part)
             else:
-                self._write(place, part, had, expected)
+                self._write(location, part, had, expected)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
             raise OSError(
-                errno.ENOSPC, f"no space for {place} in {self.root}; free some, or set $NEXTPATCH_CACHE to another disk"
+                errno.ENOSPC,
+                f"no space for {location} in {self.root}; free some, or set $NEXTPATCH_CACHE to another disk",
             ) from error
 
-    def _write(self, place: str, part: Path, had: int, expected: int) -> None:
+    def _write(self, location: str, part: Path, had: int, expected: int) -> None:
         """The rest of a file, synced to the disk; chunk by chunk, so that a lost connection costs one chunk."""
         with part.open("r+b") as file:
             file.seek(had)
             for at in range(had, expected, CHUNK):
-                self._put(file, read_range(place, at, min(CHUNK, expected - at)))
+                self._put(file, read_range(location, at, min(CHUNK, expected - at)))
             file.flush()
             os.fsync(file.fileno())
 
-    def _write_unmeasured(self, place: str, part: Path) -> None:
+    def _write_unmeasured(self, location: str, part: Path) -> None:
         """A file of which the server does not say how long it is, in one piece."""
-        fs, path = filesystem(place)
+        fs, path = filesystem(location)
 
         def get() -> None:
             with part.open("wb") as file:
                 fs.get_file(path, BoundedFile(file, self.cap_bytes))
 
         try:
-            retried(place, get)
+            retried(location, get)
         except TooLongError:
             discard(part)
             raise OSError(
-                f"{place} has no stated length, and more bytes than the cache may hold ({self.cap_bytes:,}); "
+                f"{location} has no stated length, and more bytes than the cache may hold ({self.cap_bytes:,}); "
                 "raise $NEXTPATCH_CACHE_GIB"
             ) from None
 
@@ -177,11 +178,11 @@ class Cache:
             file.write(data)
             file.flush()
 
-    def _report(self, place: str, count: int, seconds: float) -> None:
+    def _report(self, location: str, count: int, seconds: float) -> None:
         """A line for the journal, which starts anew when it is long."""
         if self._journal.exists() and self._journal.stat().st_size > _JOURNAL_BYTES:
             self._journal.unlink(missing_ok=True)
-        line = json.dumps({"at": time.time(), "place": place, "bytes": count, "seconds": round(seconds, 3)})
+        line = json.dumps({"at": time.time(), "place": location, "bytes": count, "seconds": round(seconds, 3)})
         with self._journal.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 

@@ -30,7 +30,7 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 class Entry(NamedTuple):
     """A file and its size in bytes; None when the server does not say."""
 
-    place: str
+    location: str
     size: int | None
 
 
@@ -49,7 +49,7 @@ def expand(pattern: str) -> list[Entry]:
     if len(names) > MAX_PLACES:
         raise DataError(f"{pattern} names more than {MAX_PLACES:,} files; is it meant so?")
     if re.search(r"[*?\[]", _unscreened(pattern[len(fixed) :])):
-        return list({entry.place: entry for name in names for entry in _matching(name, fixed)}.values())
+        return list({entry.location: entry for name in names for entry in _matching(name, fixed)}.values())
     names = list(dict.fromkeys(names))
     if is_remote(names[0]):
         return [Entry(name, size) for name, size in zip(names, sizes(names), strict=True)]
@@ -107,9 +107,9 @@ def _unscreened(name: str) -> str:
     return name.partition("?")[0] if name.startswith(("http://", "https://")) else name
 
 
-def _entry(place: str) -> Entry:
+def _entry(location: str) -> Entry:
     """The file at a local place; DataError when there is none."""
-    path = local_path(place)
+    path = local_path(location)
     try:
         status = path.stat()
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
@@ -153,47 +153,49 @@ def listing(folder: str) -> list[Entry]:
     return found
 
 
-def exists(place: str) -> bool:
+def exists(location: str) -> bool:
     """Whether there is a file at a place."""
-    if not is_remote(place):
-        return local_path(place).exists()
+    if not is_remote(location):
+        return local_path(location).exists()
     try:
-        return not is_gone(place)
+        return not is_gone(location)
     except OSError as error:
-        if place.startswith(WEB) and refused(error):  # what many servers say of a file that is not there
+        if location.startswith(WEB) and refused(error):  # what many servers say of a file that is not there
             return False
         raise
 
 
-def gone(places: Sequence[str]) -> list[str]:
+def gone(locations: Sequence[str]) -> list[str]:
     """Those of some files in one remote folder that are certainly not there.
 
     What cannot be listed, or is answered by a refusal, is not missing. Web servers have no listings: of many files the
     first hundred are asked for.
     """
-    if places[0].startswith(WEB):
-        few = places[:_ASKED]
-        return [place for place, lost in zip(few, map_in_threads(_certainly_gone, few, _THREADS), strict=True) if lost]
+    if locations[0].startswith(WEB):
+        few = locations[:_ASKED]
+        return [
+            location for location, lost in zip(few, map_in_threads(_certainly_gone, few, _THREADS), strict=True) if lost
+        ]
     try:
-        there = {entry.place for entry in listing(places[0].rpartition("/")[0])}
+        there = {entry.location for entry in listing(locations[0].rpartition("/")[0])}
     except (OSError, DataError):
         return []
-    return [place for place in places if place not in there]
+    return [location for location in locations if location not in there]
 
 
-def is_gone(place: str) -> bool:
+def is_gone(location: str) -> bool:
     """Whether a server says that there is nothing at a place; OSError when it says neither that nor another."""
-    fs, path = filesystem(place)
+    fs, path = filesystem(location)
     try:
-        retried(place, lambda: asked(fs, "info", path))
+        retried(location, lambda: asked(fs, "info", path))
     except FileNotFoundError:
         return True
     return False
 
 
-def _certainly_gone(place: str) -> bool:
+def _certainly_gone(location: str) -> bool:
     with contextlib.suppress(OSError):
-        return is_gone(place)
+        return is_gone(location)
     return False
 
 

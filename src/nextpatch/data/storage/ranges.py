@@ -10,19 +10,19 @@ from nextpatch.data.storage.read import read_range, version_of
 from nextpatch.data.storage.url import is_remote, local_path
 
 
-def open_ranges(place: str) -> io.RawIOBase | io.BufferedReader:
+def open_ranges(location: str) -> io.RawIOBase | io.BufferedReader:
     """The file; `size` of a remote one is its length. OSError when it is not there, or its server keeps that back."""
-    return _Ranges(place) if is_remote(place) else local_path(place).open("rb")
+    return _Ranges(location) if is_remote(location) else local_path(location).open("rb")
 
 
 class _Ranges(io.RawIOBase):
     """One range request for each read: made for readers that know what they want, such as Parquet's."""
 
-    def __init__(self, place: str) -> None:
-        version = version_of(place)
+    def __init__(self, location: str) -> None:
+        version = version_of(location)
         if "size" not in version:
-            raise OSError(f"the server of {place} does not say how long it is; copy it to this machine")
-        self._place, self.size, self._at = place, int(version["size"]), 0
+            raise OSError(f"the server of {location} does not say how long it is; copy it to this machine")
+        self._location, self.size, self._at = location, int(version["size"]), 0
 
     def readable(self) -> bool:
         return True
@@ -41,7 +41,7 @@ class _Ranges(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer, except at the end."""
         count = max(0, min(len(buffer), self.size - self._at))
-        buffer[:count] = read_range(self._place, self._at, count)
+        buffer[:count] = read_range(self._location, self._at, count)
         self._at += count
         return count
 

@@ -24,7 +24,7 @@ class NoRangesError(OSError):
     """The server sent more than it was asked for: it does not know ranges."""
 
 
-def retried(place: str, action: Callable[[], T]) -> T:
+def retried(location: str, action: Callable[[], T]) -> T:
     """What `action` returns, tried again after what may pass, with growing pauses.
 
     FileNotFoundError at once for what is not there; OSError, naming the place, how often it was tried and the last
@@ -43,8 +43,8 @@ def retried(place: str, action: Callable[[], T]) -> T:
             waited_s = time.monotonic() - start
             if _is_final(error) or attempt == ATTEMPTS or waited_s > patience_s():
                 times = "once" if attempt == 1 else f"{attempt} times in {waited_s:.0f} s"
-                raise OSError(f"{place} cannot be read: {_said(error)} (tried {times})") from error
-            log.log(logging.INFO if attempt == 1 else logging.WARNING, "%s: %s; trying again", place, _said(error))
+                raise OSError(f"{location} cannot be read: {_said(error)} (tried {times})") from error
+            log.log(logging.INFO if attempt == 1 else logging.WARNING, "%s: %s; trying again", location, _said(error))
             time.sleep(pause_s * random.uniform(0.5, 1))
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
     raise AssertionError("unreachable")
@@ -98,19 +98,19 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def read_range(place: str, start: int, length: int) -> bytes:
+def read_range(location: str, start: int, length: int) -> bytes:
     """Exactly `length` bytes from byte `start` on; OSError when they cannot be had."""
-    if not is_remote(place):
-        with local_path(place).open("rb") as file:
+    if not is_remote(location):
+        with local_path(location).open("rb") as file:
             file.seek(start)
             data = file.read(length)
         if len(data) != length:
-            raise OSError(f"{place} ends before byte {start + length:,}")
+            raise OSError(f"{location} ends before byte {start + length:,}")
         return data
     if length == 0:
         return b""
-    fs, path = filesystem(place)
-    return retried(place, lambda: _exactly(length, asked(fs, "cat_file", path, start=start, end=start + length)))
+    fs, path = filesystem(location)
+    return retried(location, lambda: _exactly(length, asked(fs, "cat_file", path, start=start, end=start + length)))
 
 
 def _exactly(length: int, data: bytes) -> bytes:
@@ -123,35 +123,35 @@ def _exactly(length: int, data: bytes) -> bytes:
     return data
 
 
-def read_all(place: str, limit: int = 2**30) -> bytes:
+def read_all(location: str, limit: int = 2**30) -> bytes:
     """A whole file of at most `limit` bytes."""
-    if not is_remote(place):
-        size = local_path(place).stat().st_size
+    if not is_remote(location):
+        size = local_path(location).stat().st_size
     else:
-        fs, path = filesystem(place)
-        size = retried(place, lambda: asked(fs, "info", path)).get("size")
+        fs, path = filesystem(location)
+        size = retried(location, lambda: asked(fs, "info", path)).get("size")
         if size is None:
-            data: bytes = retried(place, lambda: asked(fs, "cat_file", path, start=0, end=limit + 1))
+            data: bytes = retried(location, lambda: asked(fs, "cat_file", path, start=0, end=limit + 1))
             size = len(data)
             if size <= limit:
                 return data
     if size > limit:
-        raise OSError(f"{place} has {size:,} bytes, more than the {limit:,} that it may have")
-    return read_range(place, 0, size)
+        raise OSError(f"{location} has {size:,} bytes, more than the {limit:,} that it may have")
+    return read_range(location, 0, size)
 
 
-def version_of(place: str) -> dict[str, Any]:
+def version_of(location: str) -> dict[str, Any]:
     """What tells one state of a remote file from another, as far as its server says: size, ETag, time."""
-    fs, path = filesystem(place)
-    info = retried(place, lambda: asked(fs, "info", path))
+    fs, path = filesystem(location)
+    info = retried(location, lambda: asked(fs, "info", path))
     return {key: str(info[key]) for key in _VERSION_KEYS if info.get(key) is not None}
 
 
-def open_stream(place: str) -> io.BufferedReader:
+def open_stream(location: str) -> io.BufferedReader:
     """The file from its first byte on, to be read in order."""
-    if not is_remote(place):
-        return local_path(place).open("rb")
-    return io.BufferedReader(_Remote(place))
+    if not is_remote(location):
+        return local_path(location).open("rb")
+    return io.BufferedReader(_Remote(location))
 
 
 class _Remote(io.RawIOBase):
@@ -160,9 +160,9 @@ class _Remote(io.RawIOBase):
     OSError when the file is not the same at the end as it was at the beginning.
     """
 
-    def __init__(self, place: str) -> None:
-        self._place = place
-        self._version = version_of(place)
+    def __init__(self, location: str) -> None:
+        self._location = location
+        self._version = version_of(location)
         self._size = int(self._version["size"]) if "size" in self._version else None
         self._next = 0
         self._chunk = memoryview(b"")  # what came and was not yet read
@@ -181,11 +181,11 @@ class _Remote(io.RawIOBase):
     def _come(self) -> bytes:
         """The next chunk; empty at the end."""
         if self._size is None:  # a server that does not say how long the file is gives it as a whole
-            data = read_all(self._place)
+            data = read_all(self._location)
             self._size = len(data)
         else:
-            data = read_range(self._place, self._next, min(CHUNK, self._size - self._next))
+            data = read_range(self._location, self._next, min(CHUNK, self._size - self._next))
         self._next += len(data)
-        if not data and version_of(self._place) != self._version:
-            raise OSError(f"{self._place} changed while it was read; read it again")
+        if not data and version_of(self._location) != self._version:
+            raise OSError(f"{self._location} changed while it was read; read it again")
         return data

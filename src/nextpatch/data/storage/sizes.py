@@ -15,27 +15,29 @@ THREADS = 32
 _LISTED = ("s3://", "gs://", "gcs://", "hf://", "memory://")  # what a web server shows of a folder is no listing
 
 
-def sizes(places: Sequence[str]) -> list[int | None]:
+def sizes(locations: Sequence[str]) -> list[int | None]:
     """Bytes of each file, None where the server does not say; DataError for one that is not there."""
     known: dict[str, int | None] = {}
-    for folder, members in _by_folder(places).items():
+    for folder, members in _by_folder(locations).items():
         if len(members) >= MANY and folder.startswith(_LISTED):
             known |= _listed(folder, members)
-    left = [place for place in places if place not in known]
+    left = [location for location in locations if location not in known]
     known |= zip(left, _asked_at_once(left), strict=True)
-    return [known[place] for place in places]
+    return [known[location] for location in locations]
 
 
-def _asked_at_once(places: Sequence[str]) -> list[int | None]:
+def _asked_at_once(locations: Sequence[str]) -> list[int | None]:
     """The answers for each; the first that fails ends it."""
-    located = [(place, *filesystem(place)) for place in places]  # in this thread: each has connections of its own
+    located = [
+        (location, *filesystem(location)) for location in locations
+    ]  # in this thread: each has connections of its own
     return list(map_in_threads(_asked, located, THREADS))
 
 
-def _by_folder(places: Sequence[str]) -> dict[str, list[str]]:
+def _by_folder(locations: Sequence[str]) -> dict[str, list[str]]:
     folders: dict[str, list[str]] = {}
-    for place in places:
-        folders.setdefault(place.rpartition("/")[0], []).append(place)
+    for location in locations:
+        folders.setdefault(location.rpartition("/")[0], []).append(location)
     return folders
 
 
@@ -52,9 +54,9 @@ def _listed(folder: str, members: Sequence[str]) -> dict[str, int | None]:
 
 def _asked(located: tuple[str, Any, str]) -> int | None:
     """The size that the server says when asked for one file."""
-    place, fs, path = located
+    location, fs, path = located
     try:
-        size = retried(place, lambda: asked(fs, "info", path)).get("size")
+        size = retried(location, lambda: asked(fs, "info", path)).get("size")
     except FileNotFoundError:
-        raise DataError(f"{place} does not exist; check the name, or leave it out of the pattern") from None
+        raise DataError(f"{location} does not exist; check the name, or leave it out of the pattern") from None
     return None if size is None else int(size)

@@ -18,60 +18,62 @@ _FILE = re.compile("file://", re.IGNORECASE)
 STALL_S = 60.0  # a connection that gives nothing for so long is dropped
 
 
-def is_remote(place: str) -> bool:
+def is_remote(location: str) -> bool:
     """Whether a place is a URL of another machine; DataError for a kind that we do not read."""
-    found = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://", place)
+    found = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://", location)
     if not found:
-        if place.startswith("pipe:"):
-            raise DataError(f"{place}: programs are not run to get data; give a file or a URL")
+        if location.startswith("pipe:"):
+            raise DataError(f"{location}: programs are not run to get data; give a file or a URL")
         return False
     scheme = found[1].lower()
     if scheme not in REMOTE and scheme != "file":
-        raise DataError(f"{place}: '{scheme}' is not a place that can be read; there are {', '.join(sorted(REMOTE))}")
+        raise DataError(
+            f"{location}: '{scheme}' is not a place that can be read; there are {', '.join(sorted(REMOTE))}"
+        )
     if scheme != "file":
-        _refuse_nowhere(place, place[found.end() :].partition("/")[0])
+        _refuse_nowhere(location, location[found.end() :].partition("/")[0])
     return scheme != "file"
 
 
-def _refuse_nowhere(place: str, host: str) -> None:
+def _refuse_nowhere(location: str, host: str) -> None:
     """DataError for a URL without a server or a bucket, or with a torn one: none would ever answer."""
-    if not host and not place.startswith("memory:"):
-        raise DataError(f"{shown(place)} names no server or bucket; write it behind the ://")
+    if not host and not location.startswith("memory:"):
+        raise DataError(f"{shown(location)} names no server or bucket; write it behind the ://")
     if host.count("[") != host.count("]"):
-        raise DataError(f"{shown(place)} has a bracket in the server's name that is not closed; check the name")
+        raise DataError(f"{shown(location)} has a bracket in the server's name that is not closed; check the name")
 
 
-def local_path(place: str) -> Path:
+def local_path(location: str) -> Path:
     """The path of a local place: home folder and file:// understood. DataError for a place that no file can have."""
-    if "\0" in place:
-        raise DataError(f"{shown(place)} holds a zero byte, which no file's name can; check the name")
-    if _FILE.match(place):
-        return _of_url(place)
+    if "\0" in location:
+        raise DataError(f"{shown(location)} holds a zero byte, which no file's name can; check the name")
+    if _FILE.match(location):
+        return _of_url(location)
     try:
-        return Path(place).expanduser()
+        return Path(location).expanduser()
     except RuntimeError:
-        raise DataError(f"{shown(place)} begins with the home folder of nobody here; write the path out") from None
+        raise DataError(f"{shown(location)} begins with the home folder of nobody here; write the path out") from None
 
 
-def _of_url(place: str) -> Path:
+def _of_url(location: str) -> Path:
     """The path of a file:// URL, its %20 taken as it is where that is there, else as a space."""
-    host, slash, path = place[len("file://") :].partition("/")
+    host, slash, path = location[len("file://") :].partition("/")
     if host not in ("", "localhost"):
-        raise DataError(f"{shown(place)} is a file of the machine {shown(host)}; mount it, and give its path here")
+        raise DataError(f"{shown(location)} is a file of the machine {shown(host)}; mount it, and give its path here")
     written = Path(slash + path)
     return written if "%" not in path or written.exists() else Path(unquote(slash + path))
 
 
-def filesystem(place: str) -> tuple[Any, str]:
+def filesystem(location: str) -> tuple[Any, str]:
     """(fsspec's file system, the path in it) of a remote place; DataError when what it needs is not installed."""
     import fsspec
 
-    scheme = place.partition("://")[0].lower()
+    scheme = location.partition("://")[0].lower()
     try:
-        fs, path = fsspec.core.url_to_fs(place, **_options(scheme))
+        fs, path = fsspec.core.url_to_fs(location, **_options(scheme))
     except ImportError as error:
         extra = EXTRAS.get(scheme, scheme)
-        raise DataError(f"{place} needs more: pip install 'nextpatch[{extra}]' ({error})") from None
+        raise DataError(f"{location} needs more: pip install 'nextpatch[{extra}]' ({error})") from None
     return fs, path
 
 

@@ -52,80 +52,80 @@ def index_shards(
     everything else is done, for shards that cannot be used; and for those that are not what the manifest says, unless
     `accept_damage`, which takes them as they are now. OSError for those that cannot be read.
     """
-    shelf = IndexStore(entries, Path(folder) if folder else None)
-    with _writing(shelf.home):
-        known = shelf.known()
+    store = IndexStore(entries, Path(folder) if folder else None)
+    with _writing(store.home):
+        known = store.known()
         if known and not accept_damage:
-            refuse_changed(shelf, known, entries)
-        found, jobs = _divided(shelf, known, entries, accept_damage)
+            refuse_changed(store, known, entries)
+        found, jobs = _divided(store, known, entries, accept_damage)
         found |= _made(jobs, len(entries) - len(jobs), workers or _workers_for(jobs), progress)
         if known and not accept_damage:
-            _refuse_replaced(shelf, known, found)
-        whole = joined([Manifest.of([found[name] for name in shelf.names], classes), *_others(shelf, known)])
-        shelf.keep(whole)
-    _tell(shelf, [found[job.name] for job in jobs])
-    return whole.picked(shelf.names)
+            _refuse_replaced(store, known, found)
+        whole = joined([Manifest.of([found[name] for name in store.names], classes), *_others(store, known)])
+        store.keep(whole)
+    _tell(store, [found[job.name] for job in jobs])
+    return whole.picked(store.names)
 
 
 def index_shard(entry: Entry, name: str) -> tuple[Shard, bytes]:
     """What a shard holds, and its index, from one pass over it. DataError when it cannot be used."""
     writer = IndexWriter()
-    with open_stream(entry.place) as stream:
-        walk = TarReader(stream, entry.size, entry.place, kept_bytes)
-        for sample in samples(walk, entry.place):
+    with open_stream(entry.location) as stream:
+        reader = TarReader(stream, entry.size, entry.location, kept_bytes)
+        for sample in samples(reader, entry.location):
             writer.add(sample)
-        sha256 = walk.tape.finish()
-    size = walk.tape.position
+        sha256 = reader.hashed.finish()
+    size = reader.hashed.position
     if entry.size is not None and entry.size != size:
-        raise OSError(f"{entry.place} changed while it was read: {size} bytes, not {entry.size}")
-    left_out = ", ".join(f"{count} x {reason}" for reason, count in sorted(walk.passed.items()))
+        raise OSError(f"{entry.location} changed while it was read: {size} bytes, not {entry.size}")
+    left_out = ", ".join(f"{count} x {reason}" for reason, count in sorted(reader.skipped.items()))
     labels, names, named_by = writer.naming.named()
-    shard = Shard(name, writer.samples, size, sha256, labels, walk.damage, left_out, names, named_by)
+    shard = Shard(name, writer.samples, size, sha256, labels, reader.damage, left_out, names, named_by)
     return shard, writer.finished(shard)
 
 
-def index_one(shelf: IndexStore, entry: Entry, name: str, expected: Shard) -> ShardIndex:
+def index_one(store: IndexStore, entry: Entry, name: str, expected: Shard) -> ShardIndex:
     """The index of a shard that looks as the manifest says, made from the shard where there is none.
 
     OSError when the shard cannot be read, or no longer is what the manifest says.
     """
-    if found := shelf.index(name, expected):
+    if found := store.index(name, expected):
         return found
-    with _writing(shelf.home):
-        if found := shelf.index(name, expected):  # another process was faster
+    with _writing(store.home):
+        if found := store.index(name, expected):  # another process was faster
             return found
-        log.warning("no index of %s; making it from the shard", entry.place)
+        log.warning("no index of %s; making it from the shard", entry.location)
         try:
-            _make(_Job(entry, name, shelf.path(name)))
+            _make(_Job(entry, name, store.path(name)))
         except DataError as error:
             raise OSError(str(error)) from None
-        found = shelf.index(name, expected)
+        found = store.index(name, expected)
     if found is None:
-        raise OSError(f"{entry.place} is not what the manifest says; fetch it again")
+        raise OSError(f"{entry.location} is not what the manifest says; fetch it again")
     return found
 
 
-def refuse_changed(shelf: IndexStore, known: Manifest, entries: Sequence[Entry]) -> None:
+def refuse_changed(store: IndexStore, known: Manifest, entries: Sequence[Entry]) -> None:
     """DataError when a shard has not the size that the manifest says, with how much of the first such is usable."""
     sizes = dict(zip(known.names, known.bytes.tolist(), strict=True))
     changed = [
         (entry, name, size)
-        for entry, name in zip(entries, shelf.names, strict=True)
+        for entry, name in zip(entries, store.names, strict=True)
         if entry.size is not None and (size := sizes.get(name, entry.size)) != entry.size
     ]
     if not changed:
         return
     entry, name, size = changed[0]
-    index = shelf.index(name, known.picked([name]).shard(0))
+    index = store.index(name, known.picked([name]).shard(0))
     assert entry.size is not None
     rest = f" (of its {len(index)} samples {usable(index.records(), entry.size)} are usable)" if index else ""
     raise DataError(
-        f"{entry.place} has {entry.size} bytes where the manifest says {size}{rest}{_and_more(changed)}; fetch it "
+        f"{entry.location} has {entry.size} bytes where the manifest says {size}{rest}{_and_more(changed)}; fetch it "
         "again, or take what is there by `nextpatch data index --accept-damage`"
     )
 
 
-def _refuse_replaced(shelf: IndexStore, known: Manifest, found: dict[str, Shard]) -> None:
+def _refuse_replaced(store: IndexStore, known: Manifest, found: dict[str, Shard]) -> None:
     """DataError when a shard that had to be read again holds other bytes than the manifest says."""
     rows = {name: number for number, name in enumerate(known.names)}
     replaced = [
@@ -133,7 +133,7 @@ def _refuse_replaced(shelf: IndexStore, known: Manifest, found: dict[str, Shard]
     ]
     if replaced:
         raise DataError(
-            f"{shelf.common}{replaced[0]} is not what the manifest says, though its size is{_and_more(replaced)}; "
+            f"{store.common}{replaced[0]} is not what the manifest says, though its size is{_and_more(replaced)}; "
             "fetch it again, or take what is there by `nextpatch data index --accept-damage`"
         )
 
@@ -145,18 +145,18 @@ def _workers_for(jobs: list[_Job]) -> int:
 
 
 def _divided(
-    shelf: IndexStore, known: Manifest | None, entries: Sequence[Entry], accept_damage: bool
+    store: IndexStore, known: Manifest | None, entries: Sequence[Entry], accept_damage: bool
 ) -> tuple[dict[str, Shard], list[_Job]]:
     """What needs no reading, by name, and the rest."""
     row = {} if known is None or accept_damage else {name: number for number, name in enumerate(known.names)}
     found: dict[str, Shard] = {}
     jobs = []
-    for entry, name in zip(entries, shelf.names, strict=True):
-        index = shelf.index(name, known.shard(row[name]) if known and name in row else None)
+    for entry, name in zip(entries, store.names, strict=True):
+        index = store.index(name, known.shard(row[name]) if known and name in row else None)
         if index and index.shard.name == name and entry.size in (None, index.shard.bytes) and index.whole():
             found[name] = index.shard
         else:
-            jobs.append(_Job(entry, name, shelf.path(name)))
+            jobs.append(_Job(entry, name, store.path(name)))
     return found, jobs
 
 
@@ -203,26 +203,26 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
 
 
-def _others(shelf: IndexStore, known: Manifest | None) -> list[Manifest]:
+def _others(store: IndexStore, known: Manifest | None) -> list[Manifest]:
     """What the manifest says of shards that were not given and are not gone; of an old one the names of classes."""
     if known is None:
         return []
     if known.old:
         return [known.picked([])]
-    given = set(shelf.names)
-    near = not is_remote(shelf.common)
+    given = set(store.names)
+    near = not is_remote(store.common)
     names = [name for name in known.names if name not in given]
-    there = [name for name in names if not near or Path(shelf.common, name).exists()]
+    there = [name for name in names if not near or Path(store.common, name).exists()]
     if len(there) < len(names):
         log.warning("left out of the manifest: %d shards that are gone", len(names) - len(there))
     return [known.picked(there)]
 
 
-def _tell(shelf: IndexStore, shards: list[Shard]) -> None:
+def _tell(store: IndexStore, shards: list[Shard]) -> None:
     """Say of new shards what was left out of them."""
     partly = [shard for shard in shards if shard.left_out]
     if partly:
-        first = f"{shelf.common}{partly[0].name}: {partly[0].left_out}"
+        first = f"{store.common}{partly[0].name}: {partly[0].left_out}"
         log.warning("not everything in the shards is a sample: %s%s", first, _and_more(partly))
 
 

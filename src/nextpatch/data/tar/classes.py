@@ -29,7 +29,7 @@ class TarClasses:
     names: tuple[str, ...]
     why_none: str = ""
     by: str = ""  # WORD, FOLDER, or empty: numbers
-    place: dict[str, int] = field(default_factory=dict)  # of a name or folder in an index
+    location: dict[str, int] = field(default_factory=dict)  # of a name or folder in an index
 
     @classmethod
     def of(cls, manifest: Manifest, root: str, labels: Callable[[], Int32[np.ndarray, " samples"]]) -> TarClasses:
@@ -38,7 +38,7 @@ class TarClasses:
         if manifest.words:
             words = {word: class_name(word) for word in manifest.words} | {str(i): str(i) for i in range(highest + 1)}
             number = {name: i for i, name in enumerate(sorted(set(words.values())))}
-            return cls(tuple(number), by=WORD, place={word: number[name] for word, name in words.items()})
+            return cls(tuple(number), by=WORD, location={word: number[name] for word, name in words.items()})
         if highest >= 0:
             return cls._numbers(manifest, highest, labels)
         if not manifest.folders:
@@ -56,7 +56,7 @@ class TarClasses:
             found = labels()
             used = np.unique(found[found >= 0]).tolist()
             if highest >= 2 * len(used) + _GAPS:
-                return cls(tuple(map(str, used)), place={str(number): i for i, number in enumerate(used)})
+                return cls(tuple(map(str, used)), location={str(number): i for i, number in enumerate(used)})
         return cls(tuple(map(str, range(highest + 1))))
 
     @classmethod
@@ -74,10 +74,10 @@ class TarClasses:
             return None
         if shard.named_by:
             name = shard.names[label] if shard.named_by == self.by and label < len(shard.names) else ""
-            return self.place.get(name)
+            return self.location.get(name)
         if self.by == FOLDER:
             return None
-        return self.place.get(str(label)) if self.place else label if label < len(self.names) else None
+        return self.location.get(str(label)) if self.location else label if label < len(self.names) else None
 
 
 def told_together(parts: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ _CHUNK = 2**20
 
 
 @runtime_checkable
-class Stream(Protocol):
+class ByteStream(Protocol):
     """Whatever gives its bytes from front to back."""
 
     def read(self, size: int, /) -> bytes:
@@ -18,7 +18,7 @@ class Stream(Protocol):
         ...
 
 
-class Passed(NamedTuple):
+class ReadBytes(NamedTuple):
     """What went by: how many bytes, their CRC-32, and the first of them, as many as were asked for."""
 
     size: int
@@ -29,7 +29,7 @@ class Passed(NamedTuple):
 class HashingReader:
     """Reads in large pieces whatever size is asked for. `size`: the stream's length, None when it is not known."""
 
-    def __init__(self, stream: Stream, size: int | None) -> None:
+    def __init__(self, stream: ByteStream, size: int | None) -> None:
         self.size = size
         self.position = 0
         self._stream = stream
@@ -45,14 +45,14 @@ class HashingReader:
             found += part
         return bytes(found)
 
-    def skip(self, count: int, keep: int = 0) -> Passed:
+    def skip(self, count: int, keep: int = 0) -> ReadBytes:
         """Let `count` bytes go by, or as many as there are; the first `keep` come back."""
         kept, crc32, left = bytearray(), 0, count
         while left and (part := self._some(left)):
             crc32 = zlib.crc32(part, crc32)
             kept += part[: max(0, keep - len(kept))]
             left -= len(part)
-        return Passed(count - left, crc32, bytes(kept))
+        return ReadBytes(count - left, crc32, bytes(kept))
 
     def finish(self) -> str:
         """Read on to the end; the SHA-256 of the whole stream, in hexadecimal."""

@@ -18,7 +18,7 @@ class HeaderError(UserError):
     """The block is not a header that can be relied on; the message says why."""
 
 
-class Header(NamedTuple):
+class TarHeader(NamedTuple):
     """What a header says of the member behind it."""
 
     kind: bytes  # one byte; see POSIX ustar's typeflag
@@ -35,7 +35,7 @@ class Extension(NamedTuple):
     sparse: bool
 
 
-def parse(block: bytes) -> Header:
+def parse(block: bytes) -> TarHeader:
     """The header in a block of 512 bytes; HeaderError when its checksum or its size does not hold."""
     try:
         recorded = number(block[148:156])
@@ -47,7 +47,7 @@ def parse(block: bytes) -> Header:
     if block[257:263] == b"ustar\0" and block[345]:  # GNU keeps other things where POSIX keeps the prefix
         name = _text(block[345:500]) + b"/" + name
     kind = block[156:157]
-    return Header(kind, name, number(block[124:136]), kind == b"S" and block[482] != 0)
+    return TarHeader(kind, name, number(block[124:136]), kind == b"S" and block[482] != 0)
 
 
 def magic(block: bytes) -> bytes:

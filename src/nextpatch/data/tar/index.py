@@ -89,7 +89,7 @@ class IndexWriter:
         """The whole file."""
         if self._keys:
             self._close_block()
-        blocks, labels = [], self.naming.places(shard.named_by)
+        blocks, labels = [], self.naming.locations(shard.named_by)
         for number, (records, keys) in enumerate(self._blocks):
             found = np.frombuffer(records, RECORD).copy()
             found["label"] = labels[number * BLOCK_SAMPLES :][: len(found)]

@@ -35,9 +35,9 @@ class IndexStore:
     """
 
     def __init__(self, entries: Sequence[Entry], folder: Path | None = None) -> None:
-        places = [entry.place if is_remote(entry.place) else os.path.abspath(entry.place) for entry in entries]  # noqa: PTH100
-        self.common = _common_folder(places)
-        self.names = [place[len(self.common) :] for place in places]
+        locations = [_absolute(entry.location) for entry in entries]
+        self.common = _common_folder(locations)
+        self.names = [location[len(self.common) :] for location in locations]
         if len(set(self.names)) < len(self.names):
             twice = Counter(self.names).most_common(1)[0][0]
             raise DataError(f"{self.common}{twice} is given twice; give each shard once")
@@ -75,8 +75,8 @@ class IndexStore:
         for folder in self._folders:
             if found := _opened(folder / "index" / _file_name(name), expected):
                 return found
-        if self._published and exists(place := f"{self._remote}index/{_file_name(name)}"):
-            write_bytes(self.path(name), read_all(place, _MAX_FILE), shared=True)
+        if self._published and exists(location := f"{self._remote}index/{_file_name(name)}"):
+            write_bytes(self.path(name), read_all(location, _MAX_FILE), shared=True)
             return _opened(self.path(name), expected)
         return None
 
@@ -101,12 +101,12 @@ class IndexStore:
     def _manifests(self) -> Iterator[Manifest]:
         """All that there are, those that come with the shards first."""
         if self._published:
-            place = f"{self._remote}{MANIFEST}"
-            data = read_all(place, _MAX_FILE)
+            location = f"{self._remote}{MANIFEST}"
+            data = read_all(location, _MAX_FILE)
             if data.lstrip().startswith(b"<"):
-                log.info("%s is a page: its server answers whatever it is asked", place)
+                log.info("%s is a page: its server answers whatever it is asked", location)
             else:
-                yield parse_manifest(data, place)
+                yield parse_manifest(data, location)
         for folder in self._folders:
             if found := read_manifest(folder / MANIFEST):
                 yield found
@@ -124,9 +124,9 @@ def _opened(path: Path, expected: Shard | None) -> ShardIndex | None:
     return found if same and (expected is None or len(found) == expected.samples) else None
 
 
-def _common_folder(places: list[str]) -> str:
+def _common_folder(locations: list[str]) -> str:
     """The longest folder or prefix that all are below, with its slash."""
-    first, last = min(places), max(places)  # what these share, all share
+    first, last = min(locations), max(locations)  # what these share, all share
     if is_remote(first):
         first = first.partition("?")[0]  # a query may hold slashes
     length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
@@ -139,6 +139,10 @@ def _file_name(name: str) -> str:
     if len(plain) > _MAX_NAME:
         plain = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
     return f"{plain}.idx"
+
+
+def _absolute(location: str) -> str:
+    return location if is_remote(location) else os.path.abspath(location)  # noqa: PTH100 - links stay as they are named
 
 
 def _may_write(folder: Path) -> bool:

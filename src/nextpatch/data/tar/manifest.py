@@ -119,15 +119,15 @@ def read_manifest(path: Path) -> Manifest | None:
         return None
 
 
-def parse_manifest(data: bytes, place: str) -> Manifest:
-    """The manifest that a file holds; DataError, naming `place`, when it is damaged."""
+def parse_manifest(data: bytes, location: str) -> Manifest:
+    """The manifest that a file holds; DataError, naming `location`, when it is damaged."""
     first, _, rest = data.partition(b"\n")
     del data
     digest = hashlib.sha256(rest).hexdigest()
     old = any(first + b"\n" == _first_line(digest, kind) for kind in _OLD)
     if not old and first + b"\n" != _first_line(digest):
         raise DataError(
-            f"{place} is damaged, or of another version; remove it and run `nextpatch data index` on the shards again"
+            f"{location} is damaged, or of another version; remove it, and index the shards again: nextpatch data index"
         )
     try:
         document: dict[str, Any] = json.loads(b"{" + rest)
@@ -138,7 +138,7 @@ def parse_manifest(data: bytes, place: str) -> Manifest:
         _check(found)
         return found
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise DataError(f"{place} is no manifest of tar shards ({error}); remove it") from None
+        raise DataError(f"{location} is no manifest of tar shards ({error}); remove it") from None
 
 
 def _check(manifest: Manifest) -> None:

@@ -35,13 +35,13 @@ class Naming:
         """(labels, names, named_by) as a `Shard` keeps them. Beside names a number is a name too."""
         if self._words.used:
             for number in sorted(set(self._numbers) - {NO_LABEL}):
-                self._words.place(str(number))
+                self._words.location(str(number))
             return 0, self._words.listed(), WORD
         if self.labels or self._folders.listed() in ((), ("",)):
             return self.labels, (), ""
         return 0, self._folders.listed(), FOLDER
 
-    def places(self, named_by: str) -> Int32[np.ndarray, " samples"]:
+    def locations(self, named_by: str) -> Int32[np.ndarray, " samples"]:
         """Of each sample the number, or the place of its name among the names; NO_LABEL where it has neither."""
         names = self.named()[1]
         numbers = np.array(self._numbers, np.int32)
@@ -50,43 +50,43 @@ class Naming:
         if not names:
             return np.full(len(numbers), NO_LABEL, np.int32)
         if named_by == FOLDER:
-            return np.array(self._folders.places, np.int32)
-        places = np.array(self._words.places, np.int32)
+            return np.array(self._folders.locations, np.int32)
+        locations = np.array(self._words.locations, np.int32)
         for number in set(self._numbers) - {NO_LABEL}:
-            places[numbers == number] = self._words.place(str(number))
-        return places
+            locations[numbers == number] = self._words.location(str(number))
+        return locations
 
 
 class _Names:
     """Different names in the order in which they come, and which each sample has; none if they are too many."""
 
     def __init__(self) -> None:
-        self.places = array("i")
+        self.locations = array("i")
         self.used = False
-        self._place: dict[str, int] = {}
+        self._location: dict[str, int] = {}
         self._bytes = 0
 
     def add(self, name: str | None) -> None:
         """The next sample's name; None where it has none."""
         self.used |= name is not None
-        self.places.append(NO_LABEL if name is None else self.place(name))
+        self.locations.append(NO_LABEL if name is None else self.location(name))
 
-    def place(self, name: str) -> int:
+    def location(self, name: str) -> int:
         """Of a name; a new one comes last."""
-        found = self._place.get(name)
+        found = self._location.get(name)
         if found is None:
             if self._full():
                 return NO_LABEL
-            found = self._place[name] = len(self._place)
+            found = self._location[name] = len(self._location)
             self._bytes += len(json.dumps(name)) + 2
         return found
 
     def listed(self) -> tuple[str, ...]:
         """All of them; none when they are too many to be classes."""
-        return () if self._full() else tuple(self._place)
+        return () if self._full() else tuple(self._location)
 
     def _full(self) -> bool:
-        return len(self._place) > _MOST or self._bytes > _MOST_BYTES
+        return len(self._location) > _MOST or self._bytes > _MOST_BYTES
 
 
 def _folder_of(key: bytes) -> str:

@@ -17,22 +17,22 @@ log = logging.getLogger(__name__)
 _REPORT_S = 10
 
 
-def open_manifest(shelf: IndexStore, entries: Sequence[Entry]) -> Manifest:
+def open_manifest(store: IndexStore, entries: Sequence[Entry]) -> Manifest:
     """What is known of the shards, in their order; those that nothing is known of are indexed first.
 
     DataError when a shard that the manifest names is missing, or has another size than it says. Shards that were
     damaged already when they were indexed are named in the log.
     """
-    known = shelf.known()
+    known = store.known()
     if known:
-        _refuse_missing(shelf, known)
-        refuse_changed(shelf, known, entries)
+        _refuse_missing(store, known)
+        refuse_changed(store, known, entries)
     if known and known.old:
-        log.warning("an earlier version indexed the shards of %s; indexing them again, once", shelf.common)
-    if known is None or known.old or not set(shelf.names).issubset(known.names):
-        log.info("indexing the shards of %s, once", shelf.common)
-        known = index_shards(entries, shelf.home, progress=_Reported())
-    found = known.picked(shelf.names)
+        log.warning("an earlier version indexed the shards of %s; indexing them again, once", store.common)
+    if known is None or known.old or not set(store.names).issubset(known.names):
+        log.info("indexing the shards of %s, once", store.common)
+        known = index_shards(entries, store.home, progress=_Reported())
+    found = known.picked(store.names)
     if found.damage:
         number, text = next(iter(found.damage.items()))
         log.warning(
@@ -40,27 +40,27 @@ def open_manifest(shelf: IndexStore, entries: Sequence[Entry]) -> Manifest:
             len(found.damage),
             len(found),
             found.samples[number],
-            shelf.common,
+            store.common,
             found.names[number],
             text,
         )
     return found
 
 
-def _refuse_missing(shelf: IndexStore, known: Manifest) -> None:
+def _refuse_missing(store: IndexStore, known: Manifest) -> None:
     """DataError when a shard of the manifest is neither given nor there."""
-    besides = set(known.names).difference(shelf.names)
+    besides = set(known.names).difference(store.names)
     if not besides:
         return
-    if is_remote(shelf.common):
+    if is_remote(store.common):
         missing = {
-            place.removeprefix(shelf.common) for place in gone([shelf.common + name for name in sorted(besides)])
+            location.removeprefix(store.common) for location in gone([store.common + name for name in sorted(besides)])
         }
     else:
-        missing = {name for name in besides if not Path(shelf.common, name).exists()}
+        missing = {name for name in besides if not Path(store.common, name).exists()}
     if missing:
         raise DataError(
-            f"{shelf.common}{min(missing)} is missing: the manifest names it"
+            f"{store.common}{min(missing)} is missing: the manifest names it"
             + (f", and {len(missing) - 1} more" if len(missing) > 1 else "")
             + "; fetch it again, or go on with what is there by `nextpatch data index`"
         )

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from nextpatch.data.error import DataError
-from nextpatch.data.tar.hashing_reader import HashingReader, Passed, Stream
+from nextpatch.data.tar.hashing_reader import ByteStream, HashingReader, ReadBytes
 from nextpatch.data.tar.header import (
     BLOCK,
     MAX_EXTENSION,
     MAX_NAME,
     ZEROS,
     Extension,
-    Header,
     HeaderError,
+    TarHeader,
     magic,
     parse,
     parse_pax,
@@ -47,16 +47,16 @@ class Member(NamedTuple):
 
 
 class TarReader:
-    """Iterate once for the members; after that `notes` says what is damaged and `passed` what was left out.
+    """Iterate once for the members; after that `notes` says what is damaged and `skipped` what was left out.
 
     `size`: the stream's length, None when it is not known. `keep`: how many bytes of a file of this name to hand over.
-    DataError, naming `place`, for a compressed archive and for one of more than MAX_MEMBERS headers.
+    DataError, naming `location`, for a compressed archive and for one of more than MAX_MEMBERS headers.
     """
 
-    def __init__(self, stream: Stream, size: int | None, place: str, keep: Callable[[bytes], int]) -> None:
-        self.tape = HashingReader(stream, size)
-        self.passed: Counter[str] = Counter()
-        self._place, self._keep = place, keep
+    def __init__(self, stream: ByteStream, size: int | None, location: str, keep: Callable[[bytes], int]) -> None:
+        self.hashed = HashingReader(stream, size)
+        self.skipped: Counter[str] = Counter()
+        self._location, self._keep = location, keep
         self._notes: list[str] = []
         self._damaged = 0
         self._headers = 0
@@ -65,8 +65,8 @@ class TarReader:
     def __iter__(self) -> Iterator[Member]:
         lost, ended, zeros = False, False, 0
         extension: Extension | None = None
-        while len(block := self.tape.take(BLOCK)) == BLOCK:
-            start = self.tape.position - BLOCK
+        while len(block := self.hashed.take(BLOCK)) == BLOCK:
+            start = self.hashed.position - BLOCK
             if block == ZEROS:
                 zeros += 1
                 ended |= zeros > 1 and not lost
@@ -89,9 +89,9 @@ class TarReader:
             if member:
                 yield member
         if not ended and zeros < 2:
-            self._note(self.tape.position, "the end mark is missing: cut short")
+            self._note(self.hashed.position, "the end mark is missing: cut short")
         elif block.strip(b"\0"):
-            self._note(self.tape.position, "something follows the end mark")
+            self._note(self.hashed.position, "something follows the end mark")
 
     @property
     def damage(self) -> str:
@@ -99,7 +99,7 @@ class TarReader:
         more = self._damaged - len(self._notes)
         return "; ".join(self._notes) + (f"; and {more} more" if more else "")
 
-    def _header(self, block: bytes, start: int, lost: bool) -> Header:
+    def _header(self, block: bytes, start: int, lost: bool) -> TarHeader:
         """The header in a block; a walk that is `lost` takes only what bears the archive's own mark for one."""
         if start == 0:
             self._refuse_compressed(block)
@@ -109,10 +109,10 @@ class TarReader:
         self._magic = magic(block)
         self._headers += 1
         if self._headers > MAX_MEMBERS:
-            raise DataError(f"{self._place} has more than {MAX_MEMBERS:,} members; split it into smaller shards")
+            raise DataError(f"{self._location} has more than {MAX_MEMBERS:,} members; split it into smaller shards")
         return header
 
-    def _extension(self, header: Header, start: int, before: Extension | None) -> Extension:
+    def _extension(self, header: TarHeader, start: int, before: Extension | None) -> Extension:
         """What a long name or a pax header says of the next member, added to what was said before."""
         data = self._data(header.size, MAX_EXTENSION).kept
         before = before or Extension(None, None, False)
@@ -131,7 +131,7 @@ class TarReader:
             before.sparse or pax.sparse,
         )
 
-    def _member(self, header: Header, start: int, extension: Extension | None) -> Member | None:
+    def _member(self, header: TarHeader, start: int, extension: Extension | None) -> Member | None:
         """The regular file behind a header; None, and counted, for anything else."""
         name, size, sparse = header.name, header.size, header.kind == b"S"
         if extension:
@@ -139,12 +139,12 @@ class TarReader:
             size = size if extension.size is None else extension.size
             sparse |= extension.sparse
         if header.kind in _WITHOUT_DATA:
-            self.passed[_WITHOUT_DATA[header.kind]] += 1
+            self.skipped[_WITHOUT_DATA[header.kind]] += 1
             return None
         more = header.more
-        while more and len(block := self.tape.take(BLOCK)) == BLOCK:
+        while more and len(block := self.hashed.take(BLOCK)) == BLOCK:
             more = block[504] != 0
-        offset = self.tape.position
+        offset = self.hashed.position
         reason = _left_out(header.kind, name, sparse)
         found = self._data(size, 0 if reason else self._keep(name))
         if found.size < size:
@@ -152,22 +152,22 @@ class TarReader:
         if not reason:
             return Member(name, start, offset, size, found.crc32, found.kept)
         if header.kind not in _GENERAL:
-            self.passed[reason] += 1
+            self.skipped[reason] += 1
         return None
 
-    def _data(self, size: int, keep: int) -> Passed:
+    def _data(self, size: int, keep: int) -> ReadBytes:
         """Let a member's data and padding go by; HeaderError when the stream is known to be shorter."""
-        if self.tape.size is not None and size > (left := self.tape.size - self.tape.position):
+        if self.hashed.size is not None and size > (left := self.hashed.size - self.hashed.position):
             raise HeaderError(f"a member of {size} bytes where {left} are left")
-        found = self.tape.skip(size, keep)
-        self.tape.skip(-size % BLOCK)
+        found = self.hashed.skip(size, keep)
+        self.hashed.skip(-size % BLOCK)
         return found
 
     def _refuse_compressed(self, block: bytes) -> None:
         for start, kind in _COMPRESSED.items():
             if block.startswith(start):
                 raise DataError(
-                    f"{self._place} is compressed ({kind}), so no sample in it can be found directly; "
+                    f"{self._location} is compressed ({kind}), so no sample in it can be found directly; "
                     "uncompress it (images hardly shrink)"
                 )
 

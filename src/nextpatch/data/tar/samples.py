@@ -68,29 +68,29 @@ def kept_bytes(name: bytes) -> int:
     return 0 if ending in image_endings() or ending in NOT_IMAGES else START
 
 
-def samples(walk: TarReader, place: str) -> Iterator[Sample]:
-    """The samples in the order of the archive; what is no sample is counted in `walk.passed`, file by file.
+def samples(reader: TarReader, location: str) -> Iterator[Sample]:
+    """The samples in the order of the archive; what is no sample is counted in `reader.skipped`, file by file.
 
-    DataError, naming `place`, key and byte, when a key has two images, or comes back after another one.
+    DataError, naming `location`, key and byte, when a key has two images, or comes back after another one.
     """
     seen: set[int] = set()
     group = _Group(b"")
-    for member in walk:
+    for member in reader:
         key, kind = divided(member.name)
         if not key:
-            walk.passed["hidden file"] += 1
+            reader.skipped["hidden file"] += 1
             continue
         if key != group.key:
-            yield from _finished(group, walk.passed)
+            yield from _finished(group, reader.skipped)
             group = _Group(key)
             known = int.from_bytes(blake2b(key, digest_size=8).digest(), "little")
             if known in seen:
                 raise DataError(
-                    f"{place}: key {shown(key)} comes back at byte {member.start}, after others; {_UNLIKE_WEBDATASET}"
+                    f"{location}: key {shown(key)} is at byte {member.start} again, after others; {_UNLIKE_WEBDATASET}"
                 )
             seen.add(known)
-        _add(group, kind, member, place, walk.passed)
-    yield from _finished(group, walk.passed)
+        _add(group, kind, member, location, reader.skipped)
+    yield from _finished(group, reader.skipped)
 
 
 def divided(name: bytes) -> tuple[bytes, bytes]:
@@ -117,28 +117,28 @@ def _ending(kind: bytes) -> str:
     return kind.rpartition(b".")[2].decode("utf-8", "replace")
 
 
-def _add(group: _Group, kind: bytes, member: Member, place: str, passed: Counter[str]) -> None:
+def _add(group: _Group, kind: bytes, member: Member, location: str, skipped: Counter[str]) -> None:
     group.files += 1
     if kind in _LABELS:
-        _once(group, kind, kind.decode(), member, place, _UNLIKE_WEBDATASET)
+        _once(group, kind, kind.decode(), member, location, _UNLIKE_WEBDATASET)
         group.labels[kind] = member.content if member.size <= _LABELS[kind] else b""
-    elif _is_image(kind, member.content, passed):
+    elif _is_image(kind, member.content, skipped):
         role = kind.rpartition(b".")[0]
         slot = b"image of " + role if role else b"image"
-        _once(group, slot, f"{shown(role)} image".strip(), member, place, _TWO_IMAGES)
+        _once(group, slot, f"{shown(role)} image".strip(), member, location, _TWO_IMAGES)
         if role:
             group.others[role] = member
         else:
             group.image = member
 
 
-def _once(group: _Group, slot: bytes, what: str, member: Member, place: str, remedy: str) -> None:
+def _once(group: _Group, slot: bytes, what: str, member: Member, location: str, remedy: str) -> None:
     if slot in group.kinds:
-        raise DataError(f"{place}: key {shown(group.key)} has a second {what} at byte {member.start}; {remedy}")
+        raise DataError(f"{location}: key {shown(group.key)} has a second {what} at byte {member.start}; {remedy}")
     group.kinds.add(slot)
 
 
-def _is_image(kind: bytes, start: bytes, passed: Counter[str]) -> bool:
+def _is_image(kind: bytes, start: bytes, skipped: Counter[str]) -> bool:
     """By its ending, or else by its first bytes; what looks like an image and cannot be read is counted."""
     ending = _ending(kind)
     if ending in image_endings():
@@ -149,27 +149,27 @@ def _is_image(kind: bytes, start: bytes, passed: Counter[str]) -> bool:
     if found and is_read(found):
         return True
     name = f".{ending} file" if ending else "file without an ending"
-    passed[f"{name} ({remedy(found)})" if found else name] += 1
+    skipped[f"{name} ({remedy(found)})" if found else name] += 1
     return False
 
 
-def _finished(group: _Group, passed: Counter[str]) -> Iterator[Sample]:
+def _finished(group: _Group, skipped: Counter[str]) -> Iterator[Sample]:
     """The group's sample, if it is one."""
     if not group.key:
         return
     image = group.image or next((group.others.pop(role) for role in _INPUTS if role in group.others), None)
     if image is None:
-        passed["file of a key without an image"] += group.files
+        skipped["file of a key without an image"] += group.files
         return
     if group.others:
-        passed["further image of a key (as " + shown(min(group.others)) + ")"] += len(group.others)
+        skipped["further image of a key (as " + shown(min(group.others)) + ")"] += len(group.others)
     if image.size > MAX_IMAGE:
-        passed[f"image of more than {MAX_IMAGE >> 20} MiB"] += 1
+        skipped[f"image of more than {MAX_IMAGE >> 20} MiB"] += 1
     else:
-        yield Sample(group.key, image.offset, image.size, image.crc32, _label(group.labels, passed))
+        yield Sample(group.key, image.offset, image.size, image.crc32, _label(group.labels, skipped))
 
 
-def _label(found: dict[bytes, bytes], passed: Counter[str]) -> int | str:
+def _label(found: dict[bytes, bytes], skipped: Counter[str]) -> int | str:
     """The class, or NO_LABEL; what looks like a label and is none is counted."""
     try:
         value = (
@@ -179,7 +179,7 @@ def _label(found: dict[bytes, bytes], passed: Counter[str]) -> int | str:
         value = MAX_CLASSES if b"cls" in found else NO_LABEL
     if isinstance(value, str) or NO_LABEL <= value < MAX_CLASSES:
         return value
-    passed["label that is no class"] += 1
+    skipped["label that is no class"] += 1
     return NO_LABEL
 
 

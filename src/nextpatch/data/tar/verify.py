@@ -21,13 +21,13 @@ from nextpatch.data.tar.samples import shown
 class Problem(NamedTuple):
     """What is wrong with a shard, in words, and the keys of the samples that it costs."""
 
-    place: str
+    location: str
     what: str
     keys: tuple[str, ...] = ()
 
 
 class _Job(NamedTuple):
-    place: str
+    location: str
     expected: Shard
     index_path: Path | None
 
@@ -40,17 +40,19 @@ def verify(
     `folder` and `workers` as for `index_shards`. Nothing is changed. An empty list means that every byte was read and
     is as it was; shards that were damaged even then are listed, with what was found then.
     """
-    shelf = IndexStore(entries, Path(folder) if folder else None)
-    known = shelf.known() or Manifest.of([])
+    store = IndexStore(entries, Path(folder) if folder else None)
+    known = store.known() or Manifest.of([])
     rows = {name: number for number, name in enumerate(known.names)}
-    given = dict(zip(shelf.names, entries, strict=True))
-    problems = [Problem(given[name].place, "is not in the manifest") for name in shelf.names if name not in rows]
-    gone = [name for name in known.names if name not in given and not _is_there(shelf.common + name)]
-    problems += [Problem(shelf.common + name, "is missing") for name in gone]
-    jobs = [_Job(given[name].place, known.shard(rows[name]), _index_of(shelf, name)) for name in given if name in rows]
+    given = dict(zip(store.names, entries, strict=True))
+    problems = [Problem(given[name].location, "is not in the manifest") for name in store.names if name not in rows]
+    gone = [name for name in known.names if name not in given and not _is_there(store.common + name)]
+    problems += [Problem(store.common + name, "is missing") for name in gone]
+    jobs = [
+        _Job(given[name].location, known.shard(rows[name]), _index_of(store, name)) for name in given if name in rows
+    ]
     for done, (number, result) in enumerate(in_processes(_compared, jobs, workers or usable_cores()), 1):
         if isinstance(result, Exception):
-            problems.append(Problem(jobs[number].place, f"cannot be read: {result}"))
+            problems.append(Problem(jobs[number].location, f"cannot be read: {result}"))
         else:
             problems += result
         if progress:
@@ -58,14 +60,14 @@ def verify(
     return sorted(problems)
 
 
-def _is_there(place: str) -> bool:
+def _is_there(location: str) -> bool:
     """Not missing: what a server neither shows nor denies is left to whoever reads it."""
-    return not gone([place]) if is_remote(place) else exists(place)
+    return not gone([location]) if is_remote(location) else exists(location)
 
 
-def _index_of(shelf: IndexStore, name: str) -> Path | None:
+def _index_of(store: IndexStore, name: str) -> Path | None:
     """The index file that would be used."""
-    found = shelf.index(name)
+    found = store.index(name)
     return found.path if found else None
 
 
@@ -73,37 +75,37 @@ def _compared(job: _Job) -> list[Problem]:
     """What one pass over a shard shows."""
     index, problems = _opened(job)
     damaged: list[str] = []
-    with open_stream(job.place) as stream:
-        tape = HashingReader(stream, None)
+    with open_stream(job.location) as stream:
+        hashed = HashingReader(stream, None)
         for number, record in enumerate(index.records().tolist() if index else ()):
             offset, size, crc32, _ = record
-            tape.skip(max(0, offset - tape.position))
-            found = tape.skip(size)
+            hashed.skip(max(0, offset - hashed.position))
+            found = hashed.skip(size)
             if index and (found.size, found.crc32) != (size, crc32):
                 damaged.append(shown(index.key(number)))
-        sha256 = tape.finish()
+        sha256 = hashed.finish()
     expected = job.expected
-    if tape.position != expected.bytes:
-        what = f"has {tape.position} bytes where the manifest says {expected.bytes}"
+    if hashed.position != expected.bytes:
+        what = f"has {hashed.position} bytes where the manifest says {expected.bytes}"
     elif sha256 != expected.sha256:
         what = "differs from what was indexed" + ("" if damaged else ", outside of its images")
     else:
         what = f"was damaged when it was indexed: {expected.damage}" if expected.damage else ""
-    return problems + ([Problem(job.place, what, tuple(damaged))] if what else [])
+    return problems + ([Problem(job.location, what, tuple(damaged))] if what else [])
 
 
 def _opened(job: _Job) -> tuple[ShardIndex | None, list[Problem]]:
     """The shard's index, or what is wrong with it."""
     if job.index_path is None:
-        return None, [Problem(job.place, "has no index, or a damaged one; it is made again when it is needed")]
+        return None, [Problem(job.location, "has no index, or a damaged one; it is made again when it is needed")]
     try:
         index = ShardIndex(job.index_path)
         index.records()
     except (IndexDamagedError, FileNotFoundError) as error:
-        return None, [Problem(job.place, f"has a damaged index ({error}); it is made again when it is needed")]
+        return None, [Problem(job.location, f"has a damaged index ({error}); it is made again when it is needed")]
     same = (index.shard.bytes, index.shard.sha256, len(index)) == (
         job.expected.bytes,
         job.expected.sha256,
         job.expected.samples,
     )
-    return (index, []) if same else (None, [Problem(job.place, "has an index that does not fit the manifest")])
+    return (index, []) if same else (None, [Problem(job.location, "has an index that does not fit the manifest")])

@@ -72,5 +72,5 @@ def relative(key: str, name: str) -> str:
     """A sample's key without the way to its source, so that moving the source changes no byte of what is packed."""
     if key.startswith(f"{name}/"):
         return key[len(name) + 1 :]
-    place, sign, rest = key.partition("#")
-    return PurePath(place).name + sign + rest
+    location, sign, rest = key.partition("#")
+    return PurePath(location).name + sign + rest

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from nextpatch.data.decode import WRONG_CHANNELS, BadImage, Header, can_become, decode, deep_values, header
+from nextpatch.data.decode import WRONG_CHANNELS, BadImage, ImageHeader, can_become, decode, deep_values, header
 from nextpatch.data.formats import ending_of
 from nextpatch.data.levels import Levels, levels_of
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
@@ -27,7 +27,7 @@ class Scan(NamedTuple):
     size: int = 0
     digest: bytes = b""
     ending: str = ""
-    header: Header = Header(0, 0, 0)
+    header: ImageHeader = ImageHeader(0, 0, 0)
     bad: Skipped | None = None
     levels: Levels | None = None  # of more than 8 bits; not looked for where headers are believed
 

@@ -13,9 +13,9 @@ def shards_of(spec: str) -> list[Entry]:
     if spec.endswith(".tar"):
         entries = expand(spec)
     elif is_remote(spec) or Path(spec).expanduser().is_dir():
-        entries = [entry for entry in listing(spec) if entry.place.endswith(".tar") and "/." not in entry.place]
+        entries = [entry for entry in listing(spec) if entry.location.endswith(".tar") and "/." not in entry.location]
     else:
         entries = expand(spec)
-    if not entries or not all(entry.place.endswith(".tar") for entry in entries):
+    if not entries or not all(entry.location.endswith(".tar") for entry in entries):
         raise DataError(f"{spec} names no tar shards; give a folder of them, or a pattern such as 'dfn/{{00..19}}.tar'")
     return entries

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 class Index:
     """Vectors with the names of their images, and what the file of them says of how they were made."""
 
-    place: Path
+    location: Path
     features: Float[Tensor, "images dim"]
     names: Sequence[str]
     facts: dict[str, Any]
@@ -119,7 +119,7 @@ def data_of(index: Index) -> str:
     """The collection that the index names where it lies on this machine: a file must not choose what is fetched."""
     data = str(index.facts.get("data", ""))
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:|//", data) and not data.startswith((shipped.PREFIX, held.PREFIX)):
-        log.warning("%s is of %s, which is not fetched unless it is typed: --data", shown(index.place), shown(data))
+        log.warning("%s is of %s, which is not fetched unless it is typed: --data", shown(index.location), shown(data))
         return ""
     return data
 
@@ -135,7 +135,7 @@ def nearest(query: Float[Tensor, " dim"], features: Float[Tensor, "images dim"],
 
 def query_features(query: Samples, opened: Index, weights: str = "", device: str = "auto") -> Float[Tensor, " dim"]:
     """The vector of the first image of `query`, by the weights of the index, or those that `weights` names now."""
-    facts, index = opened.facts, opened.place
+    facts, index = opened.facts, opened.location
     layers = ",".join(str(layer).removeprefix("block_") for layer in facts["layers"])
     name = weights or from_file(facts.get("weights"), index)
     backbone = load(name)
