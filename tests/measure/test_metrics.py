@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from nextpatch.measure.metrics import Answers, likeliest
-from nextpatch.tasks.probe.neighbors import Neighbors
+from nextpatch.tasks.probe.neighbors import KNNClassifier
 
 
 def drawn(seed: int, classes: int, images: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,12 +82,12 @@ def test_a_class_for_which_no_neighbor_votes_is_no_answer(k: int) -> None:
     generator = torch.Generator().manual_seed(0)
     bank, labels = torch.randn(40, 6, generator=generator), torch.arange(40) % 8
     queries, true = torch.randn(30, 1, 6, generator=generator), torch.arange(30) % 8
-    answers = Answers(likeliest(Neighbors(bank, labels, 8, k)(queries), 5).numpy(), true.numpy())
+    answers = Answers(likeliest(KNNClassifier(bank, labels, 8, k)(queries), 5).numpy(), true.numpy())
     assert ((answers.answers >= 0).sum(axis=1) <= k).all()
     if k == 1:
         assert answers.top5 == answers.top1
 
 
 def test_one_labeled_image_is_a_bank_too() -> None:
-    votes = Neighbors(torch.ones(1, 4), torch.tensor([1]), 3)(torch.randn(2, 1, 4))
+    votes = KNNClassifier(torch.ones(1, 4), torch.tensor([1]), 3)(torch.randn(2, 1, 4))
     assert likeliest(votes, 3).tolist() == [[1, -1, -1]] * 2

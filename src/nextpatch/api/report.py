@@ -11,10 +11,12 @@ from nextpatch.api.session import session
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.progress import phase
 from nextpatch.core.writer import only_writer
-from nextpatch.tasks.report.build import Report, write_report
+from nextpatch.tasks.report.build import RunReport, write_report
 
 
-def report(run: str | os.PathLike[str], *, images: int = 8, data: Images | None = None, quiet: bool = False) -> Report:
+def report(
+    run: str | os.PathLike[str], *, images: int = 8, data: Images | None = None, quiet: bool = False
+) -> RunReport:
     """Write report.html and report.json into a run, finished or not; the page needs no network.
 
     `run`: its directory, or what `pretrain` returned. `images`: how many held-out images to show. `data`: the images in

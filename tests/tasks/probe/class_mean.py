@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nextpatch.tasks.probe.evaluator import Candidate, Evaluator, Learner, ProbeData
+from nextpatch.tasks.probe.evaluator import BatchLearner, Candidate, Evaluator, ProbeData
 
 
 class ClassMean(nn.Module):
@@ -20,7 +20,7 @@ class ClassMean(nn.Module):
         return -torch.cdist(features.mean(dim=1), self.means)
 
 
-def select(data: ProbeData, _: Learner | None) -> list[Candidate]:
+def select(data: ProbeData, _: BatchLearner | None) -> list[Candidate]:
     """There is nothing to choose but the layers."""
     found = []
     for vectors, queries in zip(data.train_vectors.features, data.select_vectors.features, strict=True):

@@ -26,7 +26,7 @@ from nextpatch.tasks.probe.extract import RawPixels, TrunkFeatures
 from nextpatch.tasks.probe.kinds import PROBE_KINDS
 from nextpatch.tasks.probe.labeled import Labeled
 from nextpatch.tasks.probe.logistic import PENALTIES, logistic_path
-from nextpatch.tasks.probe.neighbors import Neighbors
+from nextpatch.tasks.probe.neighbors import KNNClassifier
 from nextpatch.tasks.probe.run import probe
 from nextpatch.weights.foreign import backbone_of
 from ranks import run_ranks
@@ -245,9 +245,9 @@ def test_faiss_finds_the_same_neighbors(monkeypatch: pytest.MonkeyPatch) -> None
     generator = torch.Generator().manual_seed(0)
     bank, labels = torch.randn(500, 8, generator=generator), torch.randint(0, 3, (500,), generator=generator)
     queries = torch.randn(40, 8, generator=generator)
-    exact = Neighbors(bank, labels, 3).votes_at(queries, [1, 5, 20])
+    exact = KNNClassifier(bank, labels, 3).votes_at(queries, [1, 5, 20])
     monkeypatch.setattr("nextpatch.tasks.probe.neighbors._MANY", 100)
-    large = Neighbors(bank, labels, 3)
+    large = KNNClassifier(bank, labels, 3)
     assert large._index is not None
     torch.testing.assert_close(large.votes_at(queries, [1, 5, 20]), exact, rtol=1e-4, atol=1e-5)
 

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from nextpatch.measure.metrics import Answers
 from nextpatch.measure.probe_result import LayerScore
 from nextpatch.tasks.probe.evaluator import Candidate, Choice, ProbeData, evaluator_of
 from nextpatch.tasks.probe.train import fit_all
-
-
-@dataclass(frozen=True)
-class Scored(Answers):
-    """The answers of a choice."""
-
-    choice: Choice
 
 
 def choose(

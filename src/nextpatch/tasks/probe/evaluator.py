@@ -90,7 +90,7 @@ class Choice:
 
 
 @runtime_checkable
-class Learner(Protocol):
+class BatchLearner(Protocol):
     """What learns batch by batch, in the one pass over the images that all kinds share."""
 
     def step(self, features: Sequence[Tensor], labels: Tensor) -> None:
@@ -118,8 +118,8 @@ class Evaluator:
     raises ConfigError when a package is absent.
     """
 
-    select: Callable[[ProbeData, Learner | None], list[Candidate]]
-    fit: Callable[[ProbeData, Sequence[Tensor], int], Learner] | None = None
+    select: Callable[[ProbeData, BatchLearner | None], list[Candidate]]
+    fit: Callable[[ProbeData, Sequence[Tensor], int], BatchLearner] | None = None
     save: Callable[[Path, Choice, SavedWith], None] | None = None
     need: Callable[[], None] = _nothing_needed
 

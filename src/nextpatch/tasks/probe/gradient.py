@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nextpatch.tasks.probe.evaluator import Candidate, Choice, Evaluator, Learner, ProbeData, ProbeSetup, SavedWith
+from nextpatch.tasks.probe.evaluator import BatchLearner, Candidate, Choice, Evaluator, ProbeData, ProbeSetup, SavedWith
 from nextpatch.tasks.probe.fit import Fit
 from nextpatch.tasks.probe.grid import Grid
 from nextpatch.tasks.probe.labeled import Labeled
@@ -29,7 +29,7 @@ def _fit(kind: type[Grid], data: ProbeData, features: Sequence[Tensor], steps: i
     return Fit(grid.to(setup.device).train(), cfg, steps, setup.ranks)
 
 
-def _select(data: ProbeData, learner: Learner | None) -> list[Candidate]:
+def _select(data: ProbeData, learner: BatchLearner | None) -> list[Candidate]:
     """Each layer set at its best learning rate."""
     assert isinstance(learner, Fit)
     grid = learner.grid.eval()

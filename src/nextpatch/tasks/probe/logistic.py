@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.config import ConfigError
-from nextpatch.tasks.probe.evaluator import Candidate, Evaluator, Learner, ProbeData
+from nextpatch.tasks.probe.evaluator import BatchLearner, Candidate, Evaluator, ProbeData
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the squared weights, per image
 _ITERATIONS = 200
@@ -65,7 +65,7 @@ def logistic_path(
     return found
 
 
-def _select(data: ProbeData, _: Learner | None) -> list[Candidate]:
+def _select(data: ProbeData, _: BatchLearner | None) -> list[Candidate]:
     """Each layer set at its best penalty."""
     train, images = data.train_vectors, data.select_vectors
     return [

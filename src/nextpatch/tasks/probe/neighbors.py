@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nextpatch.tasks.probe.evaluator import Candidate, Evaluator, Learner, ProbeData
+from nextpatch.tasks.probe.evaluator import BatchLearner, Candidate, Evaluator, ProbeData
 
 _TEMPERATURE = 0.07
 _CHUNK = 1024
 _MANY = 1_000_000
 
 
-class Neighbors(nn.Module):
+class KNNClassifier(nn.Module):
     """A vote of the k training images with the most similar mean feature.
 
     Features are standardized by the training images, so that a few large channels do not decide alone; similarity is
@@ -71,18 +71,18 @@ def _faiss(bank: Tensor) -> Any:
     return index
 
 
-def _select(data: ProbeData, _: Learner | None) -> list[Candidate]:
+def _select(data: ProbeData, _: BatchLearner | None) -> list[Candidate]:
     """Each layer set at its best k."""
     train, images = data.train_vectors, data.select_vectors
     ks = sorted({min(k, len(train.labels)) for k in data.setup.cfg.neighbors})
     return [
-        _at_best_k(Neighbors(bank, train.labels, data.setup.num_classes), ks, queries, images.labels)
+        _at_best_k(KNNClassifier(bank, train.labels, data.setup.num_classes), ks, queries, images.labels)
         for bank, queries in zip(train.features, images.features, strict=True)
     ]
 
 
 def _at_best_k(
-    nearest: Neighbors, ks: Sequence[int], queries: Float[Tensor, "images dim"], labels: Int[Tensor, " images"]
+    nearest: KNNClassifier, ks: Sequence[int], queries: Float[Tensor, "images dim"], labels: Int[Tensor, " images"]
 ) -> Candidate:
     right = (nearest.votes_at(queries, ks).argmax(dim=-1) == labels).float().mean(dim=1)
     nearest.k = ks[int(right.argmax())]

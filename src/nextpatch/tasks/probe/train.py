@@ -15,7 +15,7 @@ from nextpatch.data.epochs import Epochs
 from nextpatch.data.preprocessing import Preprocessing
 from nextpatch.data.views import eval_view
 from nextpatch.tasks.probe.config import ProbeConfig
-from nextpatch.tasks.probe.evaluator import Evaluator, Learner, ProbeData, ProbeSetup
+from nextpatch.tasks.probe.evaluator import BatchLearner, Evaluator, ProbeData, ProbeSetup
 from nextpatch.tasks.probe.extract import GROUP, TrunkFeatures
 from nextpatch.tasks.probe.labeled import Labeled
 
@@ -44,14 +44,14 @@ def num_steps(cfg: ProbeConfig, images: int, ranks: int = 1) -> int:
 
 def fit_all(
     evaluators: Mapping[str, Evaluator], data: ProbeData, advance: Callable[[int], None] = lambda steps: None
-) -> dict[str, Learner]:
+) -> dict[str, BatchLearner]:
     """What learns by batches of each kind, in the same pass over the features; each as if it were alone."""
     setup, train = data.setup, data.train
     cfg, ranks = setup.cfg, setup.ranks
     streamed = cfg.augment == "paper" or ranks.size > 1
     images = len(train.planned) if streamed else len(train)
     size = batch_size(cfg, images, ranks.size)
-    steps, learners = num_steps(cfg, images, ranks.size), dict[str, Learner]()
+    steps, learners = num_steps(cfg, images, ranks.size), dict[str, BatchLearner]()
     begin = {kind: evaluator.fit for kind, evaluator in evaluators.items() if evaluator.fit is not None}
     if not begin:
         advance(steps)

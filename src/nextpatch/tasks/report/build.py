@@ -23,7 +23,7 @@ from nextpatch.train.heldout import held_out
 
 
 @dataclass(frozen=True, repr=False)
-class Report:
+class RunReport:
     """The page of a run, `page` (HTML, all in one file), its `verdict` in words, and the figures that it shows."""
 
     page: Path
@@ -43,7 +43,7 @@ class Report:
         return self.history.to_pandas()
 
 
-def write_report(run: Path, *, images: int = 8) -> Report:
+def write_report(run: Path, *, images: int = 8) -> RunReport:
     """Write report.html (self-contained, no network) and report.json into `run`; returns what they say.
 
     Works at any stage of a run: what is not there (validation, probe, weights, data) is named on the page. Raises
@@ -57,7 +57,7 @@ def write_report(run: Path, *, images: int = 8) -> Report:
     write_json(run / "report.json", found.to_dict())
     page = run / "report.html"
     write_text(page, render(found, objective_of(facts.recipe.model).words, outputs.gallery, facts.probe))
-    return Report(page, found.verdict, found.summary, facts.history)
+    return RunReport(page, found.verdict, found.summary, facts.history)
 
 
 def _outputs(facts: Facts, count: int) -> ModelOutputs:

@@ -30,7 +30,7 @@ def depth_sweep(
     sweep: Sequence[LayerScore], features: str = PRETRAINED, probe: str = "attentive"
 ) -> list[tuple[int, Number]]:
     """(block, best selection accuracy over learning rates) in order of depth, at the most labels (Figure 10)."""
-    single = {row: depth_of(row.layers) for row in sweep if row.features == features}
+    single = {row: block_number(row.layers) for row in sweep if row.features == features}
     rows = [(row, depth) for row, depth in single.items() if depth is not None]
     most = max((row.labels for row, _ in rows), default=0)
     best: dict[int, Number] = {}
@@ -61,14 +61,14 @@ def last_and_best(probe: ProbeResult) -> DepthComparison | None:
 
 def layers_text(layers: Sequence[str] | None) -> str:
     """Layer names for people: consecutive blocks become "blocks 4–9"."""
-    depths = [depth_of(name) for name in layers or ()]
+    depths = [block_number(name) for name in layers or ()]
     known = [depth for depth in depths if depth is not None]
     if len(known) > 1 and known == list(range(known[0], known[0] + len(layers or ()))):
         return f"blocks {known[0]}–{known[-1]}"
     return ", ".join(name.replace("_", " ") for name in layers or ()) or "–"
 
 
-def depth_of(layers: str) -> int | None:
+def block_number(layers: str) -> int | None:
     """The number of a single block; None for a set of several, or of none."""
     number_of = layers.removeprefix("block_")
     return int(number_of) if layers.startswith("block_") and number_of.isdigit() else None
