@@ -96,7 +96,7 @@ def test_the_table_above_has_every_verb_that_takes_an_output() -> None:
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
-@pytest.mark.parametrize("words", ["finetune --weights x --data x --out {out}", "data pack {data} --out {out}"])
+@pytest.mark.parametrize("words", ["export {run} --out {out}.onnx --to onnx", "data pack {data} --out {out}"])
 def test_the_work_of_one_process_is_refused_to_many(
     places: dict[str, Path], words: str, rank: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

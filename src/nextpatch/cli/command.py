@@ -28,6 +28,7 @@ VERBS: dict[str, Verb | Group] = {
         "adapt weights to labeled images, with LoRA or completely",
         finetune.Finetune,
         finetune.run,
+        ranks=True,
         needs=("tasks.finetune.run",),
     ),
     "classify": Verb("name the classes of images", classify.Classify, classify.run, needs=("tasks.embed.classify",)),

@@ -106,12 +106,15 @@ def truncate_metrics(path: Path, step: int) -> None:
         write_text(path, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
-def tell_missing(path: Path, step: int) -> None:
-    """Warn when a run at `step` has no entry of its start, which every run writes: nothing else will show it."""
-    if step <= 0:
+def tell_missing(path: Path, step: int, begins: int = 0) -> None:
+    """Warn when a run at `step` has no entry of its start, which every run writes: nothing else will show it.
+
+    `begins` is the step of that entry.
+    """
+    if step <= begins:
         return
     first = min((entry["step"] for entry in entries_of(path)), default=step + 1)
-    if first > 0:
+    if first > begins:
         log.warning("%s holds nothing of the steps before %d: it was lost or changed", path, first)
 
 

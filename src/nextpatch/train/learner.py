@@ -24,7 +24,8 @@ Shown = Callable[[Iterable[Batch], int], Iterator[Batch]]  # batches of which so
 class Task:
     """A training, whatever learns in it: where it writes, how long it is, and what goes on with it.
 
-    `resume` is the command for that; `values` are those that the metric sinks get.
+    `resume` is the command for that; `values` are those that the metric sinks get; `begins` is the step of the first
+    entry that it writes down.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Task:
     clip_norm: float
     resume: str
     background_save: bool = False
+    begins: int = 0
     values: Mapping[str, Any] = field(default_factory=dict)
 
     @property

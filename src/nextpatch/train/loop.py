@@ -55,7 +55,7 @@ def fit(
     state = load_state(task.checkpoints, learner, ranks)
     if ranks.is_main:
         truncate_metrics(task.metrics_path, state.step or -1)  # what a killed session wrote after its last checkpoint
-        tell_missing(task.metrics_path, state.step)
+        tell_missing(task.metrics_path, state.step, task.begins)
     bad = BadOfAll(ranks, learner.watched)
     with (
         StopSignals(patient=ranks.spread) as stop,

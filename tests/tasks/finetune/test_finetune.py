@@ -201,8 +201,9 @@ def whole(given: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.mark.parametrize("ends", [[(9, killed)], [(6, asked_to_stop)], [(2, asked_to_stop), (5, killed), (9, killed)]])
 def test_ended_at_any_step_and_resumed_it_is_the_same_to_the_last_bit(
-    given: tuple[Path, Path], whole: Path, tmp_path: Path, ends: list[tuple[int, Callable[[], None]]]
-) -> None:
+    given: tuple[Path, Path], whole: Path, tmp_path: Path, ends: list[tuple[int, Callable[[], None]]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     out = tmp_path / "cut"
     for number, (step, end) in enumerate(ends):
         with at_step(step, end), pytest.raises((Killed, StoppedError)) as raised:
@@ -213,6 +214,7 @@ def test_ended_at_any_step_and_resumed_it_is_the_same_to_the_last_bit(
     again = finetune(config(*given, out, resume=True), quiet())
     assert nextpatch.load(again.model).digest() == nextpatch.load(whole / "model").digest()
     assert untimed(out) == untimed(whole)
+    assert "holds nothing" not in caplog.text
 
 
 def newest_step(out: Path) -> int:

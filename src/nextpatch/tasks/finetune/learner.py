@@ -59,7 +59,9 @@ class Finetuning:
             val_every=every, checkpoint_every=every, log_every=every, sinks=cfg.sinks,
         )  # fmt: skip
         values = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(cfg).items()}
-        return Task(cfg.out, train, GuardConfig(), cfg.clip_norm, "the same command with --resume", values=values)
+        return Task(
+            cfg.out, train, GuardConfig(), cfg.clip_norm, "the same command with --resume", begins=every, values=values
+        )
 
     def batches(self, state: TrainState, steps: int) -> Generator[Numbered, None, None]:
         """This rank's share of each batch, with its step: mixup is drawn by that."""

@@ -59,7 +59,7 @@ class Pretraining:
         recipe, path = self.recipe, self.run.path
         return Task(
             path, recipe.train, recipe.guard, recipe.optim.clip_norm, f"nextpatch pretrain --out {path} --resume",
-            recipe.engine.background_save, to_dict(recipe),
+            recipe.engine.background_save, values=to_dict(recipe),
         )  # fmt: skip
 
     def batches(self, state: TrainState, steps: int) -> Generator[Drawn, None, None]:
