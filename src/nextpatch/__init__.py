@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from nextpatch.api.check import check as check
     from nextpatch.api.classify import classify as classify
     from nextpatch.api.embed import embed as embed
+    from nextpatch.api.finetune import FinetuneResult as FinetuneResult
+    from nextpatch.api.finetune import finetune as finetune
     from nextpatch.api.images import dataset as dataset
     from nextpatch.api.pretrain import PretrainResult as PretrainResult
     from nextpatch.api.pretrain import pretrain as pretrain
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "Backbone": "nextpatch.weights.backbone",
+    "FinetuneResult": "nextpatch.api.finetune",
     "PretrainResult": "nextpatch.api.pretrain",
     "Stopped": "nextpatch.api.session",
     "check": "nextpatch.api.check",
     "classify": "nextpatch.api.classify",
     "dataset": "nextpatch.api.images",
     "embed": "nextpatch.api.embed",
+    "finetune": "nextpatch.api.finetune",
     "load": "nextpatch.weights.load",
     "pretrain": "nextpatch.api.pretrain",
     "probe": "nextpatch.api.probe",
@@ -34,12 +38,14 @@ _PLACES = {
 }
 __all__ = [
     "Backbone",
+    "FinetuneResult",
     "PretrainResult",
     "Stopped",
     "check",
     "classify",
     "dataset",
     "embed",
+    "finetune",
     "load",
     "pretrain",
     "probe",

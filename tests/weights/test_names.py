@@ -85,6 +85,7 @@ def test_a_typed_folder_is_asked_about_and_remembered(
 
 
 TYPED = {  # every place that opens weights, and why the name cannot come from a file unseen
+    "api/finetune.py": "what the call has written",
     "api/pretrain.py": "a run, whose recipe is values",
     "api/weights.py": "the caller",
     "bench/run.py": "BenchConfig: the command line, or the caller",

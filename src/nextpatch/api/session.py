@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import NoReturn
 
 import torch
 from rich.console import Console
@@ -31,7 +32,7 @@ def session(quiet: bool = False) -> Iterator[Console]:
         yield console
 
 
-def leave(received: signal.Signals, said: str) -> None:
+def leave(received: signal.Signals, said: str) -> NoReturn:
     """Stopped for Ctrl-C; any other signal meets now whoever would have had it, since what it asked for is done."""
     if received is not signal.SIGINT:
         signal.raise_signal(received)

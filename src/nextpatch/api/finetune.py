@@ -1,0 +1,133 @@
+"""`nextpatch.finetune`: weights adapted to labeled images."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from nextpatch.api.config import config_of
+from nextpatch.api.images import Images, named
+from nextpatch.api.session import leave, session
+from nextpatch.api.weights import Weights, place_of
+from nextpatch.dist.ranks import Ranks
+from nextpatch.measure.metrics import Answers
+from nextpatch.measure.table import Table, data_frame
+from nextpatch.tasks.finetune.config import FinetuneConfig
+from nextpatch.tasks.finetune.run import Finetuned, StoppedError
+from nextpatch.tasks.finetune.run import finetune as finetune_weights
+from nextpatch.weights.backbone import Backbone
+from nextpatch.weights.load import load
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FinetuneResult:
+    """Adapted weights, in the folder `model`, and their `answers` on the test images. Wherever weights are taken it
+    stands for them.
+
+    `learned` values of the trunk were changed, of `of_trunk`.
+    """
+
+    model: Path
+    answers: Answers
+    classes: tuple[str, ...]
+    learned: int
+    of_trunk: int
+
+    def __fspath__(self) -> str:
+        return str(self.model)
+
+    @property
+    def top1(self) -> float:
+        """Percent of the test images that are right."""
+        return self.answers.top1
+
+    def load(self, **seen: Any) -> Backbone:
+        """The adapted model with its classifier, as `nextpatch.load` gives it, with its options."""
+        return load(self.model, **seen)
+
+    def table(self) -> Table:
+        """What came out."""
+        low, high = self.answers.ci95
+        rows = [
+            ["test accuracy", f"{self.top1:.1f} % ({low:.1f} to {high:.1f})"],
+            ["test images", f"{len(self.answers.labels):,}"],
+            ["classes", f"{len(self.classes):,}"],
+            ["values that learned", f"{self.learned:,} of {self.of_trunk:,} of the trunk"],
+        ]
+        return Table(f"Fine-tuned {self.model}", ["measure", "value"], rows)
+
+    def __repr__(self) -> str:
+        return str(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame: a row for each class that was tested, with class, images, top1 in percent."""
+        counts = self.answers.labels.tolist()
+        return data_frame(
+            [
+                {"class": self.classes[number], "images": counts.count(number), "top1": top1}
+                for number, top1 in self.answers.per_class.items()
+            ]
+        )
+
+
+def finetune(
+    weights: Weights,
+    data: Images,
+    out: str | os.PathLike[str],
+    *,
+    test: Images | None = None,
+    full: bool = False,
+    epochs: int = 0,
+    resume: bool = False,
+    quiet: bool = False,
+    **values: Any,
+) -> FinetuneResult:
+    """Adapt weights to labeled images, in a new folder `out`: by low-rank adapters, or with `full` all weights.
+
+    `weights`: a name as `nextpatch.load` takes it, or a result of `pretrain`. `data`, `test`: labeled images as
+    `nextpatch.dataset` takes them, or names as on the command line (no `test`: a fifth of `data`, set aside). `epochs`:
+    passes over the images (0: 8 to 100, by their number). `values`: whatever else FinetuneConfig holds: lr=1e-3,
+    rank=4, batch_size=64, augment=False, seed=1, device="cpu". With `resume` the work at `out` goes on where it was
+    saved, with the same images. Ctrl-C finishes the update, saves, and raises KeyboardInterrupt.
+
+    Returns the adapted weights with their accuracy on the test images, which are looked at once. Raises DataError where
+    labels are missing or test images are learned from, ConfigError or WeightsError for what cannot be used.
+
+    >>> import numpy as np, nextpatch
+    >>> pixels = np.random.default_rng(0).integers(0, 255, (24, 28, 28), np.uint8)
+    >>> pixels[1::2, :, :14] = 0  # every second one is dark on the left
+    >>> labels = ["bright", "dark"] * 12
+    >>> found = nextpatch.finetune(nano_run, (pixels, labels), tmp / "adapted", epochs=1, augment=False, quiet=True)
+    >>> found.classes, len(found.answers.labels)
+    (('bright', 'dark'), 4)
+    >>> len(nextpatch.classify(found, pixels[0], top=2, quiet=True)[0].top)
+    2
+    """
+    given, tested = named(data, labels=True), None if test is None else named(test, labels=True)
+    with session(quiet) as console, Ranks.opened() as ranks:
+        config = config_of(
+            FinetuneConfig, weights=place_of(weights), data=given.one("data"), test=tested and tested.one("test"),
+            out=Path(out), full=full, epochs=epochs, resume=resume, **values,
+        )  # fmt: skip
+        found = _finetuned(config, console, ranks)
+    if isinstance(found, StoppedError):
+        step, received = found.outcome.step, found.outcome.signal
+        assert received is not None
+        again = f"nextpatch.finetune(..., '{out}', resume=True)"
+        leave(received, f"stopped after update {step} and saved; go on with {again}")
+    model = load(found.model)
+    return FinetuneResult(found.model, found.answers, model.classes, found.learned, found.of_trunk)
+
+
+def _finetuned(config: FinetuneConfig, console: Console, ranks: Ranks) -> Finetuned | StoppedError:
+    try:
+        return finetune_weights(config, console, ranks)
+    except StoppedError as stop:
+        return stop
