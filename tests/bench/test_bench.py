@@ -282,7 +282,7 @@ def test_a_list_of_benchmarks_goes_on_where_it_was(
     assert set(found) == {"food101", "pets"}
     page = (tmp_path / "out" / "bench.md").read_text()
     assert "| AIM-0.6B | 90.1 | 93.0 | 91.5 |" in page
-    assert "NOT the paper's 75,750, 25,250 and 101" in page
+    assert "NOT the benchmark's own 75,750, 25,250 and 101" in page
     assert "NOT the paper's recipe: epochs 2, batch 4" in page
     lines = list(csv.reader((tmp_path / "out" / "bench.csv").read_text().splitlines()))
     assert lines[0] == ["model", "Food-101", "Oxford-IIIT Pets", "average"]

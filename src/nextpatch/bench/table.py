@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nextpatch.bench.registry import BENCHMARKS, TABLE_6, Benchmark
+from nextpatch.bench.registry import BENCHMARKS, OF_THE_PAPER, TABLE_6, Benchmark
 from nextpatch.core.files import write_json, write_text
 from nextpatch.measure.bench_result import BenchmarkScore, BenchResult
 from nextpatch.measure.table import Table
@@ -21,8 +21,8 @@ def rows(results: Results, ours: str) -> tuple[list[Benchmark], list[tuple[str, 
     measured = [benchmark for benchmark in BENCHMARKS if benchmark.name in results]
     table: list[tuple[str, list[float | None]]] = [(ours, [results[b.name].top1 for b in measured])]
     for name, figures in TABLE_6.items():
-        by_name = dict(zip((b.name for b in BENCHMARKS), figures, strict=True))
-        table.append((name, [by_name[b.name] for b in measured]))
+        by_name = dict(zip(OF_THE_PAPER, figures, strict=True))
+        table.append((name, [by_name.get(b.name) for b in measured]))
     return measured, [(name, values, _mean(values)) for name, values in table]
 
 
@@ -39,7 +39,7 @@ def write_tables(out: Path, results: Results, ours: str, notes: Sequence[str]) -
         lines.append(f"| {name} | {' | '.join(cells)} |")
         writer.writerow([name, *cells])
     said = [f"- {note}" for note in (*notes, *_remarks(measured, results))]
-    page = f"# {ours} on {len(measured)} of the paper's 15 benchmarks\n\n" + "\n".join(lines) + "\n\n"
+    page = f"# {ours} on {_counted(measured)}\n\n" + "\n".join(lines) + "\n\n"
     page += "Top-1 accuracy in %. Rows but the first are Table 6 of the paper; the average is over these columns.\n\n"
     write_text(out / TABLES[0], page + "\n".join(said) + "\n")
     write_text(out / TABLES[1], text.getvalue())
@@ -51,9 +51,15 @@ def write_tables(out: Path, results: Results, ours: str, notes: Sequence[str]) -
 def table_6(found: BenchResult) -> Table:
     """Our row and those of the paper, for a terminal."""
     measured, table = rows(found.results, found.model)
-    title = f"Top-1 in %, attentive probe; {len(measured)} of 15 benchmarks; other rows: Table 6"
+    title = f"Top-1 in %, attentive probe; {_counted(measured)}; other rows: Table 6"
     columns = ["model", *(benchmark.name for benchmark in measured), "average"]
     return Table(title, columns, [[name, *map(_shown, (*values, mean))] for name, values, mean in table])
+
+
+def _counted(measured: Sequence[Benchmark]) -> str:
+    others = sum(benchmark.name not in OF_THE_PAPER for benchmark in measured)
+    more = f" and {others} more" if others else ""
+    return f"{len(measured) - others} of the paper's {len(OF_THE_PAPER)} benchmarks{more}"
 
 
 def _remarks(measured: Sequence[Benchmark], results: Results) -> list[str]:
@@ -64,11 +70,11 @@ def _remarks(measured: Sequence[Benchmark], results: Results) -> list[str]:
         if (both := results[benchmark.name].test_in_training)
     ]
     for benchmark in measured:
-        found = results[benchmark.name].counts
-        if found != benchmark.counts:
+        found, own = results[benchmark.name].counts, benchmark.counts
+        if found != own:
             remarks.append(
                 f"{benchmark.title}: measured on {found[0]:,} training and {found[1]:,} test images of {found[2]:,} "
-                f"classes, NOT the paper's {benchmark.counts[0]:,}, {benchmark.counts[1]:,} and {benchmark.counts[2]:,}"
+                f"classes, NOT the benchmark's own {own[0]:,}, {own[1]:,} and {own[2]:,}"
             )
     return remarks
 

@@ -46,11 +46,12 @@ class FixedSeed(IntEnum):
     VALIDATION = 0x56414C  # the prefixes of held-out images: runs of all seeds are measured with the same ones
 
 
-def rng_at(seed: int, stream: Stream, position: int) -> np.random.Generator:
+def rng_at(seed: int, stream: int, position: int) -> np.random.Generator:
     """The generator that belongs to a position of a stream: the same in every process, worker and resumed run.
 
     The position is the highest word of Philox's counter, which drawing never reaches, so no two positions share
-    numbers. For PREFIX, of which each position draws one number, it is the lowest word, as in the first runs.
+    numbers. For PREFIX, of which each position draws one number, it is the lowest word, as in the first runs. Outside
+    of this package take streams from 10,000 on.
     """
     counter = [position, 0, 0, 0] if stream is Stream.PREFIX else [0, 0, 0, position]
     return np.random.Generator(np.random.Philox(key=[seed, int(stream)], counter=counter))

@@ -19,6 +19,7 @@ class Registry:
     def __init__(self, kind: str, **places: str) -> None:
         self.kind = kind
         self._places: dict[str, Any] = dict(places)
+        self._ours = frozenset(places)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -27,8 +28,11 @@ class Registry:
         return name in self._places
 
     def add(self, name: str, thing: Any) -> None:
-        """Give a name to something of one's own, which may be its place; ConfigError for a name that is taken."""
-        if self._places.get(name, thing) is not thing:
+        """Give a name to something of one's own, which may be its place; ConfigError for a name of ours.
+
+        A name of one's own may be given again, as when a cell of a notebook runs twice.
+        """
+        if name in self._ours:
             raise ConfigError(f"there is a {self.kind} '{shown(name)}' already; take another name")
         self._places[name] = thing
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from nextpatch.core.bounds import BATCH, COUNT, RATE, SEED, check_bounds
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.fields import Flag
-from nextpatch.runs.sinks.registry import SinkName, check_names
+from nextpatch.runs.sinks.names import SinkName, check_names
 
 Weights = Annotated[
     str,

@@ -17,7 +17,7 @@ from rich.console import Console
 from nextpatch.core.files import write_text
 from nextpatch.core.reading import read_jsonl
 from nextpatch.data.skipped import Bad
-from nextpatch.runs.sinks.registry import chosen
+from nextpatch.runs.sinks.names import chosen
 from nextpatch.runs.sinks.sink import Delivery, Entry, Session, numbers
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Logs:
 
     `watched` are the bad samples that others find while the run goes on; leaving writes down what is new among them.
     Of several ranks only the leading one writes: `silent` turns all this into nothing. `sinks` names the services that
-    get the numbers as well (see `nextpatch.runs.sinks.registry`), and with them `values`, the run's configuration.
+    get the numbers as well (see `nextpatch.runs.sinks.names`), and with them `values`, the run's configuration.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Where a run's figures go beside metrics.jsonl: one file for each service, one word in the registry."""
+"""Where a run's figures go beside metrics.jsonl: one file for each service, one line in names.py."""

@@ -7,13 +7,13 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from nextpatch.core.errors import FileError
 from nextpatch.core.files import write_json
 from nextpatch.core.reading import read_json
+from nextpatch.runs.sinks.names import SINKS
 
 log = logging.getLogger(__name__)
 _WAITING = 10_000  # entries; one that finds so many before it is lost to its sink
@@ -87,7 +87,7 @@ class Delivery:
     def _opened(self, session: Session) -> Sink | None:
         """In the thread that trains: what a service imports and starts is there before data workers are forked."""
         try:
-            sink: Sink = import_module(f"nextpatch.runs.sinks.{self.name}").open_sink(session)
+            sink: Sink = SINKS[self.name](session)
             if not sink.replaces:
                 self._remember({**self._last, "run_id": sink.run_id})
             return sink

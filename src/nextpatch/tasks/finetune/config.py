@@ -12,7 +12,7 @@ from nextpatch.core.fields import Flag
 from nextpatch.data.config import LabeledImages
 from nextpatch.data.preprocessing import ViewOptions
 from nextpatch.runs.config import Device, Precision, Weights
-from nextpatch.runs.sinks.registry import SinkName, check_names
+from nextpatch.runs.sinks.names import SinkName, check_names
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.measure.metrics import TOP, Answers, likeliest
 from nextpatch.model.count import count_params
 from nextpatch.runs.logs import log_to
-from nextpatch.runs.sinks.registry import chosen
+from nextpatch.runs.sinks.names import chosen
 from nextpatch.tasks.finetune.adapted import Adapted
 from nextpatch.tasks.finetune.begin import Inputs, begin, begun_before
 from nextpatch.tasks.finetune.config import FinetuneConfig

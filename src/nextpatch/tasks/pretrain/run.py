@@ -36,7 +36,7 @@ from nextpatch.runs.export import EXPORTED, export_model
 from nextpatch.runs.logs import log_to
 from nextpatch.runs.recipe import Recipe, binding, recipe_from_dict
 from nextpatch.runs.run import RunDir, load_run
-from nextpatch.runs.sinks.registry import chosen
+from nextpatch.runs.sinks.names import chosen
 from nextpatch.tasks.pretrain.budget import Speed, fitted, guessed, measured
 from nextpatch.tasks.pretrain.learner import Pretraining
 from nextpatch.tasks.pretrain.memory import check_memory, memory_bytes

@@ -5,18 +5,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Literal, get_args
+from typing import Annotated
 
 from nextpatch.core.errors import ConfigError
+from nextpatch.core.registry import Registry
 
 log = logging.getLogger(__name__)
-SinkName = Literal["auto", "tensorboard", "wandb", "mlflow", "trackio"]  # a sink is the module of its name, beside this
+# each takes a Session and gives a Sink
+SINKS = Registry(
+    "metric sink",
+    auto="nextpatch.runs.sinks.tensorboard:open_sink",
+    tensorboard="nextpatch.runs.sinks.tensorboard:open_sink",
+    wandb="nextpatch.runs.sinks.wandb:open_sink",
+    mlflow="nextpatch.runs.sinks.mlflow:open_sink",
+    trackio="nextpatch.runs.sinks.trackio:open_sink",
+)
+SinkName = Annotated[str, SINKS]
+_EXTRAS = {"tensorboard", "wandb", "mlflow", "trackio"}  # of this package, each the name of the package it brings
 
 
 def check_names(names: Sequence[str]) -> None:
     """ConfigError for what is no sink's name."""
-    if unknown := [name for name in names if name not in get_args(SinkName)]:
-        raise ConfigError(f"there is no metric sink {unknown[0]!r}; there are {', '.join(get_args(SinkName))}")
+    for name in names:
+        SINKS.check(name)
 
 
 def chosen(names: Sequence[str]) -> tuple[str, ...]:
@@ -24,7 +35,7 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
 
     ConfigError, before any work begins, for a package that is not installed.
     """
-    if missing := [name for name in names if name != "auto" and find_spec(name) is None]:
+    if missing := [name for name in names if name in _EXTRAS and find_spec(name) is None]:
         raise ConfigError(
             f"the metric sink {missing[0]} is not installed; install it with: pip install 'nextpatch[{missing[0]}]', "
             "or leave it out of the sinks"
