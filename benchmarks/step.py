@@ -25,9 +25,10 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
 from nextpatch.model.layers import prefix_mask
+from nextpatch.model.names import TARGETS
 from nextpatch.model.precision import autocast
 from nextpatch.objective.cost import train_step_flops
-from nextpatch.objective.next_patch import NextPatch, scored_mask, targets, with_prefix
+from nextpatch.objective.next_patch import NextPatch, scored_mask, with_prefix
 from nextpatch.objective.objective import scored_count
 from nextpatch.patches import patchify
 
@@ -49,7 +50,8 @@ def plain_loss(model: AIM, images: Tensor, prefix_len: Tensor, own_attention: bo
         x = x + block.mlp(block.norm_2(x))
     place = torch.arange(x.shape[1])
     predicted = model.head(model.trunk.post_trunk_norm(x), place, place, torch.zeros_like(place))
-    error = (predicted[:, :-1].float() - targets(patches, model.cfg.target)[:, 1:]).square().mean(dim=-1)
+    wanted = TARGETS[model.cfg.target](model.cfg).wanted(patches)
+    error = (predicted[:, :-1].float() - wanted[:, 1:]).square().mean(dim=-1)
     return (error * scored_mask(prefix_len, patches.shape[1])).sum()
 
 

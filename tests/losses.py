@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nextpatch.model.aim import AIM, patches_of
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.names import TARGETS
 from nextpatch.objective.next_patch import PREFIX_LEN, NextPatch, with_prefix
 
 
@@ -35,3 +36,9 @@ def scored_count(prefix_len: Tensor, num_patches: int) -> int:
 
 def prefix_lengths(cfg: ModelConfig, seed: int, positions: Tensor) -> Tensor:
     return NextPatch(cfg).draw(seed, positions)[PREFIX_LEN]
+
+
+def targets(patches: Tensor, target: str) -> Tensor:
+    """What the head must give for patches, in the name of the target alone."""
+    width = patches.shape[-1]
+    return TARGETS[target](ModelConfig("nano", (1, 2 * width), 1, width)).wanted(patches)

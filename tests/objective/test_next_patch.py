@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from losses import loss_sum, patch_losses, predict, scored_count
+from losses import loss_sum, patch_losses, predict, scored_count, targets
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.objective.next_patch import draw_prefix, scored_mask, targets
+from nextpatch.objective.next_patch import draw_prefix, scored_mask
 from nextpatch.patches import normalize_patches, patch_statistics, patchify, unpatchify
 
 examples = partial(settings, deadline=None, derandomize=True)

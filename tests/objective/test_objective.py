@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from losses import targets
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.objective.next_patch import targets
 from nextpatch.objective.objective import Draws, Objective, grey, scored_count, scored_patches
 from nextpatch.objective.registry import objective_of
 from nextpatch.patches import patchify

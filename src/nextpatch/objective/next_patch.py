@@ -15,7 +15,7 @@ from nextpatch.model.names import TARGETS
 from nextpatch.objective.objective import Draws, Fill, Words, scored_patches
 from nextpatch.objective.orders import order_of
 from nextpatch.objective.targets.target import Target, TargetWords
-from nextpatch.patches import normalize_patches, unpatchify
+from nextpatch.patches import unpatchify
 
 PREFIX_LEN = "prefix_len"
 
@@ -230,12 +230,3 @@ def scored_mask(prefix_len: Int[Tensor, " batch"], num_patches: int) -> Bool[Ten
         raise UserError(f"prefix lengths must be in 1 .. {num_patches - 1}, got {prefix_len.tolist()}")
     outputs = torch.arange(num_patches - 1, device=prefix_len.device)
     return outputs >= prefix_len[:, None] - 1
-
-
-def targets(patches: Float[Tensor, "*rows values"], target: str) -> Float[Tensor, "*rows values"]:
-    """What the head must output for these patches (Table 3a)."""
-    return (
-        normalize_patches(patches.reshape(1, -1, patches.shape[-1])).reshape(patches.shape)
-        if target == "norm_pixels"
-        else patches
-    )

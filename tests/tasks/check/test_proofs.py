@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from losses import targets
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.objective.next_patch import PREFIX_LEN, NextPatch, targets, with_prefix
+from nextpatch.objective.next_patch import PREFIX_LEN, NextPatch, with_prefix
 from nextpatch.objective.objective import Draws
 from nextpatch.objective.targets.pixels import squared_error
 from nextpatch.patches import normalize_patches, patchify

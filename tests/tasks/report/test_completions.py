@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from losses import patch_losses
+from losses import patch_losses, targets
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.objective.next_patch import PREFIX_LEN, NextPatch, targets
+from nextpatch.objective.next_patch import PREFIX_LEN, NextPatch
 from nextpatch.tasks.report.features import overlay, principal_colors
 from nextpatch.tasks.report.pictures import Completion, complete
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from losses import prefix_lengths
+from losses import prefix_lengths, targets
 from nextpatch.core.random import FixedSeed
 from nextpatch.data.views import to_model_input
-from nextpatch.objective.next_patch import scored_mask, targets
+from nextpatch.objective.next_patch import scored_mask
 from nextpatch.patches import patchify
 from nextpatch.runs.recipe import Recipe, load_recipe
 from nextpatch.tasks.pretrain.run import open_data
