@@ -13,6 +13,7 @@ import pytest
 from nextpatch.config import from_dict
 from nextpatch.core.files import write_json
 from nextpatch.measure.bench_result import BenchmarkScore, BenchResult
+from nextpatch.measure.finetune_summary import FinetuneSummary
 from nextpatch.measure.probe_result import PIXELS, PRETRAINED, LayerScore, ProbeResult, ProbeScore, SavedProbe
 from nextpatch.measure.run_summary import RunHistory, RunSummary
 from nextpatch.runs.results import read_probe, read_summary
@@ -98,6 +99,15 @@ def test_damaged_entries_are_counted_and_later_ones_can_be_left_out() -> None:
     early = RunSummary.of("run", 10, history.until(3))
     assert (early.step, early.train_loss, early.images, early.images_per_s) == (1, 1.0, 4, 8.0)
     assert RunSummary.of("run", 10, RunHistory()).train_loss is None
+
+
+def test_the_fine_tuning_of_an_earlier_version_is_read_and_written_the_same() -> None:
+    then = json.loads((OLD.parent / "finetuned" / "finetune.json").read_text())
+    del then["sha256"]
+    found = from_dict(FinetuneSummary, {**then, "of_a_later_version": 1}, extra_keys=True)
+    assert json.dumps(found.to_dict()) == json.dumps(then)
+    assert "100.0 (82.4–100.0)" in str(found)
+    assert "1,536 of 6,304" in found._repr_html_()
 
 
 def test_benchmarks_are_the_same_after_their_file() -> None:

@@ -14,8 +14,9 @@ from nextpatch.api.images import Images, named
 from nextpatch.api.session import leave, session
 from nextpatch.api.weights import Weights, place_of
 from nextpatch.dist.ranks import Ranks
+from nextpatch.measure.finetune_summary import FinetuneSummary
 from nextpatch.measure.metrics import Answers
-from nextpatch.measure.table import Table, data_frame
+from nextpatch.measure.table import data_frame
 from nextpatch.tasks.finetune.config import FinetuneConfig
 from nextpatch.tasks.finetune.run import Finetuned, StoppedError
 from nextpatch.tasks.finetune.run import finetune as finetune_weights
@@ -25,20 +26,20 @@ from nextpatch.weights.load import load
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FinetuneResult:
-    """Adapted weights, in the folder `model`, and their `answers` on the test images. Wherever weights are taken it
-    stands for them.
-
-    `learned` values of the trunk were changed, of `of_trunk`.
-    """
+    """Adapted weights, in the folder `model`, their `answers` on the test images, and the `summary` of both. Wherever
+    weights are taken it stands for them."""
 
     model: Path
     answers: Answers
-    classes: tuple[str, ...]
-    learned: int
-    of_trunk: int
+    summary: FinetuneSummary
 
     def __fspath__(self) -> str:
         return str(self.model)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their numbers."""
+        return self.summary.classes
 
     @property
     def top1(self) -> float:
@@ -49,22 +50,11 @@ class FinetuneResult:
         """The adapted model with its classifier, as `nextpatch.load` gives it, with its options."""
         return load(self.model, **seen)
 
-    def table(self) -> Table:
-        """What came out."""
-        low, high = self.answers.ci95
-        rows = [
-            ["test accuracy", f"{self.top1:.1f} % ({low:.1f} to {high:.1f})"],
-            ["test images", f"{len(self.answers.labels):,}"],
-            ["classes", f"{len(self.classes):,}"],
-            ["values that learned", f"{self.learned:,} of {self.of_trunk:,} of the trunk"],
-        ]
-        return Table(f"Fine-tuned {self.model}", ["measure", "value"], rows)
-
     def __repr__(self) -> str:
-        return str(self.table())
+        return repr(self.summary)
 
     def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
+        return self.summary._repr_html_()
 
     def to_pandas(self) -> Any:
         """A pandas.DataFrame: a row for each class that was tested, with class, images, top1 in percent."""
@@ -122,8 +112,7 @@ def finetune(
         assert received is not None
         again = f"nextpatch.finetune(..., '{out}', resume=True)"
         leave(received, f"stopped after update {step} and saved; go on with {again}")
-    model = load(found.model)
-    return FinetuneResult(found.model, found.answers, model.classes, found.learned, found.of_trunk)
+    return FinetuneResult(found.model, found.answers, found.summary)
 
 
 def _finetuned(config: FinetuneConfig, console: Console, ranks: Ranks) -> Finetuned | StoppedError:

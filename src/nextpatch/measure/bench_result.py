@@ -27,7 +27,7 @@ class BenchmarkScore:
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class BenchResult:
     """The benchmarks that were measured, by name, and what must be said of them; bench.json has the same fields."""
 
@@ -48,7 +48,7 @@ class BenchResult:
         columns = ["benchmark", "top-1", "95 % interval", "training images", "test images", "classes"]
         return Table(f"Top-1 of {self.model} in %, attentive probe", columns, rows)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """The table as text."""
         return str(self.table())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,6 +77,15 @@ class Answers:
         """Percent right of each class that was tested."""
         found = multiclass_accuracy(*self._tensors(), num_classes=max(2, self.classes), average=None)
         return {int(c): round(100 * float(found[c]), 3) for c in np.unique(self.labels)}
+
+    def figures(self) -> dict[str, Any]:
+        """Accuracies in percent with three digits after the point, by the names that results and their files use."""
+        low, high = self.ci95
+        return {
+            "test_top1": round(self.top1, 3), "test_ci95": (round(low, 3), round(high, 3)),
+            "test_top5": round(self.top5, 3), "test_macro_f1": round(self.macro_f1, 3),
+            "test_per_class": {str(number): top1 for number, top1 in self.per_class.items()},
+        }  # fmt: skip
 
     def bootstrap(self, seed: int) -> dict[str, tuple[float, float]]:
         """95 % intervals of "top1" and "macro_f1" from drawing the test images again 1,000 times, in percent."""

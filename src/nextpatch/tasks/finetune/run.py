@@ -20,6 +20,7 @@ from nextpatch.data.loader import eval_batches
 from nextpatch.data.splits import Splits, Unlabeled, open_splits
 from nextpatch.data.survey import refuse_other_channels
 from nextpatch.dist.ranks import ALONE, Ranks
+from nextpatch.measure.finetune_summary import FinetuneSummary
 from nextpatch.measure.metrics import TOP, Answers, likeliest
 from nextpatch.model.count import count_params
 from nextpatch.runs.logs import log_to
@@ -44,11 +45,10 @@ _LEAST_BATCH, _MOST_BATCH = 16, 512
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What came out: the answers on the test images, and how many values learned, of how many of the trunk."""
+    """What came out: the answers on the test images, what they amount to, and the folder of the adapted weights."""
 
     answers: Answers
-    learned: int
-    of_trunk: int
+    summary: FinetuneSummary
     model: Path
 
 
@@ -126,18 +126,15 @@ def _trained(config: FinetuneConfig, backbone: Backbone, splits: Splits, console
         save_snapshot(result, out / MODEL)
     with phase("classifying the test images", console):
         answers = _answers(config, result, splits, ranks)
-    facts = {
-        "weights": config.weights, "data": config.data, "test": config.test, "full": config.full, "rank": config.rank,
-        "learned_of_trunk": learned, "trunk": of_trunk, "classes": list(splits.classes), "seed": config.seed,
-        "labels": len(splits.pool), "num_test": len(answers.labels), "num_test_in_training": splits.shared,
-        "overlap": config.overlap, "steps": steps,
-        "elapsed_s": round(time.monotonic() - start_s, 1), "test_top1": round(answers.top1, 3),
-        "test_ci95": [round(bound, 3) for bound in answers.ci95], "test_top5": round(answers.top5, 3),
-        "test_macro_f1": round(answers.macro_f1, 3), "test_per_class": answers.per_class,
-    }  # fmt: skip
+    summary = FinetuneSummary(
+        weights=str(config.weights), data=config.data, test=config.test, full=config.full, rank=config.rank,
+        learned_of_trunk=learned, trunk=of_trunk, classes=tuple(splits.classes), seed=config.seed,
+        labels=len(splits.pool), num_test=len(answers.labels), num_test_in_training=splits.shared,
+        overlap=config.overlap, steps=steps, elapsed_s=round(time.monotonic() - start_s, 1), **answers.figures(),
+    )  # fmt: skip
     if ranks.is_main:
-        write_json(out / RESULT, facts)
-    return Finetuned(answers, learned, of_trunk, out / MODEL)
+        write_json(out / RESULT, summary.to_dict())
+    return Finetuned(answers, summary, out / MODEL)
 
 
 def learner_of(config: FinetuneConfig, backbone: Backbone, splits: Splits, ranks: Ranks = ALONE) -> Finetuning:

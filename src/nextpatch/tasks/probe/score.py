@@ -65,11 +65,9 @@ def _answered(choice: Choice, features: Tensor, top: int) -> Tensor:
 
 def score_of(one: Scored, seed: int) -> ProbeScore:
     """The figures of a choice's answers, to three digits after the point; `seed` draws the bootstrap."""
-    c, (low, high) = one.choice, one.ci95
+    c = one.choice
     drawn: dict[str, Interval] = one.bootstrap(seed)
     return ProbeScore(
         labels=c.labels, features=c.features, probe=c.probe, layers=tuple(c.layers), lr=c.lr, k=c.k,
-        select_top1=round(c.select_top1, 3), test_top1=round(one.top1, 3), test_ci95=(round(low, 3), round(high, 3)),
-        test_top5=round(one.top5, 3), test_macro_f1=round(one.macro_f1, 3), test_bootstrap95=drawn,
-        test_per_class={str(number): top1 for number, top1 in one.per_class.items()},
+        select_top1=round(c.select_top1, 3), test_bootstrap95=drawn, **one.figures(),
     )  # fmt: skip
