@@ -62,6 +62,7 @@ def test_images_in_memory_are_learned_from_as_files_are(whole: nextpatch.Pretrai
     assert (whole.steps, len(whole.history.train) > 0) == (6, True)
     assert {"step", "loss", "kind"} <= {key for entry in whole.history.train for key in (*vars(entry), "kind")}
     assert "6 of 6" in str(whole)
+    assert nextpatch.load(whole).digest() == weights_of(whole)
     assert "<table>" in whole._repr_html_()
 
 

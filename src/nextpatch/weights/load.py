@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +52,7 @@ PROBE = "probe.safetensors"  # of a run: the classifier that its probe chose
 
 
 def load(
-    weights: str | Path,
+    weights: str | os.PathLike[str],
     *,
     layers: str = "",
     img_size: tuple[int, int] | None = None,
@@ -65,7 +66,8 @@ def load(
     `weights` is one of: "apple/aim-600M", -1B, -3B or -7B; "OWNER/NAME" or "OWNER/NAME@REVISION" of the Hub; the folder
     of such a snapshot; "BACKBONE.pth+HEAD.pth" as released, or the backbone alone; a .safetensors file; the directory
     of a run; "timm:NAME", "hf:NAME" or "torchhub:REPOSITORY:ENTRY" for models of other libraries. Any of ours may be
-    followed by "+FILE", a pixel_head.safetensors or probe.safetensors that was fitted to it.
+    followed by "+FILE", a pixel_head.safetensors or probe.safetensors that was fitted to it. What `nextpatch.pretrain`
+    and `finetune` return stands for its weights.
 
     `layers` are the blocks that a feature averages: "14-19", "3", "2,3"; "last" (six); "best", for the released models
     those that were best on ImageNet, for a run those that its probe chose. Left out: those of the classifier that
@@ -77,7 +79,7 @@ def load(
     A "torchhub:" name runs the repository's code, after a question. A name that a file gives, and no person, must pass
     `names.from_file` first.
     """
-    asked, spec, where = LoadOptions(layers, img_size, step), str(weights), device_of(device)
+    asked, spec, where = LoadOptions(layers, img_size, step), os.fspath(weights), device_of(device)
     reading = {"pixel_range": pixel_range, "layout": layout}
     if not spec:
         raise WeightsError(f"no weights given; name {KINDS}")
