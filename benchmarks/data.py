@@ -36,7 +36,7 @@ from nextpatch.data import loader
 from nextpatch.data.config import DataConfig
 from nextpatch.data.decode import decode
 from nextpatch.data.loader import TrainStream
-from nextpatch.data.mixture import Mixture, Part
+from nextpatch.data.mixture import Mixture, MixturePart
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.views import crop_box, train_view
 from photos import MAKES, make_photos
@@ -135,7 +135,7 @@ def bench_tar(photos: dict[str, list[Path]], rounds: int) -> None:
         source = open_source(folder)
         count = len(source)
         data = [source.read(i) for i in range(count)]
-        order = Mixture([Part(source.shard_sizes, np.empty(0, np.int64), source.random_access)], 0)
+        order = Mixture([MixturePart(source.shard_sizes, np.empty(0, np.int64), source.random_access)], 0)
         loader.KEEP_BYTES = 0  # as with a large collection: decoded images do not stay in memory
         stream = TrainStream(source, order, CFG, SIZE, 3, 0)
         ways = {
@@ -188,7 +188,7 @@ def bench_bad(photos: dict[str, list[Path]], rounds: int) -> None:
     ways = {}
     for share in (0.0, 0.001, 0.01, 0.1, 0.5):
         source = Held(data, share)
-        order = Mixture([Part(source.shard_sizes, np.empty(0, np.int64))], 0)
+        order = Mixture([MixturePart(source.shard_sizes, np.empty(0, np.int64))], 0)
         stream = TrainStream(source, order, replace(CFG, max_bad=1.0), SIZE, 3, 0)
         ways[f"{share:.1%} bad"] = lambda stream=stream: sum(len(b.keys) for b in islice(stream.batches(0, BATCH), 12))
     show("good images to batches, with bad ones among them", interleaved(ways, rounds), "0.0% bad")
@@ -199,7 +199,7 @@ def bench_seek(rounds: int) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     sizes = np.random.default_rng(0).integers(9000, 11_001, 100_000)
-    order = Mixture([Part(sizes, np.arange(0, int(sizes.sum()), 10**6), False)], 0, 8, 4)
+    order = Mixture([MixturePart(sizes, np.arange(0, int(sizes.sum()), 10**6), False)], 0, 8, 4)
     opened = time.perf_counter() - start
     seeks, batches = [], []
     for position in np.random.default_rng(1).integers(0, 10**11, 10 * rounds).tolist():

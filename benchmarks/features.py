@@ -82,27 +82,27 @@ def main() -> None:
         if not name.startswith("pixel_head.")
     }
     plain.load_state_dict(state, strict=False)
-    running = InferenceModel.of(of_model(model, "small", LoadOptions(), None, ((), ())), "cpu")
+    inference = InferenceModel.of(of_model(model, "small", LoadOptions(), None, ((), ())), "cpu")
     images = torch.randint(0, 255, (given.batch, 3, 224, 224), dtype=torch.uint8)
-    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (running.backbone.about.mean, running.backbone.about.std))
+    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (inference.backbone.about.mean, inference.backbone.about.std))
 
     @torch.no_grad()
     def theirs() -> Tensor:
         return plain((images.float() / 255 - mean) / std)
 
-    exact, ours = theirs(), running.read(images)
+    exact, ours = theirs(), inference.read(images)
     error = float((ours - exact).norm() / exact.norm())
     cosine = float(F.cosine_similarity(ours.mean(dim=1), exact.mean(dim=1)).min())
     ratios = []
     for _ in range(given.rounds):
         times = []
-        for work in (theirs, lambda: running.read(images)):
+        for work in (theirs, lambda: inference.read(images)):
             start = time.perf_counter()
             work()
             times.append(time.perf_counter() - start)
         ratios.append(times[0] / times[1])
     print(
-        f"{running.precision}, {given.threads} thread(s), batch {given.batch}: {median(ratios):.2f} times the plain "
+        f"{inference.precision}, {given.threads} thread(s), batch {given.batch}: {median(ratios):.2f} times the plain "
         f"pass ({min(ratios):.2f} to {max(ratios):.2f} in {given.rounds} rounds; {given.batch / times[1]:.1f}/s), "
         f"relative error {error:.1e}, smallest cosine {cosine:.6f}"
     )

@@ -78,7 +78,7 @@ def main() -> None:
     cfg = ModelConfig("small")
     model = AIM(cfg)
     init_weights(model, 0)
-    running = InferenceModel.of(of_model(model, "small", LoadOptions(), None, ((), ())), "cpu")
+    inference = InferenceModel.of(of_model(model, "small", LoadOptions(), None, ((), ())), "cpu")
     layers = [f"block_{i}" for i in range(cfg.shape.depth)]
     images = torch.randint(0, 255, (given.batch, 3, 224, 224), dtype=torch.uint8)
     labels = torch.randint(0, given.classes, (given.batch,))
@@ -89,10 +89,11 @@ def main() -> None:
     optimizer = torch.optim.AdamW(plain.parameters(), 1e-3, fused=True)
 
     def trunk() -> list[Tensor]:
-        return [f.float() for group in images.split(16) for f in [running.features(group, layers)[layers[-1]]]]
+        return [f.float() for group in images.split(16) for f in [inference.features(group, layers)[layers[-1]]]]
 
     features = [torch.cat(one) for one in zip(
-        *([running.features(group, layers)[name].float() for name in layers] for group in images.split(16)), strict=True
+        *([inference.features(group, layers)[name].float() for name in layers] for group in images.split(16)),
+        strict=True,
     )]  # fmt: skip
 
     def plain_step() -> None:
@@ -112,7 +113,8 @@ def main() -> None:
         rows.append((trunk_s, probes_s, plain_s))
     t, p, one = (median(column) for column in zip(*rows, strict=True))
     print(
-        f"measured, small, {running.precision}, batch {given.batch}, {given.classes} classes, {given.threads} threads: "
+        f"measured, small, {inference.precision}, batch {given.batch}, {given.classes} classes, "
+        f"{given.threads} threads: "
         f"trunk {t:.2f} s, {grid_size} probes {p:.2f} s; (trunk + probes) / trunk = {median(ratios):.3f} "
         f"({min(ratios):.3f} to {max(ratios):.3f} in {given.rounds} rounds)"
     )

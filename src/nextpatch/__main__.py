@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 
-from nextpatch.core.interrupt import at_once, interrupted
+from nextpatch.core.interrupt import exit_on_interrupt, interrupted
 
 
 def command() -> None:
@@ -14,7 +14,7 @@ def command() -> None:
     then, and would abort the process when they let go of them (PyTorch 2.14), or wait for a peer that is dead.
     """
     try:
-        with at_once():  # a Ctrl-C comes in the first moments as well
+        with exit_on_interrupt():  # a Ctrl-C comes in the first moments as well
             import logging
             import traceback
 

@@ -46,7 +46,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 def test_before_anything_has_begun_the_process_ends_at_once(
     heard: list[int], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with interrupt.at_once():
+    with interrupt.exit_on_interrupt():
         os.kill(os.getpid(), signal.SIGINT)
     assert heard == [130]
     assert capfd.readouterr().err == "nextpatch: interrupted\n"
@@ -56,7 +56,7 @@ def test_before_anything_has_begun_the_process_ends_at_once(
 def test_a_signal_that_is_ignored_stays_ignored(heard: list[int]) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with interrupt.at_once():
+        with interrupt.exit_on_interrupt():
             os.kill(os.getpid(), signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from nextpatch.core.text import ShownRecord, format_bytes, format_duration, plain, storable
+from nextpatch.core.text import ShownRecord, escape_for_utf8, format_bytes, format_duration, plain
 
 
 def test_lines_of_the_log_show_names_and_stay_lines():
     words = ("\x1b[31mred\nINFO forged", Path("caf\udce9"))
     record = ShownRecord("nextpatch", logging.INFO, "", 1, "skipped %s\nin %s, %d", (*words, 3), None)
     assert record.getMessage() == "skipped \\x1b[31mred\\x0aINFO forged\nin caf\\xe9, 3"
-    assert storable("caf\udce9 ü\n") == "caf\\udce9 ü\n"
+    assert escape_for_utf8("caf\udce9 ü\n") == "caf\\udce9 ü\n"
 
 
 @pytest.mark.parametrize(("number", "said"), [(370.4, "370"), (99.7, "100"), (12.34, "12"), (0.123, "0.12")])

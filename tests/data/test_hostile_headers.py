@@ -12,7 +12,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from corpus import gradient, saved
 from nextpatch.data.decode import BadImage, decode, header
-from nextpatch.data.jpeg import has_end, hole, jpeg_header
+from nextpatch.data.jpeg import first_gap, has_end, jpeg_header
 
 RGB = gradient(120, 160)
 
@@ -67,7 +67,7 @@ def test_no_good_jpeg_is_refused():
                         found = jpeg_header(data + tail)
                         assert found is not None
                         assert has_end(data + tail, found)
-                        assert hole(data + tail, found) is None
+                        assert first_gap(data + tail, found) is None
                         tried += 1
     finally:
         ImageFile.MAXBLOCK = before

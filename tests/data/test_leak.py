@@ -12,7 +12,7 @@ import pytest
 
 from nextpatch.data.config import DataConfig
 from nextpatch.data.loader import TrainStream
-from nextpatch.data.mixture import Mixture, Part
+from nextpatch.data.mixture import Mixture, MixturePart
 
 
 def own_memory_kib(pid):
@@ -26,7 +26,13 @@ def own_memory_kib(pid):
 def test_twenty_thousand_batches_do_not_leak(memory, capsys):
     source = memory(500, bad=(3,))
     stream = TrainStream(
-        source, Mixture([Part(np.full(50, 10), np.empty(0, np.int64), False)], 0, 4, 2), DataConfig(), (8, 8), 1, 0, 2
+        source,
+        Mixture([MixturePart(np.full(50, 10), np.empty(0, np.int64), False)], 0, 4, 2),
+        DataConfig(),
+        (8, 8),
+        1,
+        0,
+        2,
     )
     points = []
     for number, _ in enumerate(islice(stream.batches(0, 8), 20_001)):

@@ -13,7 +13,7 @@ import pytest
 
 from labeled import CLASSES, write_labeled
 from nextpatch.data.error import DataError
-from nextpatch.data.leakage import shared
+from nextpatch.data.leakage import find_shared
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.splits import open_splits
 
@@ -79,17 +79,17 @@ def test_copies_are_found_in_any_container(train: Path, tmp_path: Path, kind: st
         pq.write_table(pa.table({"image": [{"bytes": f.read_bytes(), "path": None} for f in files]}), place)
     one, other = open_source(str(train)), open_source(str(place))
     for first, second in ((one, other), (other, one)):
-        found = shared(first, np.arange(len(first)), second, np.arange(len(second)))
+        found = find_shared(first, np.arange(len(first)), second, np.arange(len(second)))
         assert found.indices.tolist() == list(range(18))
 
 
 def test_a_part_of_a_large_collection_is_enough_to_find_a_copy(train: Path) -> None:
     source = open_source(str(train))
-    found = shared(source, np.arange(18), source, np.arange(18), most=5)
+    found = find_shared(source, np.arange(18), source, np.arange(18), most=5)
     assert len(found.indices) == 5
 
 
 def test_what_cannot_be_read_is_in_no_collection(train: Path, tmp_path: Path) -> None:
     source = open_source(str(train))
     (train / "cat" / "000.png").unlink()
-    assert 0 not in shared(source, np.arange(18), source, np.arange(18)).indices
+    assert 0 not in find_shared(source, np.arange(18), source, np.arange(18)).indices

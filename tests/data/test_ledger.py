@@ -15,7 +15,7 @@ import pytest
 
 from nextpatch.data.config import DataConfig
 from nextpatch.data.loader import TrainStream
-from nextpatch.data.mixture import Mixture, Part
+from nextpatch.data.mixture import Mixture, MixturePart
 
 WORKERS, RANKS = (0, 1, 2, 4), (1, 2, 4)
 BATCH, STEPS, FARTHEST = 8, 60, 15  # a checkpoint at the latest so many steps after the last: four sessions fit
@@ -24,7 +24,7 @@ NONE = np.empty(0, np.int64)
 
 
 def stream(source, workers, rank, ranks):
-    order = Mixture([Part(SHARDS, NONE, random_access=False)], seed=6, streams=4, window=2)
+    order = Mixture([MixturePart(SHARDS, NONE, random_access=False)], seed=6, streams=4, window=2)
     return TrainStream(source, order, DataConfig(), (4, 4), 1, 6, workers, rank, ranks)
 
 
@@ -151,7 +151,7 @@ def test_a_batch_that_ranks_cannot_share_evenly_is_refused(source):
 def no_hang(memory, sizes, workers, ranks):
     """Three steps of every rank, over shards of these sizes; the batches together are those of one rank alone."""
     source = memory(sum(sizes))
-    order = Mixture([Part(np.array(sizes), NONE, random_access=False)], 1, streams=4, window=1)
+    order = Mixture([MixturePart(np.array(sizes), NONE, random_access=False)], 1, streams=4, window=1)
     shown = []
     for rank in range(ranks):
         share = TrainStream(source, order, DataConfig(stall_s=20), (4, 4), 1, 1, workers, rank, ranks).batches(0, 4)

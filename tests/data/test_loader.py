@@ -15,7 +15,7 @@ import torch
 from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
 from nextpatch.data.loader import TrainStream, eval_batches
-from nextpatch.data.mixture import Mixture, Part
+from nextpatch.data.mixture import Mixture, MixturePart
 from nextpatch.data.skipped import Skipped
 
 SIZE = (6, 6)
@@ -23,7 +23,7 @@ SIZE = (6, 6)
 
 def stream(source, seed=3, workers=0, indices=None, cfg=None):
     left_out = np.array([] if indices is None else np.setdiff1d(np.arange(len(source)), indices), np.int64)
-    order = Mixture([Part(source.shard_sizes, left_out)], seed)
+    order = Mixture([MixturePart(source.shard_sizes, left_out)], seed)
     return TrainStream(source, order, cfg or DataConfig(), SIZE, 1, seed, workers)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nextpatch.data.error import DataError
-from nextpatch.data.mixture import LONGEST_BLOCK, Mixture, Part, block_counts
+from nextpatch.data.mixture import LONGEST_BLOCK, Mixture, MixturePart, block_counts
 from nextpatch.data.order import Order
 
 NONE = np.empty(0, np.int64)
@@ -16,16 +16,16 @@ NONE = np.empty(0, np.int64)
 
 def photos(weight=1.0, random_access=True):
     """1,000 samples, three of them left out."""
-    return Part(np.full(10, 100), np.array([3, 500, 999]), random_access, weight)
+    return MixturePart(np.full(10, 100), np.array([3, 500, 999]), random_access, weight)
 
 
 def tiles(weight=1.0, random_access=False):
     """210 samples, numbered from 1,000 on, two of them left out."""
-    return Part(np.full(7, 30), np.array([0, 209]), random_access, weight)
+    return MixturePart(np.full(7, 30), np.array([0, 209]), random_access, weight)
 
 
 def test_one_part_alone_is_its_own_order():
-    part = Part(np.array([4, 7, 9]), NONE)
+    part = MixturePart(np.array([4, 7, 9]), NONE)
     assert np.array_equal(Mixture([part], 3).at(np.arange(60)), Order(part.shard_sizes, 3).at(np.arange(60)))
 
 
@@ -69,7 +69,9 @@ def test_a_replacement_is_of_the_same_part():
 
 def test_a_reader_of_some_streams_meets_its_own_shards():
     sizes = np.full(64, 25)
-    mixture = Mixture([Part(sizes, NONE, False, 0.75), Part(sizes, NONE, False, 0.25)], 2, streams=8, window=2)
+    mixture = Mixture(
+        [MixturePart(sizes, NONE, False, 0.75), MixturePart(sizes, NONE, False, 0.25)], 2, streams=8, window=2
+    )
     positions = np.arange(1600)
     met = [set((mixture.at(positions[r::2]) // 25).tolist()) for r in (0, 1)]
     assert len(met[0] & met[1]) <= 8  # at the seams of streams

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextpatch.data.bare import png_bytes
 from nextpatch.data.decode import BadImage, decode, deep_values, header
+from nextpatch.data.metadata import png_bytes
 from nextpatch.data.preprocessing import Preprocessing
 
 

@@ -10,7 +10,7 @@ import pytest
 from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
 from nextpatch.data.loader import TrainStream
-from nextpatch.data.mixture import Mixture, Part
+from nextpatch.data.mixture import Mixture, MixturePart
 from nextpatch.data.skipped import FORGIVEN, Skipped, by_kind, check_budget, summary
 
 NONE = np.empty(0, np.int64)
@@ -46,7 +46,7 @@ def test_a_run_stops_when_more_than_a_percent_is_bad(memory, percent, goes_on):
     chosen = np.random.default_rng(1).permutation(count)[: round(count * percent / 100)]
     stream = TrainStream(
         memory(count, bad=tuple(chosen.tolist())),
-        Mixture([Part(np.array([count]), NONE)], 0),
+        Mixture([MixturePart(np.array([count]), NONE)], 0),
         DataConfig(),
         (4, 4),
         1,

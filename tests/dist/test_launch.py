@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from nextpatch.dist.launch import wait_for_meeting_point
+from nextpatch.dist.launch import wait_for_rendezvous
 
 RANK = """
 import time
@@ -50,6 +50,6 @@ def test_a_rank_whose_launcher_is_gone_says_so_at_the_start(monkeypatch):
         monkeypatch.setattr("nextpatch.dist.launch._STORE_S", {True: 0.0})
         monkeypatch.setattr("nextpatch.dist.launch._POLL_S", 0.0)
         with pytest.raises(OSError, match=r"does not answer at 127\.0\.0\.1.*start the run again"):
-            wait_for_meeting_point()
+            wait_for_rendezvous()
         taken.listen()
-        wait_for_meeting_point()
+        wait_for_rendezvous()

@@ -7,14 +7,14 @@ from datetime import timedelta
 import pytest
 from torch.distributed import HashStore, Store
 
-from nextpatch.dist.rendezvous import meet
+from nextpatch.dist.rendezvous import join_rendezvous
 
 SOON = timedelta(seconds=20)
 
 
 def attempt(store: Store, size: int) -> list[Store]:
     with ThreadPoolExecutor(size) as ranks:
-        return list(ranks.map(lambda rank: meet(store, rank, size, SOON), range(size)))
+        return list(ranks.map(lambda rank: join_rendezvous(store, rank, size, SOON), range(size)))
 
 
 def test_what_a_dead_rank_left_is_not_seen_by_the_next_attempt() -> None:
@@ -33,7 +33,7 @@ def test_a_rank_that_comes_late_is_not_taken_for_its_dead_predecessor(late: int)
     found: dict[int, Store] = {}
 
     def come(rank: int) -> None:
-        found[rank] = meet(store, rank, 3, SOON)
+        found[rank] = join_rendezvous(store, rank, 3, SOON)
 
     early = [threading.Thread(target=come, args=(rank,)) for rank in range(3) if rank != late]
     for thread in early:
@@ -52,7 +52,7 @@ def test_an_attempt_that_broke_up_at_the_meeting_does_not_confuse_the_next() -> 
     store = HashStore()
     for rank in (0, 2):  # rank 1 died before it came
         with pytest.raises(TimeoutError):
-            meet(store, rank, 3, timedelta(seconds=0.1))
+            join_rendezvous(store, rank, 3, timedelta(seconds=0.1))
     parts = attempt(store, 3)
     parts[2].set("here", "2")
     assert parts[0].get("here") == b"2"
@@ -60,9 +60,9 @@ def test_an_attempt_that_broke_up_at_the_meeting_does_not_confuse_the_next() -> 
 
 def test_who_does_not_come_is_named() -> None:
     with pytest.raises(TimeoutError, match="of 3 ranks, rank 1, 2 did not come"):
-        meet(HashStore(), 0, 3, timedelta(seconds=0.05))
+        join_rendezvous(HashStore(), 0, 3, timedelta(seconds=0.05))
     with pytest.raises(TimeoutError, match="rank 2 waited for rank 0"):
-        meet(HashStore(), 2, 3, timedelta(seconds=0.05))
+        join_rendezvous(HashStore(), 2, 3, timedelta(seconds=0.05))
 
 
 def test_more_or_fewer_ranks_may_come_the_next_time() -> None:

@@ -21,7 +21,7 @@ from nextpatch.runs.checkpoint import save_checkpoint
 from nextpatch.runs.config import TrainConfig
 from nextpatch.runs.logs import truncate_metrics
 from nextpatch.runs.recipe import Recipe
-from nextpatch.runs.run import RunDir, RunError, load_run, random_twin, sessions_of
+from nextpatch.runs.run import RunDir, RunError, load_run, sessions_of, untrained_model
 from saved import save
 
 MODEL = ModelConfig("nano", (8, 8), 4, 1, embed_dim=16, depth=1, num_heads=2, head_width=16, head_depth=1)
@@ -91,12 +91,12 @@ def test_weights_of_another_model_are_refused(run: RunDir) -> None:
 def test_the_random_twin_is_fixed_and_is_not_where_training_began() -> None:
     start = AIM(MODEL)
     init_weights(start, RECIPE.train.seed)
-    twin, again = random_twin(RECIPE), random_twin(RECIPE)
+    twin, again = untrained_model(RECIPE), untrained_model(RECIPE)
     for name, weight in twin.named_parameters():
         assert torch.equal(weight, again.get_parameter(name))
         if name.endswith("qkv.weight"):
             assert not torch.equal(weight, start.get_parameter(name))
-    other = random_twin(replace(RECIPE, train=TrainConfig(seed=4)))
+    other = untrained_model(replace(RECIPE, train=TrainConfig(seed=4)))
     assert not torch.equal(twin.patch_embed.proj.weight, other.patch_embed.proj.weight)
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from nextpatch.config import ConfigError
 from nextpatch.data.config import DataConfig
 from nextpatch.data.loader import TrainStream
-from nextpatch.data.mixture import Mixture, Part
+from nextpatch.data.mixture import Mixture, MixturePart
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
@@ -74,7 +74,7 @@ def train(run, after_step=lambda step: None, count=10):
     model = AIM(run.recipe.model)
     init_weights(model, run.recipe.train.seed)
     seed = run.recipe.train.seed
-    order = Mixture([Part(np.array([count]), np.arange(count - 3, count))], seed)
+    order = Mixture([MixturePart(np.array([count]), np.arange(count - 3, count))], seed)
     stream = TrainStream(MemorySource(count), order, run.recipe.data, (8, 8), 1, seed)
     batches = stream.batches
 

@@ -5,7 +5,7 @@ from collections import namedtuple
 
 import pytest
 
-from nextpatch.runs.checkpoint import check_room, prune
+from nextpatch.runs.checkpoint import check_disk_space, prune
 from saved import save
 
 Usage = namedtuple("Usage", "total used free")
@@ -13,9 +13,9 @@ Usage = namedtuple("Usage", "total used free")
 
 def test_too_little_room_is_an_error_that_says_how_much_is_needed(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 5 * 2**30))
-    check_room(tmp_path / "not" / "yet", 2**30, checkpoints=4)
+    check_disk_space(tmp_path / "not" / "yet", 2**30, checkpoints=4)
     with pytest.raises(OSError, match=r"5 checkpoints of 1.07 GB need 5.48 GB, and 5.37 GB are free; make room"):
-        check_room(tmp_path / "not" / "yet", 2**30, checkpoints=5)
+        check_disk_space(tmp_path / "not" / "yet", 2**30, checkpoints=5)
 
 
 def test_every_so_many_th_checkpoint_stays_for_ever(tmp_path):

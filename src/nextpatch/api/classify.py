@@ -96,6 +96,6 @@ def classify(
     given, bad = named(images, one=True), Bad()
     with session(quiet), phase("classifying the images"):
         model = model_of(weights, device, layers=layers, img_size=img_size, pixel_range=pixel_range, layout=layout)
-        running = InferenceModel(model, model.device, resolve_precision("auto", model.device))
-        found = classify_source(running, open_source(given.one("images")), top, batch_size, workers, bad)
+        inference = InferenceModel(model, model.device, resolve_precision("auto", model.device))
+        found = classify_source(inference, open_source(given.one("images")), top, batch_size, workers, bad)
         return Classification(tuple(found), bad)

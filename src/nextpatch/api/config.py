@@ -8,7 +8,7 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from nextpatch.config import ConfigError
-from nextpatch.core.text import meant
+from nextpatch.core.text import did_you_mean
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ def config_of(kind: type[T], **values: Any) -> T:
     known = [item.name for item in fields(kind)]  # type: ignore[arg-type]
     for name in values:
         if name not in known:
-            raise ConfigError(f"there is no value '{name}'{meant(name, known)} of {kind.__name__}")
+            raise ConfigError(f"there is no value '{name}'{did_you_mean(name, known)} of {kind.__name__}")
     return kind(**{name: _as(value, hints[name]) for name, value in values.items() if value is not None})
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from nextpatch.api.values import Values, overlay, recipe_path
 from nextpatch.config import ConfigError, read_toml, to_dict
 from nextpatch.core.progress import phase
-from nextpatch.core.text import meant
+from nextpatch.core.text import did_you_mean
 from nextpatch.data.collection import absolute
 from nextpatch.dist.ranks import Ranks
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
@@ -47,7 +47,7 @@ def _unknown(name: str, owners: list[str]) -> str:
     if owners:
         return f"'{name}' is a value of {' and of '.join(owners)}; say which: {owners[-1]}={{'{name}': ...}}"
     known = [item.name for kind in TABLES.values() for item in fields(kind)]
-    return f"a recipe has no value '{name}'{meant(name, known)}"
+    return f"a recipe has no value '{name}'{did_you_mean(name, known)}"
 
 
 def _plain(value: Any) -> Any:

@@ -19,7 +19,7 @@ from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Samples
 from nextpatch.measure.table import Table, data_frame
 from nextpatch.tasks.embed.features import Features, features_of
-from nextpatch.tasks.embed.picture import Near, Original, Originals, draw
+from nextpatch.tasks.embed.picture import Neighbor, Original, Originals, draw
 from nextpatch.tasks.embed.run import Embedded
 from nextpatch.tasks.embed.similar import data_of, nearest, query_features, read_index
 
@@ -37,8 +37,8 @@ class Neighbors:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __iter__(self) -> Iterator[Near]:
-        return map(Near, self.names, self.similarities)
+    def __iter__(self) -> Iterator[Neighbor]:
+        return map(Neighbor, self.names, self.similarities)
 
     def picture(self) -> Image:
         """The query and its neighbors side by side; those that are not to be had any more are left blank."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from nextpatch.bench import loaders
 from nextpatch.bench.loaders import Loader
 from nextpatch.core.errors import UserError
-from nextpatch.core.text import meant, shown
+from nextpatch.core.text import did_you_mean, shown
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.source import Source
 
@@ -116,6 +116,6 @@ def chosen(only: tuple[str, ...]) -> list[Benchmark]:
     names = [name for entry in only for name in entry.split(",") if name]
     known = {benchmark.name: benchmark for benchmark in BENCHMARKS}
     if unknown := [name for name in names if name not in known]:
-        asked = ", ".join(f"{shown(name)}{meant(name, known)}" for name in unknown)
+        asked = ", ".join(f"{shown(name)}{did_you_mean(name, known)}" for name in unknown)
         raise UserError(f"no benchmark {asked}; there are {', '.join(known)}")
     return [benchmark for benchmark in BENCHMARKS if not names or benchmark.name in names]

@@ -59,9 +59,9 @@ def run(args: Classify) -> int:
         backbone = load(
             args.weights, layers=args.layers, img_size=args.img_size, pixel_range=args.pixel_range, layout=args.layout
         )
-        running = InferenceModel.of(backbone, args.device)
+        inference = InferenceModel.of(backbone, args.device)
     bad: Bad = {}
-    found = classify(running, source, args.top, args.batch_size, args.workers, bad)
+    found = classify(inference, source, args.top, args.batch_size, args.workers, bad)
     console = Console()
     if args.as_json:
         for one in found:

@@ -89,7 +89,7 @@ def inspect(args: Inspect) -> int:
     check_bounds(args, limit=COUNT, workers=CORES)
     from nextpatch.data.collection import open_collection, outside
     from nextpatch.data.preprocessing import AS_OURS
-    from nextpatch.data.sources.contents import told_by_caller
+    from nextpatch.data.sources.contents import logged_by_caller
     from nextpatch.tasks.curate.epochs_advice import seen, verdict
     from nextpatch.tasks.curate.inspection import inspect
     from nextpatch.tasks.curate.table import show, show_enough
@@ -99,7 +99,7 @@ def inspect(args: Inspect) -> int:
             check_file(outside(out, args.data, flag=flag))
     if args.json and args.bad and args.json.resolve() == args.bad.resolve():
         raise UserError(f"--json and --bad both name {shown(args.bad)}; choose another file for one of them")
-    with phase("opening the images"), told_by_caller() as told:
+    with phase("opening the images"), logged_by_caller() as told:
         data, console, recipe = open_collection(args.data), Console(highlight=False), None
     unplanned = ""
     try:

@@ -10,7 +10,7 @@ from nextpatch.api.values import Values, override, recipe_path
 from nextpatch.cli.flags import ShortFor, Typed, stated
 from nextpatch.config import ConfigError, read_toml
 from nextpatch.core.fields import Flag
-from nextpatch.core.text import meant, shown
+from nextpatch.core.text import did_you_mean, shown
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 from nextpatch.tasks.plan.config import PlanConfig
 from nextpatch.tasks.plan.gpus import GPUS, Gpu
@@ -57,7 +57,7 @@ def run(args: Plan) -> int:
     from nextpatch.tasks.plan.table import show
 
     if args.gpu not in GPUS:
-        asked = f"'{shown(args.gpu)}'{meant(args.gpu, GPUS)}"
+        asked = f"'{shown(args.gpu)}'{did_you_mean(args.gpu, GPUS)}"
         raise ConfigError(f"unknown gpu {asked}; choose one of {', '.join(GPUS)}, and override its values")
     recipe = _recipe(args)
     length = {"global_batch_size": recipe.train.global_batch_size, "steps": recipe.train.steps}

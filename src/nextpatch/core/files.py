@@ -28,7 +28,7 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}{f'.{os.getpid()}' if shared else ''}{UNFINISHED}")
     try:
-        with naming(path):
+        with naming_path(path):
             yield aside
             sync(aside)
             aside.replace(path)
@@ -40,7 +40,7 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming_path(path: Path) -> Iterator[None]:
     """While inside, a full disk's OSError names `path`: of itself a failing write names nothing."""
     try:
         yield

@@ -13,7 +13,7 @@ INTERRUPTED = 128 + signal.SIGINT
 _SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"  # a line that moved hides it
 
 
-def leave(number: int, frame: FrameType | None) -> None:
+def exit_now(number: int, frame: FrameType | None) -> None:
     """Say so and end. KeyboardInterrupt would not do: amid an import a library may take it for a missing module."""
     try:
         if os.environ.get("RANK", "0") == "0":
@@ -24,18 +24,18 @@ def leave(number: int, frame: FrameType | None) -> None:
         os._exit(INTERRUPTED)
 
 
-def leave_quietly(number: int, frame: FrameType | None) -> None:
+def exit_silently(number: int, frame: FrameType | None) -> None:
     """End without a word: it has been said."""
     os._exit(INTERRUPTED)
 
 
 @contextmanager
-def at_once() -> Iterator[None]:
+def exit_on_interrupt() -> Iterator[None]:
     """Inside, Ctrl-C ends the process; a SIGINT that is ignored or handled by someone else is left alone."""
     try:
         ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if ours:
-            signal.signal(signal.SIGINT, leave)
+            signal.signal(signal.SIGINT, exit_now)
     except ValueError:  # not the main thread, which alone hears signals
         ours = False
     try:
@@ -49,5 +49,5 @@ def interrupted() -> int:
     """Say so, and let the next Ctrl-C end the interpreter that is being taken down; returns the exit code."""
     print("nextpatch: interrupted", file=sys.stderr, flush=True)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, leave_quietly)
+        signal.signal(signal.SIGINT, exit_silently)
     return INTERRUPTED

@@ -22,22 +22,22 @@ _TOLD_BY_OTHERS = ("config.json", "report.json")
 _SOFTWARE = 0x0131  # a tag of EXIF
 
 
-def check_file(path: Path, room_bytes: int = 0, beside: Sequence[Path] = ()) -> None:
+def check_file(path: Path, needed_bytes: int = 0, beside: Sequence[Path] = ()) -> None:
     """UserError when no file can be written at `path`: a folder is there, its folder takes none, the disk is full, or
     a file is there that nextpatch did not write, which no output replaces. The same for those written `beside` it.
     """
     for one in (path, *beside):
         if one.is_dir():
             raise UserError(f"{shown(one)} is a folder; name a file in it")
-        _check(one, one.parent, room_bytes if one == path else 0)
+        _check(one, one.parent, needed_bytes if one == path else 0)
     _check_ours((path, *beside))
 
 
-def check_folder(path: Path, room_bytes: int = 0, files: Sequence[str] = ()) -> None:
+def check_folder(path: Path, needed_bytes: int = 0, files: Sequence[str] = ()) -> None:
     """UserError when no files can be written into `path`, a folder that may still have to be made, or when one of
     `files`, which would be replaced in it, is there and nextpatch did not write it.
     """
-    _check(path, path, room_bytes)
+    _check(path, path, needed_bytes)
     _check_ours([path / name for name in files])
 
 
@@ -74,7 +74,7 @@ def save_picture(picture: Image, path: Path) -> None:
         picture.save(aside, kind, **marks[kind])
 
 
-def _check(path: Path, folder: Path, room_bytes: int) -> None:
+def _check(path: Path, folder: Path, needed_bytes: int) -> None:
     there = folder.absolute()
     while not os.path.lexists(there) and there != there.parent:
         there = there.parent
@@ -85,8 +85,8 @@ def _check(path: Path, folder: Path, room_bytes: int) -> None:
             f"{shown(path)} cannot be written: {shown(there)} takes no files from you; choose another place"
         )
     free = shutil.disk_usage(there).free
-    if room_bytes > free:
+    if needed_bytes > free:
         raise UserError(
-            f"{shown(path)} needs about {format_bytes(room_bytes)}, and {format_bytes(free)} are free on the disk of "
+            f"{shown(path)} needs about {format_bytes(needed_bytes)}, and {format_bytes(free)} are free on the disk of "
             f"{shown(there)}; make room, or choose another place"
         )

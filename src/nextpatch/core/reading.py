@@ -25,7 +25,7 @@ def read_json(path: Path, what: str, remedy: str, error: type[UserError] = FileE
     `what` says what the file should be ("a plan of features"), `remedy` what to do when it is not. Raises `error`, with
     the file, the reason and the remedy, when the file is absent, damaged, too large or holds another kind of value.
     """
-    values = json_of(_text(path, what, remedy, error), path, what, remedy, error)
+    values = parse_json(_text(path, what, remedy, error), path, what, remedy, error)
     if not isinstance(values, dict):
         _fail(path, what, remedy, error, f"it holds {type(values).__name__}, not an object")
     if DIGEST not in values and _nearly_digest(values):
@@ -37,7 +37,7 @@ def read_json(path: Path, what: str, remedy: str, error: type[UserError] = FileE
     return values
 
 
-def json_of(text: str | bytes, path: Path, what: str, remedy: str, error: type[UserError] = FileError) -> Any:
+def parse_json(text: str | bytes, path: Path, what: str, remedy: str, error: type[UserError] = FileError) -> Any:
     """The value of JSON text that stands in the file `path`; raises `error`."""
     try:
         return json.loads(text)
@@ -90,7 +90,7 @@ def parquet_facts(path: Path, key: str, what: str, remedy: str, error: type[User
         metadata = pq.read_schema(path).metadata or {}
     except (*_BAD, pa.ArrowException) as reason:
         _fail(path, what, remedy, error, _reason(reason))
-    values = json_of(metadata.get(key.encode(), b"{}"), path, what, remedy, error)
+    values = parse_json(metadata.get(key.encode(), b"{}"), path, what, remedy, error)
     if not isinstance(values, dict):
         _fail(path, what, remedy, error, f"its metadata {key} is no table")
     return values

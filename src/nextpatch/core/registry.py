@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from nextpatch.core.errors import ConfigError
-from nextpatch.core.text import meant, shown
+from nextpatch.core.text import did_you_mean, shown
 
 
 class Registry:
@@ -40,7 +40,7 @@ class Registry:
         """ConfigError, with the nearest name, for one that is not known; imports nothing."""
         if name not in self._places:
             raise ConfigError(
-                f"unknown {self.kind} '{shown(name)}'{meant(name, self)}; there are {', '.join(self._places)}"
+                f"unknown {self.kind} '{shown(name)}'{did_you_mean(name, self)}; there are {', '.join(self._places)}"
             )
 
     def __getitem__(self, name: str) -> Any:

@@ -36,13 +36,13 @@ class ShownRecord(logging.LogRecord):
         return shown_lines(super().getMessage())
 
 
-def meant(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A question in brackets, to stand behind a word that is none of the known; "" where none is near."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean '{shown(near[0])}'?)" if near else ""
 
 
-def storable(text: str) -> str:
+def escape_for_utf8(text: str) -> str:
     """The text as UTF-8 can hold it: of a file name that is not UTF-8, the odd bytes as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from nextpatch.data.arrays import is_npy, npy_shape, npy_values
-from nextpatch.data.bare import pictures
-from nextpatch.data.jpeg import JpegHeader, check_filler, has_end, hole, jpeg_header, refilled
+from nextpatch.data.jpeg import JpegHeader, check_filler, first_gap, has_end, jpeg_header, refilled
+from nextpatch.data.metadata import pictures
 from nextpatch.data.orientation import EXCHANGED
 from nextpatch.data.pillow import (
     deep_png_values,
@@ -138,7 +138,7 @@ def _fast_jpeg(data: bytes, found: JpegHeader, channels: int) -> UInt8[Tensor, "
     check_size(found.height, found.width)
     if not has_end(data, found):
         raise BadImage("has no end marker: cut short, or its rest was overwritten")
-    if (at := hole(data, found)) is not None and not _same_picture(data, refilled(data, found, at)):
+    if (at := first_gap(data, found)) is not None and not _same_picture(data, refilled(data, found, at)):
         raise BadImage(f"holds zeros from byte {at} on, where compressed pixels should be")
     if decode_jpeg is None or found.coding not in _HUFFMAN or found.precision != 8 or found.orientation is None:
         return None

@@ -81,7 +81,7 @@ def has_end(data: bytes, header: JpegHeader) -> bool:
     return data.rfind(_END, header.scan) >= 0
 
 
-def hole(data: bytes, header: JpegHeader) -> int | None:
+def first_gap(data: bytes, header: JpegHeader) -> int | None:
     """At which byte 64 or more zeros begin among the compressed pixels; None without, or where an encoder writes such.
 
     libjpeg reads zeros as small grey ripples and says nothing: a file that was zeroed from some byte on, or lost a

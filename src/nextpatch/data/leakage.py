@@ -26,7 +26,7 @@ Indices = Int64[np.ndarray, " _"]
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedImages:
     """Images of one collection that are in another one too: their indices, and one pair of names to show."""
 
     indices: Indices
@@ -39,9 +39,9 @@ class Shared:
         return f"{len(self.indices):,} of {self.looked_at:,} (the first: {name}, which is {other})"
 
 
-def shared(
+def find_shared(
     learned: Samples, learned_indices: Indices, tested: Samples, tested_indices: Indices, most: int | None = None
-) -> Shared:
+) -> SharedImages:
     """Which of the tested images have the bytes of a learned one, whatever both are called and however they are kept.
 
     Each image is read once. With `most` only so many of the learned images are looked at, evenly spread: enough to find
@@ -57,10 +57,12 @@ def shared(
             found.setdefault(digest, index)
     both = [index for index, digest in wanted.items() if digest in found and _is_image(tested.read(index))]
     example = (tested.key(both[0]), learned.key(found[wanted[both[0]]])) if both else ("", "")
-    return Shared(np.array(both, dtype=np.int64), len(tested_indices), example)
+    return SharedImages(np.array(both, dtype=np.int64), len(tested_indices), example)
 
 
-def apart(tested_indices: Indices, found: Shared, tested: str, learned: str, overlap: Overlap) -> Indices:
+def without_overlap(
+    tested_indices: Indices, found: SharedImages, tested: str, learned: str, overlap: Overlap
+) -> Indices:
     """The images to test on, when some of them are also learned from.
 
     DataError with "refuse" where there are any; with "leave-out" they are left out, with "keep" they stay; both are

@@ -18,7 +18,7 @@ LONGEST_BLOCK = 1000
 
 
 @dataclass(frozen=True)
-class Part:
+class MixturePart:
     """A collection's part in a mixture."""
 
     shard_sizes: Int64[np.ndarray, " shards"]
@@ -35,7 +35,7 @@ class Mixture:
     `streams` x `block` positions, each part goes through its own epochs, and each stream meets its own shards only.
     """
 
-    def __init__(self, parts: Sequence[Part], seed: int, streams: int = 1, window: int = 4) -> None:
+    def __init__(self, parts: Sequence[MixturePart], seed: int, streams: int = 1, window: int = 4) -> None:
         self._orders, self._held_out = [], []
         for part in parts:
             sizes = part.shard_sizes

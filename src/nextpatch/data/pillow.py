@@ -13,8 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from nextpatch.data.bare import bare, png_bytes
 from nextpatch.data.formats import pillow_formats
+from nextpatch.data.metadata import png_bytes, without_metadata
 from nextpatch.data.orientation import EXCHANGED, ORIENTATION, TURNS, upright
 from nextpatch.data.pixels import BadImage, check_size
 from nextpatch.data.tiff import check_tile, is_tiff, to_picture, upside_down
@@ -62,7 +62,7 @@ def _open(data: bytes) -> Image.Image:
         return JpegImageFile(io.BytesIO(data))
     if is_tiff(data):
         return _tiff(data)
-    image = Image.open(io.BytesIO(bare(data)), formats=pillow_formats())
+    image = Image.open(io.BytesIO(without_metadata(data)), formats=pillow_formats())
     clear, depth = image.info.get("transparency"), data[24]
     if image.format == "PNG" and image.mode == "L" and depth in (2, 4) and isinstance(clear, int):
         image.info["transparency"] = (

@@ -14,7 +14,7 @@ from nextpatch.core.errors import UserError
 from nextpatch.core.random import Stream, rng_at
 from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
-from nextpatch.data.leakage import Overlap, apart, shared
+from nextpatch.data.leakage import Overlap, find_shared, without_overlap
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
 
@@ -121,9 +121,9 @@ def split(
     if not len(pool) or (held_out and not len(select)) or not len(test_indices):
         raise _too_few(source, held_out, test_source is source)
     select, own = np.sort(select), test_source is source
-    found = shared(source, np.sort(np.concatenate([pool, select])), test_source, test_indices)
+    found = find_shared(source, np.sort(np.concatenate([pool, select])), test_source, test_indices)
     allowed: Overlap = "leave-out" if own and overlap == "refuse" else overlap
-    test_indices = apart(test_indices, found, test_source.name, source.name, allowed)
+    test_indices = without_overlap(test_indices, found, test_source.name, source.name, allowed)
     return Splits(source.classes, source, pool, select, test_source, test_indices, len(found.indices))
 
 

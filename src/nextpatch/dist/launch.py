@@ -50,7 +50,7 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
-def wait_for_meeting_point() -> None:
+def wait_for_rendezvous() -> None:
     """Return when the meeting point that torchrun keeps for its ranks answers; OSError when it does not.
 
     A rank whose launcher was killed before the rank could watch it would else try to get in for half an hour.

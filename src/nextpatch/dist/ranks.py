@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from nextpatch.core.writer import only_writer
-from nextpatch.dist.launch import LAUNCHED, end_with_launcher, launched, wait_for_meeting_point
-from nextpatch.dist.rendezvous import meet
+from nextpatch.dist.launch import LAUNCHED, end_with_launcher, launched, wait_for_rendezvous
+from nextpatch.dist.rendezvous import join_rendezvous
 
 _PATIENCE = timedelta(minutes=30)  # the longest that one rank may make the others wait (building an index, say)
 
@@ -59,11 +59,11 @@ class Ranks:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: nothing listens beyond it
         if torch.cuda.is_available():
             torch.cuda.set_device(local_rank)
-        wait_for_meeting_point()
+        wait_for_rendezvous()
         store, _, _ = next(rendezvous("env://", rank, size, timeout=_PATIENCE))
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-            store=meet(store, rank, size, _PATIENCE),
+            store=join_rendezvous(store, rank, size, _PATIENCE),
             rank=rank,
             world_size=size,
             timeout=_PATIENCE,

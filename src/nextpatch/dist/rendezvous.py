@@ -12,7 +12,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 _PAUSE_S = 0.01  # between two looks into the store
 
 
-def meet(store: Store, rank: int, size: int, patience: timedelta) -> Store:
+def join_rendezvous(store: Store, rank: int, size: int, patience: timedelta) -> Store:
     """A part of the store that only the living ranks of this attempt use.
 
     torchrun keeps one store over restarts. What a dead rank wrote there (its address) would be taken for its

@@ -22,7 +22,7 @@ from nextpatch.core.errors import FileError, UserError
 from nextpatch.core.files import write_json, write_text
 from nextpatch.core.output import check_folder
 from nextpatch.core.reading import read_json
-from nextpatch.core.text import meant
+from nextpatch.core.text import did_you_mean
 from nextpatch.core.writer import is_new
 from nextpatch.model.aim import AIM
 from nextpatch.model.init import init_weights
@@ -79,7 +79,7 @@ class RunDir:
         if not cls.exists(path):
             what = "has no recipe.toml" if path.is_dir() else "does not exist"
             beside = path.parent.iterdir() if path.parent.is_dir() else ()
-            near = meant(path.name, [other.name for other in beside if cls.exists(other)])
+            near = did_you_mean(path.name, [other.name for other in beside if cls.exists(other)])
             raise RunError(f"{path}{near} is not a run ({what}); give the --out of a pretrain command")
         return cls(path, load_run_recipe(path / "recipe.toml"))
 
@@ -182,7 +182,7 @@ def load_run(path: Path, device: torch.device | str = "cpu", step: int | None = 
     return LoadedRun(model.to(device).eval(), run.recipe, checkpoint.step)
 
 
-def random_twin(recipe: Recipe, device: torch.device | str = "cpu") -> AIM:
+def untrained_model(recipe: Recipe, device: torch.device | str = "cpu") -> AIM:
     """The recipe's model at random initialisation, with another seed than the run's: what training must beat."""
     model = AIM(recipe.model)
     init_weights(model, recipe.train.seed + 1)

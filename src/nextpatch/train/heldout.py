@@ -12,7 +12,7 @@ from nextpatch.config import ConfigError
 from nextpatch.data.collection import Collection, open_collection
 from nextpatch.data.error import DataError
 from nextpatch.data.loader import Batch, eval_batches
-from nextpatch.data.mixture import Mixture, Part
+from nextpatch.data.mixture import Mixture, MixturePart
 from nextpatch.data.order import held_out_indices
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.skipped import Bad
@@ -138,7 +138,7 @@ def _shares(weights: Sequence[float]) -> list[float]:
 def training_order(recipe: Recipe, train: Collection) -> Mixture:
     """The order in which what is not held out is learned from."""
     parts = [
-        Part(source.shard_sizes, indices, source.random_access, weight)
+        MixturePart(source.shard_sizes, indices, source.random_access, weight)
         for source, indices, weight in zip(train.parts, held_out_parts(recipe, train), train.weights, strict=True)
     ]
     return Mixture(parts, recipe.train.seed, max(1, recipe.data.streams), recipe.data.window)

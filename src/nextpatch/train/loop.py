@@ -63,7 +63,7 @@ def fit(
         Display(console, task.train.steps, task.train.global_batch_size, state.step) as display,
     ):
         saver = Saver(task, learner, ranks)
-        saver.check_room()
+        saver.check_disk_space()
         book = Recorder(learner, task, logs, display, state, ranks)
         if estimate is not None and state.step < task.train.steps:
             log.info("%s", estimate(state.step))

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from nextpatch.dist.ranks import ALONE, Ranks
-from nextpatch.runs.checkpoint import BackgroundSaver, check_room, newest_checkpoint, prune, save_checkpoint
+from nextpatch.runs.checkpoint import BackgroundSaver, check_disk_space, newest_checkpoint, prune, save_checkpoint
 from nextpatch.runs.checkpoint.files import published
 from nextpatch.train.learner import Learner, Task
 from nextpatch.train.optimizer import prepare_state
@@ -42,7 +42,7 @@ class Saver:
             save_checkpoint(folder, state.step, tensors, beside, self._world)
             prune(folder, train.keep_checkpoints, train.keep_every, self._world)
 
-    def check_room(self) -> None:
+    def check_disk_space(self) -> None:
         """OSError on all ranks when the disk has no room for the checkpoints that are to be kept (collective)."""
         kept = self._task.train.keep_checkpoints + 1
         there = len(published(self._task.checkpoints))
@@ -52,7 +52,7 @@ class Saver:
         needed = sum(t.numel() * t.element_size() for group in tensors.values() for t in group.values())
         with self._world.raise_on_all():
             if self._world.is_main:
-                check_room(self._task.checkpoints, needed, checkpoints)
+                check_disk_space(self._task.checkpoints, needed, checkpoints)
 
     def wait(self) -> None:
         """Return when the last save is done; raise on all ranks if it failed on any."""

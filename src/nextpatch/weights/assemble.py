@@ -43,7 +43,7 @@ class LoadOptions:
 
 
 def of_released_names(
-    state: Mapping[str, Tensor], config: Mapping[str, Any], name: str, asked: LoadOptions
+    state: Mapping[str, Tensor], config: Mapping[str, Any], name: str, options: LoadOptions
 ) -> Backbone:
     """Of tensors with the released names; `config` is what a snapshot's config.json says."""
     with naming_file(name):
@@ -51,11 +51,11 @@ def of_released_names(
         layers = [f"block_{block}" for block in probed_blocks(config, cfg.shape.depth)]
         classes = texts(json.dumps(config.get("classes", [])))
         statistics = _numbers(config.get("mean", [])), _numbers(config.get("std", []))
-        readout, ours = _readout_in(from_released(state), cfg, layers, classes)
-    return of_model(build_aim(cfg, ours, name), name, asked, readout, statistics, AS_RELEASED)
+        head, ours = _classifier_head_in(from_released(state), cfg, layers, classes)
+    return of_model(build_aim(cfg, ours, name), name, options, head, statistics, AS_RELEASED)
 
 
-def of_export(state: Mapping[str, Tensor], facts: Mapping[str, str], name: str, asked: LoadOptions) -> Backbone:
+def of_export(state: Mapping[str, Tensor], facts: Mapping[str, str], name: str, options: LoadOptions) -> Backbone:
     """Of the tensors and the metadata of a file that `export_model` or `save_snapshot` wrote."""
     with naming_file(name):
         cfg = from_dict(ModelConfig, _json(facts["model"]), f"{shown(name)}, model")
@@ -65,8 +65,8 @@ def of_export(state: Mapping[str, Tensor], facts: Mapping[str, str], name: str, 
             Preprocessing, _json(facts.get("preprocessing", "{}")), f"{shown(name)}, preprocessing"
         )
         ours = from_released(state) if facts["layout"] == "released" else dict(state)
-        readout, ours = _readout_in(ours, cfg, layers, classes)
-    return of_model(build_aim(cfg, ours, name), name, asked, readout, (mean, std), preprocessing)
+        head, ours = _classifier_head_in(ours, cfg, layers, classes)
+    return of_model(build_aim(cfg, ours, name), name, options, head, (mean, std), preprocessing)
 
 
 def _json(text: str) -> Any:
@@ -85,8 +85,8 @@ def _numbers(values: Any) -> tuple[float, ...]:
 def of_model(
     model: AIM,
     name: str,
-    asked: LoadOptions,
-    readout: ClassifierHead | None,
+    options: LoadOptions,
+    head: ClassifierHead | None,
     statistics: Statistics,
     preprocessing: Preprocessing = AS_OURS,
 ) -> Backbone:
@@ -94,65 +94,67 @@ def of_model(
 
     WeightsError when the classifier was fitted to another trunk and no layers are asked for.
     """
-    readout = _fitting(model, name, asked, readout)
+    head = _fitting(model, name, options, head)
     if bool(statistics[0]) != bool(statistics[1]):
         raise WeightsError(f"{shown(name)} says the mean or the deviation of its pixels, and not both; get it again")
-    if asked.img_size is not None:
-        model.resize(asked.img_size)
+    if options.img_size is not None:
+        model.resize(options.img_size)
     cfg = model.cfg
-    chosen = _chosen(asked.layers, cfg, name, readout)
-    readout = readout if readout is not None and readout.layers == chosen else None
+    chosen = _chosen(options.layers, cfg, name, head)
+    head = head if head is not None and head.layers == chosen else None
     mean, std = statistics if statistics[0] else DataConfig().statistics(cfg.in_chans)
     shape = cfg.shape
     about = ModelInfo(
         name, cfg.img_size, cfg.in_chans, mean, std, shape.embed_dim, shape.num_heads, chosen, cfg.num_patches,
         preprocessing,
     )  # fmt: skip
-    return Backbone(model, about, readout)
+    return Backbone(model, about, head)
 
 
-def read_otherwise(about: ModelInfo, given: Mapping[str, Any]) -> ModelInfo:
+def with_preprocessing(about: ModelInfo, given: Mapping[str, Any]) -> ModelInfo:
     """The same weights with other values of `Preprocessing`; ConfigError for what are none."""
     return replace(about, preprocessing=replace(about.preprocessing, **given)) if given else about
 
 
-def with_classifier_head(backbone: Backbone, path: Path, asked: LoadOptions) -> Backbone:
+def with_classifier_head(backbone: Backbone, path: Path, options: LoadOptions) -> Backbone:
     """The same weights with a probe's classifier and its layers; WeightsError when it is of another width."""
-    readout, about = read_classifier_head(path), backbone.about
-    if readout.classifier.linear.in_features != about.dim or not set(readout.layers) <= set(backbone.layer_names()):
+    head, about = read_classifier_head(path), backbone.about
+    if head.classifier.linear.in_features != about.dim or not set(head.layers) <= set(backbone.layer_names()):
         raise WeightsError(f"{shown(path)} is the probe of another model than {shown(about.name)}; probe this one")
-    if asked.layers and tuple(blocks_named(asked.layers, len(backbone.blocks))) != readout.layers:
-        return Backbone(backbone.trunk, replace(about, layers=tuple(blocks_named(asked.layers, len(backbone.blocks)))))
-    if readout.trunk and readout.trunk != mark_of(backbone.trunk):
+    if options.layers and tuple(blocks_named(options.layers, len(backbone.blocks))) != head.layers:
+        return Backbone(
+            backbone.trunk, replace(about, layers=tuple(blocks_named(options.layers, len(backbone.blocks))))
+        )
+    if head.trunk and head.trunk != mark_of(backbone.trunk):
         raise WeightsError(_OF_OTHERS.format(probe=shown(path), name=shown(about.name)))
-    about = _as_probed(backbone, readout, asked)
-    return Backbone(backbone.trunk, replace(about, name=f"{about.name}+{path}", layers=readout.layers), readout)
+    about = _as_probed(backbone, head, options)
+    return Backbone(backbone.trunk, replace(about, name=f"{about.name}+{path}", layers=head.layers), head)
 
 
-def _as_probed(backbone: Backbone, readout: ClassifierHead, asked: LoadOptions) -> ModelInfo:
+def _as_probed(backbone: Backbone, head: ClassifierHead, options: LoadOptions) -> ModelInfo:
     """Images are seen as they were when the probe was fitted, but for the size that is asked for."""
     about, model = backbone.about, backbone.aim
-    if readout.preprocessing is not None:
-        about = replace(about, preprocessing=readout.preprocessing)
-    if readout.img_size is None or asked.img_size is not None:
+    if head.preprocessing is not None:
+        about = replace(about, preprocessing=head.preprocessing)
+    if head.img_size is None or options.img_size is not None:
         return about
-    model.resize(readout.img_size)
+    model.resize(head.img_size)
     return replace(about, img_size=model.cfg.img_size, num_patches=model.cfg.num_patches)
 
 
-def _fitting(model: AIM, name: str, asked: LoadOptions, readout: ClassifierHead | None) -> ClassifierHead | None:
+def _fitting(model: AIM, name: str, options: LoadOptions, head: ClassifierHead | None) -> ClassifierHead | None:
     """The classifier, when it is of these weights; without it where layers are asked for, since it is not needed."""
     blocks = {f"block_{block}" for block in range(model.cfg.shape.depth)}
-    if readout is not None and not set(readout.layers) <= blocks:
-        raise WeightsError(f"{shown(name)}: its classifier reads {shown(', '.join(readout.layers))[:80]}, not there")
-    if readout is None or not readout.trunk or readout.trunk == mark_of(model):
-        return readout
-    if asked.layers not in ("", "best"):
+    if head is not None and not set(head.layers) <= blocks:
+        raise WeightsError(f"{shown(name)}: its classifier reads {shown(', '.join(head.layers))[:80]}, not there")
+    if head is None or not head.trunk or head.trunk == mark_of(model):
+        return head
+    if options.layers not in ("", "best"):
         return None
     raise WeightsError(_OF_OTHERS.format(probe="its probe", name=shown(name)))
 
 
-def _readout_in(
+def _classifier_head_in(
     state: Mapping[str, Tensor], cfg: ModelConfig, layers: Sequence[str], classes: Sequence[str]
 ) -> tuple[ClassifierHead | None, dict[str, Tensor]]:
     """(the classifier among tensors with our names, the other tensors)."""
@@ -173,14 +175,14 @@ def imagenet_classes() -> tuple[str, ...]:
     return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
 
-def _chosen(layers: str, cfg: ModelConfig, name: str, readout: ClassifierHead | None) -> tuple[str, ...]:
+def _chosen(layers: str, cfg: ModelConfig, name: str, head: ClassifierHead | None) -> tuple[str, ...]:
     depth = cfg.shape.depth
     if layers == "last":
         return tuple(last_blocks(depth))
     if layers == "best":
         best = BEST_BY_WIDTH.get(cfg.shape.embed_dim)
-        if readout is not None:
-            return readout.layers
+        if head is not None:
+            return head.layers
         if best is None:
             raise WeightsError(
                 f"{name}: which layers are best is not known yet; nextpatch probe finds it, or name them"
@@ -188,4 +190,4 @@ def _chosen(layers: str, cfg: ModelConfig, name: str, readout: ClassifierHead | 
         return tuple(f"block_{block}" for block in best)
     if layers:
         return tuple(blocks_named(layers, depth))
-    return readout.layers if readout is not None else tuple(last_blocks(depth))
+    return head.layers if head is not None else tuple(last_blocks(depth))

@@ -59,11 +59,11 @@ class Backbone(nn.Module):
     outputs of the blocks `about.layers`, without a final norm.
     """
 
-    def __init__(self, trunk: nn.Module, about: ModelInfo, readout: ClassifierHead | None = None) -> None:
+    def __init__(self, trunk: nn.Module, about: ModelInfo, classifier_head: ClassifierHead | None = None) -> None:
         super().__init__()
         self.trunk, self.about = trunk, about
-        self.classifier = readout.classifier if readout else None
-        self.classes = readout.classes if readout else ()
+        self.classifier = classifier_head.classifier if classifier_head else None
+        self.classes = classifier_head.classes if classifier_head else ()
         self.eval()
 
     @property

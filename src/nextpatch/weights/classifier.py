@@ -88,17 +88,17 @@ def mark_of(trunk: nn.Module) -> str:
     return total.hexdigest()
 
 
-def save_classifier_head(path: Path, readout: ClassifierHead) -> None:
+def save_classifier_head(path: Path, head: ClassifierHead) -> None:
     """Written aside and renamed: a reader sees the old one or the new one."""
     facts = {
-        "layers": json.dumps(list(readout.layers)),
-        "classes": json.dumps(list(readout.classes)),
-        "num_heads": str(readout.classifier.num_heads),
-        **({"trunk": readout.trunk} if readout.trunk else {}),
-        **({"img_size": json.dumps(readout.img_size)} if readout.img_size else {}),
-        **({"preprocessing": json.dumps(to_dict(readout.preprocessing))} if readout.preprocessing else {}),
+        "layers": json.dumps(list(head.layers)),
+        "classes": json.dumps(list(head.classes)),
+        "num_heads": str(head.classifier.num_heads),
+        **({"trunk": head.trunk} if head.trunk else {}),
+        **({"img_size": json.dumps(head.img_size)} if head.img_size else {}),
+        **({"preprocessing": json.dumps(to_dict(head.preprocessing))} if head.preprocessing else {}),
     }
-    save_safetensors(path, readout.classifier.state_dict(), facts)
+    save_safetensors(path, head.classifier.state_dict(), facts)
 
 
 def read_classifier_head(path: Path) -> ClassifierHead:

@@ -22,7 +22,7 @@ def fetched(repo: str, name: str, revision: str | None = None) -> Path:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     known = isinstance(try_to_load_from_cache(repo, name, revision=revision), str)
-    with _told(repo, name):
+    with _HubErrors(repo, name):
         path = Path(hf_hub_download(repo, name, revision=revision))
     if not known:
         check_digest(path, SHA256.get(name, ""))
@@ -68,7 +68,7 @@ def check_digest(path: Path, published: str) -> None:
     )
 
 
-class _told:
+class _HubErrors:
     """What goes wrong on the way to the Hub, as a WeightsError that says what to do."""
 
     def __init__(self, repo: str, name: str) -> None:

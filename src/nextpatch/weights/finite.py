@@ -11,7 +11,7 @@ from nextpatch.core.text import shown
 from nextpatch.weights.error import WeightsError
 
 
-def need_finite(values: Mapping[str, Tensor], keys: Sequence[str], weights: str) -> None:
+def check_features_finite(values: Mapping[str, Tensor], keys: Sequence[str], weights: str) -> None:
     """WeightsError when a number of `values`, by layer, each with one entry per image of `keys`, is NaN or infinite."""
     for name, found in values.items():
         if bool(torch.isfinite(found).all()):

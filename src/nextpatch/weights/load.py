@@ -22,8 +22,8 @@ from nextpatch.weights.assemble import (
     of_export,
     of_model,
     of_released_names,
-    read_otherwise,
     with_classifier_head,
+    with_preprocessing,
 )
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.classifier import read_classifier_head
@@ -79,14 +79,14 @@ def load(
     A "torchhub:" name runs the repository's code, after a question. A name that a file gives, and no person, must pass
     `names.from_file` first.
     """
-    asked, spec, where = LoadOptions(layers, img_size, step), os.fspath(weights), device_of(device)
+    options, spec, where = LoadOptions(layers, img_size, step), os.fspath(weights), device_of(device)
     reading = {"pixel_range": pixel_range, "layout": layout}
     if not spec:
         raise WeightsError(f"no weights given; name {KINDS}")
     if step is not None and not RunDir.exists(Path(spec.partition("+")[0])) and not RunDir.exists(Path(spec)):
         raise WeightsError(f"{shown(spec)} is no run, so it has no step {step}; leave the step out")
-    found = _found(spec, asked)
-    found.about = read_otherwise(found.about, {name: value for name, value in reading.items() if value is not None})
+    found = _found(spec, options)
+    found.about = with_preprocessing(found.about, {name: value for name, value in reading.items() if value is not None})
     return found.to(where)
 
 
@@ -95,24 +95,24 @@ def of_trunk(weights: str) -> str:
     return "" if released(weights) else "last"
 
 
-def _found(spec: str, asked: LoadOptions) -> Backbone:
+def _found(spec: str, options: LoadOptions) -> Backbone:
     model, path = released(spec), Path(spec)
     if knows(spec):
         prefix, _, name = spec.partition(":")
-        return backbone_of(*_LIBRARIES[prefix](name, asked.img_size), name=spec, layers=asked.layers)
+        return backbone_of(*_LIBRARIES[prefix](name, options.img_size), name=spec, layers=options.layers)
     if model is not None:
-        return _of_release(model, asked)
+        return _of_release(model, options)
     if path.is_dir():
-        return _of_run(path, asked) if RunDir.exists(path) else _of_snapshot(path, asked)
+        return _of_run(path, options) if RunDir.exists(path) else _of_snapshot(path, options)
     parts = [spec] if path.exists() else spec.split("+")
     kind = _head_in(Path(parts[-1]), Path(parts[0]).suffix not in _FILES) if len(parts) > 1 else ""
     if kind == PROBE:
         base = "+".join(parts[:-1])
-        return with_classifier_head(_found(base, replace(asked, layers=of_trunk(base))), Path(parts[-1]), asked)
+        return with_classifier_head(_found(base, replace(options, layers=of_trunk(base))), Path(parts[-1]), options)
     if kind:
-        return with_pixel_head(_found("+".join(parts[:-1]), asked), Path(parts[-1]))
+        return with_pixel_head(_found("+".join(parts[:-1]), options), Path(parts[-1]))
     if path.exists() or path.suffix in _FILES:
-        return _of_files([Path(part) for part in parts], asked)
+        return _of_files([Path(part) for part in parts], options)
     if path.parent.is_dir() and str(path.parent) != "." and not spec.startswith(HUB):
         near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.4)
         advice = f"did you mean {path.parent / near[0]}?" if near else "look there for what you meant."
@@ -120,7 +120,7 @@ def _found(spec: str, asked: LoadOptions) -> Backbone:
             f"{shown(spec)} does not exist; {shown(advice)} A model of the Hub by this name is {HUB}{shown(spec)}"
         )
     if _ON_THE_HUB.fullmatch(spec.removeprefix(HUB)):
-        return _of_hub(spec.removeprefix(HUB), asked)
+        return _of_hub(spec.removeprefix(HUB), options)
     raise WeightsError(f"{shown(spec)} does not exist; give {KINDS}")
 
 
@@ -134,31 +134,31 @@ def _head_in(path: Path, no_file_before: bool) -> str:
     return PIXEL_HEAD_FILE if no_file_before else ""
 
 
-def _of_release(model: Released, asked: LoadOptions) -> Backbone:
+def _of_release(model: Released, options: LoadOptions) -> Backbone:
     """Of the Hub; "last" and "best" take the attention head of these layers when the snapshot has another."""
     config = _config(fetched(model.hub, "config.json"))
     state, _ = read_tensors(first_fetched(model.hub, _SNAPSHOT))
     depth = depth_of(state)
-    wanted = {"best": model.best, "last": tuple(range(depth - LAST, depth))}.get(asked.layers)
+    wanted = {"best": model.best, "last": tuple(range(depth - LAST, depth))}.get(options.layers)
     if wanted is not None and tuple(probed_blocks(config, depth)) != wanted:
-        head, _ = read_tensors(fetched(PAIRS, model.head_file(asked.layers)))
+        head, _ = read_tensors(fetched(PAIRS, model.head_file(options.layers)))
         state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")} | head
         config["probe_layers"] = list(wanted)
-    return of_released_names(state, config, model.hub, asked)
+    return of_released_names(state, config, model.hub, options)
 
 
-def _of_hub(spec: str, asked: LoadOptions) -> Backbone:
+def _of_hub(spec: str, options: LoadOptions) -> Backbone:
     repo, _, revision = spec.partition("@")
     config = _config(fetched(repo, "config.json", revision or None))
     state, facts = read_tensors(first_fetched(repo, _SNAPSHOT, revision or None))
     if facts.get("format") != FORMAT:
-        return of_released_names(state, config, spec, asked)
-    found = of_export(state, facts, spec, asked)
+        return of_released_names(state, config, spec, options)
+    found = of_export(state, facts, spec, options)
     head = fetched_if_there(repo, PIXEL_HEAD_FILE, revision or None)
     return with_pixel_head(found, head) if head is not None else found
 
 
-def _of_snapshot(folder: Path, asked: LoadOptions) -> Backbone:
+def _of_snapshot(folder: Path, options: LoadOptions) -> Backbone:
     file = next((folder / name for name in _SNAPSHOT if (folder / name).is_file()), None)
     if file is None or not (folder / "config.json").is_file():
         inner = next((folder / name for name in ("model", "adapter") if (folder / name / _SNAPSHOT[0]).is_file()), None)
@@ -168,20 +168,20 @@ def _of_snapshot(folder: Path, asked: LoadOptions) -> Backbone:
         )
     state, facts = read_tensors(file)
     if facts.get("format") == FORMAT:
-        found = of_export(state, facts, str(folder), asked)
+        found = of_export(state, facts, str(folder), options)
     else:
-        found = of_released_names(state, _config(folder / "config.json"), str(folder), asked)
+        found = of_released_names(state, _config(folder / "config.json"), str(folder), options)
     head = folder / PIXEL_HEAD_FILE
     return with_pixel_head(found, head) if head.exists() else found
 
 
-def _of_files(paths: list[Path], asked: LoadOptions) -> Backbone:
+def _of_files(paths: list[Path], options: LoadOptions) -> Backbone:
     """A file of ours, or the released pair; the name of a head's file says which layers it reads."""
     name = "+".join(map(str, paths))
     parts = [(path, read_tensors(path)) for path in paths]
     state, facts = joined([(path, found) for path, (found, _) in parts]), parts[0][1][1]
     if facts.get("format") == FORMAT:
-        return of_export(state, facts, name, asked)
+        return of_export(state, facts, name, options)
     config: dict[str, Any] = {}
     if any("best_layers" in path.name for path in paths):
         norm = state.get("trunk.post_trunk_norm.weight")
@@ -191,16 +191,16 @@ def _of_files(paths: list[Path], asked: LoadOptions) -> Backbone:
                 f"{shown(name)}: which layers the head reads is not known for this width; rename it, and name them"
             )
         config["probe_layers"] = list(best)
-    return of_released_names(state, config, name, asked)
+    return of_released_names(state, config, name, options)
 
 
-def _of_run(path: Path, asked: LoadOptions) -> Backbone:
+def _of_run(path: Path, options: LoadOptions) -> Backbone:
     """With the probe's classifier and layers, when it was probed."""
-    loaded = load_run(path, step=asked.step)
+    loaded = load_run(path, step=options.step)
     check_values(loaded.model.state_dict(), path)
-    readout = read_classifier_head(path / PROBE) if (path / PROBE).exists() else None
+    classifier_head = read_classifier_head(path / PROBE) if (path / PROBE).exists() else None
     statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
-    return of_model(loaded.model, str(path), asked, readout, statistics, loaded.recipe.data.preprocessing)
+    return of_model(loaded.model, str(path), options, classifier_head, statistics, loaded.recipe.data.preprocessing)
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pytest
 from nextpatch.data.config import DataConfig
 from nextpatch.data.error import DataError
 from nextpatch.data.loader import TrainStream
-from nextpatch.data.mixture import Mixture, Part
+from nextpatch.data.mixture import Mixture, MixturePart
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.parquet import ParquetSource
 from nextpatch.data.sources.remote_folder import RemoteFolderSource
@@ -83,7 +83,9 @@ def bucket(monkeypatch):
 
 
 def stream(source, workers=0, streams=2):
-    order = Mixture([Part(source.shard_sizes, np.empty(0, np.int64), source.random_access)], 5, streams, window=1)
+    order = Mixture(
+        [MixturePart(source.shard_sizes, np.empty(0, np.int64), source.random_access)], 5, streams, window=1
+    )
     return TrainStream(source, order, DataConfig(), (4, 4), 1, 5, workers)
 
 

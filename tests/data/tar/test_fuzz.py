@@ -70,8 +70,8 @@ def signed_index(data: bytes, rng: np.random.Generator) -> bytes:
     for block, (start, end) in enumerate(pairwise(np.frombuffer(data, "<u8", 3, table).tolist())):
         found[start : start + 4] = zlib.crc32(bytes(found[start + 4 : end]), block).to_bytes(4, "little")
     facts = bytes(found[_FRONT.size : _FRONT.size + min(front[2], 2**20)])
-    bare = _FRONT.pack(*front, 0)
-    found[: _FRONT.size] = _FRONT.pack(*front, zlib.crc32(facts, zlib.crc32(bare[:-4])))
+    without_metadata = _FRONT.pack(*front, 0)
+    found[: _FRONT.size] = _FRONT.pack(*front, zlib.crc32(facts, zlib.crc32(without_metadata[:-4])))
     return bytes(found)
 
 

@@ -25,7 +25,7 @@ from nextpatch.tasks.embed import plan
 from nextpatch.tasks.embed.columns import facts_of, is_sound, tables_of
 from nextpatch.tasks.embed.config import EmbedConfig
 from nextpatch.tasks.embed.embedder import Embedder, part_path
-from nextpatch.tasks.embed.moved import name_anew
+from nextpatch.tasks.embed.moved import rename_samples
 from nextpatch.tasks.embed.output import combine
 from nextpatch.tasks.embed.plan import PLAN
 from nextpatch.tasks.embed.run import embed
@@ -230,7 +230,7 @@ def test_a_part_named_anew_before_a_kill_follows_its_images_back(photos: Path, w
     moved = replace(given, data=str(tmp_path / "new"))
     source = open_source(moved.data)
     facts = {**json.loads((given.out / PLAN).read_text()), "data": moved.data}
-    name_anew({part_path(given.out, 0): range(FAST["shard_images"])}, source, facts)
+    rename_samples({part_path(given.out, 0): range(FAST["shard_images"])}, source, facts)
     (tmp_path / "new").rename(photos)  # the plan was not written
     embed(given)
     assert all(pq.read_table(given.out / name).equals(table) for name, table in before.items())

@@ -39,7 +39,7 @@ def config(run: Path, train: Path, test: Path | str, **values: Any) -> ProbeConf
 UNTRAINED = {"lrs": (), "epochs": 0, "batch_size": 0}  # of which neighbors read nothing
 
 
-def running(run: Path) -> InferenceModel:
+def inference(run: Path) -> InferenceModel:
     return InferenceModel.of(load(run), "cpu", "fp32")
 
 
@@ -117,14 +117,14 @@ def test_the_saved_probe_gives_the_reported_accuracy(run: Path, train: Path, tes
     probe(config(run, train, test), quiet())
     results = json.loads((run / "probe.json").read_text())["results"]
     row = next(r for r in results if (r["labels"], r["features"], r["probe"]) == (60, "pre-trained", "attentive"))
-    readout = read_classifier_head(run / "probe.safetensors")
+    classifier_head = read_classifier_head(run / "probe.safetensors")
     source = open_source(str(test))
-    extract = TrunkFeatures(running(run), {"": row["layers"]})
+    extract = TrunkFeatures(inference(run), {"": row["layers"]})
     [found] = extract(source, np.arange(30))
-    assert readout.layers == tuple(row["layers"])
-    assert readout.classes == ("cat", "dog", "elk")
+    assert classifier_head.layers == tuple(row["layers"])
+    assert classifier_head.classes == ("cat", "dog", "elk")
     with torch.no_grad():
-        right = readout.classifier(found.features[0]).argmax(1) == torch.arange(30) // 10
+        right = classifier_head.classifier(found.features[0]).argmax(1) == torch.arange(30) // 10
     assert 100 * float(right.float().mean()) == pytest.approx(row["test_top1"], abs=0.01)
 
 
@@ -167,7 +167,7 @@ def test_labels_and_features_stay_together(run: Path, train: Path) -> None:
     source = open_source(str(train))
     indices = np.arange(90)[::-1].copy()
     labels = np.array([source.label(i) for i in indices.tolist()])
-    extract = TrunkFeatures(running(run), {"0": ["block_0"]})
+    extract = TrunkFeatures(inference(run), {"0": ["block_0"]})
     held = Labeled.open(extract, source, indices, labels, 2**30)
     streamed = Labeled.open(extract, source, indices, labels, 0)
     assert (len(held), len(held.first(40)), len(streamed.first(40))) == (89, 40, 40)

@@ -41,14 +41,14 @@ def run(tmp_path: Path) -> Path:
     (path / "env.json").write_text(json.dumps({"versions": {"torch": torch.__version__}}))
     (path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in metrics()))
     (path / "probe.json").write_text(json.dumps(probe()))
-    save_classifier_head(path / "probe.safetensors", readout())
+    save_classifier_head(path / "probe.safetensors", classifier_head())
     model = AIM(MODEL)
     init_weights(model, 0)
     save_checkpoint(path / "checkpoints", 20, {"model": model.state_dict(), "optimizer": {}}, {"step": 20})
     return path
 
 
-def readout() -> ClassifierHead:
+def classifier_head() -> ClassifierHead:
     torch.manual_seed(0)
     classifier = AttentiveClassifier(32, 2, 2)
     torch.nn.init.normal_(classifier.cls_token)

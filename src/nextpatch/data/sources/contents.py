@@ -214,7 +214,7 @@ def first_bytes(path: str) -> bytes:
 
 
 @contextlib.contextmanager
-def told_by_caller() -> Iterator[list[str]]:
+def logged_by_caller() -> Iterator[list[str]]:
     """While inside, what is left out is not logged but put into this list: the caller prints it with what it found."""
     told: list[str] = []
 
@@ -231,6 +231,6 @@ def told_by_caller() -> Iterator[list[str]]:
 
 
 @functools.cache
-def tell_left_out(name: str, summary: str, matters: bool) -> None:
+def log_left_out(name: str, summary: str, matters: bool) -> None:
     """Say once what of a collection is left out; in the log only, where none of it looks like images."""
     log.log(logging.WARNING if matters else logging.INFO, _LEFT_OUT, shown(name), summary)

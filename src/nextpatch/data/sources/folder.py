@@ -10,7 +10,7 @@ import numpy as np
 
 from nextpatch.data.error import DataError
 from nextpatch.data.formats import image_endings
-from nextpatch.data.sources.contents import Contents, contents_of, tell_left_out
+from nextpatch.data.sources.contents import Contents, contents_of, log_left_out
 from nextpatch.data.sources.layout import by_folder
 from nextpatch.data.sources.source import digest_of
 from nextpatch.data.storage.near import read_near
@@ -35,7 +35,7 @@ class FolderSource:
         if not files:
             raise DataError(f"no images in {self.name} or below{_instead(self.left_out)}")
         if contents and self.left_out:
-            tell_left_out(self.name, self.left_out, contents.matters())
+            log_left_out(self.name, self.left_out, contents.matters())
         self._files = files
         self.digest = digest_of(self._files)
         self.shard_sizes = np.array([len(self._files)])

@@ -12,7 +12,7 @@ from pathlib import Path
 from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
 from nextpatch.data.formats import image_endings
-from nextpatch.data.sources.contents import Contents, contents_from, contents_of, first_bytes, tell_left_out
+from nextpatch.data.sources.contents import Contents, contents_from, contents_of, first_bytes, log_left_out
 from nextpatch.data.sources.csv import open_csv, split_of_list
 from nextpatch.data.sources.folder import FolderSource
 from nextpatch.data.sources.hub import hub_entries
@@ -81,7 +81,7 @@ def _folder(folder: Path) -> Source:
         return _archives([folder / name for name in found.zip], str(folder))
     names = found.tar or tables
     if summary := found.summary():
-        tell_left_out(str(folder), summary, matters=bool(beside))
+        log_left_out(str(folder), summary, matters=bool(beside))
     return _of_files([Entry(str(folder / name), (folder / name).stat().st_size) for name in names], str(folder), True)
 
 

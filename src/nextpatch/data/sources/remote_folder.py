@@ -8,7 +8,7 @@ import numpy as np
 
 from nextpatch.data.error import DataError
 from nextpatch.data.formats import image_endings
-from nextpatch.data.sources.contents import contents_from, tell_left_out
+from nextpatch.data.sources.contents import contents_from, log_left_out
 from nextpatch.data.sources.layout import by_folder
 from nextpatch.data.sources.source import digest_of
 from nextpatch.data.storage.location import WEB, Entry
@@ -33,7 +33,7 @@ class RemoteFolderSource:
             instead = f"; there are {self.left_out}" if self.left_out else ""
             raise DataError(f"no images in {folder} or below; looked for files ending in {endings}{instead}")
         if self.left_out:
-            tell_left_out(folder, self.left_out, contents.matters())
+            log_left_out(folder, self.left_out, contents.matters())
         self._entries = [there[name] for name in names]
         self.digest = digest_of(names)
         self.shard_sizes = np.array([len(names)])

@@ -17,7 +17,7 @@ import numpy as np
 from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
 from nextpatch.data.formats import START
-from nextpatch.data.sources.contents import contents_from, tell_left_out
+from nextpatch.data.sources.contents import contents_from, log_left_out
 from nextpatch.data.sources.layout import by_folder, refuse_splits
 from nextpatch.data.sources.source import digest_of
 
@@ -57,7 +57,7 @@ class ZipSource:
             raise DataError(f"no images in {shown(path)}{there}; give a .zip that holds image files")
         refuse_splits(self.name, names)
         if self.left_out:
-            tell_left_out(self.name, self.left_out, contents.matters())
+            log_left_out(self.name, self.left_out, contents.matters())
         self.names, self._members = names, [_member(listed[name], path) for name in names]
         self.digest = digest_of(f"{name} {m.size} {m.crc32}" for name, m in zip(names, self._members, strict=True))
         self.shard_sizes = np.array([len(names)])

@@ -22,7 +22,7 @@ _CHILD = "from nextpatch.data.storage.prefetch import serve; serve()"
 
 
 @runtime_checkable
-class Near(Protocol):
+class Prefetchable(Protocol):
     """What can bring a shard near."""
 
     def prefetch(self, shard: int) -> None: ...
@@ -35,7 +35,7 @@ class Prefetcher:
     themselves; so nothing here raises.
     """
 
-    def __init__(self, source: Near, plan: Callable[[int], list[int]]) -> None:
+    def __init__(self, source: Prefetchable, plan: Callable[[int], list[int]]) -> None:
         self._child = subprocess.Popen(
             [sys.executable, "-c", _CHILD], stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
@@ -95,7 +95,7 @@ def _end_with(parent: int) -> None:
 class _State:
     """Which shards were asked for, and which are on their way."""
 
-    def __init__(self, source: Near, plan: Callable[[int], list[int]]) -> None:
+    def __init__(self, source: Prefetchable, plan: Callable[[int], list[int]]) -> None:
         self._source, self._plan = source, plan
         self._pool = ThreadPoolExecutor(THREADS)
         self._planned: list[int] = []

@@ -12,7 +12,7 @@ from nextpatch.runs.checkpoint.files import CheckpointError as CheckpointError
 from nextpatch.runs.checkpoint.folder import Checkpoint as Checkpoint
 from nextpatch.runs.checkpoint.folder import checkpoint_at as checkpoint_at
 from nextpatch.runs.checkpoint.folder import newest_checkpoint as newest_checkpoint
-from nextpatch.runs.checkpoint.retention import check_room as check_room
+from nextpatch.runs.checkpoint.retention import check_disk_space as check_disk_space
 from nextpatch.runs.checkpoint.retention import prune as prune
 from nextpatch.runs.checkpoint.save import POINTS as POINTS
 from nextpatch.runs.checkpoint.save import save_checkpoint as save_checkpoint

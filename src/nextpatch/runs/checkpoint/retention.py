@@ -33,7 +33,7 @@ def prune(folder: Path, keep: int, keep_every: int = 0, ranks: Ranks = ALONE) ->
                 shutil.rmtree(moved(path, REMOVED), ignore_errors=True)
 
 
-def check_room(folder: Path, needed_bytes: int, checkpoints: int = 1) -> None:
+def check_disk_space(folder: Path, needed_bytes: int, checkpoints: int = 1) -> None:
     """OSError when the disk of `folder` has no room for so many checkpoints of `needed_bytes` of tensors each."""
     there = folder
     while not there.exists():

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nextpatch.core.files import DIGEST, digest_of_json, naming, write_bytes
+from nextpatch.core.files import DIGEST, digest_of_json, naming_path, write_bytes
 from nextpatch.data.error import DataError
 from nextpatch.tasks.curate.shard import Written
 
@@ -78,7 +78,7 @@ class Journal:
 
     def add(self, step: Step) -> None:
         """Write down a finished shard; it is on the disk when this returns."""
-        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
+        with naming_path(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps([*step, _checksum(step)]) + "\n")
             file.flush()
             os.fsync(file.fileno())

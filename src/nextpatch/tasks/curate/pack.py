@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from rich.console import Console
 
-from nextpatch.core.files import digest_of_json, naming
+from nextpatch.core.files import digest_of_json, naming_path
 from nextpatch.core.locks import locked
 from nextpatch.core.progress import Meter
 from nextpatch.core.reading import read_jsonl
@@ -113,10 +113,10 @@ def _write(ahead: _Ahead, out: Path, cfg: Packing, journal: Journal, bad: Binary
         if number == MOST_SHARDS:
             raise DataError(f"{out} has {MOST_SHARDS:,} shards, the most there can be; pack larger ones")
         path = out / f"{number:05}.tar"
-        with naming(path), ShardWriter(path) as shard:
+        with naming_path(path), ShardWriter(path) as shard:
             _fill(shard, ahead, cfg, bad, journal.samples, digits)
             if shard.samples:
-                with naming(out / BAD):
+                with naming_path(out / BAD):
                     _sync(bad)
                 journal.add(Step(shard.finish(), ahead.position, bad.tell()))
 

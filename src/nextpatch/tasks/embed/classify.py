@@ -12,7 +12,7 @@ from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Samples
 from nextpatch.data.survey import refuse_other_channels
 from nextpatch.weights.error import WeightsError
-from nextpatch.weights.finite import need_finite
+from nextpatch.weights.finite import check_features_finite
 from nextpatch.weights.inference import InferenceModel
 
 
@@ -32,7 +32,7 @@ class Classified(NamedTuple):
 
 
 def classify(
-    running: InferenceModel,
+    inference: InferenceModel,
     source: Samples,
     top: int = 5,
     batch_size: int = 32,
@@ -43,7 +43,7 @@ def classify(
 
     What cannot be decoded is named in the log and in `bad`. WeightsError when the weights bring no classifier.
     """
-    backbone = running.backbone
+    backbone = inference.backbone
     if backbone.classifier is None:
         raise WeightsError(
             f"{backbone.about.name} brings no classifier for these layers; give weights that were probed (nextpatch "
@@ -55,9 +55,9 @@ def classify(
     for batch in eval_batches(
         source, np.arange(len(source)), about.img_size, about.in_chans, batch_size, workers, bad, about.preprocessing
     ):
-        logits = running.logits(batch.images)
-        need_finite({"the classifier's scores": logits}, batch.keys, about.name)
-        likely = logits.float().softmax(dim=-1).topk(min(top, max(1, _classes(running))), dim=-1)
+        logits = inference.logits(batch.images)
+        check_features_finite({"the classifier's scores": logits}, batch.keys, about.name)
+        likely = logits.float().softmax(dim=-1).topk(min(top, max(1, _classes(inference))), dim=-1)
         for key, values, indices in zip(batch.keys, likely.values.tolist(), likely.indices.tolist(), strict=True):
             guesses = [
                 Guess(i, names[i] if i < len(names) else str(i), p) for p, i in zip(values, indices, strict=True)
@@ -65,6 +65,6 @@ def classify(
             yield Classified(key, guesses)
 
 
-def _classes(running: InferenceModel) -> int:
-    assert running.backbone.classifier is not None
-    return running.backbone.classifier.linear.out_features
+def _classes(inference: InferenceModel) -> int:
+    assert inference.backbone.classifier is not None
+    return inference.backbone.classifier.linear.out_features

@@ -19,7 +19,7 @@ from nextpatch.data.loader import eval_batches
 from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.source import Source
 from nextpatch.tasks.embed.config import EmbedConfig
-from nextpatch.tasks.embed.moved import seen_of
+from nextpatch.tasks.embed.moved import digest_path
 from nextpatch.tasks.embed.shard import Columns, write_shard, write_table
 from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
@@ -36,7 +36,7 @@ class Embedder:
             layout=config.layout,
         )  # fmt: skip
         self.digest = backbone.digest()  # before any conversion: of the weights as they are
-        self.running = InferenceModel.of(backbone, config.device, config.precision)
+        self.inference = InferenceModel.of(backbone, config.device, config.precision)
         self.columns = Columns.of(backbone, config.pool, config.each_layer)
         if config.out.suffix == ".npy" and self.columns.each_layer and len(self.columns.layers) > 1:
             raise ConfigError(
@@ -45,11 +45,11 @@ class Embedder:
 
     def facts(self, source: Source) -> dict[str, Any]:
         """What decides the features, beside the images: two works with equal facts may be put together."""
-        config, about = self.config, self.running.backbone.about
+        config, about = self.config, self.inference.backbone.about
         patches = "patches" if self.columns.pool == "patches" else "vector"
         return {
             "weights": absolute(config.weights), "weights_sha256": self.digest, "layers": list(self.columns.layers),
-            "each_layer": config.each_layer, "pool": self.columns.pool, "precision": self.running.precision,
+            "each_layer": config.each_layer, "pool": self.columns.pool, "precision": self.inference.precision,
             "img_size": list(about.img_size), "mean": list(about.mean), "std": list(about.std),
             "preprocessing": to_dict(about.preprocessing), "dim": about.dim, "kind": patches,
             "data": absolute_place(config.data), "data_sha256": source.digest, "images": len(source),
@@ -58,24 +58,24 @@ class Embedder:
 
     def bytes_of(self, images: int) -> int:
         """About what the features of so many images take, in parts and put together."""
-        about, columns = self.running.backbone.about, self.columns
+        about, columns = self.inference.backbone.about, self.columns
         vectors = about.num_patches if columns.pool == "patches" else 1
         whole = images * vectors * about.dim * 2 * (len(columns.layers) if columns.each_layer else 1)
         return whole * (2 if self.config.out.suffix else 1)
 
     def work(self, source: Source, number: int, facts: dict[str, Any], advance: Callable[[int], None]) -> None:
         """One shard."""
-        config, about = self.config, self.running.backbone.about
+        config, about = self.config, self.inference.backbone.about
         indices = np.asarray(indices_of(config, source, number))
         path, bad = part_path(config.parts, number), Bad()
         batches = eval_batches(
             source, indices, about.img_size, about.in_chans, config.batch_size, config.workers, bad, about.preprocessing
         )
         if not getattr(source, "remote", False):
-            write_text(seen_of(path), digest_of_images(source, indices.tolist()))
+            write_text(digest_path(path), digest_of_images(source, indices.tolist()))
         positions = {source.key(index): index for index in indices.tolist()}
         try:
-            write_shard(path, facts, batches, partial(self.columns, self.running), advance, positions)
+            write_shard(path, facts, batches, partial(self.columns, self.inference), advance, positions)
         except DataError:
             if len(bad) < len(indices):
                 raise

@@ -93,7 +93,7 @@ def features_of(
     needs a classifier and there is none.
     """
     about, columns, bad = model.about, Columns.of(model, pool), Bad()
-    running = InferenceModel(model, model.device, resolve_precision(precision, model.device))
+    inference = InferenceModel(model, model.device, resolve_precision(precision, model.device))
     refuse_other_channels(images, about.in_chans, about.preprocessing)
     rows, names, indices = [], [], []
     with Meter("features of", len(images), console=console) as meter:
@@ -101,7 +101,7 @@ def features_of(
             images, np.arange(len(images)), about.img_size, about.in_chans, batch_size, workers, bad,
             about.preprocessing,
         ):  # fmt: skip
-            rows.append(columns.values(running, batch.images, batch.keys)[FEATURES].float().cpu().numpy())
+            rows.append(columns.values(inference, batch.images, batch.keys)[FEATURES].float().cpu().numpy())
             names += batch.keys
             indices.append(batch.positions.numpy())
             meter.add(len(batch.keys))

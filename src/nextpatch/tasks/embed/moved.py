@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from nextpatch.core.errors import FileError
-from nextpatch.core.text import shown, storable
+from nextpatch.core.text import escape_for_utf8, shown
 from nextpatch.data.fingerprint import digest_of_images
 from nextpatch.data.skipped import Skipped
 from nextpatch.data.sources.source import Source
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 Shards = Mapping[Path, Sequence[int]]  # the finished ones, and which images are theirs
 
 
-def seen_of(path: Path) -> Path:
+def digest_path(path: Path) -> Path:
     """Where the digest of the images of a shard is kept, beside it."""
     return path.with_name(f".{path.name}.sha256")
 
@@ -30,13 +30,13 @@ def forget_changed(shards: Shards, source: Source) -> None:
     """Take away those whose images are no longer those that they were made of, byte for byte."""
     log.info("%s: files were touched or moved; their contents are compared", shown(source.name))
     for path, indices in shards.items():
-        seen = seen_of(path)
+        seen = digest_path(path)
         if not seen.exists() or seen.read_bytes() != digest_of_images(source, indices).encode():
             log.warning("%s is made again: its images have changed, or cannot be compared", shown(path))
             path.unlink()
 
 
-def name_anew(shards: Shards, source: Source, facts: Mapping[str, Any]) -> None:
+def rename_samples(shards: Shards, source: Source, facts: Mapping[str, Any]) -> None:
     """Give the rows of those that were made of the same images in another place, or seen from another folder, the names
     that these have now.
 
@@ -66,7 +66,7 @@ def _positions(path: Path, indices: Sequence[int]) -> tuple[list[int] | None, di
 def _name_rows(
     path: Path, there: list[int], lost: dict[int, Skipped], moved: bool, source: Source, facts: Mapping[str, Any]
 ) -> None:
-    names = [storable(source.key(index)) for index in there]
+    names = [escape_for_utf8(source.key(index)) for index in there]
     if not moved and names == [name for table in tables_of(path, ["path"]) for name in table.column(0).to_pylist()]:
         return
     tables = list(tables_of(path))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from nextpatch.core.text import shown, storable
+from nextpatch.core.text import escape_for_utf8, shown
 from nextpatch.data.decode import BadImage, decode
 from nextpatch.data.error import DataError
 from nextpatch.data.sources.open import open_source
@@ -24,7 +24,7 @@ _TEXT, _SMALL = (ImageFont.load_default(size) for size in (17, 14))
 Original = Callable[[str], bytes]  # an encoded image by its name; OSError or KeyError when it is not to be had any more
 
 
-class Near(NamedTuple):
+class Neighbor(NamedTuple):
     """An image of the index and the cosine between its features and the query's."""
 
     path: str
@@ -63,10 +63,10 @@ class Originals:
 
     @cached_property
     def _places(self) -> dict[str, int]:
-        return {storable(self._source.key(i)): i for i in range(len(self._source))}
+        return {escape_for_utf8(self._source.key(i)): i for i in range(len(self._source))}
 
 
-def draw(query: str, found: Sequence[Near], original: Original) -> Image.Image:
+def draw(query: str, found: Sequence[Neighbor], original: Original) -> Image.Image:
     """The query and what is nearest, in rows, each with its similarity and name."""
     cells = [("query", query, _QUERY), *((f"{near.similarity:.3f}", near.path, _INK) for near in found)]
     rows = -(-len(cells) // _ACROSS)

@@ -18,7 +18,7 @@ from nextpatch.data.sources.source import Source
 from nextpatch.tasks.embed.columns import is_sound
 from nextpatch.tasks.embed.config import EmbedConfig
 from nextpatch.tasks.embed.embedder import indices_of
-from nextpatch.tasks.embed.moved import forget_changed, name_anew
+from nextpatch.tasks.embed.moved import forget_changed, rename_samples
 
 log = logging.getLogger(__name__)
 PLAN = "plan.json"
@@ -49,7 +49,7 @@ def begin_parts(config: EmbedConfig, parts: Path, facts: dict[str, Any], source:
         if not same_images(then, now):
             raise _other_work(config, [changes(then, now)])
         forget_changed(_finished(config, source), source)
-    name_anew(_finished(config, source), source, facts)
+    rename_samples(_finished(config, source), source, facts)
     if other:
         write_json(plan, facts)
 

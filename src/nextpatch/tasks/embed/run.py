@@ -65,7 +65,7 @@ def embed(config: EmbedConfig, console: Console | None = None, ranks: Ranks = AL
         shards = -(-len(source) // config.shard_images)
         with ranks.raise_on_all():
             if ranks.is_main:
-                about = embedder.running.backbone.about
+                about = embedder.inference.backbone.about
                 refuse_other_channels(source, about.in_chans, about.preprocessing)
                 check(config.out, embedder.bytes_of(len(source)))
                 begin_parts(config, parts, facts, source)

@@ -14,14 +14,14 @@ from jaxtyping import Float, Float16
 from torch import Tensor
 
 from nextpatch.core.files import replacing
-from nextpatch.core.text import storable
+from nextpatch.core.text import escape_for_utf8
 from nextpatch.data.loader import Batch
 from nextpatch.data.skipped import Bad
 from nextpatch.tasks.embed.columns import Digests, content_of, metadata_of
 from nextpatch.tasks.embed.config import Pool
 from nextpatch.weights.backbone import Backbone, mean_of
 from nextpatch.weights.error import WeightsError
-from nextpatch.weights.finite import need_finite
+from nextpatch.weights.finite import check_features_finite
 from nextpatch.weights.inference import InferenceModel
 
 FEATURES = "features"
@@ -49,25 +49,25 @@ class Columns:
         return cls(pool, backbone.about.layers, each_layer)
 
     def __call__(
-        self, running: InferenceModel, images: Tensor, keys: Sequence[str]
+        self, inference: InferenceModel, images: Tensor, keys: Sequence[str]
     ) -> dict[str, Float16[np.ndarray, "images ..."]]:
         """The columns of a batch; WeightsError, naming layer and image, for features that are not finite."""
-        return {name: _half(values) for name, values in self.values(running, images, keys).items()}
+        return {name: _half(values) for name, values in self.values(inference, images, keys).items()}
 
     def values(
-        self, running: InferenceModel, images: Tensor, keys: Sequence[str]
+        self, inference: InferenceModel, images: Tensor, keys: Sequence[str]
     ) -> dict[str, Float[Tensor, "images ..."]]:
         """The same as they are computed, float32 on the device."""
-        features = running.features(images, self.layers)
-        need_finite(features, keys, running.backbone.about.name)
+        features = inference.features(images, self.layers)
+        check_features_finite(features, keys, inference.backbone.about.name)
         if self.each_layer:
-            return {layer: self._pooled(running, features[layer].float()) for layer in self.layers}
-        return {FEATURES: self._pooled(running, mean_of(features, self.layers))}
+            return {layer: self._pooled(inference, features[layer].float()) for layer in self.layers}
+        return {FEATURES: self._pooled(inference, mean_of(features, self.layers))}
 
-    def _pooled(self, running: InferenceModel, features: Tensor) -> Tensor:
+    def _pooled(self, inference: InferenceModel, features: Tensor) -> Tensor:
         if self.pool == "patches":
             return features
-        return features.mean(dim=1) if self.pool == "mean" else running.backbone.pool(features)
+        return features.mean(dim=1) if self.pool == "mean" else inference.backbone.pool(features)
 
 
 def _half(values: Tensor) -> Float16[np.ndarray, "images ..."]:
@@ -92,7 +92,7 @@ def write_shard(
         bad |= batch.bad
         found = {name: _column(values) for name, values in compute(batch.images, batch.keys).items()}
         heights, widths = (pa.array(sides, pa.int32()) for sides in zip(*batch.sizes, strict=True))
-        paths = pa.array(map(storable, batch.keys), pa.string())
+        paths = pa.array(map(escape_for_utf8, batch.keys), pa.string())
         tables.append(pa.table({"path": paths, "height": heights, "width": widths, **found}))
         advance(len(batch.keys))
     write_table(path, tables, facts, bad, positions)

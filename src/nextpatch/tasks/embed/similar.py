@@ -26,7 +26,7 @@ from nextpatch.data.sources.listed import ListedSource
 from nextpatch.data.sources.source import Samples
 from nextpatch.tasks.embed.columns import facts_of, feature_columns, rows_in, tables_of
 from nextpatch.tasks.embed.output import arrays
-from nextpatch.tasks.embed.picture import Near, Originals, draw
+from nextpatch.tasks.embed.picture import Neighbor, Originals, draw
 from nextpatch.tasks.embed.shard import Columns
 from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
@@ -47,7 +47,7 @@ class Index:
 
 def similar(
     query: Path, index: Path, out: Path, top: int, weights: str = "", device: str = "auto", data: str = ""
-) -> list[Near]:
+) -> list[Neighbor]:
     """The `top` images of the index nearest to the query, nearest first; `out` becomes their picture.
 
     Features are standardized by the index, as for nearest-neighbor probes, and compared by their cosine. ConfigError
@@ -58,7 +58,7 @@ def similar(
     check_file(out)
     opened = read_index(index)
     wanted = query_features(ListedSource([str(query)]), opened, weights, device)
-    found = [Near(opened.names[row], value) for row, value in nearest(wanted, opened.features, top)]
+    found = [Neighbor(opened.names[row], value) for row, value in nearest(wanted, opened.features, top)]
     save_picture(draw(str(query), found, Originals(data or data_of(opened)).__getitem__), out)
     return found
 

@@ -32,7 +32,7 @@ from nextpatch.tasks.finetune.learner import Finetuning
 from nextpatch.tasks.finetune.lora import save_adapter, trainable
 from nextpatch.train.loop import Outcome, fit
 from nextpatch.weights.backbone import Backbone
-from nextpatch.weights.finite import need_finite
+from nextpatch.weights.finite import check_features_finite
 from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
 from nextpatch.weights.snapshot import save_snapshot
@@ -155,15 +155,15 @@ def learner_of(config: FinetuneConfig, backbone: Backbone, splits: Splits, ranks
 
 def _answers(config: FinetuneConfig, result: Backbone, splits: Splits, ranks: Ranks) -> Answers:
     """On the test images, which the ranks share; their labels are opened when all answers are there."""
-    running, about = InferenceModel.of(result, config.device, "fp32"), result.about
+    inference, about = InferenceModel.of(result, config.device, "fp32"), result.about
     top = min(TOP, len(splits.classes))
     found, which = [torch.empty(0, top, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
     unlabeled, own = Unlabeled(splits.test_source), splits.test[ranks.rank :: ranks.size]
     for batch in eval_batches(
         unlabeled, own, about.img_size, about.in_chans, _EVALUATED, config.workers, None, about.preprocessing
     ):
-        logits = running.logits(batch.images)
-        need_finite({"the classifier's scores": logits}, batch.keys, about.name)
+        logits = inference.logits(batch.images)
+        check_features_finite({"the classifier's scores": logits}, batch.keys, about.name)
         found.append(likeliest(logits, top).cpu())
         which.append(batch.positions)
     places = ranks.gathered(torch.cat(which)).numpy()

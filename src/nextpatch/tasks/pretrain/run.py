@@ -19,7 +19,7 @@ from nextpatch.core.text import shown
 from nextpatch.core.writer import InUseError
 from nextpatch.data.collection import open_collection
 from nextpatch.data.error import DataError
-from nextpatch.data.leakage import MOST, shared
+from nextpatch.data.leakage import MOST, find_shared
 from nextpatch.data.loader import TrainStream
 from nextpatch.data.sources.joined import JoinedSource
 from nextpatch.data.sources.source import Source
@@ -177,7 +177,7 @@ def _tell_overlap(train: Source, held: HeldOut, recipe: Recipe) -> None:
         if far or not train.random_access:
             return
         learned, most = np.setdiff1d(learned, held.indices), _COMPARED
-    found = shared(sparse(train), learned, held.source, held.indices, most)
+    found = find_shared(sparse(train), learned, held.source, held.indices, most)
     if len(found.indices):
         among = "the" if len(learned) <= most else f"{most:,} of the"
         log.warning(

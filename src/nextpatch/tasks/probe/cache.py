@@ -40,12 +40,12 @@ class Cached(NamedTuple):
     indices: Int64[np.ndarray, " images"]
 
 
-def cached(folder: Path, key: dict[str, Any], groups: Iterator[FeatureBatch], room_bytes: int = 0) -> Cached:
+def cached(folder: Path, key: dict[str, Any], groups: Iterator[FeatureBatch], needed_bytes: int = 0) -> Cached:
     """The features of `groups`, or those that an earlier call with the same `key` has left in `folder`.
 
     `key` says everything that decides them: weights, layers, images and their contents, view. They are float32, not
     rounded: what is chosen by them is chosen as without a cache. Features that are not as they were written (cut off,
-    damaged, of a call that did not end) are computed again. UserError, before that, when `room_bytes` are not free;
+    damaged, of a call that did not end) are computed again. UserError, before that, when `needed_bytes` are not free;
     OSError when the disk is full.
     """
     key = json.loads(json.dumps(key))  # as it will be read again
@@ -53,7 +53,7 @@ def cached(folder: Path, key: dict[str, Any], groups: Iterator[FeatureBatch], ro
     data, facts = folder / f"{name}.f32", folder / f"{name}.json"
     found = _sound(data, facts, key)
     if found is None:
-        check_folder(folder, room_bytes)
+        check_folder(folder, needed_bytes)
         with only_writer(data, "probe", file=True):
             found = {**_written(data, groups), "key": key}
             write_json(facts, found)

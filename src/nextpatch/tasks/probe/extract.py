@@ -20,7 +20,7 @@ from nextpatch.data.sources.source import Samples
 from nextpatch.model.layer_sets import LayerSets
 from nextpatch.tasks.probe.cache import FeatureBatch
 from nextpatch.weights.backbone import digest_of_tensors, mean_of
-from nextpatch.weights.finite import need_finite
+from nextpatch.weights.finite import check_features_finite
 from nextpatch.weights.inference import InferenceModel
 
 GROUP = 256  # images in one forward pass
@@ -30,7 +30,7 @@ GROUP = 256  # images in one forward pass
 class TrunkFeatures:
     """Mean of each layer set's block outputs, without the final norm, bidirectional (section 4.2; spec section 7)."""
 
-    running: InferenceModel
+    inference: InferenceModel
     sets: LayerSets
     workers: int = 0
     bad: Bad = field(default_factory=dict)  # already named in the log
@@ -48,31 +48,32 @@ class TrunkFeatures:
     @property
     def img_size(self) -> tuple[int, int]:
         """Height and width of what the trunk sees."""
-        return self.running.backbone.about.img_size
+        return self.inference.backbone.about.img_size
 
     @property
     def preprocessing(self) -> Preprocessing:
         """How files become what the trunk sees."""
-        return self.running.backbone.about.preprocessing
+        return self.inference.backbone.about.preprocessing
 
     @property
     def channels(self) -> int:
         """Channels of what the trunk sees."""
-        return self.running.backbone.about.in_chans
+        return self.inference.backbone.about.in_chans
 
     @cached_property
     def decided_by(self) -> dict[str, Any]:
         """What decides the features, beside the images."""
-        running, about = self.running, self.running.backbone.about
+        inference, about = self.inference, self.inference.backbone.about
         return {
-            "trunk": digest_of_tensors(running.backbone.trunk), "precision": running.precision, "layers": self.names,
+            "trunk": digest_of_tensors(inference.backbone.trunk), "precision": inference.precision,
+            "layers": self.names,
             "img_size": about.img_size, "mean": about.mean, "std": about.std,
             "preprocessing": to_dict(about.preprocessing),
         }  # fmt: skip
 
     def nbytes(self, images: int) -> int:
         """Memory that the features of so many images take."""
-        about = self.running.backbone.about
+        about = self.inference.backbone.about
         return images * len(self.sets) * about.num_patches * about.dim * 4
 
     def of(
@@ -80,14 +81,14 @@ class TrunkFeatures:
     ) -> list[Float[Tensor, "batch patches dim"]]:
         """Features of each set, float32, on the device; the trunk runs once. WeightsError when one is not finite."""
         layers = sorted({block for blocks in self.names for block in blocks})
-        found = self.running.features(images, layers)
-        need_finite(found, keys, self.running.backbone.about.name)
+        found = self.inference.features(images, layers)
+        check_features_finite(found, keys, self.inference.backbone.about.name)
         return [mean_of(found, blocks) for blocks in self.names]
 
     @property
     def dim(self) -> int:
         """Width of the features."""
-        return self.running.backbone.about.dim
+        return self.inference.backbone.about.dim
 
     def __call__(self, source: Samples, indices: Int64[np.ndarray, " samples"]) -> Iterator[FeatureBatch]:
         """Features of the evaluation view, float32, on the CPU; what cannot be decoded is left out and logged."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nextpatch.core.errors import ConfigError
-from nextpatch.core.text import meant, shown
+from nextpatch.core.text import did_you_mean, shown
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ def need_known(probes: Iterable[str]) -> None:
     """ConfigError for a name that is no kind of probe."""
     for name in probes:
         if name not in PROBE_KINDS:
-            raise ConfigError(f"no probe {shown(name)}{meant(name, PROBE_KINDS)}; there are {', '.join(PROBE_KINDS)}")
+            raise ConfigError(
+                f"no probe {shown(name)}{did_you_mean(name, PROBE_KINDS)}; there are {', '.join(PROBE_KINDS)}"
+            )
 
 
 def unread_values(probes: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from nextpatch.data.skipped import Bad
 from nextpatch.measure.probe_result import PIXELS, PRETRAINED, RANDOM
 from nextpatch.model.layer_sets import LayerSets
-from nextpatch.runs.run import RunDir, load_run, random_twin
+from nextpatch.runs.run import RunDir, load_run, untrained_model
 from nextpatch.tasks.probe.config import ProbeConfig
 from nextpatch.tasks.probe.extract import RawPixels, TrunkFeatures
 from nextpatch.weights.assemble import LoadOptions, of_model
@@ -23,7 +23,7 @@ Features = dict[str, TrunkFeatures | RawPixels]  # by what the kind of features 
 class ProbedModel(NamedTuple):
     """What is measured: the weights, the same network untrained (of a run), and the run's step."""
 
-    running: InferenceModel
+    inference: InferenceModel
     untrained: InferenceModel | None
     step: int | None
 
@@ -43,7 +43,7 @@ def open_model(config: ProbeConfig, backbone: Backbone | None) -> ProbedModel:
     given = {name: value for name in ("pixel_range", "layout") if (value := getattr(config, name)) is not None}
     reading = replace(loaded.recipe.data.preprocessing, **given)
     found = of_model(loaded.model, str(path), LoadOptions(img_size=config.img_size), None, statistics, reading)
-    twin = Backbone(random_twin(replace(loaded.recipe, model=found.aim.cfg)), found.about)
+    twin = Backbone(untrained_model(replace(loaded.recipe, model=found.aim.cfg)), found.about)
     return ProbedModel(
         InferenceModel.of(found, config.device, precision),
         InferenceModel.of(twin, config.device, precision),
@@ -54,9 +54,9 @@ def open_model(config: ProbeConfig, backbone: Backbone | None) -> ProbedModel:
 def extractors_of(config: ProbeConfig, opened: ProbedModel, sets: LayerSets) -> Features:
     """Every kind of features that is measured: of the weights, of the untrained network, and raw pixels."""
     bad: Bad = {}  # shared, so that an image is named once and not for every kind of features
-    trunks = {PRETRAINED: opened.running, RANDOM: opened.untrained}
-    about = opened.running.backbone.about
+    trunks = {PRETRAINED: opened.inference, RANDOM: opened.untrained}
+    about = opened.inference.backbone.about
     return {
-        **{n: TrunkFeatures(running, sets, config.workers, bad) for n, running in trunks.items() if running},
+        **{n: TrunkFeatures(inference, sets, config.workers, bad) for n, inference in trunks.items() if inference},
         PIXELS: RawPixels(about.img_size, about.in_chans, config.workers, bad, about.preprocessing),
     }

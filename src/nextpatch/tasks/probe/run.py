@@ -63,14 +63,14 @@ def probe(
         evaluator_of(kind).need()
     with phase("loading the weights", console):
         opened = open_model(config, backbone)
-    sets = layer_sets(config.layers, len(opened.running.backbone.blocks))
+    sets = layer_sets(config.layers, len(opened.inference.backbone.blocks))
     held_out = config.select_on == "held-out"
     with phase("opening the images", console):
         if sources is not None:
             splits = split(*sources, config.seed, held_out, config.overlap)
         else:
             splits = open_splits(config.data, config.test, config.seed, held_out, config.overlap)
-    about = opened.running.backbone.about
+    about = opened.inference.backbone.about
     for source in (splits.source, splits.test_source):
         refuse_other_channels(source, about.in_chans, about.preprocessing)
     wanted = [*config.labels, *(shots * len(splits.classes) for shots in config.shots)]
@@ -87,7 +87,7 @@ def probe(
     found: ProbeResult | None = None
     if ranks.is_main:
         result = _result(config, splits, sets, opened, time.monotonic() - start_s, scored, sweep)
-        kept_with = SavedWith(splits.classes, mark_of(opened.running.backbone.trunk), about)
+        kept_with = SavedWith(splits.classes, mark_of(opened.inference.backbone.trunk), about)
         found = write_results(out, result, choices, kept_with, console)
     return ProbeResult.from_dict(ranks.broadcast(found and found.to_dict()))
 
@@ -121,8 +121,8 @@ def _choose_all(
     ranks: Ranks,
 ) -> tuple[list[Choice], list[LayerScore]]:
     """Every kind of features in turn, so that only one is in memory."""
-    running = opened.running
-    setup = ProbeSetup(config, len(splits.classes), running.backbone.about.num_heads, running.device, ranks)
+    inference = opened.inference
+    setup = ProbeSetup(config, len(splits.classes), inference.backbone.about.num_heads, inference.device, ranks)
     steps = sum(num_steps(config, budget, ranks.size) for budget in budgets)
     pool = splits.pool[: budgets[-1]]
     found: tuple[list[Choice], list[LayerScore]] = ([], [])
@@ -163,7 +163,7 @@ def _result(
     scored: list[Scored],
     sweep: list[LayerScore],
 ) -> ProbeResult:
-    about = opened.running.backbone.about
+    about = opened.inference.backbone.about
     return ProbeResult(
         weights=str(config.weights),
         data=config.data,

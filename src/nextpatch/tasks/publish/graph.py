@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nextpatch.config import ConfigError
-from nextpatch.core.files import naming, replacing, sync
+from nextpatch.core.files import naming_path, replacing, sync
 from nextpatch.core.random import torch_generator
 from nextpatch.tasks.publish.view import facts_of
 from nextpatch.weights.backbone import Backbone
@@ -87,7 +87,7 @@ def to_onnx(backbone: Backbone, out: Path, what: What = "auto") -> float:
         raise WeightsError(f"{backbone.about.name} has over 2 GB, more than an .onnx file holds; use torch.export")
     aside = out.with_name(f".unfinished.{out.name}")
     try:
-        with naming(out):
+        with naming_path(out):
             apart = _written_onnx(graph, aside)
         _check_difference(out, apart)
         sync(aside)

@@ -40,10 +40,10 @@ def attention_maps(
 ) -> tuple[Float[Tensor, "batch rows columns"], list[str]]:
     """Where the attentive probe looks, mean over its heads (equation 4 with keys folded into the queries), and the
     layers it reads."""
-    readout = read_classifier_head(probe)
-    if readout.trunk and readout.trunk != mark_of(model):
+    classifier_head = read_classifier_head(probe)
+    if classifier_head.trunk and classifier_head.trunk != mark_of(model):
         raise WeightsError(f"{shown(probe)} was fitted to weights of another step; measure again: nextpatch probe")
-    classifier, layers = readout.classifier, list(readout.layers)
+    classifier, layers = classifier_head.classifier, list(classifier_head.layers)
     features = mean_of(model.features(inputs, layers), layers)
     weights = classifier.attention(classifier.bn(features.flatten(0, 1)).view_as(features)).mean(dim=1)
     return weights.view(len(inputs), *model.cfg.grid), layers

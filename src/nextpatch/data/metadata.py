@@ -17,7 +17,7 @@ _PIECE = 2**20
 _COMMENT, _EXTENSION, _IMAGE = 0xFE, 0x21, 0x2C  # of GIF
 
 
-def bare(data: bytes) -> bytes:
+def without_metadata(data: bytes) -> bytes:
     """The same picture without chunks that do not change it; bytes that are not understood are left as they are."""
     if data.startswith(_PNG):
         return _joined(data, _png_parts(data))
