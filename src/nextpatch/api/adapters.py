@@ -123,7 +123,8 @@ def _of_dataset(dataset: Any) -> Parts:
             f"{_named(dataset)}: {kinds}, and not an image or (image, label); put another data set around it that "
             "gives these"
         )
-    if digest_of_some(images, what) != digest_of_some(images, what):
+    digest = digest_of_some(images, what)
+    if digest_of_some(images, what) != digest:
         raise DataError(
             f"{_named(dataset)} gives another image each time it is asked for the same one; take its random transforms "
             "away: nextpatch crops and flips by itself, so that a run can be repeated exactly"
@@ -140,7 +141,7 @@ def _of_dataset(dataset: Any) -> Parts:
 
     names = getattr(dataset, "classes", ()) or getattr(getattr(dataset, "dataset", None), "classes", ())
     named = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
-    return Parts(images, all_labels, lambda: digest_of_some(images, what), tuple(names) if named else ())
+    return Parts(images, all_labels, lambda: digest, tuple(names) if named else ())
 
 
 def _kept_labels(dataset: Any) -> list[Any] | None:
