@@ -10,7 +10,7 @@ from rich.console import Console
 from nextpatch.core.errors import FileError
 from nextpatch.data.skipped import Skipped
 from nextpatch.runs.logs import Logs, entries_of, log_to, tell_missing
-from nextpatch.runs.sinks import registry
+from nextpatch.runs.sinks import names
 
 
 def lines(path):
@@ -85,7 +85,7 @@ def test_tensorboard_gets_the_numbers(tmp_path):
 
 
 def test_without_tensorboard_there_is_a_note_and_metrics_all_the_same(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    monkeypatch.setattr(names, "find_spec", lambda name: None)
     with caplog.at_level(logging.INFO, "nextpatch"), Logs(tmp_path) as logs:
         logs.metric("train", 1, loss=1.0)
     assert "nextpatch[tensorboard]" in caplog.text

@@ -16,16 +16,19 @@ from nextpatch.dist.parallelize import parallelize
 
 
 def materialize(
-    cfg: ModelConfig, seed: int, mesh: DeviceMesh | None, engine: EngineConfig, precision: Dtype, device: torch.device
-) -> AIM:
+    cfg: ModelConfig, seed: int, mesh: DeviceMesh | None = None, engine: EngineConfig | None = None,
+    precision: Dtype = "fp32", device: torch.device | str = "cpu",
+) -> AIM:  # fmt: skip
     """The model with the initial weights of `seed`, the same for any mesh; no rank ever holds more than its part.
+
+    Every new model of the package comes from here; one around weights that are there from `weights.build`.
 
     Memory is filled with NaN before the initialisation, and what is still NaN after it is an error: nothing starts
     from what happened to lie there.
     """
     with torch.device("meta"):
         model = AIM(cfg)
-    parallelize(model, mesh, engine, precision)
+    parallelize(model, mesh, engine or EngineConfig(), precision)
     model.to_empty(device=device)
     with torch.no_grad():
         for values in (*model.parameters(), *model.buffers()):

@@ -8,17 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from nextpatch.config import from_dict, to_dict
-from nextpatch.core.tensors import read_safetensors, save_safetensors
-from nextpatch.core.text import shown
+from nextpatch.config import to_dict
+from nextpatch.core.tensors import save_safetensors
 from nextpatch.core.writer import only_writer
-from nextpatch.model.aim import AIM
-from nextpatch.model.config import ModelConfig
-from nextpatch.model.weights import from_released, to_released
-from nextpatch.runs.run import RunDir, RunError
+from nextpatch.model.weights import to_released
+from nextpatch.runs.run import RunDir
 
 Layout = Literal["ours", "released"]
 FORMAT = "nextpatch-model-1"
@@ -62,17 +58,3 @@ def _exported(run: RunDir, out: Path, step: int | None, layout: Layout, img_size
     }
     save_safetensors(out, to_released(weights, cfg) if layout == "released" else weights, facts)
     return out
-
-
-def import_model(path: Path, device: torch.device | str = "cpu") -> AIM:
-    """The model in a file that `export_model` wrote, in evaluation mode; RunError when it is another kind of file."""
-    weights, facts = read_safetensors(path, "a model", "export it again: nextpatch export RUN", RunError)
-    if facts.get("format") != FORMAT:
-        raise RunError(f"{shown(path)} was not written by `nextpatch export`")
-    try:
-        model = AIM(from_dict(ModelConfig, json.loads(facts["model"]), str(path)))
-        model.load_state_dict(from_released(weights) if facts["layout"] == "released" else weights)
-    except (ValueError, KeyError, RuntimeError, RecursionError) as error:
-        reason = shown(" ".join(str(error).split())[:300])
-        raise RunError(f"{shown(path)} does not hold the model that it names ({reason}); export it again") from None
-    return model.to(device).eval()

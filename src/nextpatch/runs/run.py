@@ -24,9 +24,10 @@ from nextpatch.core.output import check_folder
 from nextpatch.core.reading import read_json
 from nextpatch.core.text import did_you_mean
 from nextpatch.core.writer import is_new
+from nextpatch.dist.materialize import materialize
 from nextpatch.model.aim import AIM
-from nextpatch.model.init import init_weights
 from nextpatch.runs.checkpoint import Checkpoint, checkpoint_at, newest_checkpoint
+from nextpatch.runs.checkpoint.files import CheckpointError
 from nextpatch.runs.logs import entries_of
 from nextpatch.runs.recipe import Recipe, load_run_recipe, recipe_digest
 
@@ -173,20 +174,17 @@ def load_run(path: Path, device: torch.device | str = "cpu", step: int | None = 
     checkpoint = run.checkpoint(step)
     model = AIM(run.recipe.model)
     try:
-        model.load_state_dict(checkpoint.tensors("model"))
-    except (RuntimeError, OSError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [""])[:2][-1].strip()
+        checkpoint.load_into("model", model.state_dict())
+    except (CheckpointError, OSError, SafetensorError) as error:
         raise RunError(
-            f"{checkpoint.path} does not hold the model of {path / 'recipe.toml'} ({reason}); was it edited?"
+            f"{checkpoint.path} does not hold the model of {path / 'recipe.toml'}; was it edited? ({error})"
         ) from error
     return LoadedRun(model.to(device).eval(), run.recipe, checkpoint.step)
 
 
 def untrained_model(recipe: Recipe, device: torch.device | str = "cpu") -> AIM:
     """The recipe's model at random initialisation, with another seed than the run's: what training must beat."""
-    model = AIM(recipe.model)
-    init_weights(model, recipe.train.seed + 1)
-    return model.to(device).eval()
+    return materialize(recipe.model, recipe.train.seed + 1, device=device).eval()
 
 
 def sessions_of(run: Path) -> list[dict[str, Any]]:

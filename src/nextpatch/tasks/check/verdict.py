@@ -11,11 +11,11 @@ from rich.console import Console
 
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.progress import phase
+from nextpatch.dist.materialize import materialize
 from nextpatch.measure.table import Table, data_frame
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.heads.absent import NoHead
-from nextpatch.model.init import init_weights
 from nextpatch.objective.objective import Objective, Words
 from nextpatch.objective.registry import objective_of
 from nextpatch.runs.recipe import Recipe, load_recipe
@@ -116,9 +116,7 @@ def model_to_check(target: Path | Recipe | ModelConfig | AIM | None) -> tuple[AI
         of = f"of {target}" if isinstance(target, Path) else "as configured"
         whole = recipe.model if isinstance(recipe, Recipe) else recipe
         cfg, what = small_config(whole, weights=False), f"the model {of}, with small widths,"
-    model = AIM(cfg)
-    init_weights(model, 0)
-    return model, what
+    return materialize(cfg, 0), what
 
 
 def _shrunk(model: AIM) -> AIM:
