@@ -26,7 +26,8 @@ from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir
 from nextpatch.tasks.pretrain import run as runs
 from nextpatch.tasks.pretrain.budget import LEAST_STEPS, Speed, fitted, measured
-from nextpatch.tasks.pretrain.run import Pretrained, open_data, pretrain
+from nextpatch.tasks.pretrain.data import open_data
+from nextpatch.tasks.pretrain.run import Pretrained, pretrain
 from nextpatch.train import validation
 
 MODEL = ModelConfig(

@@ -23,8 +23,9 @@ from nextpatch.runs.recipe import Recipe, recipe_digest
 from nextpatch.runs.run import RunDir, RunError, load_run
 from nextpatch.tasks.curate.config import Packing
 from nextpatch.tasks.curate.pack import pack
-from nextpatch.tasks.pretrain import run as runs
-from nextpatch.tasks.pretrain.run import _tell_overlap, open_data, pretrain
+from nextpatch.tasks.pretrain import data
+from nextpatch.tasks.pretrain.data import open_data, warn_of_overlap
+from nextpatch.tasks.pretrain.run import pretrain
 from nextpatch.train.step import BadStepError
 
 MODEL = ModelConfig(
@@ -166,7 +167,7 @@ def test_copies_of_validation_images_among_the_training_images_are_told(recipe, 
         Image.new("RGB", (12, 8), (0 if copies else 40 * i, 0, 0)).save(tmp_path / "few" / f"{i}.png")
     few = replace(recipe, data=replace(recipe.data, train=(str(tmp_path / "few"),), val="", val_images=2))
     stream, held = open_data(few)
-    _tell_overlap(stream.source, held, few)
+    warn_of_overlap(stream.source, held, few)
     assert ("2 of 2" in caplog.text) == copies
 
 
@@ -189,16 +190,16 @@ def far(photos, tmp_path, monkeypatch):
 def test_of_training_images_elsewhere_a_few_are_asked_for_and_no_shard_is_fetched(
     kind, far, recipe, photos, tmp_path, caplog, monkeypatch
 ):
-    monkeypatch.setattr(runs, "_COMPARED_FAR", 6)
+    monkeypatch.setattr(data, "_COMPARED_FAR", 6)
     own = replace(recipe, data=replace(recipe.data, train=(f"{far}/{kind}",), val=str(photos), val_images=1000))
     stream, held = open_data(own)
-    _tell_overlap(stream.source, held, own)
+    warn_of_overlap(stream.source, held, own)
     assert "among 6 of the training images too: 6 of" in caplog.text
     assert not [file for file in (tmp_path / "cache" / "files").rglob("*") if file.is_file()]
     apart = replace(own, data=replace(own.data, val="", val_images=2))
     stream, held = open_data(apart)
-    monkeypatch.setattr(runs, "shared", None)  # held out of the training images, they are not compared at all
-    _tell_overlap(stream.source, held, apart)
+    monkeypatch.setattr(data, "find_shared", None)  # held out of the training images, they are not compared at all
+    warn_of_overlap(stream.source, held, apart)
 
 
 @pytest.fixture

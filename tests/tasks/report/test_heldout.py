@@ -16,7 +16,7 @@ from nextpatch.data.views import to_model_input
 from nextpatch.objective.next_patch import scored_mask
 from nextpatch.patches import patchify
 from nextpatch.runs.recipe import Recipe, load_recipe
-from nextpatch.tasks.pretrain.run import open_data
+from nextpatch.tasks.pretrain.data import open_data
 from nextpatch.tasks.report.heldout import mean_guess_loss, some
 from nextpatch.train.heldout import held_out
 

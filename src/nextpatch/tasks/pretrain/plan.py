@@ -27,6 +27,7 @@ from nextpatch.model.precision import resolve_device, resolve_precision
 from nextpatch.runs.config import OptimConfig
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 from nextpatch.tasks.pretrain.budget import clock
+from nextpatch.tasks.pretrain.draft import Draft
 from nextpatch.tasks.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes
 from nextpatch.tasks.pretrain.sizes import dividing_patch, patch_for, sides_for
 from nextpatch.tasks.pretrain.warm_start import shaped_by_weights
@@ -38,7 +39,6 @@ BATCH = 256
 CPU_MICRO_TOKENS = 8192  # more at once are no faster on a CPU
 VAL_IMAGES = 1024
 STREAMS = 8
-_MAY_BE_ZERO = ("workers", "warmup_steps")
 
 
 class Plan(NamedTuple):
@@ -56,7 +56,7 @@ def resolve(given: dict[str, Any], ranks: Ranks = ALONE) -> Plan:
     Reads the headers of a few images. Raises ConfigError for a wrong value, DataError for data that cannot be used.
     """
     given, said = shaped_by_weights(given)
-    draft = _Draft(given, ranks)
+    draft = Draft(given, ranks)
     draft.choices += said
     given_recipe = recipe_from_dict(draft.checkable())  # a wrong value is named before it is used below
     train = open_collection(given_recipe.data.train)
@@ -74,51 +74,7 @@ def resolve(given: dict[str, Any], ranks: Ranks = ALONE) -> Plan:
     return Plan(recipe_from_dict(draft.values), draft.choices)
 
 
-class _Draft:
-    """Values on their way to a recipe."""
-
-    def __init__(self, given: dict[str, Any], ranks: Ranks) -> None:
-        self.ranks = ranks
-        tables = ("model", "data", "optim", "train", "guard", "engine")
-        self.values: dict[str, Any] = {**{table: {} for table in tables}, **given}
-        self.values |= {table: dict(v) for table, v in self.values.items() if isinstance(v, dict)}
-        self.choices: list[str] = []
-
-    def checkable(self) -> dict[str, Any]:
-        """The values, with a stand-in for image or patch size while only the other is settled: they must fit."""
-        model = self.values["model"]
-        if not isinstance(model, dict):
-            return self.values
-        img_size, patch = (not self.open("model", name) for name in ("img_size", "patch_size"))
-        settled = {k: v for k, v in model.items() if k not in ("img_size", "patch_size") or not self.open("model", k)}
-        if img_size and not patch:
-            settled["patch_size"] = 1
-        elif patch and not img_size and isinstance(settled["patch_size"], int):
-            settled["img_size"] = [2 * settled["patch_size"]] * 2
-        return {**self.values, "model": settled}
-
-    def value(self, table: str, name: str, default: Any) -> Any:
-        """The value, or `default` where none is given."""
-        return self.values[table].get(name, default)
-
-    def open(self, table: str, name: str) -> bool:
-        """Whether it is for us to choose: absent, -1, "auto", or a 0 where 0 is no answer."""
-        value = self.value(table, name, None)
-        return value in (None, -1, "auto") or (value == 0 and name not in _MAY_BE_ZERO)
-
-    def choose(self, table: str, name: str, value: Any, why: str) -> Any:
-        """Settle an open value and say why; a given one stays. Returns the value that holds."""
-        if self.open(table, name):
-            self.values[table][name] = value
-            self.choices.append(f"{table}.{name}: {_shown(value)} ({why})")
-        return self.values[table][name]
-
-
-def _shown(value: Any) -> str:
-    return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _choose_reading(draft: _Draft, images: Survey, data: DataConfig) -> None:
+def _choose_reading(draft: Draft, images: Survey, data: DataConfig) -> None:
     """The range of values that is seen, of images of more than 8 bits; a note where it, or a page, would be lost."""
     levels, chosen = images.levels, data.pixel_range
     if levels and not chosen and data.range_from != "type":
@@ -136,7 +92,7 @@ def _choose_reading(draft: _Draft, images: Survey, data: DataConfig) -> None:
         draft.choices.append(f"note: of the images looked at {several(images.several)}")
 
 
-def _choose_shape(draft: _Draft, images: Survey) -> None:
+def _choose_shape(draft: Draft, images: Survey) -> None:
     """Channels, patch and image size."""
     channels = draft.choose("model", "in_chans", images.channels, "as the images have")
     others = [kind for kind in images.kinds if not can_become(kind, channels)]
@@ -155,7 +111,7 @@ def _choose_shape(draft: _Draft, images: Survey) -> None:
     draft.choose("model", "img_size", tuple(max(1, side // patch) * patch for side in sides), why)
 
 
-def _choose_machine(draft: _Draft) -> None:
+def _choose_machine(draft: Draft) -> None:
     """Device, number format, CPU threads."""
     device = resolve_device(draft.value("train", "device", "auto"))
     draft.choose("train", "device", device.type, "the fastest kind here")
@@ -169,7 +125,7 @@ def _choose_machine(draft: _Draft) -> None:
     draft.choose("train", "threads", min(threads, cores), why)
 
 
-def _choose_held_out(draft: _Draft, count: int, train: Collection) -> int:
+def _choose_held_out(draft: Draft, count: int, train: Collection) -> int:
     """How many images measure the loss; returns how many of `count` are held out of training for it."""
     val = draft.value("data", "val", "")
     if not val and count < 2:
@@ -194,7 +150,7 @@ def _a_tenth(train: Collection) -> int:
     return max(1, int(min(tenths)))
 
 
-def _choose_batch(draft: _Draft, train_images: int) -> None:
+def _choose_batch(draft: Draft, train_images: int) -> None:
     """Images per step, and how many of them at a time."""
     ranks = draft.ranks.size
     batch = min(largest_power_of_two(min(BATCH, max(8, train_images // 16))), train_images)
@@ -213,7 +169,7 @@ def _choose_batch(draft: _Draft, train_images: int) -> None:
     draft.choose("train", "micro_batch_size", fit, f"fits into {available / 2**30:.1f} GiB; no effect on results")
 
 
-def _setting(draft: _Draft, cfg: ModelConfig, device: torch.device, available: int) -> Setting:
+def _setting(draft: Draft, cfg: ModelConfig, device: torch.device, available: int) -> Setting:
     """What decides on memory, as the run will be laid out."""
     engine, low = from_dict(EngineConfig, draft.values["engine"]), draft.value("train", "precision", "fp32") == "bf16"
     shard = mesh_shape(engine, draft.ranks, count_params(cfg).total, available).shard
@@ -221,7 +177,7 @@ def _setting(draft: _Draft, cfg: ModelConfig, device: torch.device, available: i
     return Setting(2 if low else 4, shard, draft.ranks.spread, engine.activation_checkpointing, kernel)
 
 
-def _choose_length(draft: _Draft, train_images: int) -> None:
+def _choose_length(draft: Draft, train_images: int) -> None:
     """Steps, warm-up, and how often to look and to save."""
     if minutes := draft.value("train", "minutes", 0):
         if not draft.open("train", "steps"):
@@ -240,7 +196,7 @@ def _choose_length(draft: _Draft, train_images: int) -> None:
     draft.choose("train", "checkpoint_every", every, "with the validations")
 
 
-def _choose_streams(draft: _Draft, train: Collection) -> None:
+def _choose_streams(draft: Draft, train: Collection) -> None:
     """Places in the data that are read from side by side."""
     if train.source.random_access:
         draft.values["data"]["streams"] = 1  # of no effect
@@ -250,7 +206,7 @@ def _choose_streams(draft: _Draft, train: Collection) -> None:
     draft.choose("data", "streams", streams, f"{shards:,} shards, each best read as a whole")
 
 
-def _choose_workers(draft: _Draft, images: Survey) -> None:
+def _choose_workers(draft: Draft, images: Survey) -> None:
     """Processes that decode."""
     pixels = images.count * images.channels * images.median_height * images.median_width
     if pixels <= KEEP_BYTES:

@@ -9,22 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 
 from nextpatch.config import ConfigError, to_dict
 from nextpatch.core.progress import phase
-from nextpatch.core.text import shown
 from nextpatch.core.writer import InUseError
-from nextpatch.data.collection import open_collection
-from nextpatch.data.error import DataError
-from nextpatch.data.leakage import MOST, find_shared
 from nextpatch.data.loader import TrainStream
-from nextpatch.data.sources.joined import JoinedSource
-from nextpatch.data.sources.source import Source
-from nextpatch.data.sources.sparse import sparse
-from nextpatch.data.storage.location import is_remote
 from nextpatch.dist.materialize import materialize
 from nextpatch.dist.mesh import Mesh, mesh_shape, open_mesh
 from nextpatch.dist.ranks import ALONE, Ranks
@@ -38,18 +29,17 @@ from nextpatch.runs.recipe import Recipe, binding, recipe_from_dict
 from nextpatch.runs.run import RunDir, load_run
 from nextpatch.runs.sinks.names import chosen
 from nextpatch.tasks.pretrain.budget import Speed, fitted, guessed, measured
+from nextpatch.tasks.pretrain.data import open_data, reopened_data, warn_of_overlap
 from nextpatch.tasks.pretrain.learner import Pretraining
 from nextpatch.tasks.pretrain.memory import check_memory, memory_bytes
 from nextpatch.tasks.pretrain.warm_start import begin_from, freeze_trunk
-from nextpatch.train.heldout import HeldOut, held_out, training_order
+from nextpatch.train.heldout import HeldOut
 from nextpatch.train.loop import Outcome, fit
 from nextpatch.train.step import BadStepError
 from nextpatch.weights.load import PIXEL_HEAD_FILE
 from nextpatch.weights.pixel_head import save_pixel_head
 
 log = logging.getLogger(__name__)
-_COMPARED = 2_000  # training images, where they and the validation images are of one collection
-_COMPARED_FAR = 100  # training images on another machine: a request for each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +78,7 @@ def pretrain(
             chosen(recipe.train.sinks)
     with ranks.only_writer(out, "pretrain"):
         with ranks.main_first(), phase("opening the images", console):
-            stream, held = _found_again(recipe, ranks) if run else open_data(recipe, ranks)
+            stream, held = reopened_data(recipe, ranks) if run else open_data(recipe, ranks)
         new = run is None
         with ranks.main_first():
             run = run or (RunDir.create(out, recipe) if ranks.is_main else RunDir(out, recipe))
@@ -112,7 +102,7 @@ def _trained(
     with log_to(run.path / "log.txt", console) if ranks.is_main else nullcontext():
         try:
             if ranks.is_main:
-                _tell_overlap(stream.source, held, recipe)
+                warn_of_overlap(stream.source, held, recipe)
             with phase("setting up the model and measuring its speed", console):
                 model = _model(recipe, run, ranks)
                 run, speed = _timed(model, stream, held, run, ranks, began_s)
@@ -127,14 +117,6 @@ def _trained(
         except BadStepError as error:
             log.error("%s", error)
             raise
-
-
-def _found_again(recipe: Recipe, ranks: Ranks) -> tuple[TrainStream, HeldOut]:
-    """The data of a run that goes on."""
-    try:
-        return open_data(recipe, ranks)
-    except DataError as error:
-        raise DataError(f"{error}. If the images have moved, say where they are now: --resume --data PLACE") from error
 
 
 def _timed(
@@ -152,44 +134,6 @@ def _timed(
     run = RunDir(run.path, recipe_from_dict(ranks.broadcast(to_dict(run.recipe))))
     log.info("train.steps: %d (fits into %g minutes)", run.recipe.train.steps, train.minutes)
     return run, speed
-
-
-def open_data(recipe: Recipe, ranks: Ranks = ALONE) -> tuple[TrainStream, HeldOut]:
-    """This rank's share of the training stream, and of the held-out images."""
-    cfg, data = recipe.model, recipe.data
-    train = open_collection(data.train)
-    order = training_order(recipe, train)
-    stream = TrainStream(
-        train.source, order, data, cfg.img_size, cfg.in_chans, recipe.train.seed, data.workers, ranks.rank, ranks.size
-    )
-    return stream, held_out(recipe, train, data.workers, ranks.rank, ranks.size)
-
-
-def _tell_overlap(train: Source, held: HeldOut, recipe: Recipe) -> None:
-    """Warn of validation images that are trained on: their loss says nothing of images that were not seen.
-
-    Of those held out of the training images, copies among a few of the rest are looked for, where they are files here.
-    Of training images on another machine a few are asked for one by one, and no shard is fetched.
-    """
-    far = _is_far(train)
-    learned, most = np.arange(len(train)), _COMPARED_FAR if far else MOST
-    if not recipe.data.val:
-        if far or not train.random_access:
-            return
-        learned, most = np.setdiff1d(learned, held.indices), _COMPARED
-    found = find_shared(sparse(train), learned, held.source, held.indices, most)
-    if len(found.indices):
-        among = "the" if len(learned) <= most else f"{most:,} of the"
-        log.warning(
-            "validation images of %s are among %s training images too: %s; the validation loss will be too low",
-            shown(held.source.name), among, found,
-        )  # fmt: skip
-
-
-def _is_far(source: Source) -> bool:
-    """Whether some of the images lie on another machine, in shards or one by one."""
-    parts = source.sources if isinstance(source, JoinedSource) else (source,)
-    return any(part.remote or is_remote(part.key(0)) for part in parts)
 
 
 def _model(recipe: Recipe, run: RunDir, ranks: Ranks) -> AIM:
