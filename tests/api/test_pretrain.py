@@ -157,3 +157,15 @@ def test_wrong_values_are_refused_with_what_to_do_and_leave_no_folder(
     with pytest.raises(UserError, match=told):
         nextpatch.pretrain(PIXELS, tmp_path / "run", quiet=True, **values)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_report_shows_images_in_memory_that_are_held_or_given_again(tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    pixels = PIXELS // 2  # which nothing else here holds
+    run = nextpatch.pretrain(pixels, tmp_path / "run", steps=1, **SMALL)
+    assert "No pictures" not in nextpatch.report(run, images=2, quiet=True).page.read_text()
+    del run
+    gc.collect()
+    assert "No pictures" in nextpatch.report(tmp_path / "run", images=2, quiet=True).page.read_text()
+    again = nextpatch.report(tmp_path / "run", images=2, data=pixels.copy(), quiet=True)
+    assert "No pictures" not in again.page.read_text()
