@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Index:
+class FeatureIndex:
     """Vectors with the names of their images, and what the file of them says of how they were made."""
 
     location: Path
@@ -63,7 +63,7 @@ def similar(
     return found
 
 
-def read_index(index: Path) -> Index:
+def read_index(index: Path) -> FeatureIndex:
     """The vectors of a .parquet file or a folder of them; ConfigError where it does not hold one for each image."""
     files = sorted(index.glob("part-*.parquet")) if index.is_dir() else [index]
     if not files or not files[0].exists():
@@ -86,7 +86,7 @@ def read_index(index: Path) -> Index:
     if not bool(torch.isfinite(features).all()):
         raise ConfigError(f"{shown(index)} holds features that are not finite; embed again with weights that are whole")
     names = [path for file in filled for table in tables_of(file, ["path"]) for path in table.column(0).to_pylist()]
-    return Index(index, features, names, facts)
+    return FeatureIndex(index, features, names, facts)
 
 
 def _tell_missing(index: Path, files: Sequence[Path]) -> None:
@@ -115,7 +115,7 @@ def place_of_images(index: Path, data: str) -> str:
         return ""  # similar says what is wrong
 
 
-def data_of(index: Index) -> str:
+def data_of(index: FeatureIndex) -> str:
     """The collection that the index names where it lies on this machine: a file must not choose what is fetched."""
     data = str(index.facts.get("data", ""))
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:|//", data) and not data.startswith((shipped.PREFIX, held.PREFIX)):
@@ -133,7 +133,9 @@ def nearest(query: Float[Tensor, " dim"], features: Float[Tensor, "images dim"],
     return list(zip(rows.tolist(), values.tolist(), strict=True))
 
 
-def query_features(query: Samples, opened: Index, weights: str = "", device: str = "auto") -> Float[Tensor, " dim"]:
+def query_features(
+    query: Samples, opened: FeatureIndex, weights: str = "", device: str = "auto"
+) -> Float[Tensor, " dim"]:
     """The vector of the first image of `query`, by the weights of the index, or those that `weights` names now."""
     facts, index = opened.facts, opened.location
     layers = ",".join(str(layer).removeprefix("block_") for layer in facts["layers"])
