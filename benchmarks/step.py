@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nextpatch.model.aim import AIM
+from nextpatch.model.attention import prefix_mask
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.model.layers import prefix_mask
 from nextpatch.model.names import TARGETS
 from nextpatch.model.precision import autocast
 from nextpatch.objective.cost import train_step_flops

@@ -28,8 +28,8 @@ from nextpatch.dist.config import EngineConfig
 from nextpatch.dist.mesh import open_mesh
 from nextpatch.dist.parallelize import all_reduce_at_the_end, parallelize
 from nextpatch.model import aim, layers
+from nextpatch.model.attention import Rows
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.layers import Rows
 from nextpatch.objective import next_patch
 from nextpatch.objective.next_patch import scored_mask
 from nextpatch.runs.config import OptimConfig

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from losses import loss_sum, patch_losses, predict, score, scored_count, targets
 from nextpatch.model.aim import AIM
+from nextpatch.model.attention import prefix_mask
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.heads.mlp import HeadBlock
-from nextpatch.model.layers import LayerNorm, prefix_mask
+from nextpatch.model.layers import LayerNorm
 from nextpatch.model.weights import from_released, to_released
 from nextpatch.objective.next_patch import scored_mask
 from nextpatch.patches import patchify, sincos_positions

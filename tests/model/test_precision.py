@@ -6,9 +6,10 @@ import torch.nn.functional as F
 
 from losses import loss_sum
 from nextpatch.model.aim import AIM
+from nextpatch.model.attention import attend, causal_mask
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
-from nextpatch.model.layers import LayerNorm, attend, causal_mask
+from nextpatch.model.layers import LayerNorm
 from nextpatch.model.precision import autocast, device_of, resolve_device, resolve_precision
 
 CPU = torch.device("cpu")

@@ -10,12 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.core.errors import UserError
+from nextpatch.model.attention import Mode, Rows, attention_mask
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.cost import Kernel, Recompute
 from nextpatch.model.heads.absent import NoHead
 from nextpatch.model.heads.head import Head
 from nextpatch.model.init import Init
-from nextpatch.model.layers import Block, HasGrid, LayerNorm, Mode, Rows, attention_mask
+from nextpatch.model.layers import Block, HasGrid, LayerNorm
 from nextpatch.model.names import HEADS
 from nextpatch.patches import patchify, sincos_positions
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from nextpatch.core.errors import UserError
 from nextpatch.core.random import Stream, rng_at
 from nextpatch.model.aim import AIM, patches_of
+from nextpatch.model.attention import Rows, attention_mask
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.layers import Rows, attention_mask
 from nextpatch.model.names import TARGETS
 from nextpatch.objective.objective import Draws, Fill, Words, scored_patches
 from nextpatch.objective.orders import order_of

@@ -14,7 +14,7 @@ from nextpatch.config import ConfigError
 from nextpatch.core.random import torch_seeded
 from nextpatch.core.tensors import read_safetensors, save_safetensors
 from nextpatch.model.aim import AIM
-from nextpatch.model.layers import Attention
+from nextpatch.model.attention import Attention
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.tensors import check_values
 
