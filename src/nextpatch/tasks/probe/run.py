@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nextpatch.config import to_dict
 from nextpatch.core.errors import UserError
 from nextpatch.core.output import check_folder
-from nextpatch.core.progress import phase
+from nextpatch.core.progress import LiveLine, phase
+from nextpatch.core.text import format_duration
 from nextpatch.data.sources.source import Source
 from nextpatch.data.splits import Splits, open_splits, split
 from nextpatch.data.survey import refuse_other_channels
@@ -189,16 +189,15 @@ def _result(
 
 @contextmanager
 def _progress(console: Console, total: int) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for the training of `total` steps, or a line per part where there is no terminal."""
-    columns = (TextColumn("probing {task.description}"), BarColumn(bar_width=20), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
+    """The training of `total` steps on one live line, or a line for each part where there is no terminal."""
+    began_s, done, part = time.monotonic(), 0, ""
+    with LiveLine("probing", total, console=console) as live:
 
         def advance(features: str, labels: int, steps: int) -> None:
-            what = f"{features}, {labels:,} labels" if labels else f"{features}, features of the images"
-            if not console.is_terminal and what != bar.tasks[0].description:
-                done = bar.tasks[0].completed / total
-                console.print(f"probing {what} · {done:.0%} done", highlight=False)
-            bar.update(task, advance=steps, description=what)
+            nonlocal done, part
+            done, before = done + steps, part
+            part = f"{features}, {labels:,} labels" if labels else f"{features}, features of the images"
+            left = format_duration((time.monotonic() - began_s) * (total - done) / done) if done else ""
+            live.show(f"{part} · {left} left" if left else part, done, now=part != before)
 
         yield advance
