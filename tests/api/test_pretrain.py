@@ -147,6 +147,7 @@ def test_a_recipe_in_every_form_is_the_same_recipe(whole: nextpatch.PretrainResu
     ("values", "told"),
     [
         ({"lrr": 1}, "did you mean 'lr'"), ({"window": 3}, "guard="), ({"steps": 2, "minutes": 1.0}, "give one"),
+        ({"steps": 0}, "leaves nothing"), ({"minutes": 0.0}, "leaves nothing"),
         ({"log_every": "two"}, "needs int"), ({"guard": {"sigma": 1}}, "sigmas"), ({"init": "nowhere"}, "nowhere"),
         ({"recipe": "dmo"}, "demo"), ({"img_size": (28,)}, "img_size"), ({"lr": -1}, "lr"),
     ],

@@ -150,6 +150,11 @@ def _stated(
     """What was said, in the tables of a recipe."""
     if steps is not None and minutes is not None:
         raise ConfigError("steps and minutes both say how long the run is; give one of them")
+    for name, length in (("steps", steps), ("minutes", minutes)):
+        if length is not None and length <= 0:
+            raise ConfigError(
+                f"{name} {length} leaves nothing to do; leave it out for the length that the images suggest"
+            )
     data: Values = {"train": list(given.names)} if given else {}
     data |= {"val": held_out.one("val")} if held_out else {}
     if any(one and one.in_memory for one in (given, held_out)):
