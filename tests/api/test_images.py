@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import ToTensor
 from torchvision.transforms.v2 import PILToTensor, RandomHorizontalFlip
@@ -151,7 +162,7 @@ def test_a_changed_image_is_another_collection_and_a_name_keeps_it_one() -> None
         ((PIXELS, [0, 1]), "6 images and 2 labels"), (OwnDataset([{"image": 1}]), "put another data set around it"),
         (DataLoader(OwnDataset(ARRAYS), collate_fn=len), "its own collate_fn"),
         (DataLoader(OwnDataset(ARRAYS), sampler=WeightedRandomSampler([1.0] * 6, 6)), "its own sampler"),
-        (PILLOW[0], "one thing"), (3, "by number"),
+        (PILLOW[0], "one thing"), (3, "no collection"), (None, "no collection"),
     ],
 )  # fmt: skip
 def test_what_is_no_collection_is_refused_with_what_to_do(data: Any, told: str) -> None:
@@ -221,3 +232,107 @@ def test_a_dataset_gives_pictures_with_labels_by_number() -> None:
 def test_who_gives_no_labels_is_told_how_to_give_them(nano_run: nextpatch.PretrainResult) -> None:
     with pytest.raises(DataError, match=r"no labels to learn from: give \(images, labels\)"):
         nextpatch.probe(nano_run, np.zeros((4, 28, 28), np.uint8), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (np.eye(2, dtype=np.uint8)[LABELS], r"of shape \(6, 2\)"), ([], "the labels are empty"),
+        ({0: 1}, "the labels are dict"), ([[0, 1]] * 6, "the labels are list"), ("abcdef", "the labels are str"),
+        ([-5, 1, 0, 1, 1, 0], "down to -5"), (torch.zeros(6, 1), r"of shape \(6, 1\)"),
+    ],
+)  # fmt: skip
+def test_what_are_no_labels_is_said_of_the_labels_and_never_taken_for_an_image(labels: Any, told: str) -> None:
+    for images in (PIXELS, PIXELS[..., 0], PILLOW):
+        for give in (lambda images=images: named((images, labels), labels=True),
+                     lambda images=images: nextpatch.dataset(images, labels).classes):  # fmt: skip
+            with pytest.raises(DataError, match=told):
+                give()
+
+
+def test_labels_of_any_sequence(folder: Path) -> None:
+    for labels in ([float(one) for one in LABELS], np.array(LABELS, np.float32), range(6)):
+        given = named((PIXELS, labels), labels=True)
+        assert [open_source(given.one("data")).label(i) for i in range(6)] == [int(one) for one in labels]
+
+
+def test_names_of_classes_are_as_given_or_refused() -> None:
+    named_so = nextpatch.dataset(PIXELS, [NAMES[label] for label in LABELS], classes=NAMES[::-1])
+    assert (named_so.classes, [label for _, label in named_so]) == (NAMES[::-1], [1 - label for label in LABELS])
+    wrong: list[tuple[Any, Any, str]] = [
+        (LABELS, ["cat"], "label '1' is none"), (LABELS, ["cat", "cat"], "twice"), (LABELS, "ab", "list of names"),
+        (["cat", "fox", "cat"] * 2, NAMES, "'fox' is none"), (None, NAMES, "give labels"),
+    ]  # fmt: skip
+    for labels, classes, told in wrong:
+        with pytest.raises(DataError, match=told):
+            nextpatch.dataset(PIXELS, labels, classes=classes).labeled  # noqa: B018
+
+
+class Failing(OwnDataset):
+    """Cannot make some of its samples, the first among them."""
+
+    def __getitem__(self, index: int) -> Any:
+        if index in (0, 3):
+            raise RuntimeError("cannot be made")
+        return super().__getitem__(index)
+
+
+def test_a_sample_that_cannot_be_made_is_one_without_a_label_and_none_at_all_is_told() -> None:
+    source = open_source((given := named(Failing(list(zip(PIXELS, LABELS, strict=True))), labels=True)).one("data"))
+    assert given
+    assert [source.label(i) for i in range(6)] == [None, 1, 0, None, 1, 0]
+    first_unlabeled = named(OwnDataset(list(zip(PIXELS, [None, *LABELS[1:]], strict=True))), labels=True)
+    assert open_source(first_unlabeled.one("data")).label(1) == 1
+    with pytest.raises(DataError, match="none of its images; of number 1: RuntimeError: cannot be made"):
+        named(Subset(Failing(ARRAYS), [0, 3]))
+    for wrong in (torch.zeros(9, 8), [1, 2], {"boxes": 1}):
+        with pytest.raises(DataError, match="the label of image 0 is"):
+            nextpatch.dataset(OwnDataset([(image, wrong) for image in ARRAYS])).labeled  # noqa: B018
+
+
+def test_labels_that_a_data_set_changes_are_not_those_that_it_keeps() -> None:
+    data = OwnDataset([(PIXELS[i % 6], 9 if i == 30 else i % 3) for i in range(60)])
+    data.targets, data.classes = [i % 3 for i in range(60)], ["a", "b", "c"]  # type: ignore[attr-defined]
+    assert nextpatch.dataset(data)[30][1] == 9
+    data.target_transform = lambda label: label  # type: ignore[attr-defined]
+    assert nextpatch.dataset(data).classes == tuple(map(str, range(10)))
+    known = OwnDataset(list(zip(PIXELS, LABELS, strict=True)))
+    known.classes = list(NAMES)  # type: ignore[attr-defined]
+    assert nextpatch.dataset(Subset(Subset(known, [5, 4, 3, 2]), [0, 1])).classes == NAMES
+
+
+def test_a_loader_that_leaves_images_out_is_refused() -> None:
+    data = OwnDataset(ARRAYS)
+    some = SubsetRandomSampler([0, 1])
+    for loader in (
+        DataLoader(data, batch_sampler=BatchSampler(some, 2, False)),
+        DataLoader(data, sampler=RandomSampler(data, replacement=True)),
+        DataLoader(data, sampler=SequentialSampler(range(3))),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match="its own"):
+            named(loader)
+
+
+def test_images_that_cannot_be_read_are_told_as_that() -> None:
+    closed = PILLOW[0].copy()
+    closed.close()
+    images = (
+        closed, Image.new("L", (0, 0)), torch.zeros(3, 8, 8, device="meta"), TENSORS[0].to_sparse(),
+    )  # fmt: skip
+    for image in images:
+        with pytest.raises(DataError, match="cannot be read"):
+            named([image])
+    half = torch.tensor([[0.0, 0.5], [1.0, 0.5]]).to(torch.float8_e4m3fn)
+    assert open_source((given := named([half])).one("data")).read(0)
+    assert given
+
+
+def test_a_list_of_files_is_one_even_where_some_are_missing(folder: Path) -> None:
+    files = sorted(folder.rglob("*.png"))
+    given = named([files[0], folder / "gone.png", files[1]])
+    assert len(open_source(given.one("data"))) == 3
+
+
+def test_images_of_one_class_alone_measure_nothing(nano_run: nextpatch.PretrainResult) -> None:
+    with pytest.raises(DataError, match="one class alone, '1'"):  # -1 is no label
+        nextpatch.probe(nano_run, (np.zeros((24, 28, 28), np.uint8), [-1, 1] * 12), quiet=True)

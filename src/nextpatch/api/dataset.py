@@ -5,18 +5,20 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from nextpatch.core.text import shown
 from nextpatch.data.decode import decode, header
 from nextpatch.data.encoding import encoded
 from nextpatch.data.error import DataError
-from nextpatch.data.sources.labels import labels_of
+from nextpatch.data.sources.labels import NO_LABEL, labels_of
 from nextpatch.data.sources.memory import Items, MemorySource, Parts
 from nextpatch.data.sources.source import Source, digest_of
 
@@ -28,11 +30,15 @@ _OF_PILLOW = (1, 3, 4)  # channels
 class Dataset:
     """Images in memory, perhaps with labels, under a name; see `dataset`, which makes one."""
 
-    def __init__(self, parts: Parts, name: str = "", names: tuple[str, ...] = ()) -> None:
-        if name and not _NAME.fullmatch(name):
+    def __init__(
+        self, parts: Parts, name: str = "", names: tuple[str, ...] = (), classes: tuple[str, ...] = ()
+    ) -> None:
+        if name and not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise DataError(f"the name '{shown(name)}' may hold letters, digits, '.', '_' and '-' alone")
         _check_first(parts)
         self._parts, self._name, self.names = parts, name, names
+        if classes:
+            self._parts = replace(parts, labels=lambda: _numbered(parts.labels(), classes), classes=classes)
 
     def __len__(self) -> int:
         return len(self._parts.items)
@@ -83,7 +89,10 @@ class Dataset:
         given = self._parts.labels()
         if given is None:
             return self.unlabeled
-        found = labels_of([_column(given)], "its labels", self._parts.classes)
+        column = _column(given)
+        if pa.types.is_integer(column.type) and (pc.min(column).as_py() or 0) < NO_LABEL:
+            raise DataError(f"labels go down to {pc.min(column)}; classes are numbered from 0, and -1 is no label")
+        found = labels_of([column], "its labels", self._parts.classes)
         digest = digest_of([self._digest, *found.classes, *map(str, found.labels.tolist())])
         name = f"{self._name or digest[:12]}:labeled"
         return MemorySource(
@@ -141,11 +150,27 @@ def picture_of(data: bytes) -> Any:
 def _check_first(parts: Parts) -> None:
     """DataError where the first image is none: then all others are most likely none for the same reason."""
     try:
-        encoded(parts.items[0])
+        first = parts.items[0]
+    except Exception:  # of somebody's own data set: anything; the image is skipped and counted, as everywhere
+        return
+    try:
+        encoded(first)
     except OSError:
-        return  # a file that is not there: skipped and counted, as everywhere
+        return  # a file that is not there: skipped, too
     except DataError as error:
         raise DataError(f"the first of {len(parts.items):,} images: {error}") from None
+
+
+def _numbered(labels: Sequence[Any] | None, classes: tuple[str, ...]) -> Sequence[Any]:
+    """Names as their numbers among the classes; DataError where one is none of them, or there are no labels."""
+    if labels is None:
+        raise DataError("classes names what labels are, and there are none: give labels=...")
+    known = {name: number for number, name in enumerate(classes)}
+    found = [known.get(label, label) if isinstance(label, str) else label for label in labels]
+    for label in found:
+        if label and (isinstance(label, str) or label >= len(classes)):
+            raise DataError(f"label '{shown(label)}' is none of the {len(classes):,} classes; name all classes")
+    return found
 
 
 def _column(labels: Sequence[Any]) -> Any:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from nextpatch.api.adapters import is_single, parts_of
+from nextpatch.api.adapters import is_single, paired, parts_of
 from nextpatch.api.dataset import Dataset, parts_of_source
 from nextpatch.data.collection import open_collection
 from nextpatch.data.error import DataError
+from nextpatch.data.formats import image_endings
 from nextpatch.data.sources.held import hold
-from nextpatch.data.sources.memory import Parts
 from nextpatch.data.sources.source import Source
 
 Images: TypeAlias = Any  # what `adapters.FORMS` says
+Labels: TypeAlias = Any  # class numbers or class names: a list, an array, a tensor, a column of pandas
 _COLLECTIONS = (".tar", ".parquet", ".zip", ".csv", ".tsv")
 
 
-def dataset(
-    images: Images, labels: Sequence[int] | Sequence[str] | None = None, *, classes: Sequence[str] = (), name: str = ""
-) -> Dataset:
+def dataset(images: Images, labels: Labels | None = None, *, classes: Sequence[str] = (), name: str = "") -> Dataset:
     """Images as every function of the package takes them, with labels, names of classes, or a name; to look at, too.
 
     Its length is their number, and `[i]` gives (image, class number or None), the image of Pillow where it has 1, 3 or
@@ -31,7 +30,8 @@ def dataset(
     (floats in [0, 1] too); an array "images height width [channels]" or a tensor "images channels height width"; a
     torch Dataset whose samples are an image or (image, label); a DataLoader, of which the data set is taken; a Hugging
     Face dataset. `labels`: class numbers or names, one for each image (-1 or None: no label). `classes`: names of the
-    class numbers. Functions take the images as they are, too: this is for what they cannot say by themselves.
+    class numbers, in their order. Functions take the images as they are, too: this is for what they cannot say by
+    themselves.
 
     A run goes on with the images that it began with, and says so when they have changed. These are known by the digest
     of every pixel of a list or an array; of a data set by its type, its length and 64 of its images, evenly spread; or
@@ -51,10 +51,18 @@ def dataset(
         if labels is None and not classes and not name:
             return Dataset(parts_of_source(source), names=named_so)
         images = parts_of_source(source)
-    parts = parts_of(images if labels is None else (images, labels))
-    if classes:
-        parts = Parts(parts.items, parts.labels, parts.digest, tuple(classes), parts.keys)
-    return Dataset(parts, name)
+    parts = parts_of(images) if labels is None else paired(images, labels)
+    return Dataset(parts, name, classes=_class_names(classes))
+
+
+def _class_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """The names as given; DataError where they are none, or not each of its own."""
+    names = tuple(() if classes is None else classes)
+    if isinstance(classes, (str, Mapping)) or not all(isinstance(name, str) for name in names):
+        raise DataError("classes must be a list of names, that of class number 0 first")
+    if len(set(names)) < len(names):
+        raise DataError(f"classes names {max(names, key=names.count)!r} twice; each class needs a name of its own")
+    return names
 
 
 class Named(NamedTuple):
@@ -98,4 +106,10 @@ def _are_names(data: Any) -> bool:
     """Whether it is a list of names as on the command line, and not of image files."""
     if not isinstance(data, (list, tuple)) or not data or not all(isinstance(one, (str, Path)) for one in data):
         return False
-    return not all(Path(one).is_file() and not str(one).endswith(_COLLECTIONS) for one in data)
+    return not all(_is_image_file(Path(one)) for one in data)
+
+
+def _is_image_file(path: Path) -> bool:
+    """Whether it is a file, or was one: a missing image is skipped and counted, as everywhere."""
+    gone = path.suffix[1:].lower() in image_endings() and not path.exists()
+    return not path.name.lower().endswith(_COLLECTIONS) and (gone or path.is_file())

@@ -48,10 +48,8 @@ def encoded(image: Given) -> bytes:
         return image
     if isinstance(image, Image.Image):
         return _of_pillow(image)
-    if isinstance(image, Tensor):
-        return _of_array(_rows_first(image.detach().cpu()))
-    if isinstance(image, np.ndarray):
-        return _of_array(image)
+    if isinstance(image, (np.ndarray, Tensor)):
+        return _of_array(_rows_first(image) if isinstance(image, Tensor) else image)
     raise DataError(
         f"{name_of(image)} is no image; give a path, an image of Pillow, an array 'height width channels' or a tensor "
         "'channels height width'"
@@ -59,6 +57,13 @@ def encoded(image: Given) -> bytes:
 
 
 def _of_pillow(image: Image.Image) -> bytes:
+    try:
+        return _file_of(image)
+    except ValueError as error:  # closed, of no pixels, or of a mode that nothing is made from
+        raise DataError(f"an image of Pillow, {image.mode} {image.size}, cannot be read: {error}") from None
+
+
+def _file_of(image: Image.Image) -> bytes:
     upright, out = ImageOps.exif_transpose(image), io.BytesIO()
     if upright.mode == "I" and image.format in ("PNG", "PPM"):
         upright = upright.convert("I;16")  # as some versions of Pillow open 16 bits
@@ -76,9 +81,12 @@ def _of_pillow(image: Image.Image) -> bytes:
 def _rows_first(tensor: Tensor) -> np.ndarray:
     if tensor.ndim not in (2, 3):
         raise DataError(f"a tensor of shape {tuple(tensor.shape)} is no image; give 'channels height width'")
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.float()
-    found: np.ndarray = (tensor.permute(1, 2, 0) if tensor.ndim == 3 else tensor).contiguous().numpy()
+    try:
+        plain = tensor.detach().cpu()
+        plain = plain.float() if plain.is_floating_point() and plain.dtype != torch.float64 else plain
+        found: np.ndarray = (plain.permute(1, 2, 0) if plain.ndim == 3 else plain).contiguous().numpy()
+    except (RuntimeError, TypeError) as error:  # sparse, quantized, without data
+        raise DataError(f"a tensor of type {tensor.dtype} cannot be read: {str(error).splitlines()[0]}") from None
     return found
 
 

@@ -107,6 +107,8 @@ def split(
     if unlabeled := int((classes < 0).sum()):
         log.warning("%d of %d images of %s have no label and are left out", unlabeled, len(source), shown(source.name))
     rest = _by_class(np.arange(len(source)), classes, seed)
+    if len(rest) < 2:
+        raise _one_class(source, f"images of one class alone, '{shown(source.classes[classes.max()])}'")
     if test_source is not None:
         _need_same_classes(source, test_source)
         test_indices = np.arange(len(test_source))
@@ -161,10 +163,14 @@ def _need_classes(source: Source) -> None:
     if len(source.classes) < 2:
         one = f"only one class, '{shown(source.classes[0])}'" if source.classes else "no labels to learn from"
         why = getattr(source, "why_unlabeled", "")
-        raise DataError(
-            f"{shown(source.name)} has {one}{f': {why}' if why else ''}; put the images of each class into a folder "
-            "named after it, or give Parquet with a column 'label', or a CSV list with the columns path,label"
-        )
+        raise _one_class(source, f"{one}{f': {why}' if why else ''}")
+
+
+def _one_class(source: Source, has: str) -> DataError:
+    return DataError(
+        f"{shown(source.name)} has {has}; put the images of each class into a folder named after it, or give Parquet "
+        "with a column 'label', or a CSV list with the columns path,label"
+    )
 
 
 def _need_same_classes(train: Source, test: Source) -> None:

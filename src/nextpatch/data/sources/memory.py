@@ -102,8 +102,14 @@ def digest_of_all(items: Items) -> str:
 
 def digest_of_some(items: Items, what: str) -> str:
     """SHA-256, in hexadecimal, of `what` they are, how many, and the contents of 64 of them, evenly spread."""
-    few = np.unique(np.linspace(0, len(items) - 1, min(len(items), _SAMPLED)).astype(np.int64)).tolist()
-    return digest_of([what, str(len(items)), *(_content_or_error(items, number) for number in few)])
+    few = (_content_or_error(items, number) for number in some_of(len(items)))
+    return digest_of([what, str(len(items)), *few])
+
+
+def some_of(count: int) -> list[int]:
+    """The numbers of 64 of so many, evenly spread, the first and the last among them."""
+    found: list[int] = np.unique(np.linspace(0, count - 1, min(count, _SAMPLED)).astype(np.int64)).tolist()
+    return found
 
 
 def _content_or_error(items: Items, number: int) -> str:
