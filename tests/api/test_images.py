@@ -158,11 +158,11 @@ def test_a_changed_image_is_another_collection_and_a_name_keeps_it_one() -> None
         ([], "empty"), (np.zeros((0, 8, 8), np.uint8), "empty"), (OwnDataset([]), "empty"),
         (np.array([ARRAYS[0], ARRAYS[1][:5]], dtype=object), "list of the arrays"), (PIXELS[0], r"\[image\]"),
         (PIXELS.astype(np.float32), "floats in \\[0, 1\\]"), (PIXELS.astype(np.int64), "no known range"),
-        ([{"image": PIXELS[0]}], "no image"), ({"a": 1}, "one thing"), (iter(ARRAYS), r"list\(images\)"),
+        ([{"image": PIXELS[0]}], "not an image"), ({"a": 1}, "a single object"), (iter(ARRAYS), r"list\(images\)"),
         ((PIXELS, [0, 1]), "6 images and 2 labels"), (OwnDataset([{"image": 1}]), "put another data set around it"),
         (DataLoader(OwnDataset(ARRAYS), collate_fn=len), "its own collate_fn"),
         (DataLoader(OwnDataset(ARRAYS), sampler=WeightedRandomSampler([1.0] * 6, 6)), "its own sampler"),
-        (PILLOW[0], "one thing"), (3, "no collection"), (None, "no collection"),
+        (PILLOW[0], "a single object"), (3, "not a collection"), (None, "not a collection"),
     ],
 )  # fmt: skip
 def test_what_is_no_collection_is_refused_with_what_to_do(data: Any, told: str) -> None:

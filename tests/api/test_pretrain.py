@@ -80,7 +80,7 @@ def test_a_stop_saves_and_raises_and_the_run_goes_on_bit_for_bit(
     before, threads = signal.getsignal(signal.SIGINT), torch.get_num_threads()
     torch.set_num_threads(threads + 1)  # which the run, with one, does not keep
     handlers = list(logging.getLogger("nextpatch").handlers)
-    with pytest.raises(nextpatch.Stopped, match=r"saved; go on with .*resume=True") as stopped:
+    with pytest.raises(nextpatch.Stopped, match=r"saved; continue with .*resume=True") as stopped:
         nextpatch.pretrain(OwnDataset(PIXELS, interrupt), tmp_path / "run", steps=6, **SMALL)
     assert isinstance(stopped.value, KeyboardInterrupt)
     assert signal.getsignal(signal.SIGINT) is before

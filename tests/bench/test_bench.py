@@ -311,7 +311,7 @@ def test_ranks_have_the_same_results_and_leave_out_the_same(weights: Path, tmp_p
 def test_somebodys_table_is_not_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
-    with pytest.raises(ValueError, match=f"{name} is there, does not say that nextpatch wrote it"):
+    with pytest.raises(ValueError, match=f"{name} exists and was not written by nextpatch"):
         bench(config(tmp_path / "nowhere", tmp_path))
 
 

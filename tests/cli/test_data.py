@@ -207,7 +207,7 @@ def test_no_output_replaces_somebodys_file(tmp_path, capsys):
             assert run("inspect", tmp_path / "in", flag, tmp_path / "in" / name) == 2
             assert f"choose another {flag}" in capsys.readouterr().err
     assert run("preview", tmp_path / "in", "--out", tmp_path / "look.png") == 2  # whose page would replace one
-    assert "look.html is there" in capsys.readouterr().err
+    assert "look.html exists" in capsys.readouterr().err
     for ending in ("jpg", "webp", "png"):
         out = tmp_path / f"drawn.{ending}"
         for _ in range(2):  # ours is replaced

@@ -276,7 +276,7 @@ def test_a_typed_0_is_not_taken_for_what_is_chosen(words, capsys):
         (["pretrain", "--out", ""], "--out is empty"),
         (["embed", "d", "--out="], "--out is empty"),
         (["report", ""], "is empty; give a value"),
-        (["finetune", "--out", "\x1b[31mx"], "--out \\x1b[31mx holds characters that a terminal would obey"),
+        (["finetune", "--out", "\x1b[31mx"], "--out \\x1b[31mx holds characters that control a terminal"),
         (["data", "pack", "d", "--out=\udcff"], "--out \\xff holds"),
     ],
 )

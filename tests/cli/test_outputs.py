@@ -104,5 +104,5 @@ def test_the_work_of_one_process_is_refused_to_many(
         monkeypatch.setenv(name, "2" if name.endswith("SIZE") else rank)
     assert main([word.format(**places) for word in words.split()]) == 2
     said = capsys.readouterr().err
-    assert ("is the work of one process; start it without torchrun" in said) == (rank == "0")
+    assert ("runs in a single process; start it without torchrun" in said) == (rank == "0")
     assert bool(said) == (rank == "0")

@@ -34,7 +34,7 @@ def test_a_picture_is_ours_where_we_drew_it(tmp_path: Path, ending: str) -> None
 
 @pytest.mark.parametrize("ending", [".tif", ".gif", ".bmp", ".pdf", ".ico", ""])
 def test_no_picture_is_written_that_carries_no_mark(ending: str) -> None:
-    with pytest.raises(UserError, match=r"use \.png, \.jpg or \.webp"):
+    with pytest.raises(UserError, match=r"end in \.png, \.jpg or \.webp"):
         picture_kind(Path(f"look{ending}"))
 
 
@@ -74,11 +74,11 @@ def test_tables_and_tensors_are_ours_by_their_metadata(tmp_path: Path) -> None:
 def test_whatever_else_is_there_is_refused_before_work(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "x.out"
     path.write_bytes(data)
-    with pytest.raises(UserError, match="is not replaced; remove it, or name another place"):
+    with pytest.raises(UserError, match="is not replaced; remove it, or choose another name"):
         check_file(path)
-    with pytest.raises(UserError, match="is not replaced; remove it, or name another place"):
+    with pytest.raises(UserError, match="is not replaced; remove it, or choose another name"):
         check_file(tmp_path / "new", beside=[path])
-    with pytest.raises(UserError, match="is not replaced; remove it, or name another place"):
+    with pytest.raises(UserError, match="is not replaced; remove it, or choose another name"):
         check_folder(tmp_path, files=["new", "x.out"])
     path.write_bytes(b"")  # nothing is lost
     check_file(path)

@@ -47,7 +47,7 @@ def test_what_is_no_plain_file_is_no_lock_and_stays_as_it_was(put: Callable[[Pat
     (tmp_path / "precious").write_text("kept")
     put(lock_of(tmp_path / "out.parquet", file=True))
     with (
-        pytest.raises(UserError, match="no plain file; remove it"),
+        pytest.raises(UserError, match="not a regular file; remove it"),
         only_writer(tmp_path / "out.parquet", "embed", file=True),
     ):
         pass

@@ -97,9 +97,9 @@ def test_shared_classes_stay_and_others_do_not(folders, tmp_path):
     [
         ([], "no data given"),
         (["{0}=0.8", "{1}"], "no weight, but others have; write .*set1=WEIGHT"),
-        (["{0}=0", "{1}=1"], "a weight of 0 is no share"),
-        (["{0}=nan", "{1}=1"], "a weight of nan is no share"),
-        (["{0}=1e400", "{1}=1"], "a weight of inf is no share"),
+        (["{0}=0", "{1}=1"], "a weight of 0 is not valid"),
+        (["{0}=nan", "{1}=1"], "a weight of nan is not valid"),
+        (["{0}=1e400", "{1}=1"], "a weight of inf is not valid"),
         (["{0}=1", "{1}/no"], "no weight|does not exist"),
     ],
 )

@@ -132,7 +132,7 @@ def test_nothing_decodable_is_an_error_that_says_so(memory, workers):
     with pytest.raises(DataError) as caught:
         next(stream(memory(5, bad=tuple(range(5))), workers=workers).batches(0, 2))
     assert str(caught.value).startswith(
-        "no image of memory can be used; all 5 tried fail: not an image of a known format"
+        "no image of memory can be used; all 5 tried failed: not an image of a known format"
     )
 
 
@@ -184,7 +184,7 @@ def test_measuring_shows_each_image_exactly_once_in_order(memory, batch_size, wo
 
 
 def test_measuring_nothing_is_an_error(memory):
-    with pytest.raises(DataError, match="all 3 tried fail"):
+    with pytest.raises(DataError, match="all 3 tried failed"):
         list(eval_batches(memory(3, bad=(0, 1, 2)), range(3), SIZE, 1, 2))
 
 

@@ -23,7 +23,7 @@ def bad(empty, torn):
 
 def test_reasons_are_counted_with_an_example_of_each():
     assert by_kind(bad(1, 3)) == "3 damaged, 1 empty"
-    assert summary(bad(1, 3)) == "image file is truncated (3 times, as in t0); empty file (1 times, as in e0)"
+    assert summary(bad(1, 3)) == "image file is truncated (3x, such as t0); empty file (1x, such as e0)"
 
 
 @pytest.mark.parametrize(("found", "seen", "share"), [(10, 20, 0.0), (20, 1100, 0.01), (0, 0, 0.0), (500, 1000, 0.5)])

@@ -44,7 +44,7 @@ def test_alpha_is_not_a_channel(memory, png, noise):
 
 
 def test_no_image_is_an_error(memory):
-    with pytest.raises(DataError, match=r"no image of memory .* 2 tried fail: not an image .*2 times, as in 0.png"):
+    with pytest.raises(DataError, match=r"no image of memory .* 2 tried failed: not an image .*2x, such as 0.png"):
         survey(memory(2, bad=(0, 1)))
 
 
@@ -56,7 +56,7 @@ def test_a_few_images_spread_over_all_decide_whether_the_channels_are_other(memo
     source = source_of(memory, others)
     read, seen = source.read, []
     source.read = lambda index: seen.append(index) or read(index)
-    with pytest.raises(DataError, match=r"has 6 channels, the model takes 3 \(8 times"):
+    with pytest.raises(DataError, match=r"has 6 channels, the model takes 3 \(8x"):
         refuse_other_channels(source, 3)
     assert len(seen) == 8
     refuse_other_channels(source, 6)

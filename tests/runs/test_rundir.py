@@ -40,7 +40,7 @@ def test_a_directory_with_anything_in_it_is_never_written_over(tmp_path: Path) -
     (tmp_path / "used" / "thesis.tex").write_text("years")
     (tmp_path / "file").write_text("x")
     for name in ("used", "file", "empty"):
-        with pytest.raises(RunError, match="exists and is not empty; go on with it by --resume"):
+        with pytest.raises(RunError, match="exists and is not empty; choose another --out, or add --resume"):
             RunDir.create(tmp_path / name, RECIPE)
     assert [p.name for p in (tmp_path / "used").iterdir()] == ["thesis.tex"]
 
@@ -66,7 +66,7 @@ def test_what_is_no_run_says_why(tmp_path: Path, run: RunDir) -> None:
         RunDir.open(run.path.with_name(f"{run.path.name}x"))
     with pytest.raises(RunError, match=r"has no recipe\.toml"):
         RunDir.open(tmp_path)
-    with pytest.raises(RunError, match=r"no checkpoint yet; go on with it: nextpatch pretrain --out .* --resume"):
+    with pytest.raises(RunError, match=r"no checkpoint yet; continue it with: nextpatch pretrain --out .* --resume"):
         load_run(run.path)
 
 

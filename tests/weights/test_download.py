@@ -92,8 +92,8 @@ def test_a_file_that_is_not_what_the_hub_says_is_refused(hub: Hub, tmp_path: Pat
     ("spec", "offline", "told"),
     [
         ("me/other", False, "no such model on the Hub"),
-        ("me/aim@nowhere", True, "no way to the Hub from here"),
-        ("me/aim", True, "no way to the Hub from here"),
+        ("me/aim@nowhere", True, "the Hub cannot be reached from here"),
+        ("me/aim", True, "the Hub cannot be reached from here"),
     ],
 )
 def test_what_cannot_be_had_says_what_to_do(hub: Hub, spec: str, offline: bool, told: str, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_timm_model_gives_its_blocks_without_prefix_tokens() -> None:
     assert nextpatch.load("timm:vit_tiny_patch16_224?random", layers="2-4").about.layers == (
         "block_2", "block_3", "block_4",
     )  # fmt: skip
-    with pytest.raises(WeightsError, match="no autoregressive image model"):
+    with pytest.raises(WeightsError, match="not an autoregressive image model"):
         _ = backbone.aim
 
 
@@ -50,7 +50,7 @@ def test_generative_models_are_read_at_their_last_six_blocks(monkeypatch: pytest
     ("spec", "told"),
     [
         ("timm:no_such_model", "Unknown model"),
-        ("timm:resnet18?random", "no transformer with blocks"),
+        ("timm:resnet18?random", "not a transformer with blocks"),
         ("torchhub:entry", "names no entry"),
     ],
 )

@@ -75,7 +75,7 @@ def test_the_released_sizes_have_these_names_and_shapes(model) -> None:
 
 def test_a_head_alone_asks_for_its_backbone(tmp_path: Path) -> None:
     pair = write_pair(tmp_path, state_of(CONFIG), "head_last_layers")
-    with pytest.raises(WeightsError, match="no AIM v1 model"):
+    with pytest.raises(WeightsError, match="not an AIM v1 model"):
         nextpatch.load(pair.split("+")[1])
 
 
@@ -94,7 +94,7 @@ def test_a_pair_of_pth_files_is_one_model(tmp_path: Path) -> None:
     assert not torch.equal(best(IMAGES), wanted)
     alone = nextpatch.load(tmp_path / "pair" / "backbone.pth", img_size=(28, 28))
     assert alone.classifier is None
-    with pytest.raises(WeightsError, match="brings no classifier"):
+    with pytest.raises(WeightsError, match="has no classifier"):
         alone(IMAGES)
     with pytest.raises(WeightsError, match="once more"):
         nextpatch.load(f"{tmp_path}/pair/backbone.pth+{tmp_path}/pair/backbone.pth")
@@ -177,7 +177,7 @@ class Evil:
         (lambda p: (p / "x.pth").write_bytes(pickle.dumps(Evil())), "never loaded"),
         (lambda p: (p / "x.pth").write_bytes(b""), "cannot be opened"),
         (lambda p: torch.save([torch.zeros(1)], p / "x.pth"), "holds no tensors by name"),
-        (lambda p: torch.save({"encoder.w": torch.zeros(1)}, p / "x.pth"), "no AIM v1 model"),
+        (lambda p: torch.save({"encoder.w": torch.zeros(1)}, p / "x.pth"), "not an AIM v1 model"),
         (lambda p: None, "does not exist"),
     ],
 )

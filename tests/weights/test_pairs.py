@@ -76,7 +76,7 @@ def test_the_step_that_is_asked_for_is_exported(run: Path, tmp_path: Path) -> No
         assert nextpatch.load(out).digest() == nextpatch.load(run, step=10).digest()
     card = (tmp_path / "hub" / "README.md").read_text()
     assert "20 steps" not in card
-    with pytest.raises(WeightsError, match="no run, so it has no step 3"):
+    with pytest.raises(WeightsError, match="not a run, so it has no step 3"):
         nextpatch.load(tmp_path / "hub", step=3)
 
 

@@ -42,9 +42,9 @@ def parts_of(data: Any) -> Parts:
             return _of_list([sample[0] for sample in data], [sample[1] for sample in data])
         return _of_list(data, None)
     if isinstance(data, dict) or is_one(data):
-        raise DataError(f"{kind_name(data)} is one thing, and no collection of images; give {FORMS}")
+        raise DataError(f"{kind_name(data)} is a single object, not a collection of images; give {FORMS}")
     if not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
-        raise DataError(f"{kind_name(data)} is no collection of images; give {FORMS}")
+        raise DataError(f"{kind_name(data)} is not a collection of images; give {FORMS}")
     if isinstance(data, IterableDataset) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         raise DataError(
             f"{kind_name(data)} gives its images in its own order, once; nextpatch needs them by number, to repeat a "
@@ -75,13 +75,13 @@ def paired(images: Any, labels: Any) -> Parts:
 def _of_array(data: Any) -> Sequence[Any]:
     """The images of an array or tensor: of four axes, or of three where none of them is channels."""
     if isinstance(data, np.ndarray) and data.dtype.kind == "O":
-        raise DataError("an array of objects is no array of pixels; give a list of the arrays: list(images)")
+        raise DataError("an array of dtype object holds no pixels; give a list of the arrays: list(images)")
     if data.ndim == 3 and not is_single(data):
         return list(data)
     if data.ndim != 4:
         layout = "images channels height width" if isinstance(data, Tensor) else "images height width channels"
         raise DataError(
-            f"an array of shape {tuple(data.shape)} is no collection of images; give '{layout}' or 'images height "
+            f"an array of shape {tuple(data.shape)} is not a collection of images; give '{layout}' or 'images height "
             "width'" + ("; of a single image make a list: [image]" if data.ndim in (2, 3) else "")
         )
     return list(data)
@@ -93,7 +93,7 @@ def _of_list(images: Sequence[Any], labels: Sequence[Any] | None) -> Parts:
     if not is_one(images[0]):
         number = next((i for i, one in enumerate(images) if not _is_pair(one)), 0)
         which = "the first" if not number else f"number {number}"
-        raise DataError(f"{kind_name(images[number])}, {which} of {len(images):,}, is no image; give {FORMS}")
+        raise DataError(f"{kind_name(images[number])}, {which} of {len(images):,}, is not an image; give {FORMS}")
     given = None if labels is None else plain_labels(labels)
     paths = all(isinstance(image, (str, Path)) for image in images)
     return Parts(

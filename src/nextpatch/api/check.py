@@ -1,4 +1,4 @@
-"""`nextpatch.check`: whether a model, or a training step of anybody, predicts what it claims and never sees it."""
+"""`nextpatch.check`: whether a model, or any training step, predicts what it claims and never sees its target."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def check(
     draws: Draws | None = None,
     quiet: bool = False,
 ) -> CheckResult:
-    """Prove by gradients that patches are predicted from what they may be predicted from: no leak, no missing shift.
+    """Prove with gradients that each patch is predicted from the patches that it may see, and from no others.
 
     `target`: a run (its weights), a recipe or a ModelConfig (that model with small widths), a model that is loaded, an
     Objective (with the `model` that it is for), or None for a small model of ours. What is given stays as it is.

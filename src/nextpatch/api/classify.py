@@ -1,4 +1,4 @@
-"""`nextpatch.classify`: what images show, by the classifier that comes with the weights."""
+"""`nextpatch.classify`: the classes of images, by the classifier that comes with the weights."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def classify(
     layout: Layout | None = None,
     quiet: bool = False,
 ) -> Classification:
-    """The `top` likeliest classes of every image, by weights that were probed, fine-tuned, or released with a head.
+    """The `top` most likely classes of every image, by weights that were probed, fine-tuned, or released with a head.
 
     `weights`: a name as `nextpatch.load` takes it, a model that is loaded, or a result. `images`: one image or any
     collection, as `nextpatch.dataset` takes them, or a name as on the command line. Raises WeightsError when the
-    weights bring no classifier, DataError where no image can be decoded.
+    weights have no classifier, DataError where no image can be decoded.
 
     >>> import numpy as np, nextpatch
     >>> pixels = np.random.default_rng(0).integers(0, 255, (40, 28, 28), np.uint8)
@@ -92,7 +92,7 @@ def classify(
     ['cat', 'dog']
     """
     if top < 1:
-        raise ConfigError(f"top {top} names no class; give 1 or more")
+        raise ConfigError(f"top {top} must be at least 1")
     given, bad = named(images, one=True), Bad()
     with session(quiet), phase("classifying the images"):
         model = model_of(weights, device, layers=layers, img_size=img_size, pixel_range=pixel_range, layout=layout)

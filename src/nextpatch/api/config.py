@@ -1,4 +1,4 @@
-"""The configuration of a task from values of Python: a single value may stand for several, a text for a path."""
+"""The configuration of a task from Python values: a single value may stand for a tuple, a text for a path."""
 
 from __future__ import annotations
 

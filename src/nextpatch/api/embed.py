@@ -59,7 +59,7 @@ def embed(
     image, by the attention of the classifier that comes with the weights ("attention") or by the mean of its patches
     ("mean"), or every patch ("patches"); "auto" is attention where there is a classifier. `layers`: blocks whose
     outputs are averaged, as "3", "2,3" or "0-3"; with `each_layer`, into a file, a column for each. `img_size`,
-    `pixel_range`, `layout`: how images are seen, where it is otherwise than the weights say.
+    `pixel_range`, `layout`: how images are read, if not as the weights say.
 
     Returns Features (float32, "images dim") in memory, or what was written. Images that cannot be decoded are left
     out and named in `skipped`. Raises DataError, WeightsError or ConfigError for what cannot be used, and

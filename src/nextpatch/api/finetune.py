@@ -1,4 +1,4 @@
-"""`nextpatch.finetune`: weights adapted to labeled images."""
+"""`nextpatch.finetune`: fine-tunes weights on labeled images."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def finetune(
     quiet: bool = False,
     **values: Any,
 ) -> FinetuneResult:
-    """Adapt weights to labeled images, in a new folder `out`: by low-rank adapters, or with `full` all weights.
+    """Fine-tune weights on labeled images, in a new folder `out`: with low-rank adapters, or with `full` all weights.
 
     `weights`: a name as `nextpatch.load` takes it, or a result of `pretrain`. `data`, `test`: labeled images as
     `nextpatch.dataset` takes them, or names as on the command line (no `test`: a fifth of `data`, set aside). `epochs`:
     passes over the images (0: 8 to 100, by their number). `values`: whatever else FinetuneConfig holds: lr=1e-3,
-    rank=4, batch_size=64, augment=False, seed=1, device="cpu". With `resume` the work at `out` goes on where it was
-    saved, with the same images. Ctrl-C finishes the update, saves, and raises KeyboardInterrupt.
+    rank=4, batch_size=64, augment=False, seed=1, device="cpu". With `resume` the work at `out` is continued from where
+    it was saved, with the same images. Ctrl-C finishes the update, saves, and raises KeyboardInterrupt.
 
     Returns the adapted weights with their accuracy on the test images, which are looked at once. Raises DataError where
     labels are missing or test images are learned from, ConfigError or WeightsError for what cannot be used.
@@ -111,7 +111,7 @@ def finetune(
         step, received = found.outcome.step, found.outcome.signal
         assert received is not None
         again = f"nextpatch.finetune(..., '{out}', resume=True)"
-        leave(received, f"stopped after update {step} and saved; go on with {again}")
+        leave(received, f"stopped after update {step} and saved; continue with {again}")
     return FinetuneResult(found.model, found.answers, found.summary)
 
 

@@ -33,9 +33,10 @@ def dataset(images: Images, labels: Labels | None = None, *, classes: Sequence[s
     class numbers, in their order. Functions take the images as they are, too: this is for what they cannot say by
     themselves.
 
-    A run goes on with the images that it began with, and says so when they have changed. These are known by the digest
-    of every pixel of a list or an array; of a data set by its type, its length and 64 of its images, evenly spread; or
-    by `name` and their number, if you give them a name. Raises DataError for what is no collection of images.
+    A run can only be resumed with the images that it started with; if they have changed, an error says so. They are
+    recognized by the digest of every pixel of a list or an array; of a data set by its type, its length and 64 of its
+    images, evenly spread; or by `name` and their number, if you give a name. Raises DataError for what is not a
+    collection of images.
 
     >>> import numpy as np, nextpatch
     >>> pixels = np.zeros((12, 28, 28), np.uint8)  # twelve gray images of 28 x 28 pixels

@@ -1,4 +1,4 @@
-"""Pages after work that is done: one that cannot be drawn is told, and fails nothing."""
+"""HTML pages written after the work is done: one that cannot be written is a warning, not an error."""
 
 from __future__ import annotations
 

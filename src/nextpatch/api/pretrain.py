@@ -1,4 +1,4 @@
-"""`nextpatch.pretrain`: a model learns from images by predicting the next patch."""
+"""`nextpatch.pretrain`: trains a model on images by predicting the next patch."""
 
 from __future__ import annotations
 
@@ -98,20 +98,20 @@ def pretrain(
     """Pre-train a model on images, in a new run directory `out`, as `nextpatch pretrain` does, and write its report.
 
     `data`: images as `nextpatch.dataset` takes them, or names as on the command line (a list of names, each with
-    =WEIGHT behind it, is a mixture); labels are not looked at. `model`: its size - "nano", "tiny", "small" (the
+    =WEIGHT behind it, is a mixture); labels are not used. `model`: its size - "nano", "tiny", "small" (the
     default), "base", "large" - or a ModelConfig. `steps`, or `minutes` for as many steps as fit. `val`: images to
     measure the loss on; left out, some of `data` are held out. `init`: weights to begin with. `recipe`: a Recipe, the
     name of a shipped one ("demo"), a .toml file, or a run. `values`: anything else that a recipe holds, by its name -
     lr=1e-3, global_batch_size=64, img_size=(28, 28), seed=1 - or in its table: guard={"window": 50}. What is not said
     is chosen from the images and the machine, and printed with the reason.
 
-    With `resume` the run at `out` goes on, bit for bit as if it had never stopped, or is begun where there is none;
+    With `resume` the run at `out` is continued, bit for bit as if it had never stopped, or started if there is none;
     `data` then says where its images are now, and None takes them from where they were. Ctrl-C, or a notebook's stop,
     finishes the step, saves, and raises KeyboardInterrupt. Images in memory are read by this process alone, unless you
-    say how many `workers` shall (forked, or else images that can be pickled).
+    set `workers` (forked, or else images that can be pickled).
 
     Returns the run: `.val_loss`, `.load()`, `.to_pandas()` for its loss curve. Raises ConfigError for a wrong value,
-    DataError for images that cannot be used, BadStepError where the loss is not finite any more.
+    DataError for images that cannot be used, BadStepError if the loss is no longer finite.
 
     >>> import numpy as np, nextpatch
     >>> pixels = np.random.default_rng(0).integers(0, 255, (24, 28, 28), np.uint8)
@@ -135,7 +135,7 @@ def pretrain(
 
 
 def result_of(run: str | os.PathLike[str]) -> PretrainResult:
-    """A run that is there already, finished or not."""
+    """The result of a run that exists already, finished or not."""
     found = RunDir.open(Path(run))
     history = RunHistory.from_entries(found.read_metrics())
     page = found.path / "report.html"

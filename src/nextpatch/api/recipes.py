@@ -1,4 +1,4 @@
-"""The recipe of a run from values of Python: by their own names, in tables, or over another recipe."""
+"""The recipe of a run from Python values: by their own names, in tables, or on top of another recipe."""
 
 from __future__ import annotations
 

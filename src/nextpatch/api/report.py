@@ -29,7 +29,7 @@ def report(
     ('report.html', 2)
     """
     if images < 1:
-        raise ConfigError(f"images {images} shows nothing; give 1 or more")
+        raise ConfigError(f"images {images} must be at least 1")
     place, held = Path(run), None if data is None else named(data)
     with session(quiet):
         alone = only_writer(place / "report.html", "report", file=True)  # the run itself may be training now

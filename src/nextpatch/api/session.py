@@ -1,4 +1,4 @@
-"""One call from Python: what it says and where, and the process left as it was, however the call ends."""
+"""One call from Python: where its output goes, and the state of the process restored however the call ends."""
 
 from __future__ import annotations
 

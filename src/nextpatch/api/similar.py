@@ -81,7 +81,7 @@ def similar(
     `query`: one image - a path, a PIL image, an array, a tensor. Its features are computed by the weights of the index;
     `weights` says where they lie now, and `data` where its images do. Features are standardized by the index before
     they are compared, as for nearest-neighbor probes. Raises ConfigError for an index that holds no vectors, or of
-    other weights; DataError for what is no image.
+    other weights; DataError for what is not an image.
 
     >>> import numpy as np, nextpatch
     >>> pixels = np.random.default_rng(0).integers(0, 255, (6, 28, 28), np.uint8)
@@ -91,7 +91,7 @@ def similar(
     (4, 1.0)
     """
     if k < 1:
-        raise ConfigError(f"k {k} asks for no image; give 1 or more")
+        raise ConfigError(f"k {k} must be at least 1")
     asked, images = named(query, one=True), None if data is None else named(data)
     with session(quiet), phase("looking for the nearest images"):
         source = open_source(asked.one("query"))

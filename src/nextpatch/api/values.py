@@ -1,4 +1,4 @@
-"""The values of a run as given: a recipe file, and the flags over it, merged before any is checked."""
+"""The values of a run as given: a recipe file and the flags that override it, merged before they are checked."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def _csv(root: Path | None, name: str) -> pa.Table:
     try:
         return pacsv.read_csv(place / name, **options)
     except pa.ArrowInvalid as error:
-        raise DataError(f"{place / name} is no table ({error}); get it again") from None
+        raise DataError(f"{place / name} is not a table ({error}); download it again") from None
 
 
 def _there(root: Path | None, *needed: str) -> Path:

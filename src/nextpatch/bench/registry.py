@@ -39,7 +39,7 @@ class Benchmark:
                 raise
             said = shown(f"{type(error).__name__}: {error}"[:200])
             raise DataError(
-                f"{self.title}: the lists in {own} are not the benchmark's own ({said}); get them again"
+                f"{self.title}: the lists in {own} are not the benchmark's own ({said}); download them again"
             ) from None
         found = (len(train), len(test), len(train.classes))
         if found != self.counts and not any_counts:

@@ -1,4 +1,4 @@
-"""`nextpatch classify`: what images show, by a classifier that comes with the weights."""
+"""`nextpatch classify`: the classes of images, by the classifier that comes with the weights."""
 
 from __future__ import annotations
 

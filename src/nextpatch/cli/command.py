@@ -25,7 +25,7 @@ VERBS: dict[str, Verb | Group] = {
         "measure weights on the paper's 15 benchmarks", bench.Bench, bench.run, ranks=True, needs=("bench.run",)
     ),
     "finetune": Verb(
-        "adapt weights to labeled images, with LoRA or completely",
+        "fine-tune weights on labeled images, with LoRA or all weights",
         finetune.Finetune,
         finetune.run,
         ranks=True,
@@ -40,7 +40,7 @@ VERBS: dict[str, Verb | Group] = {
         needs=("tasks.embed.run",),
     ),
     "similar": Verb(
-        "find the most similar images among those of embed",
+        "find the most similar images in an index made by embed",
         embed.Similar,
         embed.run_similar,
         embed.picture,
@@ -58,7 +58,7 @@ VERBS: dict[str, Verb | Group] = {
         needs=("weights.load",),
     ),
     "check": Verb(
-        "prove that a model predicts the next patch and never sees it",
+        "prove that predictions never see the patch to be predicted",
         check.Check,
         check.run,
         needs=("tasks.check.verdict",),

@@ -114,7 +114,7 @@ def inspect(args: Inspect) -> int:
     found, bad = inspect(data.source, args.limit, args.fast, processes(args.workers), model, None, reading)
     show(found, console)
     if left_out := getattr(data.source, "left_out", "") or "; ".join(told):
-        console.print(f"left out: {shown(left_out)}", markup=False)
+        console.print(f"not used: {shown(left_out)}", markup=False)
     if unplanned:
         console.print(f"no run can be chosen for these images: {shown(unplanned)}", markup=False)
     values: dict[str, Any] = asdict(found)
@@ -162,14 +162,14 @@ def _picture(args: Preview) -> Path:
 
 VERBS = {
     "inspect": Verb(
-        "count images, sizes, damage and duplicates, and say if they are enough",
+        "count images, damage and duplicates; tell if they are enough",
         Inspect,
         inspect,
         lambda args: [Output(path, file=True) for path in (args.json, args.bad) if path],
         needs=("tasks.curate.inspection", "tasks.pretrain.plan"),
     ),
     "preview": Verb(
-        "draw a few images next to what the model gets of them",
+        "show a few images beside what the model sees of them",
         Preview,
         preview,
         lambda args: [Output(_picture(args), file=True)],

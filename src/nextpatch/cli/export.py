@@ -83,7 +83,7 @@ def _refuse_ignored(args: Export, of_run: bool) -> None:
         unread.append("private")
     for item in fields(Export):
         if item.name in unread and getattr(args, item.name) != item.default:
-            whose = "" if of_run or item.name != "step" else f" of {args.weights}, which is no run"
+            whose = "" if of_run or item.name != "step" else f" of {args.weights}, which is not a run"
             raise UserError(f"--{item.name} has no effect with --to {args.to}{whose}; leave it out")
 
 
@@ -109,7 +109,7 @@ def _exported(args: Export) -> int:
     _refuse_ignored(args, of_run)
     check_bounds(args, img_size=SIDE)
     if of_run and args.img_size and not args.out and args.to != "hub":
-        raise UserError("the run's own file is of its own image size; say where to write: --out PATH")
+        raise UserError("the run's own file keeps its own image size; name another file to write: --out PATH")
     if out := args.out or (_place(args) if args.to in _NAMES else None):
         if args.to in ("released", "hub") or (args.to == "safetensors" and not of_run):
             check_folder(out, files=[*_SNAPSHOT, *(["README.md"] if args.to == "hub" else [])])
@@ -141,7 +141,7 @@ def _exported(args: Export) -> int:
         from nextpatch.tasks.publish.graph import to_onnx, to_torch_export
 
         apart = (to_onnx if args.to == "onnx" else to_torch_export)(backbone, out, args.what)
-    _say(out, f", differs by {apart:.1e} at most")
+    _say(out, f", differs from the model by {apart:.1e} at most")
     return 0
 
 
@@ -150,7 +150,7 @@ def _place(args: Export) -> Path:
     from nextpatch.runs.run import RunDir
 
     if not RunDir.exists(Path(args.weights)):
-        raise UserError(f"{args.weights} is no run; say where to write: --out PATH")
+        raise UserError(f"{args.weights} is not a run; name the file to write: --out PATH")
     return Path(args.weights) / _NAMES[args.to]
 
 

@@ -1,4 +1,4 @@
-"""The end of a verb that is the user's to mend and is no UserError."""
+"""The exception that ends a verb with one line and exit code 2, where no UserError of a lower room fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`nextpatch finetune`: adapt a trunk to labels, by low-rank adapters or wholly."""
+"""`nextpatch finetune`: fine-tunes a trunk on labeled images, with low-rank adapters or all weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nextpatch.tasks.finetune.config import FinetuneConfig
 
 @dataclass(frozen=True)
 class Finetune:
-    """Adapt weights to labeled images: with rank-8 adapters on q, v and the output projection, or all weights.
+    """Fine-tune weights on labeled images: with rank-8 adapters on q, v and the output projection, or all weights.
 
     examples:
       nextpatch finetune --weights apple/aim-600M --data ./labeled --out runs/adapted

@@ -44,6 +44,6 @@ class FitHead:
 def run(args: FitHead) -> int:
     """The same as a pre-training whose trunk is frozen; returns the exit code."""
     if not args.resume and not (args.weights and args.data):
-        raise UserError("fit-head needs --weights and --data; or --resume to go on")
+        raise UserError("fit-head needs --weights and --data; or --resume to continue")
     frozen = {"train": {"freeze_trunk": True}} if args.weights else {}
     return pretrain.run(pretrain.Pretrain(args.out, resume=args.resume, typed=stated(args, frozen)))

@@ -58,7 +58,10 @@ def run(args: Plan) -> int:
 
     if args.gpu not in GPUS:
         asked = f"'{shown(args.gpu)}'{did_you_mean(args.gpu, GPUS)}"
-        raise ConfigError(f"unknown gpu {asked}; choose one of {', '.join(GPUS)}, and override its values")
+        raise ConfigError(
+            f"unknown gpu {asked}; choose one of {', '.join(GPUS)}; for any other GPU add its own --memory-gib, "
+            "--tflops, --intra-gbs and --inter-gbs"
+        )
     recipe = _recipe(args)
     length = {"global_batch_size": recipe.train.global_batch_size, "steps": recipe.train.steps}
     values: Values = {name: value for name, value in length.items() if value} | args.planned

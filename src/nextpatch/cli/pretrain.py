@@ -67,8 +67,8 @@ def run(args: Pretrain) -> int:
         outcome, leads = _run(args, ranks, began_s), ranks.is_main
     if outcome.signal is None and leads:
         try_report(args.out)
-        print(f"measure it:  nextpatch probe {args.out} --data TRAIN --test TEST")
-        print(f"look again:  nextpatch report {args.out}")
+        print(f"to measure:  nextpatch probe {args.out} --data TRAIN --test TEST")
+        print(f"report only: nextpatch report {args.out}")
     return outcome.exit_code
 
 

@@ -1,4 +1,4 @@
-"""`nextpatch probe`: what a run's frozen features are worth, then the report with it."""
+"""`nextpatch probe`: measures frozen features with labels, then writes the report."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def _not_failing(what: str) -> Iterator[None]:
     try:
         yield
     except (Failure, UserError, OSError) as error:
-        print(f"nextpatch: no {what}: {error}", file=sys.stderr)
+        print(f"nextpatch: the {what} was not written: {error}", file=sys.stderr)
     except Exception:
         traceback.print_exc()
         print(f"nextpatch: no {what}: this is a mistake in nextpatch; please report the lines above", file=sys.stderr)

@@ -119,7 +119,9 @@ def verify(args: Verify) -> int:
         )
         print(f"{shown(problem.location)} {shown(problem.what)}{keys}")
     count = len(problems)
-    print("every byte is as the manifest says" if not count else f"{count:,} problem{'s' if count > 1 else ''}")
+    remedy = "get these shards again, or index them as they are: nextpatch data index --accept-damage"
+    found = f"{count:,} problem{'s' if count > 1 else ''}; {remedy}"
+    print(found if count else "every byte matches the manifest")
     return 1 if problems else 0
 
 

@@ -1,4 +1,4 @@
-"""What a verb needs is loaded: PyTorch takes seconds, in which something moves and Ctrl-C ends at once."""
+"""Loads what a verb needs: importing PyTorch takes seconds, so progress is shown and Ctrl-C ends it at once."""
 
 from __future__ import annotations
 

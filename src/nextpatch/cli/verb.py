@@ -67,7 +67,7 @@ def _run(verb: Verb, program: str, args: Any) -> int:
     """Do it, with its outputs held; Failure for one process of several where the verb is the work of one."""
     leads = world_size() == 1 or os.environ["RANK"] == "0"
     if world_size() > 1 and not verb.ranks:
-        raise Failure(f"{program} is the work of one process; start it without torchrun" if leads else "")
+        raise Failure(f"{program} runs in a single process; start it without torchrun" if leads else "")
     loaded(*verb.needs)
     with ExitStack() as held:
         for output in verb.writes(args):
@@ -94,7 +94,7 @@ def _refuse_odd(words: Sequence[str]) -> None:
             raise Failure(f"{shown(named) or 'a word of the command'} is empty; give a value, or leave it out")
         if named in _OUTPUTS and shown(value) != value:
             raise Failure(
-                f"{named} {shown(value)} holds characters that a terminal would obey, or bytes that are not UTF-8; "
+                f"{named} {shown(value)} holds characters that control a terminal, or bytes that are not UTF-8; "
                 "choose another name"
             )
 

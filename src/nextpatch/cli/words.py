@@ -1,4 +1,4 @@
-"""How the words behind a flag become its value, and how that value is written in the help."""
+"""How the text after a flag is parsed into a value, and how that value is written in the help."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ def _check_ours(paths: Sequence[Path]) -> None:
         told_by_others = path.suffix in _MARKLESS or path.name in _TOLD_BY_OTHERS
         if path not in ours and not (told_by_others and any(one.stat().st_size for one in ours)):
             raise UserError(
-                f"{shown(path)} is there, does not say that nextpatch wrote it, and is not replaced; remove it, or "
-                "name another place"
+                f"{shown(path)} exists and was not written by nextpatch, so it is not replaced; remove it, or choose "
+                "another name"
             )
 
 
@@ -58,7 +58,7 @@ def picture_kind(path: Path) -> str:
     """The kind of picture that a file's ending names, as Pillow calls it; UserError when none is written with it."""
     if kind := _PICTURES.get(path.suffix.lower()):
         return kind
-    raise UserError(f"{shown(path)}: no picture is written with this ending; use .png, .jpg or .webp")
+    raise UserError(f"{shown(path)}: the file name must end in .png, .jpg or .webp")
 
 
 def save_picture(picture: Image, path: Path) -> None:
@@ -79,10 +79,10 @@ def _check(path: Path, folder: Path, needed_bytes: int) -> None:
     while not os.path.lexists(there) and there != there.parent:
         there = there.parent
     if not there.is_dir():
-        raise UserError(f"{shown(path)} cannot be written: {shown(there)} is no folder; choose another place")
+        raise UserError(f"{shown(path)} cannot be written: {shown(there)} is not a folder; choose another place")
     if not os.access(there, os.W_OK | os.X_OK):
         raise UserError(
-            f"{shown(path)} cannot be written: {shown(there)} takes no files from you; choose another place"
+            f"{shown(path)} cannot be written: {shown(there)} is not writable for you; choose another place"
         )
     free = shutil.disk_usage(there).free
     if needed_bytes > free:

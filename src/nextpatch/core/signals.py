@@ -53,10 +53,11 @@ class StopSignals:
 
     def _acknowledge(self, number: signal.Signals) -> None:
         """Say at once that it was heard: a step may take long. Written past all buffers, as a handler must."""
-        again = "" if self._patient else "; once more leaves at once, without what came since the last checkpoint"
+        again = "" if self._patient else "; a second one quits at once and loses the steps since the last checkpoint"
         if number is signal.SIGINT and os.environ.get("RANK", "0") == "0":
             with contextlib.suppress(OSError):
-                os.write(2, f"\nnextpatch: {number.name}: stopping after this step, and saving{again}\n".encode())
+                told = f"\nnextpatch: {number.name}: stopping after this step and saving a checkpoint{again}\n"
+                os.write(2, told.encode())
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

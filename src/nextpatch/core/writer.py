@@ -126,7 +126,7 @@ def _opened(path: Path) -> int:
     """The lock file, made where it is missing. UserError for what is no plain file: through a link that someone else
     put there another file would be overwritten."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise UserError(f"{shown(path)} is in the place of a lock and is no plain file; remove it")
+        raise UserError(f"{shown(path)} is where nextpatch needs a lock file, and is not a regular file; remove it")
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)  # a link that came meanwhile
     return os.open(path, flags, 0o666)
 

@@ -48,7 +48,7 @@ def open_collection(specs: Sequence[str]) -> Collection:
     for location, weight in zip(locations, given, strict=False):
         if not 0 < weight < math.inf:
             raise DataError(
-                f"a weight of {weight:g} is no share of a mixture; give {shown(location)} one above 0, or leave it out"
+                f"a weight of {weight:g} is not valid in a mixture; give {shown(location)} one above 0, or leave it out"
             )
     sources = tuple(map(_opened, specs, locations))
     _refuse_twice(locations, sources)

@@ -42,7 +42,7 @@ class DataConfig:
     The default -1 stands for this choice.
     """
     streams: int = 0
-    """Positions from which shards are read in parallel, if they are read from start to end (chosen from the data).
+    """Number of shard streams read in parallel, if shards are read from start to end (chosen from the data).
 
     See `Order`; data that can be read in any order is shuffled completely.
     """
@@ -53,7 +53,7 @@ class DataConfig:
     stall_s: int = 900
     """Seconds without a batch after which a worker process is replaced."""
     pixel_range: tuple[float, ...] = ()
-    """Values that become black and white in images of more than 8 bits (default: the whole range of their type)."""
+    """Pixel values that become black and white, for images of more than 8 bits (default: the range of their type)."""
     range_from: Literal["type", "survey", "percentile"] = "type"
     """How pixel_range is chosen when a run begins; survey and percentile look at the images first.
 

@@ -137,7 +137,7 @@ def _fast_jpeg(data: bytes, found: JpegHeader, channels: int) -> UInt8[Tensor, "
     """
     check_size(found.height, found.width)
     if not has_end(data, found):
-        raise BadImage("has no end marker: cut short, or its rest was overwritten")
+        raise BadImage("has no end marker: the file is cut short, or its end was overwritten")
     if (at := first_gap(data, found)) is not None and not _same_picture(data, refilled(data, found, at)):
         raise BadImage(f"holds zeros from byte {at} on, where compressed pixels should be")
     if decode_jpeg is None or found.coding not in _HUFFMAN or found.precision != 8 or found.orientation is None:

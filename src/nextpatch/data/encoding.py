@@ -51,8 +51,8 @@ def encoded(image: Given) -> bytes:
     if isinstance(image, (np.ndarray, Tensor)):
         return _of_array(_rows_first(image) if isinstance(image, Tensor) else image)
     raise DataError(
-        f"{name_of(image)} is no image; give a path, an image of Pillow, an array 'height width channels' or a tensor "
-        "'channels height width'"
+        f"{name_of(image)} is not an image; give a path, an image of Pillow, an array 'height width channels' or a "
+        "tensor 'channels height width'"
     )
 
 
@@ -80,7 +80,7 @@ def _file_of(image: Image.Image) -> bytes:
 
 def _rows_first(tensor: Tensor) -> np.ndarray:
     if tensor.ndim not in (2, 3):
-        raise DataError(f"a tensor of shape {tuple(tensor.shape)} is no image; give 'channels height width'")
+        raise DataError(f"a tensor of shape {tuple(tensor.shape)} is not an image; give 'channels height width'")
     try:
         plain = tensor.detach().cpu()
         plain = plain.float() if plain.is_floating_point() and plain.dtype != torch.float64 else plain
@@ -92,7 +92,7 @@ def _rows_first(tensor: Tensor) -> np.ndarray:
 
 def _of_array(array: np.ndarray) -> bytes:
     if array.ndim not in (2, 3) or 0 in array.shape:
-        raise DataError(f"an array of shape {array.shape} is no image; give 'height width channels'")
+        raise DataError(f"an array of shape {array.shape} is not an image; give 'height width channels'")
     if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] not in (1, 2, 3, 4):
         raise DataError(
             f"an array of shape {array.shape} looks like channels x height x width; transpose it: "
@@ -119,6 +119,6 @@ def check_range(low: float, high: float) -> None:
     """DataError unless floats from `low` to `high` are pixels in [0, 1]."""
     if not (low >= 0 and high <= 1):
         raise DataError(
-            f"floats from {low:.4g} to {high:.4g} are no pixels: give floats in [0, 1] that are not normalized yet "
+            f"floats from {low:.4g} to {high:.4g} are not pixels: give floats in [0, 1] that are not normalized yet "
             "(the model normalizes them itself), or uint8"
         )

@@ -36,7 +36,7 @@ class SharedImages:
     def __str__(self) -> str:
         """In words."""
         name, other = (shown(text) for text in self.example)
-        return f"{len(self.indices):,} of {self.looked_at:,} (the first: {name}, which is {other})"
+        return f"{len(self.indices):,} of {self.looked_at:,} (for example {name} = {other})"
 
 
 def find_shared(
@@ -70,19 +70,19 @@ def without_overlap(
     """
     if not len(found.indices):
         return tested_indices
-    said = f"test images of {shown(tested)} are among the training images of {shown(learned)} too: {found}"
+    said = f"test images of {shown(tested)} are also among the training images of {shown(learned)}: {found}"
     if overlap == "refuse":
         raise DataError(
-            f"{said}. Tested on what it learned, every figure would be too high. Give other images; or measure without "
-            "them by --overlap leave-out, or with them by --overlap keep"
+            f"{said}. The accuracy would be too high. Give other test images, skip these with --overlap leave-out, or "
+            "measure with them all the same: --overlap keep"
         )
     if overlap == "keep":
-        log.warning("%s; they are kept, and the figures are too high by as much", said)
+        log.warning("%s; they are kept, so the figures are too high", said)
         return tested_indices
     kept = tested_indices[~np.isin(tested_indices, found.indices)]
     if not len(kept):
         raise DataError(f"{said}. None is left to test on; give other test images")
-    log.warning("%s; they are left out of the test", said)
+    log.warning("%s; they are not tested on", said)
     return kept
 
 

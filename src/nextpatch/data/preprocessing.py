@@ -56,7 +56,7 @@ class ViewOptions:
     img_size: Annotated[tuple[int, int] | None, Flag("H W")] = None
     """Height and width that the model sees, multiples of its patch size (default: as the weights say)."""
     pixel_range: Annotated[tuple[float, float] | None, Flag("LOW HIGH")] = None
-    """Values that become black and white in images of more than 8 bits (default: as the weights say)."""
+    """Pixel values that become black and white, for images of more than 8 bits (default: as the weights say)."""
     layout: Layout | None = None
     """Order of the axes of arrays (default: as the weights say)."""
 

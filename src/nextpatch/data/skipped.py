@@ -32,7 +32,7 @@ def summary(bad: Mapping[str, Skipped]) -> str:
     """The commonest reasons, each with its count and an example."""
     counts = Counter((entry.kind, entry.reason) for entry in bad.values())
     example = {(entry.kind, entry.reason): key for key, entry in reversed(list(bad.items()))}
-    shown = [f"{reason} ({n} times, as in {example[kind, reason]})" for (kind, reason), n in counts.most_common(3)]
+    shown = [f"{reason} ({n}x, such as {example[kind, reason]})" for (kind, reason), n in counts.most_common(3)]
     return "; ".join(shown)
 
 
@@ -45,8 +45,8 @@ def by_kind(bad: Mapping[str, Skipped]) -> str:
 def none_decodes(name: str, bad: Mapping[str, Skipped]) -> DataError:
     """The error for a source of which no image tried can be used: how many, why, and an example of each reason."""
     return DataError(
-        f"no image of {name} can be used; all {len(bad)} tried fail: {summary(bad)}. "
-        "Check that the files are images and that the model's channels are theirs"
+        f"no image of {name} can be used; all {len(bad)} tried failed: {summary(bad)}. "
+        "Check that the files are images, with as many channels as the model takes"
     )
 
 

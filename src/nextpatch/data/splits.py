@@ -176,9 +176,7 @@ def _one_class(source: Source, has: str) -> DataError:
 def _need_same_classes(train: Source, test: Source) -> None:
     _need_classes(test)
     if Path(train.name).resolve() == Path(test.name).resolve():
-        raise DataError(
-            f"--data and --test are both {test.name}; tested on what it learned, every figure would be false"
-        )
+        raise DataError(f"--data and --test are both {test.name}; a test on the training images says nothing")
     unknown = [name for name in test.classes if name not in train.classes]
     if unknown:
         raise DataError(

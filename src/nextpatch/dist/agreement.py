@@ -1,4 +1,4 @@
-"""What the ranks tell each other at every step, in one sum: the loss, and who wants the run to end."""
+"""What the ranks exchange at every step, in one all-reduce: the loss, and whether a rank was asked to stop."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class EngineConfig:
     """
 
     replicate: int = 0
-    """Copies of the model that are kept equal (chosen from the model and the ranks)."""
+    """Number of replicas of the model, as in data parallelism (chosen from the model and the ranks)."""
     shard: int = 0
     """Ranks that share one copy of weights, gradients and optimizer state (chosen from the model and the ranks)."""
     activation_checkpointing: Recompute = "none"

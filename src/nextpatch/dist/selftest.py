@@ -1,4 +1,4 @@
-"""A canary: does this build of PyTorch add up gradients over these ranks as it should? Asked once, before training."""
+"""A self-test, once before training: whether this build of PyTorch adds up gradients over these ranks correctly."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class PatchEmbed(nn.Module):
         self.positions.copy_(sincos_positions(self._grid, self.positions.shape[1]))
 
     def set_grid(self, grid: tuple[int, int]) -> None:
-        """Be of images of another size from here on."""
+        """Change to images of another size: recomputes the table of positions."""
         self._grid, self.positions = grid, sincos_positions(grid, self.positions.shape[1])
 
     def forward(

@@ -67,15 +67,15 @@ class ModelConfig:
     head_depth: int = 0
     """Number of blocks in the head, where it has any (default: as the named size says)."""
     head: Annotated[str, HEADS] = "mlp"
-    """What predicts from the trunk's features: mlp, the paper's, or none, a single linear layer."""
+    """Head that predicts from the trunk's features: mlp, as in the paper, or none, a single linear layer."""
     objective: Annotated[str, OBJECTIVES] = "next_patch"
     """What is learned: the next patch from those before it."""
     order: Annotated[str, ORDERS] = "raster"
     """Order in which the patches of an image follow one another."""
     target: Annotated[str, TARGETS] = "norm_pixels"
-    """What is predicted: pixels normalized by mean and deviation of their patch, or the pixels themselves."""
+    """What is predicted: norm_pixels, normalized by each patch's mean and standard deviation, or pixels as they are."""
     attention: Attention = "prefix"
-    """What a patch sees in pre-training: a random prefix and all patches before it, or only those before it."""
+    """Attention in pre-training: prefix, bidirectional in a prefix of random length and causal after it, or causal."""
 
     def __post_init__(self) -> None:
         check_bounds(

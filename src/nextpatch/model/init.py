@@ -1,4 +1,4 @@
-"""How every parameter starts: each module says it for itself, linear layers are all alike."""
+"""Initial values of all parameters: each module initializes its own; all linear layers are initialized alike."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class HasGrid(Protocol):
     """A module with positions of its own, which are computed from the grid."""
 
     def set_grid(self, grid: tuple[int, int]) -> None:
-        """Be of images of another size from here on."""
+        """Change to images of another size: recomputes the table of positions."""
         ...
 
 

@@ -111,7 +111,7 @@ class NextPatch:
         images: Float[Tensor, "batch channels height width"],
         draws: Draws,
     ) -> Float[Tensor, "batch places"]:
-        """The losses of outputs that are there already: output i against patch i + 1 (section 4.1). No model needed."""
+        """The losses of given outputs: output i against patch i + 1 (section 4.1). No model needed."""
         wanted = self.goal.wanted(self._patches(images)[:, 1:])
         return self.goal.losses(predicted[:, :-1], wanted) * self.scored(draws).to(images.device)
 
@@ -184,7 +184,7 @@ class _Guess(AIM):
 
 def _words(cfg: ModelConfig, goal: TargetWords) -> Words:
     early = (
-        " Early patches lie in the prefix of most images and are scored in few, so their values are the least certain."
+        " Early patches are in the prefix of most images, so they are scored rarely and their values are less certain."
     )
     return Words(
         name="next-patch prediction",
@@ -194,19 +194,19 @@ def _words(cfg: ModelConfig, goal: TargetWords) -> Words:
         hidden="its target or a later patch",
         visible="all patches before its target",
         scored="the patches after the prefix",
-        unscored=f"the prefix is seen as {cfg.attention} attention promises",
+        unscored=f"outputs that are not scored see exactly what {cfg.attention} attention allows",
         copying="the one-patch shift is missing",
         leaking="the attention mask lets it look ahead",
-        shaded="the prefix, which the model sees as a whole; every patch after it is predicted from all before it."
+        shaded="the prefix, which the model sees completely; each later patch is predicted from all patches before it."
         if cfg.attention == "prefix"
-        else "the first patch, which nothing predicts; every other is predicted from all before it.",
+        else "the first patch, which is not predicted; each other patch is predicted from all patches before it.",
         predicted=goal.predicted,
-        completed="Each patch after the prefix is predicted one step ahead from all true patches before it, not from "
-        "earlier predictions: this is what the loss measures. It is not a picture made from the prefix alone.",
-        by_place="low where the patches before it tell what comes, or where images are plain. The first patch is never "
-        "predicted." + (early if cfg.attention == "prefix" else ""),
+        completed="Each later patch is predicted from all true patches before it, not from earlier predictions: this "
+        "is what the loss measures. It is not an image generated from the prefix alone.",
+        by_place="it is low where a patch follows from the patches before it, or where images are uniform. The first "
+        "patch is never predicted." + (early if cfg.attention == "prefix" else ""),
         left_out=goal.left_out,
-        guess=f"always guessing {goal.guess}",
+        guess=f"always predicting {goal.guess}",
     )
 
 

@@ -1,4 +1,4 @@
-"""The seam between a model and everything that trains, measures, draws or examines it: what is predicted from what."""
+"""The interface of an objective, for all that trains, measures, draws or checks it: what is predicted from what."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class Words:
     copying: str  # "it is compared with a patch that it may see: ..." the likely cause
     leaking: str  # "it sees a patch that it may not see: ..." the likely cause
     shaded: str  # "Shaded: ..." in a picture of the task, what is given
-    predicted: str  # "To predict: ..."
+    predicted: str  # "Target: ..."
     completed: str  # a whole sentence: what each predicted patch of a completion is made from
-    by_place: str  # "the loss by place: ..." how to read it
-    left_out: str  # "the target says nothing of a patch's ..."; empty where it says all
-    guess: str  # "the dotted line is what ... scores": the baseline
+    by_place: str  # "validation loss at each position: ..." how to read it
+    left_out: str  # "the target does not contain a patch's ..."; empty where nothing is missing
+    guess: str  # "the dotted line is the loss of ...": the baseline
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Objective(Claims, Protocol):
     def predict(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
     ) -> Float[Tensor, "batch outputs values"]:
-        """What the model makes of the patches that each place may see: pixels, logits, or a condition to sample by.
+        """The prediction at each place, from the patches that it may see: pixels, logits, or a condition to sample by.
 
         A row for each place; rows beyond the places are for nothing.
         """
@@ -157,11 +157,11 @@ class Objective(Claims, Protocol):
         images: Float[Tensor, "batch channels height width"],
         draws: Draws,
     ) -> Float[Tensor, "batch places"]:
-        """The losses of predictions that are there already; of `images` only the targets enter."""
+        """The losses of given predictions; `images` serve only as targets."""
         ...
 
     def baseline(self) -> AIM:
-        """In a model's place: what guessing gives, without a look at the image."""
+        """A model that outputs the same constant for every image; its loss is what the loss is compared with."""
         ...
 
     def target(

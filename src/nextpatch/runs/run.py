@@ -71,7 +71,8 @@ class RunDir:
     def check_new(cls, path: Path) -> None:
         """RunError where no new run can begin, UserError where nothing can be written; asked before the work begins."""
         if not is_new(path):
-            raise RunError(f"{path} exists and is not empty; go on with it by --resume, or choose another --out")
+            advice = "choose another --out, or add --resume to continue the run that is in it"
+            raise RunError(f"{path} exists and is not empty; {advice}")
         check_folder(path)
 
     @classmethod
@@ -108,7 +109,7 @@ class RunDir:
         found = newest_checkpoint(self.checkpoints) if step is None else checkpoint_at(self.checkpoints, step)
         if found is None:
             raise RunError(
-                f"{self.path} has no checkpoint yet; go on with it: nextpatch pretrain --out {self.path} --resume"
+                f"{self.path} has no checkpoint yet; continue it with: nextpatch pretrain --out {self.path} --resume"
             )
         if found.state.get("recipe_sha256") not in (None, *self.digests()):
             raise RunError(

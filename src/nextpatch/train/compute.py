@@ -1,4 +1,4 @@
-"""Where and in which number format a run computes, and how its pixels reach the model."""
+"""The device and number format of a run, and how its pixels become the model's input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps that must not be taken: a loss or gradient that is not finite, or far above what it was."""
+"""The guard: finds steps that must not be taken, whose loss or gradient is not finite or far above the usual."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def decide_validation(cfg: GuardConfig, loss: float) -> Verdict:
     trouble = f"the validation loss is {loss}: the weights give numbers that are not finite on held-out images"
     if cfg.non_finite == "skip":
         return Verdict("apply", trouble)
-    return Verdict("stop", f"{trouble}. Stopped; --resume with --guard.non-finite skip goes on all the same")
+    return Verdict("stop", f"{trouble}. Stopped. To continue without such steps: --resume --guard.non-finite skip")
 
 
 def _verdict(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) -> Verdict:

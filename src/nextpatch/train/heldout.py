@@ -1,4 +1,4 @@
-"""The images that a run is validated on, and which those are."""
+"""The held-out images of a run: how they are chosen, and how they are read."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def held_out_parts(recipe: Recipe, train: Collection) -> list[Int64[np.ndarray, 
         images = sum(len(part) for part in train.parts)
         raise ConfigError(
             f"data.val_images {recipe.data.val_images} is more than the images can spare, which are {images:,}; lower "
-            "it, or, to go on with a run, give the images that it began with"
+            "it, or, to continue a run, give the images that it began with"
         )
     seed = recipe.train.seed
     return [held_out_indices(len(p), n, seed) if n else none for p, n in zip(train.parts, counts, strict=True)]

@@ -1,4 +1,4 @@
-"""The seam between the one loop and whoever trains by it: what a step computes, what is validated, what is saved."""
+"""The interface between the training loop and a task: what a step computes, what is validated, what is saved."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ class Learner(Protocol):
 
     @property
     def model(self) -> nn.Module:
-        """Whose gradients make the norm, and are clipped."""
+        """The module whose gradients are clipped, by their norm."""
         ...
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """What updates it."""
+        """The optimizer that updates it."""
         ...
 
     @property
     def watched(self) -> Sequence[Bad]:
-        """Samples that could not be used, growing."""
+        """Samples that could not be used so far."""
         ...
 
     def batches(self, state: TrainState, steps: int) -> Generator[Any, None, None]:
@@ -81,7 +81,7 @@ class Learner(Protocol):
         ...
 
     def set_rate(self, step: int) -> float:
-        """Give the optimizer the learning rate after `step` steps, and return it."""
+        """Set the optimizer's learning rate for the update after `step` steps, and return it."""
         ...
 
     def accumulate(self, batch: Any, count: int) -> Share:
@@ -112,7 +112,7 @@ class Learner(Protocol):
         ...
 
     def resumed(self, saved: Mapping[str, Any]) -> TrainState:
-        """The state of a checkpoint with these plain values (collective); ConfigError when it is of something else."""
+        """The state of a checkpoint with these plain values (collective); ConfigError if it is another training's."""
         ...
 
     def begun(self) -> TrainState:

@@ -179,11 +179,11 @@ def together(
 def _ended(task: Task, state: TrainState, received: signal.Signals | None) -> Outcome:
     steps, step = task.train.steps, state.step
     if received and not step:
-        log.info("%s: stopped before the first step; begin with: %s", received.name, task.resume)
+        log.info("%s: stopped before the first step; start again with: %s", received.name, task.resume)
         return Outcome(step, received, state.elapsed_s)
     if received and step < steps:
         log.info(
-            "%s: stopped after step %d of %d and saved; go on with: %s", received.name, step, steps, task.resume
+            "%s: stopped after step %d of %d and saved; continue with: %s", received.name, step, steps, task.resume
         )  # fmt: skip
         return Outcome(step, received, state.elapsed_s)
     log.info("step %d of %d done; checkpoints in %s", step, steps, task.checkpoints)

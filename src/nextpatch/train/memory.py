@@ -1,4 +1,4 @@
-"""How much memory training takes, by formula: weights and their companions, what backward keeps, what passes by.
+"""How much memory training takes, by formula: weights, gradients, optimizer, activations and temporary buffers.
 
 Written for n tokens an image, of which m are scored: of the paper's objective K - 1 and, on average, K/2. What autograd
 keeps of each part stands beside its code (`kept_bytes`, in bytes of one image); here it is added up, with the loss's

@@ -1,4 +1,4 @@
-"""AdamW: which parameters decay, and its state by parameter name, there and back."""
+"""AdamW: which parameters get weight decay, and its state saved and loaded by parameter name."""
 
 from __future__ import annotations
 

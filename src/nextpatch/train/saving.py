@@ -1,4 +1,4 @@
-"""Checkpoints of a training, there and back: what the learner says of itself, and the state beside it."""
+"""Saving and loading the checkpoints of a training: the learner's tensors and values, and the training state."""
 
 from __future__ import annotations
 

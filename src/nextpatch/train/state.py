@@ -1,4 +1,4 @@
-"""Where a training stands: the few numbers beside weights and optimizer state in a checkpoint."""
+"""The training state: the few numbers in a checkpoint beside weights and optimizer state."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Backbone(nn.Module):
     def aim(self) -> AIM:
         """The trunk as the model of this package; WeightsError when it is of another library."""
         if not isinstance(self.trunk, AIM):
-            raise WeightsError(f"{self.about.name} is no autoregressive image model; give weights of one")
+            raise WeightsError(f"{self.about.name} is not an autoregressive image model; give weights of one")
         return self.trunk
 
     @property
@@ -142,7 +142,9 @@ class Backbone(nn.Module):
                 else:
                     yield self.transform([given] if is_one(given) else given)
         else:
-            raise DataError(f"{type(images).__name__} is no image and no collection of images; see Backbone.transform")
+            raise DataError(
+                f"{type(images).__name__} is neither an image nor a collection of images; see Backbone.transform"
+            )
 
     def _vectors(self, batch: Tensor) -> Tensor:
         with autocast(self.device, resolve_precision("auto", self.device)):
@@ -177,7 +179,7 @@ class Backbone(nn.Module):
         """Class logits of what `read` gives; WeightsError when the weights bring no classifier."""
         if self.classifier is None:
             raise WeightsError(
-                f"{self.about.name} brings no classifier for these layers; train one: nextpatch probe, or nextpatch "
+                f"{self.about.name} has no classifier for these layers; train one: nextpatch probe, or nextpatch "
                 "finetune"
             )
         logits: Tensor = self.classifier(features)

@@ -113,7 +113,7 @@ def read_classifier_head(path: Path) -> ClassifierHead:
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         reason = shown(" ".join(str(error).split())[:200])
         raise WeightsError(
-            f"{shown(path)} is no probe of this version ({reason}); measure again: nextpatch probe"
+            f"{shown(path)} is not a probe of this version ({reason}); measure again: nextpatch probe"
         ) from None
 
 
@@ -121,7 +121,7 @@ def _seen(facts: Mapping[str, str], path: Path) -> tuple[tuple[int, int] | None,
     """How images were seen, by a file; None for what it does not say. ValueError for what is no size."""
     size, reading = (json.loads(facts.get(name, "null")) for name in ("img_size", "preprocessing"))
     if size is not None and (not isinstance(size, list) or [type(side) for side in size] != [int, int]):
-        raise ValueError("img_size is no height and width")
+        raise ValueError("img_size is not a height and width")
     found = None if reading is None else from_dict(Preprocessing, reading, f"{shown(path)}, preprocessing")
     return (size[0], size[1]) if size else None, found
 

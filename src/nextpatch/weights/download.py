@@ -82,10 +82,12 @@ class _HubErrors:
         if not isinstance(error, Exception):
             return
         if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
-            advice = "there is no way to the Hub from here, and no copy in its cache ($HF_HOME); fetch it once with a "
+            advice = (
+                "the Hub cannot be reached from here, and its cache ($HF_HOME) holds no copy; fetch it once with a "
+            )
             advice += f"network (hf download {self._repo}), or give the path of the files"
         elif isinstance(error, errors.GatedRepoError):
-            advice = "its owner lets in only whom they know; ask there, then: hf auth login"
+            advice = "access to it is restricted; request it on its page of the Hub, then: hf auth login"
         elif isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError):
             advice = "no such model on the Hub, and no such file or folder here; check the name"
         elif isinstance(error, errors.EntryNotFoundError):

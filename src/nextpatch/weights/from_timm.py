@@ -28,7 +28,9 @@ def of_timm(name: str, img_size: tuple[int, int] | None) -> tuple[nn.Module, Tap
     except (RuntimeError, ValueError, OSError, TypeError, KeyError, AssertionError) as error:
         raise WeightsError(f"timm:{shown(name)}: {shown(' '.join(str(error).split())[:300])}") from None
     if not hasattr(model, "forward_intermediates") or not hasattr(model, "blocks"):
-        raise WeightsError(f"timm:{name} is no transformer with blocks of patches; give a vit, beit, eva or deit model")
+        raise WeightsError(
+            f"timm:{name} is not a transformer with blocks of patches; give a vit, beit, eva or deit model"
+        )
     if img_size:
         check_sides(f"timm:{shown(name)}", img_size, model.patch_embed.patch_size)
     model.to(torch.float32)

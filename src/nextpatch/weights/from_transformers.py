@@ -93,7 +93,7 @@ def _blocks(name: str, model: nn.Module, config: Any) -> list[nn.Module]:
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return list(module)
     raise WeightsError(
-        f"hf:{shown(name)} is no transformer with a list of blocks; give a vit, beit, dinov2 or clip model"
+        f"hf:{shown(name)} is not a transformer with a list of blocks; give a vit, beit, dinov2 or clip model"
     )
 
 

@@ -25,7 +25,7 @@ def model_config(state: Mapping[str, Tensor], config: Mapping[str, Any], where: 
     kernel = state.get(KERNEL)
     if kernel is None or kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3]:
         names = shown(", ".join(sorted(state)[:3])[:200])
-        raise WeightsError(f"{shown(where)} is no AIM v1 model: it has no {KERNEL} (it has {names}, ...)")
+        raise WeightsError(f"{shown(where)} is not an AIM v1 model: it has no {KERNEL} (it has {names}, ...)")
     dim, chans, patch, _ = kernel.shape
     depth = depth_of(state)
     if not depth:

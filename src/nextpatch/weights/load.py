@@ -84,7 +84,7 @@ def load(
     if not spec:
         raise WeightsError(f"no weights given; name {KINDS}")
     if step is not None and not RunDir.exists(Path(spec.partition("+")[0])) and not RunDir.exists(Path(spec)):
-        raise WeightsError(f"{shown(spec)} is no run, so it has no step {step}; leave the step out")
+        raise WeightsError(f"{shown(spec)} is not a run, so it has no step {step}; leave the step out")
     found = _found(spec, options)
     found.about = with_preprocessing(found.about, {name: value for name, value in reading.items() if value is not None})
     return found.to(where)

@@ -47,12 +47,12 @@ def test_labels_of_a_list(tmp_path, text, classes, labels):
         ("1.jpg,cat\n", "no column 'path'"),
         ("path\n1.jpg\n", "no column 'label'"),
         ("path,label\n", "lists no images"),
-        ("path,label\nx/1.jpg,cat\n", "names x/1.jpg, which is no file in"),
+        ("path,label\nx/1.jpg,cat\n", "names x/1.jpg, which does not exist in"),
         (b"path,label\n\xff.jpg,cat\n", "not UTF-8 text"),
         ("label,path\ncat\n", "cannot be read at line 2"),
         ('path,label\n1.jpg,"' + "a" * 2**17 + "\n", "cannot be read at line"),
-        ("path,label\n1\0.jpg,a\n", "which is no file"),
-        ("path,label\n" + "x" * 5000 + ".jpg,a\n", "which is no file"),
+        ("path,label\n1\0.jpg,a\n", "which does not exist"),
+        ("path,label\n" + "x" * 5000 + ".jpg,a\n", "which does not exist"),
         ("path,label\nnew,1.jpg,a\n", "line 2 .*3 values, but the first line names 2 columns"),
         ("path,label\n1.jpg,a\n2.jpg,big, red\n", "line 3 .*quote a value that holds ','"),
     ],
@@ -112,7 +112,7 @@ def test_splits_that_differ_in_capitals_are_one(tmp_path):
 
 @pytest.mark.parametrize("rest", ['2.jpg,"b\n3.jpg,"c"\n', '2.jpg,"b\n3.jpg,c\n', '"2.jpg,b\n3.jpg,c",b\n'])
 def test_a_quote_that_is_not_closed_swallows_no_image(tmp_path, rest):
-    with pytest.raises(DataError, match=r"line 3 .*mend the line"):
+    with pytest.raises(DataError, match=r"line 3 .*correct the line"):
         open_source(listed(tmp_path, "path,label\n1.jpg,a\n" + rest))
 
 

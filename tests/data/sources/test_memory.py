@@ -87,4 +87,4 @@ def test_bad_images_are_left_out_and_named() -> None:
     assert batch.positions.tolist() == [0, 1, 3, 5]
     assert {key: entry.reason for key, entry in batch.bad.items()}.keys() == {"python:mine#2", "python:mine#4"}
     assert "no such row" in batch.bad["python:mine#2"].reason
-    assert "is no image" in batch.bad["python:mine#4"].reason
+    assert "is not an image" in batch.bad["python:mine#4"].reason

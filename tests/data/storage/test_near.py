@@ -38,7 +38,7 @@ def test_pipes_and_devices_are_named_and_counted(tmp_path: Path) -> None:
     (tmp_path / "loop.png").symlink_to("loop.png")
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
     for name in ("pipe.png", "pipe"):
-        with pytest.raises(DataError, match=rf"{name} is no file, but a pipe or a device"):
+        with pytest.raises(DataError, match=rf"{name} is a pipe or a device, not a file"):
             open_source(str(tmp_path / name))
     found = contents_of(tmp_path)
     assert found.images == ["a.png"]

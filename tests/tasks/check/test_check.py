@@ -40,7 +40,7 @@ def test_a_recipe_is_examined_with_small_widths(tmp_path: Path) -> None:
     code, text = printed(path)
     assert code == 0
     assert "mine.toml, with small widths, on 6 x 6 patches" in text.replace("\n", " ")
-    assert "as causal attention promises" in text
+    assert "what causal attention allows" in text
 
 
 def test_a_run_is_examined_with_its_weights(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def test_all_hold_on_a_correct_objective_of_another_make(order: Tensor | None) -
         (OneStepAhead(), "lets it look ahead"),
         (Forgetful(), "does not see patch"),
         (Frozen(), "nothing is learned"),
-        (NotANumber(), "no finite number"),
+        (NotANumber(), "not a finite number"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Foreign) else "",
 )

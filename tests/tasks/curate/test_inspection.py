@@ -74,7 +74,7 @@ def test_copies_are_found_and_those_with_another_label_named(photos: Path) -> No
     shutil.copy(photos / "dog" / "0.png", photos / "cat" / "other label.png")
     duplicates = looked(photos)[0].duplicates
     assert (duplicates["groups"], duplicates["extra"], duplicates["contradicting"]) == (2, 3, 1)
-    assert "3 more than needed, of 2 different images" in printed(looked(photos)[0])
+    assert "3 copies, of 2 different images" in printed(looked(photos)[0])
     named = {Path(key.rpartition(" (")[0]).name for key in duplicates["contradicting_examples"][0]}
     assert named == {"0.png", "other label.png"}
 

@@ -89,7 +89,7 @@ def test_what_cannot_be_used_is_passed_over_and_said(photos: Path) -> None:
     sheet = shown(photos, images=100)
     assert len(sheet.rows) == 40
     assert len(sheet.bad) == 3
-    assert any("Passed over" in note for note in notes(sheet))
+    assert any("Skipped" in note for note in notes(sheet))
 
 
 def test_nothing_that_can_be_used_is_an_error(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_many_channels_are_shown_by_the_first_and_that_is_said(tmp_path: Path) -
     bands = np.random.default_rng(0).integers(0, 256, (16, 12, 5), dtype=np.uint8)
     np.save(tmp_path / "a.npy", bands)
     sheet = shown(tmp_path, recipe(ModelConfig(size="nano", img_size=(16, 12), patch_size=4, in_chans=5)))
-    assert any("Of 5 channels the first" in note for note in notes(sheet))
+    assert any("5 channels; the first is shown" in note for note in notes(sheet))
     picture = np.asarray(plain(sheet.rows[0].evaluation, (12, 16)))
     assert (picture == bands[:, :, :1]).all()
 

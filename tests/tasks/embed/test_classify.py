@@ -40,7 +40,7 @@ def test_a_table_names_the_classes(photos: Path, weights: Path, capsys: pytest.C
     [
         (["nowhere.jpg"], "nowhere.jpg does not exist"),
         (["{photos}/bad.jpg"], "no image of"),
-        (["{photos}/00.png", "--layers", "1"], "brings no classifier"),
+        (["{photos}/00.png", "--layers", "1"], "has no classifier"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(

@@ -156,7 +156,7 @@ def test_other_images_under_the_same_names_are_other_work(photos: Path, weights:
     embed(given)
     for number, file in enumerate(sorted(photos.rglob("*.png"))):
         file.write_bytes(sorted(photos.rglob("*.png"))[-1 - number].read_bytes())
-    with pytest.raises(ConfigError, match=r"begun with other .*(sizes|contents|times)"):
+    with pytest.raises(ConfigError, match=r"started with other .*(sizes|contents|times)"):
         embed(given)
 
 
@@ -255,7 +255,7 @@ def test_other_images_in_another_place_are_other_work(photos: Path, weights: Pat
     embed(given)
     other = photos.rename(tmp_path / "new")
     (other / "extra.png").write_bytes((other / "00.png").read_bytes())
-    with pytest.raises(ConfigError, match=r"was begun with other .*data"):
+    with pytest.raises(ConfigError, match=r"was started with other .*data"):
         embed(replace(given, data=str(other)))
 
 
@@ -280,7 +280,7 @@ def test_features_that_are_not_finite_name_the_layer_and_the_image(
     ("out", "more", "told"),
     [
         ("f.npy", ["--layers", "1,7", "--each-layer", "--pool", "mean"], "2 columns"),
-        ("a file/f.npy", [], "is no folder"),
+        ("a file/f.npy", [], "is not a folder"),
         ("taken.npy", [], "is a folder"),
     ],
 )

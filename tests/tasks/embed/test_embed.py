@@ -151,7 +151,7 @@ def test_stopped_work_goes_on_and_no_image_comes_twice(
     with pytest.raises(KeyboardInterrupt):
         embed(config(photos, weights, out))
     assert made == [0, 1]
-    with pytest.raises(ConfigError, match="begun with other pool"):
+    with pytest.raises(ConfigError, match="started with other pool"):
         embed(config(photos, weights, out, pool="mean"))
     made.clear()
     monkeypatch.setattr(Embedder, "work", lambda *args: (made.append(args[2]), real(*args))[1])
@@ -257,8 +257,8 @@ def test_ray_gives_the_same(photos: Path, weights: Path, tmp_path: Path) -> None
         ("weights", "torchhub:./evil:entry", "names the weights 'torchhub:"),
         ("weights", "timm:local-dir:./evil", "names the weights 'timm:"),
         ("weights", "http://127.0.0.1:1/x.safetensors", "names the weights 'http:"),
-        ("data", "http://127.0.0.1:1/photos", "not fetched unless it is typed"),
-        ("data", "torchvision:MNIST", "not fetched unless it is typed"),
+        ("data", "http://127.0.0.1:1/photos", "fetched only if it is given"),
+        ("data", "torchvision:MNIST", "fetched only if it is given"),
     ],
 )
 def test_an_index_chooses_no_program_and_no_server(

@@ -17,7 +17,7 @@ from nextpatch.tasks.embed.similar import _tell_missing, similar
 def test_what_is_no_index_is_refused_by_name(tmp_path: Path, name: str) -> None:
     np.save(tmp_path / "f.npy", np.zeros((3, 4)))
     (tmp_path / name).touch()
-    with pytest.raises(ConfigError, match=rf"{name} is no index; embed into a \.parquet file or a folder") as found:
+    with pytest.raises(ConfigError, match=rf"{name} is not an index; embed into a \.parquet file or a folder") as found:
         similar(tmp_path / "q.png", tmp_path / name, tmp_path / "out.png", 3)
     assert "remove" not in str(found.value)
 

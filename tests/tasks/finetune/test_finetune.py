@@ -123,7 +123,7 @@ def test_it_learns_and_leaves_weights_that_can_be_used(
              "--lr", "3e-3", "--mixup", "0.2"]  # fmt: skip
     assert main([*words, *(["--full"] if full else [])]) == 0
     shown = capsys.readouterr().out
-    assert "values of the trunk learn" in shown
+    assert "parameters of the trunk" in shown
     assert "test accuracy" in shown
     values = json.loads((out / "finetune.json").read_text())
     assert values["test_top1"] > 50  # chance is 33
@@ -229,9 +229,9 @@ def test_it_goes_on_from_a_checkpoint_that_knows_only_step_and_time(
     out = tmp_path / "cut"
     with at_step(9, killed), pytest.raises(Killed):
         finetune(config(*given, out), quiet())
-    with pytest.raises(ConfigError, match="go on with it by --resume"):
+    with pytest.raises(ConfigError, match="add --resume to continue it"):
         finetune(config(*given, out), quiet())
-    with pytest.raises(ConfigError, match="begun with other rank"):
+    with pytest.raises(ConfigError, match="started with rank 8;"):
         finetune(config(*given, out, resume=True, rank=4), quiet())
     left = newest_checkpoint(out / "checkpoints")
     assert left is not None
@@ -376,9 +376,9 @@ def other_weights(train: Path, test: Path, weights: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (swap, r"train does not hold the images that this was begun with \(other: .*contents of images"),
+        (swap, r"train does not hold the images that this was started with \(other: .*contents of images"),
         (replace_test, r"test does not hold the images"),
-        (other_weights, "weights are not the weights that this was begun with"),
+        (other_weights, "weights are not the weights that this was started with"),
     ],
 )
 def test_inputs_that_changed_behind_their_names_are_refused(begun: FinetuneConfig, change: Any, said: str) -> None:

@@ -75,7 +75,7 @@ def test_the_verb_prints_tables_and_json(capsys):
     assert main(["plan", "--model", "7b", "--gpus", "256", "--gpu", "h200"]) == 0
     text = capsys.readouterr().out
     assert "5.12 billion images" in text
-    assert "take it" in text
+    assert "<- best" in text
     assert max(map(len, text.splitlines()[:-1])) <= 120
     assert main(["plan", "aim-1b", "--gpus", "8", "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
@@ -85,7 +85,7 @@ def test_the_verb_prints_tables_and_json(capsys):
 
 def test_what_does_not_fit_is_said_with_the_remedy(capsys):
     assert main(["plan", "--model", "7b", "--gpus", "1", "--gpu", "rtx4090"]) == 1
-    assert "take more GPUs to shard over, or larger ones" in capsys.readouterr().out
+    assert "use more GPUs to shard over, or GPUs with more memory" in capsys.readouterr().out
     assert main(["plan", "--gpu", "h999"]) == 2
     assert "choose one of b200" in capsys.readouterr().err
 

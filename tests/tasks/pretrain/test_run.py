@@ -157,7 +157,7 @@ def test_validation_images_that_are_trained_on_are_told(recipe, photos, tmp_path
     Image.new("RGB", (16, 16), (1, 2, 3)).save(tmp_path / "elsewhere" / "other.png")
     named = replace(recipe, data=replace(recipe.data, val=str((photos if told else tmp_path) / val), val_images=4))
     run_quietly(replace(named, train=replace(named.train, steps=2)), tmp_path / "run")
-    assert ("among the training images too" in (tmp_path / "run" / "log.txt").read_text()) == told
+    assert ("also among the training images" in (tmp_path / "run" / "log.txt").read_text()) == told
 
 
 @pytest.mark.parametrize("copies", [True, False])
@@ -217,7 +217,7 @@ def moved_to(recipe, place):
 def test_a_run_goes_on_with_its_images_wherever_they_lie(moving, tmp_path):
     run, recipe, place = moving
     there = place.rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"If the images have moved, say where they are now: --resume --data PLACE"):
+    with pytest.raises(DataError, match=r"If the images have moved, give their new location: --resume --data DATA"):
         run_quietly(None, run.path, resume=True)
     assert run_quietly(moved_to(recipe, there), run.path, resume=True).step == 4
     assert RunDir.open(run.path).recipe == moved_to(recipe, there)  # found again without a word the next time
@@ -236,7 +236,7 @@ def test_a_run_does_not_go_on_with_other_images(moving, tmp_path, what):
     else:
         place = shutil.copytree(place, tmp_path / "elsewhere")
         (place / picture.relative_to(tmp_path / "photos")).write_bytes(other.read_bytes())
-    with pytest.raises(ConfigError, match=r"(other images|images are not those).*say where it is now by --data"):
+    with pytest.raises(ConfigError, match=r"(other images|images are not those).*give its new location with --data"):
         run_quietly(moved_to(recipe, place), run.path, resume=True)
     assert RunDir.open(run.path).recipe == recipe
 

@@ -235,7 +235,7 @@ def test_features_that_are_not_finite_name_the_layer_and_the_image(
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"), [({"layers": ("9",)}, "blocks 0 to 2"), ({"out": Path("README.md/x")}, "is no folder")]
+    ("changes", "told"), [({"layers": ("9",)}, "blocks 0 to 2"), ({"out": Path("README.md/x")}, "is not a folder")]
 )
 def test_what_cannot_be_is_refused_before_an_image_is_read(
     changes: dict[str, Any], told: str, run: Path, train: Path, test: Path, monkeypatch: pytest.MonkeyPatch

@@ -62,5 +62,5 @@ def test_somebodys_file_in_the_place_of_a_result_is_refused_before_work(
     out.mkdir()
     (out / name).write_text('{"mine": 1}')
     assert main(["probe", str(run), "--data", str(train), "--out", str(out), *FAST]) == 2
-    assert f"{name} is there, does not say that nextpatch wrote it" in capsys.readouterr().err
+    assert f"{name} exists and was not written by nextpatch" in capsys.readouterr().err
     assert (out / name).read_text() == '{"mine": 1}'

@@ -124,7 +124,7 @@ def test_pushing_makes_the_repository_and_uploads_the_folder(
     assert capsys.readouterr().out.strip() == "https://the.hub/me/x"
 
     def refused(*_: Any, **__: Any) -> None:
-        raise OSError("no way to the Hub")
+        raise OSError("cannot be reached")
 
     monkeypatch.setattr(Api, "create_repo", refused)
     assert main(["export", str(weights), "--to", "hub", "--repo", "me/x"]) == 2
@@ -134,9 +134,9 @@ def test_pushing_makes_the_repository_and_uploads_the_folder(
 def test_as_typed(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "m.pt2"
     assert main(["export", str(weights), "--to", "torch.export", "--out", str(out), "--what", "pooled"]) == 0
-    assert "differs by" in capsys.readouterr().out
+    assert "differs from the model by" in capsys.readouterr().out
     assert main(["export", str(weights), "--to", "onnx"]) == 2
-    assert "say where to write: --out" in capsys.readouterr().err
+    assert "name the file to write: --out" in capsys.readouterr().err
     assert main(["export", str(weights), "--to", "released", "--out", str(tmp_path / "again")]) == 0
     assert nextpatch.load(tmp_path / "again").digest() == nextpatch.load(weights).digest()
     assert main(["export", str(weights), "--to", "hub"]) == 2
@@ -151,7 +151,7 @@ def test_a_folder_with_somebodys_files_is_refused_and_ours_is_written_again(
     out.mkdir()
     (out / name).write_text("mine")
     assert main(words) == 2
-    assert f"{name} is there, does not say that nextpatch wrote it" in capsys.readouterr().err
+    assert f"{name} exists and was not written by nextpatch" in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == [name]
     (out / name).unlink()
     for _ in range(2):
@@ -168,7 +168,7 @@ def test_in_a_run_too_somebodys_file_stays(
     (run / name).parent.mkdir(exist_ok=True)
     (run / name).write_text("mine")
     assert main(["export", str(run), "--to", to]) == 2
-    assert f"{name} is there, does not say that nextpatch wrote it" in capsys.readouterr().err
+    assert f"{name} exists and was not written by nextpatch" in capsys.readouterr().err
     assert (run / name).read_text() == "mine"
 
 

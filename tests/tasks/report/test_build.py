@@ -116,10 +116,10 @@ def test_the_same_run_gives_the_same_page(run: Path) -> None:
     ("lost", "gone", "note"),
     [
         ("metrics.jsonl", {"learning", "places"}, "No training step is recorded"),
-        ("probe.json", {"probe"}, "not probed yet"),
+        ("probe.json", {"probe"}, "not measured yet"),
         ("checkpoints", {"completions", "features"}, "No pictures"),
         ("../images", {"completions", "features"}, "No pictures"),
-        ("env.json", set(), "env.json is absent"),
+        ("env.json", set(), "env.json is missing"),
         ("probe.safetensors", set(), ""),
     ],
 )
@@ -156,7 +156,7 @@ def test_a_validation_without_a_finite_loss_is_named_and_left_out(run: Path) -> 
         file.write(b'{"kind": "train", "step": 22}\n')
     _, values = written(run)
     assert values["training"]["step"] == 20
-    assert "2 entries of metrics.jsonl without a finite loss were passed over." in values["notes"]
+    assert "2 entries of metrics.jsonl without a finite loss were skipped." in values["notes"]
 
 
 def test_a_torn_last_line_of_the_metrics_is_left_out(run: Path) -> None:

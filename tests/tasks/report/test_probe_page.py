@@ -15,7 +15,7 @@ def row(features: str, top1: float) -> ProbeScore:
 @pytest.mark.parametrize(
     ("beside", "said"),
     [
-        ([row(PIXELS, 57)], "level with raw pixels (+9.0 points, within the 95 % intervals)."),
+        ([row(PIXELS, 57)], "no different from raw pixels (+9.0 points, within the 95 % intervals)."),
         ([row(RANDOM, 30), row(PIXELS, 90)], "36.0 points above the same network untrained and 24.0 points BELOW raw"),
         ([], "With 65 labels the frozen features give 66.0 % (56.0 to 76.0, knn)."),
     ],

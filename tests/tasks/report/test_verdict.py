@@ -10,7 +10,7 @@ from nextpatch.measure.probe_result import PIXELS, PRETRAINED, RANDOM, ProbeScor
 from nextpatch.measure.run_summary import ValEntry
 from nextpatch.tasks.report.verdict import Evidence, gain, key_figures, main_rows, sentence
 
-EMPTY = Evidence([], [], 100, None, "always guessing the mean of each patch", [])
+EMPTY = Evidence([], [], 100, None, "always predicting the mean of each patch", [])
 
 
 def val(*losses: float) -> list[ValEntry]:
@@ -33,7 +33,7 @@ def test_loss_is_compared_with_the_guess() -> None:
     text = sentence(replace(EMPTY, val=val(1.1, 0.8, 0.6), baseline_loss=0.8))
     assert (
         text
-        == "After 100 steps the validation loss is 0.600, 25 % below always guessing the mean of each patch (0.800)."
+        == "After 100 steps the validation loss is 0.600, 25 % below always predicting the mean of each patch (0.800)."
     )
 
 
@@ -63,7 +63,7 @@ def test_a_loss_to_a_baseline_is_not_hidden() -> None:
 def test_a_difference_within_the_intervals_is_called_level() -> None:
     near, clear = gain(row(PRETRAINED, 80), row(RANDOM, 79)), gain(row(PRETRAINED, 80), row(RANDOM, 78))
     assert (near[1], clear[1]) == (False, True)
-    assert "level with the same network untrained" in sentence(
+    assert "no different from the same network untrained" in sentence(
         replace(EMPTY, results=[row(PRETRAINED, 80), row(RANDOM, 79)])
     )
 
@@ -80,7 +80,7 @@ def test_the_probe_is_chosen_on_the_selection_slice_never_on_the_test_split() ->
 def test_each_kind_of_features_has_its_own_best_probe(best: str) -> None:
     kinds = ("attentive", "linear", "knn")
     rows = [row(PRETRAINED, 80, "attentive"), *(row(RANDOM, 70 if kind == best else 60, kind) for kind in kinds)]
-    figure = next(f for f in key_figures(replace(EMPTY, results=rows)) if f.label == "Over untrained")
+    figure = next(f for f in key_figures(replace(EMPTY, results=rows)) if f.label == "Gain over the untrained network")
     assert figure.value == "+10.0"
     assert ("probe" in figure.note) == (best != "attentive")
 

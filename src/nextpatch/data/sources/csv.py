@@ -52,7 +52,7 @@ def open_csv(path: Path, split: str = "") -> TableSource:
     for row, file in ((rows[0], there[0]), (rows[-1], there[-1])):
         if not _is_file(path.parent, file):
             raise DataError(
-                f"{shown(path)} names {shown(row.file)[:300]}, which is no file in {shown(path.parent)}; paths are "
+                f"{shown(path)} names {shown(row.file)[:300]}, which does not exist in {shown(path.parent)}; paths are "
                 "relative to the list's own folder"
             )
     labels, twice = _once(rows, there, path.parent)
@@ -131,7 +131,7 @@ def _rows(path: Path) -> Iterator[_Row]:
     except UnicodeDecodeError:
         raise DataError(f"{shown(path)} is not UTF-8 text; save it as CSV in UTF-8") from None
     except csv.Error as error:
-        raise DataError(f"{shown(path)} cannot be read at line {begun} ({error}); mend the line") from None
+        raise DataError(f"{shown(path)} cannot be read at line {begun} ({error}); correct the line") from None
 
 
 def _reader(lines: Iterable[str], separator: str) -> Any:

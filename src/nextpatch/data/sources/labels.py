@@ -51,7 +51,7 @@ def labels_of(columns: Iterable[Any], what: str, names: Sequence[str] = ()) -> L
     if texts:
         return Labels(*named(texts), "")
     if highest >= MAX_CLASSES:
-        return Labels(_NONE, (), f"{what} holds numbers up to {highest}, which are no class numbers")
+        return Labels(_NONE, (), f"{what} holds numbers up to {highest}, which are not class numbers")
     return Labels(*_compact(np.concatenate(numbers), highest, names), "")
 
 
@@ -77,7 +77,7 @@ def plain(column: Any) -> tuple[Any, str]:
             text = column.cast(pa.large_string())
             return pc.if_else(pc.equal(pc.utf8_trim_whitespace(text), ""), None, text), ""
         if types.is_unsigned_integer(column.type) and (pc.max(column).as_py() or 0) >= 2**63:
-            return None, "holds numbers of 64 bits, which are no class numbers"
+            return None, "holds numbers of 64 bits, which are not class numbers"
         if types.is_integer(column.type):
             return column, ""
         if types.is_boolean(column.type):

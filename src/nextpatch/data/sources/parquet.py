@@ -117,7 +117,7 @@ class ParquetSource:
             return b""
         file = Path(self._files[self._groups[number].file]).parent / path
         if not file.is_file() or file.stat().st_size > MAX_FILE:
-            raise OSError(f"the row names {shown(path)}, which is no file of at most {MAX_FILE >> 20} MiB here")
+            raise OSError(f"the row names {shown(path)}, which is not a file of at most {MAX_FILE >> 20} MiB here")
         return file.read_bytes()
 
     def _images(self, number: int) -> Any:

@@ -69,7 +69,7 @@ def image_column(schema: Any, file: str) -> str:
         columns = ", ".join(f"{field.name}: {field.type}" for field in schema)
         advice = "rename the column that is not meant" if twice else "rename the column"
         if schema.names.count("image") == 1 and pa.types.is_string(schema.field("image").type):
-            advice = "text is no image: if it is paths of files, give them as CSV with the columns path,label"
+            advice = "text is not an image: if it holds paths of files, give them as CSV with the columns path,label"
         raise DataError(
             f"{shown(file)} has no column 'image' that holds encoded images (it has {shown(columns)[:500]}); {advice}"
         )

@@ -47,7 +47,7 @@ def expand(pattern: str) -> list[Entry]:
         return [_entry(pattern)]
     names = [fixed + name for name in islice(braced(pattern[len(fixed) :]), MAX_PLACES + 1)]
     if len(names) > MAX_PLACES:
-        raise DataError(f"{pattern} names more than {MAX_PLACES:,} files; is it meant so?")
+        raise DataError(f"{pattern} names more than {MAX_PLACES:,} files; use a narrower pattern")
     if re.search(r"[*?\[]", _unscreened(pattern[len(fixed) :])):
         return list({entry.location: entry for name in names for entry in _matching(name, fixed)}.values())
     names = list(dict.fromkeys(names))
@@ -97,7 +97,7 @@ def _alternatives(pattern: str, start: int) -> tuple[list[str], int]:
 def _numbers(first: str, last: str, pattern: str) -> Iterator[str]:
     low, high = int(first), int(last)
     if abs(high - low) >= MAX_PLACES:
-        raise DataError(f"{pattern} names more than {MAX_PLACES:,} files; is it meant so?")
+        raise DataError(f"{pattern} names more than {MAX_PLACES:,} files; use a narrower pattern")
     numbers = range(low, high + 1) if low <= high else range(low, high - 1, -1)
     return (str(number).zfill(len(first)) for number in numbers)
 
@@ -113,7 +113,7 @@ def _entry(location: str) -> Entry:
     try:
         status = path.stat()
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            raise DataError(f"{shown(path)} is no file, but a pipe or a device; write its contents to a file first")
+            raise DataError(f"{shown(path)} is a pipe or a device, not a file; write its contents to a file first")
         return Entry(str(path), status.st_size)
     except OSError as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"

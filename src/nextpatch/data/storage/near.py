@@ -22,7 +22,7 @@ def read_near(path: Path) -> bytes:
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "is no file, but a pipe or a device", str(path))
+            raise OSError(errno.EINVAL, "is a pipe or a device, not a file", str(path))
         if status.st_size > MOST:
             raise OSError(errno.EFBIG, f"has {status.st_size:,} bytes, more than any image", str(path))
         with os.fdopen(number, "rb", closefd=False) as file:

@@ -121,7 +121,7 @@ def refuse_changed(store: IndexStore, known: Manifest, entries: Sequence[Entry])
     rest = f" (of its {len(index)} samples {usable(index.records(), entry.size)} are usable)" if index else ""
     raise DataError(
         f"{entry.location} has {entry.size} bytes where the manifest says {size}{rest}{_and_more(changed)}; fetch it "
-        "again, or take what is there by `nextpatch data index --accept-damage`"
+        "again, or accept what is there with `nextpatch data index --accept-damage`"
     )
 
 
@@ -134,7 +134,7 @@ def _refuse_replaced(store: IndexStore, known: Manifest, found: dict[str, Shard]
     if replaced:
         raise DataError(
             f"{store.common}{replaced[0]} is not what the manifest says, though its size is{_and_more(replaced)}; "
-            "fetch it again, or take what is there by `nextpatch data index --accept-damage`"
+            "fetch it again, or accept what is there with `nextpatch data index --accept-damage`"
         )
 
 

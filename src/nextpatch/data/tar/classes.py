@@ -42,7 +42,7 @@ class TarClasses:
         if highest >= 0:
             return cls._numbers(manifest, highest, labels)
         if not manifest.folders:
-            return cls((), 'nothing beside the images labels them (KEY.cls, or "label" in KEY.json), nor do folders')
+            return cls((), 'no labels beside the images (KEY.cls, or "label" in KEY.json), and no class folders')
         return cls._folders(manifest, root)
 
     @classmethod

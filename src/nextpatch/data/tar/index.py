@@ -62,7 +62,7 @@ class Shard:
     labels: int  # one more than the largest label; 0 without labels
     damage: str = ""  # in words; empty when it is whole
     left_out: str = ""  # what is in it and is no sample
-    names: tuple[str, ...] = ()  # what the labels in the index stand for, where they are no class numbers themselves
+    names: tuple[str, ...] = ()  # what the labels in the index stand for, where they are not class numbers themselves
     named_by: str = ""  # WORD, FOLDER, or empty: labels are numbers
 
 

@@ -138,7 +138,7 @@ def parse_manifest(data: bytes, location: str) -> Manifest:
         _check(found)
         return found
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise DataError(f"{location} is no manifest of tar shards ({error}); remove it") from None
+        raise DataError(f"{location} is not a manifest of tar shards ({error}); remove it") from None
 
 
 def _check(manifest: Manifest) -> None:

@@ -62,7 +62,7 @@ def _refuse_missing(store: IndexStore, known: Manifest) -> None:
         raise DataError(
             f"{store.common}{min(missing)} is missing: the manifest names it"
             + (f", and {len(missing) - 1} more" if len(missing) > 1 else "")
-            + "; fetch it again, or go on with what is there by `nextpatch data index`"
+            + "; fetch it again, or continue with what is there: `nextpatch data index`"
         )
 
 

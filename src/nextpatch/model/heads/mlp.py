@@ -50,7 +50,7 @@ class MLPHead(Head):
         self.positions.copy_(sincos_positions(self._grid, self.positions.shape[1]))
 
     def set_grid(self, grid: tuple[int, int]) -> None:
-        """Be of images of another size from here on."""
+        """Change to images of another size: recomputes the table of positions."""
         self._grid, self.positions = grid, sincos_positions(grid, self.positions.shape[1])
 
     def forward(

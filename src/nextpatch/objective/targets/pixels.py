@@ -47,7 +47,7 @@ class Pixels:
         return torch.zeros(self.cfg.patch_dim)
 
     def perfect(self, patches: Float[Tensor, "*rows values"]) -> Float[Tensor, "*rows values"]:
-        """What is wanted is what is given."""
+        """Outputs without an error: the target itself."""
         return self.wanted(patches)
 
     def pixels(
@@ -65,7 +65,7 @@ class NormalizedPixels(Pixels):
     """
 
     words = TargetWords(
-        "each patch after the prefix, less its own mean and over its own deviation.",
+        "each patch after the prefix, minus its own mean and divided by its own standard deviation.",
         "mean and variance",
         "the mean of each patch",
     )

@@ -1,4 +1,4 @@
-"""The seam of a target: what the head must give for a patch, how wrong it is, and how it looks."""
+"""The interface of a target: what the head must output for a patch, its loss, and how it looks as an image."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from nextpatch.objective.objective import Fill
 class TargetWords:
     """A target in words, as in `Words`."""
 
-    predicted: str  # "To predict: each patch ..."
-    left_out: str  # "the target says nothing of a patch's ..."; empty where it says all
-    guess: str  # "always guessing ..."
+    predicted: str  # "Target: each patch ..."
+    left_out: str  # "the target does not contain a patch's ..."; empty where nothing is missing
+    guess: str  # "always predicting ..."
 
 
 class Target(Protocol):
@@ -31,7 +31,7 @@ class Target(Protocol):
 
     @staticmethod
     def outputs(cfg: ModelConfig) -> int:
-        """How many numbers the head gives for a patch."""
+        """How many numbers the head outputs for a patch."""
         ...
 
     def wanted(self, patches: Float[Tensor, "*rows values"]) -> Tensor:
@@ -47,7 +47,7 @@ class Target(Protocol):
         ...
 
     def guess(self) -> Float[Tensor, " outputs"]:
-        """The outputs of one who has not looked: the loss of these is the baseline."""
+        """The best constant outputs, which do not depend on the image: their loss is the baseline."""
         ...
 
     def perfect(self, patches: Float[Tensor, "*rows values"]) -> Float[Tensor, "*rows outputs"]:
@@ -60,5 +60,5 @@ class Target(Protocol):
         patches: Float[Tensor, "*rows values"],
         fill: Fill | None,
     ) -> Float[Tensor, "*rows values"]:
-        """The patches that outputs mean; what the target leaves out comes from `fill`, or from the true `patches`."""
+        """Outputs as patches of pixels; what the target leaves out comes from `fill`, or from the true `patches`."""
         ...

@@ -1,4 +1,4 @@
-"""Objectives of another make, held to the same proofs: a training step as it is, and the module that predicts in it.
+"""The same proofs for objectives of other people: a training step as it is, and the module in it that predicts.
 
     def step(images, draws):  # their code, unchanged: from images to the loss that is minimized
         return their_model.loss(images, prefix_len=draws["prefix_len"])

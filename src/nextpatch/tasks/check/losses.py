@@ -1,4 +1,4 @@
-"""What the losses at all places tell of a training step whose predictions are unknown: fewer things, by derivatives."""
+"""What derivatives of the losses tell about a training step whose predictions are not known: fewer proofs."""
 
 from __future__ import annotations
 

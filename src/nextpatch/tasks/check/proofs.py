@@ -46,14 +46,14 @@ def prove(subject: Subject) -> list[Verdict]:
         verdicts.append(Verdict(claim, next((reason for reason in reasons if reason), "")))
     return [
         *verdicts,
-        Verdict("one denominator: every scored patch of the batch weighs the same", _one_denominator(subject)),
-        Verdict("constant patches give a finite loss and finite gradients", _constant(subject)),
+        Verdict("every scored patch of a batch has the same weight in the loss", _one_denominator(subject)),
+        Verdict("images of one color give a finite loss and finite gradients", _constant(subject)),
     ]
 
 
 def _right_target(subject: Subject, seen: Observed) -> str:
     if not seen.finite:
-        return f"with {seen.told} the loss, or its derivative by the predictions, is no finite number"
+        return f"with {seen.told} the loss, or its derivative by the predictions, is not a finite number"
     if not seen.pairs:
         return f"with {seen.told} no prediction is compared with any patch: nothing is learned"
     for output, patches in seen.pairs:

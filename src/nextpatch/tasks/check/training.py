@@ -22,8 +22,10 @@ def prove_training(objective: Objective, model: AIM, images: Tensor) -> list[Ver
     pieces = [(batch[i : i + 1], draws.part(i, i + 1)) for i in range(len(batch))]
     cut = _gradients(model, [objective.loss_sum(model, *piece) / scored for piece in pieces])
     return [
-        Verdict("what training computes (scored positions only) equals the plain loss", _compare(packed, plain)),
-        Verdict("loss and gradients do not depend on how a batch is cut", _compare(cut, packed)),
+        Verdict(
+            "the loss that training computes (scored positions only) equals the full loss", _compare(packed, plain)
+        ),
+        Verdict("loss and gradients do not depend on how a batch is split into micro-batches", _compare(cut, packed)),
     ]
 
 

@@ -37,22 +37,22 @@ def verdict(parts: Sequence[Seen], smallest_crop: float) -> str:
     if epochs <= 1:
         return "No image is seen twice, so there is nothing to overfit to."
     if epochs <= DFN_PASSES:
-        return f"Enough, as far as is known: up to about {DFN_PASSES} passes over 2 billion images did not overfit."
-    return f"{_known(images, epochs)} Watch the validation loss: where it rises, more steps do harm." + (
+        return f"Enough, as far as is known: in the paper, {DFN_PASSES} passes over 2 billion images did not overfit."
+    return f"{_known(images, epochs)} Watch the validation loss: once it rises, more steps do harm." + (
         " Crops of nearly the whole image overfit sooner; a lower data.crop_scale helps." if smallest_crop > 0.4 else ""
     )
 
 
 def _known(images: int, epochs: float) -> str:
     """What follows for a run of many passes."""
-    here = f"here each of {images:,} is seen {epochs:,.0f} times"
+    here = f"here each of {images:,} images is seen {epochs:,.0f} times"
     paper = (
         "the paper's smallest model (600M) overfitted to ImageNet-1k, 1.3 million images, in about "
         f"{IMAGENET_PASSES:,} passes"
     )
     if images > IMAGENET:
         return f"Not known: {paper}, and did not to 2 billion images; {here}."
-    advice = "A smaller model holds out longer, and more images help, web images of any kind among them."
+    advice = "A smaller model overfits later. More images help, also unrelated images from the web."
     if epochs >= IMAGENET_PASSES:
         return f"Expect overfitting: {paper}; {here}. {advice}"
     return (

@@ -78,7 +78,7 @@ def preview(source: Source, recipe: Recipe, images: int = 12, seed: int = 0) -> 
     can.
     """
     if images < 1:
-        raise UserError(f"{images} images show nothing; ask for at least 1")
+        raise UserError(f"images {images} must be at least 1")
     source = sparse(source)
     rows: dict[int, Row] = {}
     bad: Bad = {}

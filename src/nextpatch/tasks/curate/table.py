@@ -64,7 +64,7 @@ def _rows(found: Findings) -> Iterator[tuple[str, str | Text]]:
     yield "shorter side", _histogram(found.shorter_side)
     if found.smaller:
         share = f"{found.smaller / max(1, found.usable):.1%}"
-        yield "", Text(f"{found.smaller:,} ({share}) are smaller than what the model sees, and are enlarged", _WARN)
+        yield "", Text(f"{found.smaller:,} ({share}) are smaller than the model's images and will be enlarged", _WARN)
     yield from _unusable(found)
     yield from _duplicates(found.duplicates)
     yield "one pass", _speed(found)
@@ -115,19 +115,19 @@ def _unusable(found: Findings) -> Iterator[tuple[str, str | Text]]:
     yield "unusable", Text(f"{count:,} ({count / found.looked_at:.2%})", _WARN)
     for kind, entry in found.unusable.items():
         first = entry["examples"][0]
-        yield "", f"{entry['count']:,} {kind}, as {shown(first['key'])}: {shown(first['reason'])}"
+        yield "", f"{entry['count']:,} {kind}, such as {shown(first['key'])}: {shown(first['reason'])}"
 
 
 def _duplicates(found: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
     if not found["groups"]:
         yield "duplicates", "none"
         return
-    yield "duplicates", Text(f"{found['extra']:,} more than needed, of {found['groups']:,} different images", _WARN)
-    yield "", "as " + " = ".join(map(shown, found["examples"][0]))
+    yield "duplicates", Text(f"{found['extra']:,} copies, of {found['groups']:,} different images", _WARN)
+    yield "", "such as " + " = ".join(map(shown, found["examples"][0]))
     if found["contradicting"]:
-        yield "", Text(f"{found['contradicting']:,} of these images under different labels", _WARN)
+        yield "", Text(f"{found['contradicting']:,} of these images have copies with different labels", _WARN)
     if found["contradicting"] and found["examples"][0] != found["contradicting_examples"][0]:
-        yield "", "as " + " = ".join(map(shown, found["contradicting_examples"][0]))
+        yield "", "such as " + " = ".join(map(shown, found["contradicting_examples"][0]))
 
 
 def _speed(found: Findings) -> str:

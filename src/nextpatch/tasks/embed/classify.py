@@ -1,4 +1,4 @@
-"""What images show, by the classifier that comes with the weights."""
+"""The classes of images, by the classifier that comes with the weights."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def classify(
     backbone = inference.backbone
     if backbone.classifier is None:
         raise WeightsError(
-            f"{backbone.about.name} brings no classifier for these layers; give weights that were probed (nextpatch "
+            f"{backbone.about.name} has no classifier for these layers; give weights that were probed (nextpatch "
             "probe), fine-tuned, or released with an attention head"
         )
     names = backbone.classes

@@ -28,9 +28,8 @@ class EmbedConfig(ViewOptions):
     out: Annotated[Path, Flag("FILE")]
     """Where to write: a .parquet, .npy or .safetensors file, or a folder, which gets one Parquet file per shard."""
     pool: Pool = "auto"
-    """One vector per image, by the attention of the classifier or by the mean of the patches; or every patch.
-
-    "auto": by attention if a classifier comes with the weights, else by the mean.
+    """attention or mean: one vector per image, by the classifier's attention pooling or as the mean of the patches;
+    patches: one vector per patch; auto: attention if the weights have a classifier, else mean.
     """
     layers: Annotated[str, Flag("SET")] = ""
     """Blocks whose outputs are averaged: 14-19, 3, 2,3, last or best (default: as the weights say)."""

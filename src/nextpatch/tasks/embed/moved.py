@@ -1,4 +1,4 @@
-"""Finished shards whose images were touched or moved: kept where each is the same, under the names of now."""
+"""Finished shards whose images were touched or moved: kept if the images are the same, with their new names."""
 
 from __future__ import annotations
 

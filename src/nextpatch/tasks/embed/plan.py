@@ -1,4 +1,4 @@
-"""The folder of shards and its plan: begun anew, continued, or refused when it is of other work."""
+"""The folder of shards and its plan: started, continued, or refused if it belongs to other work."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def begin_parts(config: EmbedConfig, parts: Path, facts: dict[str, Any], source:
         parts.mkdir(parents=True, exist_ok=True)
         write_json(plan, facts)
         return
-    begun = read_json(plan, "the plan of features", f"remove {shown(parts)} and begin anew", ConfigError)
+    begun = read_json(plan, "the plan of features", f"remove {shown(parts)} and start again", ConfigError)
     other = sorted(name for name in facts if begun.get(name) != facts[name])
     if set(other) - set(_PLACES) or not isinstance(begun.get("images_were"), dict):
         raise _other_work(config, other)
@@ -56,7 +56,7 @@ def begin_parts(config: EmbedConfig, parts: Path, facts: dict[str, Any], source:
 
 def _other_work(config: EmbedConfig, other: list[str]) -> ConfigError:
     return ConfigError(
-        f"{config.out} was begun with other {', '.join(other)}; give the same again, or remove {config.parts} first"
+        f"{config.out} was started with other {', '.join(other)}; give the same values, or remove {config.parts} first"
     )
 
 

@@ -72,7 +72,9 @@ def read_index(index: Path) -> FeatureIndex:
             f"nextpatch embed DATA --weights WEIGHTS --out {index}"
         )
     if files == [index] and index.suffix != ".parquet":
-        raise ConfigError(f"{shown(index)} is no index; embed into a .parquet file or a folder: --out photos.parquet")
+        raise ConfigError(
+            f"{shown(index)} is not an index; embed into a .parquet file or a folder: --out photos.parquet"
+        )
     if index.is_dir():
         _tell_missing(index, files)
     filled = [file for file in files if rows_in(file)]
@@ -119,7 +121,7 @@ def data_of(index: FeatureIndex) -> str:
     """The collection that the index names where it lies on this machine: a file must not choose what is fetched."""
     data = str(index.facts.get("data", ""))
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:|//", data) and not data.startswith((shipped.PREFIX, held.PREFIX)):
-        log.warning("%s is of %s, which is not fetched unless it is typed: --data", shown(index.location), shown(data))
+        log.warning("%s is of %s, which is fetched only if it is given as --data", shown(index.location), shown(data))
         return ""
     return data
 
@@ -164,5 +166,5 @@ def _size_of(facts: dict[str, object], index: Path) -> tuple[int, int] | None:
     if said is None:
         return None
     if not isinstance(said, list) or [type(side) for side in said] != [int, int]:
-        raise ConfigError(f"{shown(index)}: img_size is no height and width; embed again")
+        raise ConfigError(f"{shown(index)}: img_size is not a height and width; embed again")
     return said[0], said[1]

@@ -1,4 +1,4 @@
-"""Where a fine-tuning begins or goes on: by the same values, from the same weights, on the same images."""
+"""Where a fine-tuning starts or resumes: only with the same values, weights and images."""
 
 from __future__ import annotations
 
@@ -53,12 +53,14 @@ def begun_before(config: FinetuneConfig) -> dict[str, Any] | None:
             raise ConfigError(f"{shown(config.out)} is not empty; choose another --out")
         return None
     if not config.resume:
-        raise ConfigError(f"{shown(config.out)} was begun already; go on with it by --resume, or choose another --out")
-    before = read_json(path, "the values of a fine-tuning", "begin anew with another --out")
+        advice = "add --resume to continue it, or choose another --out"
+        raise ConfigError(f"{shown(config.out)} holds a fine-tuning that was started before; {advice}")
+    before = read_json(path, "the values of a fine-tuning", "start again with another --out")
     known, values = (_PLACES if _INPUTS in before else ()), _plain(config)
     if other := sorted(name for name in values if name not in known and before.get(name) != values[name]):
         raise ConfigError(
-            f"{shown(config.out)} was begun with other {', '.join(other)}; resume with the same, or begin anew"
+            f"{shown(config.out)} was started with {', '.join(f'{name} {before.get(name)}' for name in other)}; resume "
+            "with the same values, or start again with another --out"
         )
     return before
 
@@ -73,17 +75,17 @@ def begin(config: FinetuneConfig, before: dict[str, Any] | None, now: Inputs) ->
 
 
 def _refuse_changed(config: FinetuneConfig, then: Inputs, now: Inputs) -> None:
-    remedy = f"bring back what it was, or begin anew with another --out than {shown(config.out)}"
+    remedy = f"bring back what it was, or start again with another --out than {shown(config.out)}"
     if then.weights_sha256 != now.weights_sha256:
         raise ConfigError(
-            f"{shown(config.weights)} are not the weights that this was begun with (their SHA-256 differs); {remedy}"
+            f"{shown(config.weights)} are not the weights that this was started with (their SHA-256 differs); {remedy}"
         )
     if (then.test is None) != (now.test is None):
-        raise ConfigError(f"this was begun {'with' if then.test else 'without'} --test; {remedy}")
+        raise ConfigError(f"this was started {'with' if then.test else 'without'} --test; {remedy}")
     for place, one, other in ((config.data, then.train, now.train), (config.test, then.test, now.test)):
         if one and other and (different := changes(one, other, times=False)):
             raise ConfigError(
-                f"{shown(place)} does not hold the images that this was begun with (other: {different}); {remedy}"
+                f"{shown(place)} does not hold the images that this was started with (other: {different}); {remedy}"
             )
 
 
@@ -91,7 +93,7 @@ def _read(path: Path, before: dict[str, Any]) -> Inputs:
     try:
         return Inputs.read(before[_INPUTS])
     except (FileError, TypeError, AttributeError):
-        raise ConfigError(f"{shown(path)} is damaged; begin anew with another --out") from None
+        raise ConfigError(f"{shown(path)} is damaged; start again with another --out") from None
 
 
 def _plain(config: FinetuneConfig) -> dict[str, Any]:

@@ -99,9 +99,11 @@ class FinetuneConfig(ViewOptions):
         check_names(self.sinks)
         adapters = {"rank": self.rank, "alpha": self.alpha}
         if self.full and (given := [name for name, value in adapters.items() if value != 8]):
-            raise ConfigError(f"{' and '.join(given)} are of adapters, which full has none of; leave one of them out")
+            raise ConfigError(
+                f"{' and '.join(given)} apply to adapters only, and full trains none; leave one of them out"
+            )
         if not self.full and self.layer_decay != 0.75:
-            raise ConfigError("layer_decay is of the whole trunk's learning rates; give it with full, or leave it out")
+            raise ConfigError("layer_decay applies only if all weights are trained; give it with full, or leave it out")
         if self.batch_size == 1:
             raise ConfigError(
                 "batch_size 1 is too few for the classifier's batch norm; give 2 or more, or leave it out"

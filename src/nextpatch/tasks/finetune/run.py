@@ -56,7 +56,9 @@ class StoppedError(Exception):
     """A signal ended the fine-tuning early; all of it is saved. `outcome` says where."""
 
     def __init__(self, outcome: Outcome) -> None:
-        super().__init__(f"stopped after update {outcome.step} and saved; the same command with --resume goes on")
+        super().__init__(
+            f"stopped after update {outcome.step} and saved; to continue, repeat the command with --resume"
+        )
         self.outcome = outcome
 
 
@@ -111,7 +113,7 @@ def _trained(config: FinetuneConfig, backbone: Backbone, splits: Splits, console
     learned, of_trunk = trainable(model.trunk)[0], count_params(backbone.aim.cfg).trunk
     own = sum(p.numel() for p in model.classifier.parameters())
     console.print(
-        f"{learned:,} values of the trunk learn ({learned / of_trunk:.2%}), and {own:,} of the classifier; "
+        f"training {learned:,} parameters of the trunk ({learned / of_trunk:.2%}) and {own:,} of the classifier; "
         f"{len(splits.pool):,} images, {len(splits.classes)} classes, {steps:,} updates",
         highlight=False,
     )

@@ -23,7 +23,7 @@ class Gpu:
     inter_gbs: float
     """Its share of the network between machines, in one direction, in 10^9 bytes per second."""
     round_us: float = 3.4
-    """Time that a message takes within a machine, in microseconds.
+    """Latency of a message within a machine, in microseconds.
 
     See communication.py.
     """

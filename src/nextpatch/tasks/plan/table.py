@@ -16,7 +16,7 @@ def plan_text(cfg: PlanConfig, found: Budget) -> RenderableType:
     parts: list[RenderableType] = [Text(_needs(cfg, found)), _options(cfg, found)]
     if found.choice is None:
         most = cfg.gpu.memory_gib
-        parts.append(Text(f"Nothing fits into {most:.0f} GiB: take more GPUs to shard over, or larger ones."))
+        parts.append(Text(f"Nothing fits into {most:.0f} GiB: use more GPUs to shard over, or GPUs with more memory."))
     else:
         parts += [_memory(found.choice), Text(_costs(cfg, found))]
     return Group(*parts)
@@ -59,7 +59,7 @@ def _count(number: int) -> str:
 def _options(cfg: PlanConfig, found: Budget) -> Table:
     gpus = f"{cfg.gpus} GPUs" if cfg.gpus > 1 else "1 GPU"
     table = Table(title=f"{gpus}, {cfg.gpus_per_node} to a machine", title_justify="left", box=SIMPLE_HEAD)
-    for name in ("mesh", "checkpointing", "images", "GiB", "send s", "compute s", ""):
+    for name in ("mesh", "checkpointing", "images", "GiB", "comm s", "compute s", ""):
         number = name not in ("mesh", "checkpointing", "")
         table.add_column(name, justify="right" if number else "left", no_wrap=True)
     for option in found.options:
@@ -68,20 +68,20 @@ def _options(cfg: PlanConfig, found: Budget) -> Table:
             f"{option.replicate} x {option.shard}", option.recompute, str(option.micro_batch_size) if fits else "-",
             f"{option.memory.total / GIB:.1f}", f"{option.communication_s:.3f}" if fits else "-",
             f"{option.compute_s:.3f}" if fits else "-",
-            "<- take it" if option is found.choice else "" if fits else "too large",
+            "<- best" if option is found.choice else "" if fits else "too large",
         )  # fmt: skip
     return table
 
 
 def _memory(choice: Option) -> Table:
-    table = Table(title="memory of a GPU at the worst moment of a step", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title="peak memory of one GPU during a step", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("part")
     table.add_column("GiB", justify="right")
     memory = choice.memory
     for name, size in (
         ("weights, float32", memory.weights), ("AdamW's moments", memory.optimizer), ("gradients", memory.gradients),
         (f"activations of {choice.micro_batch_size} images, checkpointing {choice.recompute}", memory.activations),
-        ("gathered weights and what passes by", memory.passing), ("all", memory.total),
+        ("gathered weights and temporary buffers", memory.passing), ("all", memory.total),
     ):  # fmt: skip
         table.add_row(name, f"{size / GIB:.2f}")
     return table
@@ -100,10 +100,10 @@ def _costs(cfg: PlanConfig, found: Budget) -> str:
     )  # fmt: skip
     bound = "communication" if choice.communication_s > choice.compute_s else "computing"
     return (
-        f"a step     {choice.step_s:.3f} s, bound by {bound}; a GPU sends {sent or 'nothing'}\n"
+        f"a step     {choice.step_s:.3f} s, bound by {bound}; each GPU sends {sent or 'nothing'}\n"
         f"speed      {found.images_per_s:,.0f} images/s at {cfg.mfu:.0%} of the peak of {cfg.gpu.tflops:,.0f} TFLOP/s\n"
         f"the run    {found.days:,.1f} days, {found.gpu_hours:,.0f} GPU hours\n"
-        f"start it   torchrun ... -m nextpatch pretrain ... --engine.replicate {choice.replicate} "
+        f"command    torchrun ... -m nextpatch pretrain ... --engine.replicate {choice.replicate} "
         f"--engine.shard {choice.shard} --engine.activation-checkpointing {choice.recompute} "
         f"--train.micro-batch-size {choice.micro_batch_size}"
     )

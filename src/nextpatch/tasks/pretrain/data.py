@@ -40,7 +40,7 @@ def reopened_data(recipe: Recipe, ranks: Ranks) -> tuple[TrainStream, HeldOut]:
     try:
         return open_data(recipe, ranks)
     except DataError as error:
-        raise DataError(f"{error}. If the images have moved, say where they are now: --resume --data PLACE") from error
+        raise DataError(f"{error}. If the images have moved, give their new location: --resume --data DATA") from error
 
 
 def warn_of_overlap(train: Source, held: HeldOut, recipe: Recipe) -> None:
@@ -59,7 +59,8 @@ def warn_of_overlap(train: Source, held: HeldOut, recipe: Recipe) -> None:
     if len(found.indices):
         among = "the" if len(learned) <= most else f"{most:,} of the"
         log.warning(
-            "validation images of %s are among %s training images too: %s; the validation loss will be too low",
+            "validation images of %s are also among %s training images: %s; the validation loss will be too low. "
+            "Remove the copies (nextpatch data inspect shows some), or give other images as --data.val",
             shown(held.source.name), among, found,
         )  # fmt: skip
 

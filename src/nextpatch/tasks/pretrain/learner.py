@@ -40,7 +40,7 @@ class Pretraining:
     """
 
     advice = (
-        "Look at these images; then go on with --resume and --guard.non-finite skip or --guard.spike skip, or try a "
+        "Look at these images; then continue with --resume and --guard.non-finite skip or --guard.spike skip, or try a "
         "lower optim.lr, a lower optim.clip_norm, or train.precision fp32, in a new run."
     )
 
@@ -149,7 +149,7 @@ def drawn(
 
 def _refuse_other_images(run: RunDir, state: TrainState, begun: TrainState) -> None:
     """ConfigError when a run would go on with other images than those that it began with, wherever they lie."""
-    remedy = "bring the data back to what it was, say where it is now by --data, or start a new run with another --out"
+    remedy = "restore the data as it was, give its new location with --data, or start a new run with another --out"
     if (state.train_images, state.data_digest) != (begun.train_images, begun.data_digest):
         raise ConfigError(
             f"{shown(', '.join(run.recipe.data.train))} gives {begun.train_images:,} training images, but gave "

@@ -102,7 +102,7 @@ def _choose_shape(draft: Draft, images: Survey) -> None:
         left_out = f"images of {', '.join(map(str, others))} channels cannot be given {channels} and are left out"
         draft.choices.append(f"note: {left_out}")
     elif channels != images.channels:
-        draft.choices.append(f"note: the images have {images.channels} channels and are made to have {channels}")
+        draft.choices.append(f"note: the images have {images.channels} channels and are converted to {channels}")
     if not draft.open("model", "img_size"):
         draft.choose("model", "patch_size", dividing_patch(draft.value("model", "img_size", ())), "divides both sides")
         return
@@ -114,14 +114,14 @@ def _choose_shape(draft: Draft, images: Survey) -> None:
 def _choose_machine(draft: Draft) -> None:
     """Device, number format, CPU threads."""
     device = resolve_device(draft.value("train", "device", "auto"))
-    draft.choose("train", "device", device.type, "the fastest kind here")
+    draft.choose("train", "device", device.type, "the fastest device here")
     precision = resolve_precision(draft.value("train", "precision", "auto"), device)
     native = "multiplies" if precision == "bf16" else "does not multiply"
     draft.choose("train", "precision", precision, f"this {device.type} {native} bfloat16 natively")
     ranks, cores, threads = draft.ranks.local_size, usable_cores(), torch.get_num_threads()
     if ranks > 1:
         draft.choose("train", "threads", max(1, cores // ranks), f"{cores} cores among {ranks} ranks")
-    why = "torch's own choice here" if threads <= cores else f"{cores} cores may be used"
+    why = "PyTorch's default here" if threads <= cores else f"{cores} cores may be used"
     draft.choose("train", "threads", min(threads, cores), why)
 
 
@@ -136,7 +136,7 @@ def _choose_held_out(draft: Draft, count: int, train: Collection) -> int:
     why = f"at most {VAL_IMAGES:,}" + (", of data.val" if val else f" and a tenth of {each}, held out of training")
     held_out = draft.choose("data", "val_images", min(VAL_IMAGES, share), why)
     if not val and held_out >= count:
-        raise ConfigError(f"data.val_images {held_out} leaves none of {count} images to learn from; lower it")
+        raise ConfigError(f"data.val_images {held_out} leaves no image to learn from: there are only {count}; lower it")
     return 0 if val else int(held_out)
 
 
@@ -154,8 +154,8 @@ def _choose_batch(draft: Draft, train_images: int) -> None:
     """Images per step, and how many of them at a time."""
     ranks = draft.ranks.size
     batch = min(largest_power_of_two(min(BATCH, max(8, train_images // 16))), train_images)
-    few = "8 images at least, or all" if train_images < 16 * 8 else "at least 16 steps per epoch"
-    why = f"{few}, {BATCH} images at most"
+    few = "at least 8 images, or all of them" if train_images < 16 * 8 else "at least 16 steps per epoch"
+    why = f"{few}; at most {BATCH} images"
     if ranks > 1:
         batch, why = max(1, batch // ranks) * ranks, f"{why}; the same share for each of {ranks} ranks"
     batch = draft.choose("train", "global_batch_size", batch, why)
@@ -166,7 +166,7 @@ def _choose_batch(draft: Draft, train_images: int) -> None:
     share = max(1, batch // ranks)
     most = min(share, largest_power_of_two(CPU_MICRO_TOKENS // cfg.num_patches)) if device.type == "cpu" else share
     fit = min(most, images_that_fit(cfg, available, _setting(draft, cfg, device, available), share))
-    draft.choose("train", "micro_batch_size", fit, f"fits into {available / 2**30:.1f} GiB; no effect on results")
+    draft.choose("train", "micro_batch_size", fit, f"fits into {available / 2**30:.1f} GiB; does not change results")
 
 
 def _setting(draft: Draft, cfg: ModelConfig, device: torch.device, available: int) -> Setting:
@@ -193,7 +193,7 @@ def _choose_length(draft: Draft, train_images: int) -> None:
     draft.choose("optim", "warmup_steps", warmup, "2.5 % of the run, as in the paper")
     every = clock(steps)
     draft.choose("train", "val_every", every, "20 times a run, and at least every 1,000 steps")
-    draft.choose("train", "checkpoint_every", every, "with the validations")
+    draft.choose("train", "checkpoint_every", every, "at every validation")
 
 
 def _choose_streams(draft: Draft, train: Collection) -> None:
@@ -210,7 +210,7 @@ def _choose_workers(draft: Draft, images: Survey) -> None:
     """Processes that decode."""
     pixels = images.count * images.channels * images.median_height * images.median_width
     if pixels <= KEEP_BYTES:
-        draft.choose("data", "workers", 0, f"decoded once, all images take {pixels / 2**20:.0f} MiB of memory")
+        draft.choose("data", "workers", 0, f"decoded once and kept in memory: {pixels / 2**20:.0f} MiB")
         return
     cores = max(1, usable_cores() // draft.ranks.local_size)
     busy = draft.value("train", "device", "cpu") == "cpu"

@@ -198,7 +198,7 @@ def _resumed(recipe: Recipe | None, out: Path) -> RunDir:
         return run
     if changed := _differences(binding(run.recipe), binding(recipe)):
         raise ConfigError(
-            f"{out} was begun with other values of {', '.join(changed)}; "
+            f"{out} was started with other values of {', '.join(changed)}; "
             "resume without them, or start a new run with another --out"
         )
     return RunDir(out, recipe)

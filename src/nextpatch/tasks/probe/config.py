@@ -39,7 +39,8 @@ class ProbeConfig(ViewOptions):
     With fewer than 100 labels: all of them. Each number is at least twice the one before.
     """
     layers: tuple[Annotated[str, Flag("SET")], ...] = ()
-    """Blocks to read: 3, or the mean of 2,3 or 0-3; each one; or windows of six (default: some, and the last six).
+    """Blocks to read: one (3), or the mean of several (2,3 or 0-3); each: every block by itself; windows: the mean of
+    every six blocks in a row (default: some blocks, and the mean of the last six).
 
     The default: single blocks over the whole depth, and the last six together.
     """
@@ -112,7 +113,7 @@ class ProbeConfig(ViewOptions):
         need_known(self.probes)
         if ignored := self._ignored():
             raise ConfigError(
-                f"{', '.join(ignored)} say nothing for the probes {' '.join(self.probes)}; leave them out"
+                f"{', '.join(ignored)} have no effect on the probes {' '.join(self.probes)}; leave them out"
             )
         if self.select_on == "paper" and not self.test:
             raise ConfigError("select_on paper chooses on the test images; name them as test")

@@ -100,10 +100,13 @@ def output_of(config: ProbeConfig) -> Path:
     if RunDir.exists(path) and (
         other := [name for name in ("img_size", "pixel_range", "layout") if getattr(config, name)]
     ):
-        raise UserError(f"the run is trained with another {', '.join(other)}; say where the results go: --out DIR")
-    if RunDir.exists(path) or path.is_dir():
+        raise UserError(
+            f"the run was trained with another {', '.join(other)}; name a folder for the results: --out DIR"
+        )
+    mistyped = not path.exists() and not set(str(config.weights)) & set(":/+")
+    if RunDir.exists(path) or path.is_dir() or mistyped:
         return RunDir.open(path).path  # which says what is wrong with a folder that is no run
-    raise UserError(f"{config.weights} is no run; say where the results go: --out DIR")
+    raise UserError(f"{config.weights} is not a run directory; name a folder for the results: --out DIR")
 
 
 def check_results(out: Path) -> None:

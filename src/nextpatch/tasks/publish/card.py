@@ -53,7 +53,7 @@ def card(backbone: Backbone, repo: str, run: Path | None, license: str = "other"
         view=about.preprocessing.view(about.img_size),
         layers=", ".join(layer.removeprefix("block_") for layer in about.layers),
         classes=f"The attentive classifier knows {len(backbone.classes):,} classes." if classified else
-        "It brings no classifier.",
+        "It has no classifier.",
         pixel_head="The pixel head, in a file of its own, predicts patches." if predicts else
         "It has no pixel head: it gives features and predicts no patches.",
     )  # fmt: skip

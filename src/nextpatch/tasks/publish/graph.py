@@ -36,7 +36,7 @@ class Graph(nn.Module):
         if what == "auto":
             what = "patches" if backbone.classifier is None else "logits"
         if what == "logits" and backbone.classifier is None:
-            raise WeightsError(f"{about.name} brings no classifier; export pooled or patches, or probe first")
+            raise WeightsError(f"{about.name} has no classifier; export pooled or patches, or probe first")
         self.what = what
         for name, values in (("mean", about.mean), ("std", about.std)):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)

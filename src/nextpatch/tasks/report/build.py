@@ -66,7 +66,7 @@ def _outputs(facts: Facts, count: int) -> ModelOutputs:
         images = held_out(facts.recipe)
         baseline_loss = mean_guess_loss(facts.recipe, images)
     except (UserError, OSError) as error:  # the data has gone, shrunk below what was held out, or decodes no more
-        facts.notes.append(f"No pictures and no level of guessing: {error}")
+        facts.notes.append(f"No pictures and no baseline loss: {error}")
         return ModelOutputs()
     try:
         loaded = load_run(facts.path)
@@ -75,6 +75,8 @@ def _outputs(facts: Facts, count: int) -> ModelOutputs:
         return ModelOutputs(baseline_loss)
     probed = facts.probe.checkpoint_step if facts.probe else None
     if probed is not None and probed != loaded.step:
-        facts.notes.append(f"The probe measured step {probed}; the weights are now of step {loaded.step}: probe again.")
+        facts.notes.append(
+            f"The probe measured step {probed}; the weights are now of step {loaded.step}; run nextpatch probe again."
+        )
     gallery = draw_gallery(loaded.model.eval(), facts.recipe, some(images, count), facts.path / "probe.safetensors")
     return ModelOutputs(baseline_loss, gallery, loaded.step)

@@ -19,7 +19,7 @@ T = TypeVar("T")
 POINTS = 300  # of a curve: more would not be told apart on a screen
 
 _PURPOSE = {
-    "recipe.toml": "every value that defines the run, resolved",
+    "recipe.toml": "every value that defines the run",
     "env.json": "versions, hardware and command line",
     "metrics.jsonl": "one line per log entry and validation",
     "log.txt": "what was printed",
@@ -72,7 +72,7 @@ def read_facts(run: Path) -> Facts:
     facts = Facts(run, opened.recipe)
     facts.history = _history(opened, facts.notes)
     if left_out := facts.history.num_damaged:
-        facts.notes.append(f"{left_out} entries of metrics.jsonl without a finite loss were passed over.")
+        facts.notes.append(f"{left_out} entries of metrics.jsonl without a finite loss were skipped.")
     facts.probe = _read(run / "probe.json", read_probe, facts.notes)
     facts.environment = _read(run / "env.json", _environment, facts.notes)
     if not facts.history.train:
@@ -80,9 +80,11 @@ def read_facts(run: Path) -> Facts:
     if not facts.history.val:
         facts.notes.append("No validation loss is recorded yet.")
     if facts.probe is None:
-        facts.notes.append("The features are not probed yet: nextpatch probe RUN --data TRAIN --test TEST.")
+        facts.notes.append(
+            "The features are not measured yet; measure them with: nextpatch probe RUN --data TRAIN --test TEST"
+        )
     if facts.environment is None:
-        facts.notes.append("env.json is absent, so the machine and the versions are unknown.")
+        facts.notes.append("env.json is missing, so the machine and the versions are unknown.")
     return facts
 
 

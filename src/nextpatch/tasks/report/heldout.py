@@ -1,4 +1,4 @@
-"""Some of the held-out images, and the loss of always guessing the mean on exactly what validation scores."""
+"""Some of the held-out images, and the loss of always predicting the mean on exactly what validation scores."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _other_step(e: Evidence) -> bool:
 def _compared(row: ProbeScore, other: ProbeScore, name: str) -> str:
     difference, clear = gain(row, other)
     if not clear:
-        return f"level with {name} ({difference:+.1f} points, within the 95 % intervals)"
+        return f"no different from {name} ({difference:+.1f} points, within the 95 % intervals)"
     return f"{abs(difference):.1f} points {'above' if difference > 0 else 'BELOW'} {name}"
 
 
@@ -153,12 +153,12 @@ def _probe_figures(rows: dict[str, dict[int, ProbeScore]], labels: int, step: in
     which = "" if step is None else f", step {step:,}"
     note = f"{row.probe} probe, {labels:,} labels{which}; 95 % interval {low:.1f} to {high:.1f}"
     found = [KeyFigure("Test accuracy", f"{row.test_top1:.1f} %", note)]
-    for kind, name in ((RANDOM, "Over untrained"), (PIXELS, "Over raw pixels")):
+    for kind, name in ((RANDOM, "Gain over the untrained network"), (PIXELS, "Gain over raw pixels")):
         if labels in rows[kind]:
             other = rows[kind][labels]
             difference, clear = gain(row, other)
             kind_of = "" if other.probe == row.probe else f" ({other.probe} probe)"
             note = f"points, against {other.test_top1:.1f}\N{NO-BREAK SPACE}%{kind_of}"
-            note += "" if clear else "; within chance"
+            note += "" if clear else "; not significant"
             found.append(KeyFigure(name, f"{difference:+.1f}".replace("-", "−"), note))
     return found
