@@ -170,3 +170,37 @@ def test_a_report_shows_images_in_memory_that_are_held_or_given_again(tmp_path: 
     assert "No pictures" in nextpatch.report(tmp_path / "run", images=2, quiet=True).page.read_text()
     again = nextpatch.report(tmp_path / "run", images=2, data=pixels.copy(), quiet=True)
     assert "No pictures" not in again.page.read_text()
+
+
+def test_values_of_numpy_and_torch_are_numbers(tmp_path: Path) -> None:
+    values: dict[str, Any] = {"img_size": np.array([28, 28]), "seed": np.int64(3), "threads": torch.tensor(1)}
+    run = nextpatch.pretrain(PIXELS, tmp_path / "run", steps=1, **SMALL | values, lr=np.float32(0.5))
+    assert (run.recipe.train.seed, run.recipe.optim.lr, run.recipe.model.img_size) == (3, 0.5, (28, 28))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"quite": True}, "'quiet'"), ({"repot": 1}, "'report'"), ({"modle": "nano"}, "'model'"),
+        ({"guard": 3}, "table of values"), ({"guard": None}, "table of values"), ({"recipe": {"train": 3}}, "table"),
+        ({"recipe": {"foo": 1}}, "foo"), ({"recipe": {"guard": "stop"}}, "table of values"),
+    ],
+)  # fmt: skip
+def test_what_is_near_a_keyword_or_is_no_table_is_said(values: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=told):
+        nextpatch.pretrain(PIXELS, tmp_path / "run", steps=1, **values)
+    if "quite" in values:
+        with pytest.raises(ConfigError, match=told):
+            nextpatch.probe("nowhere", (PIXELS, [0, 1] * 12), **values)
+
+
+@pytest.mark.parametrize("out", ["", "a\0b", "x" * 300, "a\udcff"])
+def test_an_output_without_a_name_is_refused_before_the_work(out: str, whole: nextpatch.PretrainResult) -> None:
+    labeled = (PIXELS, [0, 1] * 12)
+    for call in (
+        lambda: nextpatch.pretrain(PIXELS, out, steps=1), lambda: nextpatch.probe(whole, labeled, out=out),
+        lambda: nextpatch.embed(whole, PIXELS, out=out, quiet=True),
+        lambda: nextpatch.finetune(whole, labeled, out, quiet=True),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=r"names no place|longer than 255"):
+            call()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import overload
 
+from nextpatch.api.given_values import out_path
 from nextpatch.api.images import Images, named
 from nextpatch.api.session import session
 from nextpatch.api.weights import Weights, model_of, place_of
@@ -81,7 +82,7 @@ def embed(
                 model, source = model_of(weights, device, **seen), open_source(given.one("images"))
             return features_of(model, source, pool, batch_size, workers, precision, console)
         config = EmbedConfig(
-            data=given.one("images"), weights=place_of(weights), out=Path(out), pool=pool, layers=layers,
+            data=given.one("images"), weights=place_of(weights), out=out_path(out), pool=pool, layers=layers,
             each_layer=each_layer, batch_size=batch_size, workers=workers, device=device, precision=precision,
             img_size=img_size, pixel_range=pixel_range, layout=layout,
         )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from nextpatch.api.config import config_of
+from nextpatch.api.given_values import out_path
 from nextpatch.api.images import Images, named
 from nextpatch.api.session import leave, session
 from nextpatch.api.weights import Weights, place_of
@@ -103,8 +104,8 @@ def finetune(
     given, tested = named(data, labels=True), None if test is None else named(test, labels=True)
     with session(quiet) as console, Ranks.opened() as ranks:
         config = config_of(
-            FinetuneConfig, weights=place_of(weights), data=given.one("data"), test=tested and tested.one("test"),
-            out=Path(out), full=full, epochs=epochs, resume=resume, **values,
+            FinetuneConfig, finetune, weights=place_of(weights), data=given.one("data"),
+            test=tested and tested.one("test"), out=out_path(out), full=full, epochs=epochs, resume=resume, **values,
         )  # fmt: skip
         found = _finetuned(config, console, ranks)
     if isinstance(found, StoppedError):

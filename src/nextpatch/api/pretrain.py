@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from nextpatch.api.given_values import keywords, out_path, plain
 from nextpatch.api.images import Images, Named, named
 from nextpatch.api.pages import try_page
 from nextpatch.api.recipes import RecipeLike, gone_on_with, in_tables, settled, values_below
 from nextpatch.api.session import leave, session
 from nextpatch.api.values import Values, laid_over, overlay
+from nextpatch.api.weights import place_of
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.writer import only_writer
 from nextpatch.data.sources.source import Source
@@ -88,7 +90,7 @@ def pretrain(
     steps: int | None = None,
     minutes: float | None = None,
     val: Images | None = None,
-    init: str | os.PathLike[str] = "",
+    init: str | os.PathLike[str] | None = None,
     recipe: RecipeLike | None = None,
     resume: bool = False,
     report: bool = True,
@@ -119,10 +121,10 @@ def pretrain(
     >>> run.steps, run.load().embed(pixels[0]).shape
     (2, torch.Size([1, 128]))
     """
-    began_s, out = time.monotonic(), Path(out)
+    began_s, out = time.monotonic(), out_path(out)
     given, held_out = (None if images is None else named(images) for images in (data, val))
     below = values_below(recipe)
-    stated = _stated(given, held_out, model, steps, minutes, os.fspath(init), values)
+    stated = _stated(given, held_out, model, steps, minutes, place_of(init) if init else "", values)
     with session(quiet) as console, Ranks.opened() as ranks:
         begun = RunDir.exists(out)
         going_on = ranks.broadcast(resume and (begun or not (given or below)))
@@ -148,10 +150,11 @@ def _stated(
     minutes: float | None, init: str, values: dict[str, Any],
 ) -> Values:  # fmt: skip
     """What was said, in the tables of a recipe."""
+    steps, minutes = plain(steps), plain(minutes)
     if steps is not None and minutes is not None:
         raise ConfigError("steps and minutes both say how long the run is; give one of them")
     for name, length in (("steps", steps), ("minutes", minutes)):
-        if length is not None and length <= 0:
+        if isinstance(length, (int, float)) and length <= 0:
             raise ConfigError(
                 f"{name} {length} leaves nothing to do; leave it out for the length that the images suggest"
             )
@@ -163,7 +166,7 @@ def _stated(
     said = {"data": data, "train": {name: value for name, value in train.items() if value is not None}}
     if model is not None:
         said |= in_tables({"model": model}) if isinstance(model, ModelConfig) else {"model": {"size": model}}
-    return overlay(said, in_tables(values))
+    return overlay(said, in_tables(values, keywords(pretrain)))
 
 
 def _complete(values: Values) -> Values:

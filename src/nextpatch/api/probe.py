@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from nextpatch.api.config import config_of
+from nextpatch.api.given_values import out_path
 from nextpatch.api.images import Images, named
 from nextpatch.api.pages import try_page
 from nextpatch.api.session import session
@@ -61,7 +62,8 @@ def probe(
     given, tested = named(data, labels=True), None if test is None else named(test, labels=True)
     with session(quiet) as console, ExitStack() as held, Ranks.opened() as ranks:
         config = config_of(
-            ProbeConfig, weights=name_of(weights), data=given.one("data"), test=tested and tested.one("test"), out=out,
+            ProbeConfig, probe, weights=name_of(weights), data=given.one("data"), test=tested and tested.one("test"),
+            out=None if out is None else out_path(out),
             labels=labels, layers=layers, **values,
         )  # fmt: skip
         of_run = not isinstance(weights, Backbone) and RunDir.exists(Path(config.weights))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, get_type_hints
 
 from rich.console import Console
 
+from nextpatch.api.given_values import plain
 from nextpatch.api.values import Values, overlay, recipe_path
 from nextpatch.config import ConfigError, read_toml, to_dict
 from nextpatch.core.progress import phase
@@ -25,33 +26,42 @@ TABLES: dict[str, type] = get_type_hints(Recipe)
 RecipeLike: TypeAlias = Recipe | Mapping[str, Any] | str | os.PathLike[str]
 
 
-def in_tables(values: Mapping[str, Any]) -> Values:
+def in_tables(values: Mapping[str, Any], others: Sequence[str] = ()) -> Values:
     """{"lr": 1e-3, "guard": {"window": 9}} as the tables of a recipe; ConfigError for a name that none has, or two.
 
-    A table may be a mapping or its own dataclass.
+    A table may be a mapping or its own dataclass. `others`: names that stand beside these, which may be meant.
     """
     found: Values = {}
     for name, value in values.items():
         if name in TABLES:
-            table = {name: to_dict(value) if is_dataclass(value) else dict(value)}
+            table = {name: _table(name, value)}
         else:
             owners = [table for table, kind in TABLES.items() if name in (item.name for item in fields(kind))]
             if len(owners) != 1:
-                raise ConfigError(_unknown(name, owners))
+                raise ConfigError(_unknown(name, owners, others))
             table = {owners[0]: {name: value}}
         found = overlay(found, _plain(table))
     return found
 
 
-def _unknown(name: str, owners: list[str]) -> str:
+def _table(name: str, value: Any) -> Values:
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_dict(value)
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"'{name}' is a table of values: give {name}={{NAME: VALUE}}, got {type(value).__name__}")
+    return dict(value)
+
+
+def _unknown(name: str, owners: list[str], others: Sequence[str]) -> str:
     if owners:
         return f"'{name}' is a value of {' and of '.join(owners)}; say which: {owners[-1]}={{'{name}': ...}}"
     known = [item.name for kind in TABLES.values() for item in fields(kind)]
-    return f"a recipe has no value '{name}'{did_you_mean(name, known)}"
+    return f"a recipe has no value '{name}'{did_you_mean(name, [*known, *TABLES, *others])}"
 
 
 def _plain(value: Any) -> Any:
-    """As in TOML: tuples are lists, paths are texts."""
+    """As in TOML: tuples are lists, paths are texts, numbers are Python's own."""
+    value = plain(value)
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -67,7 +77,10 @@ def values_below(recipe: RecipeLike | None) -> Values:
         return to_dict(recipe)
     if isinstance(recipe, Mapping):
         return in_tables(recipe)
-    return read_toml(recipe_path(os.fspath(recipe)))
+    name = os.fspath(recipe) if isinstance(recipe, os.PathLike) else recipe
+    if not isinstance(name, str):
+        raise ConfigError(f"{type(recipe).__name__} is no recipe; give a Recipe, its values, a name, a file or a run")
+    return read_toml(recipe_path(name))
 
 
 def settled(values: Values, out: Path, ranks: Ranks, console: Console) -> Recipe:
