@@ -12,6 +12,7 @@ from nextpatch.data.pixels import BadImage, check_size
 from nextpatch.data.preprocessing import Layout
 
 _MAGIC = b"\x93NUMPY"
+_AXES_KNOWN = b"height width channels\n"  # stands before an array of this program, whose axes nobody has to say
 _KINDS = "buif"
 _COLORS = 4  # a last axis of so many, or fewer, is channels
 
@@ -27,11 +28,25 @@ class ArrayHeader(NamedTuple):
 
 def is_npy(data: bytes) -> bool:
     """Whether it begins as a .npy file does."""
-    return data.startswith(_MAGIC)
+    return data.startswith((_MAGIC, _AXES_KNOWN))
+
+
+def as_npy(array: NDArray[Any]) -> bytes:
+    """An array "height width [channels]" as a .npy file that is read as just that, whatever layout files have."""
+    out = io.BytesIO(_AXES_KNOWN)
+    out.seek(0, io.SEEK_END)
+    np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)
+    return out.getvalue()
+
+
+def _with_axes(data: bytes, layout: Layout) -> tuple[bytes, Layout]:
+    """The file itself, and how its axes are meant."""
+    return (data.removeprefix(_AXES_KNOWN), "channels_last") if data.startswith(_AXES_KNOWN) else (data, layout)
 
 
 def npy_shape(data: bytes, layout: Layout) -> tuple[int, int, int, str]:
     """(channels, height, width, type of the values), by the header alone. Raises BadImage."""
+    data, layout = _with_axes(data, layout)
     found = _header(data)
     height, width, channels = arranged(found.shape, layout)
     return channels, height, width, found.dtype.name
@@ -39,6 +54,7 @@ def npy_shape(data: bytes, layout: Layout) -> tuple[int, int, int, str]:
 
 def npy_values(data: bytes, layout: Layout) -> NDArray[Any]:
     """Height x width x channels, of the type that they are stored in. Raises BadImage."""
+    data, layout = _with_axes(data, layout)
     found = _header(data)
     shape = arranged(found.shape, layout)
     values = np.frombuffer(data, found.dtype, offset=found.start)

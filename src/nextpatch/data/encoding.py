@@ -13,6 +13,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from nextpatch.core.text import shown
+from nextpatch.data.arrays import as_npy
 from nextpatch.data.error import DataError
 from nextpatch.data.storage.near import read_near
 from nextpatch.data.tiff import upside_down
@@ -103,9 +104,7 @@ def _of_array(array: np.ndarray) -> bytes:
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"pixels of type {array.dtype} have no known range; give uint8, uint16 or floats in [0, 1]")
-    out = io.BytesIO()
-    np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)
-    return out.getvalue()
+    return as_npy(array)
 
 
 def as_uint8(array: np.ndarray) -> np.ndarray:

@@ -12,8 +12,10 @@ from PIL import Image
 
 from nextpatch.data.collection import absolute, open_collection
 from nextpatch.data.decode import decode
+from nextpatch.data.encoding import encoded
 from nextpatch.data.error import DataError
 from nextpatch.data.loader import eval_batches
+from nextpatch.data.preprocessing import Preprocessing
 from nextpatch.data.sources.held import hold
 from nextpatch.data.sources.memory import MemorySource, digest_of_all, digest_of_some
 from nextpatch.data.sources.open import open_source
@@ -88,3 +90,13 @@ def test_bad_images_are_left_out_and_named() -> None:
     assert {key: entry.reason for key, entry in batch.bad.items()}.keys() == {"python:mine#2", "python:mine#4"}
     assert "no such row" in batch.bad["python:mine#2"].reason
     assert "is not an image" in batch.bad["python:mine#4"].reason
+
+
+@pytest.mark.parametrize("layout", ["auto", "channels_last", "channels_first"])
+@pytest.mark.parametrize("channels", [1, 3, 5, 24])
+def test_axes_of_images_in_memory_are_known_whatever_layout_files_have(layout, channels):
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 24, channels), np.uint8)
+    seen = Preprocessing(layout=layout)
+    for given in (pixels, torch.from_numpy(pixels).permute(2, 0, 1)):
+        found = decode(encoded(given), channels, seen)
+        assert torch.equal(found.permute(1, 2, 0), torch.from_numpy(pixels))
