@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import nextpatch
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "nextpatch"
 
@@ -49,3 +51,11 @@ def test_the_demo_runs_from_an_installed_wheel_in_another_folder(tmp_path):
     assert str(place) not in (here / "x" / "recipe.toml").read_text()
     seen = subprocess.run([*program, "data", "inspect", "demo:test"], cwd=here, env=env, capture_output=True, text=True)
     assert "5,000" in seen.stdout, seen.stderr
+
+
+def test_the_package_shows_what_it_offers_and_python_can_name_the_nearest_of_a_wrong_name():
+    assert set(nextpatch.__all__) | {"__version__"} <= set(dir(nextpatch))
+    assert not {"Any", "TYPE_CHECKING", "sys"} & set(dir(nextpatch))
+    with pytest.raises(AttributeError, match="pretrian") as found:
+        nextpatch.pretrian  # noqa: B018
+    assert (found.value.name, found.value.obj) == ("pretrian", nextpatch)

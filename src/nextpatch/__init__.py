@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from nextpatch.api.similar import similar as similar
     from nextpatch.weights.backbone import Backbone as Backbone
     from nextpatch.weights.load import load as load
+
+    __version__: str
 
 _PLACES = {
     "Backbone": "nextpatch.weights.backbone",
@@ -54,19 +57,23 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """What the package offers, imported when it is first used: `--help` must not wait for torch."""
-    if name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # or a name that is not there would be one of any type
 
-        return version("nextpatch")
-    if name not in _PLACES:
-        raise AttributeError(f"module 'nextpatch' has no attribute '{name}'")
-    from importlib import import_module
+    def __getattr__(name: str) -> Any:
+        """What the package offers, imported when it is first used: `--help` must not wait for torch."""
+        if name == "__version__":
+            from importlib.metadata import version
 
-    return getattr(import_module(_PLACES[name]), name)
+            return version("nextpatch")
+        if name not in _PLACES:
+            told = f"module 'nextpatch' has no attribute '{name}'"
+            raise AttributeError(told, name=name, obj=sys.modules[__name__])  # from which Python names the nearest
+        from importlib import import_module
+
+        return getattr(import_module(_PLACES[name]), name)
 
 
 def __dir__() -> list[str]:
     """What is offered, for completion, without importing it."""
-    return sorted({*globals(), *__all__})
+    own = {"Any", "TYPE_CHECKING", "annotations", "sys", "_PLACES"}
+    return sorted(({*globals()} - own) | {*__all__, "__version__"})
