@@ -336,3 +336,37 @@ def test_a_list_of_files_is_one_even_where_some_are_missing(folder: Path) -> Non
 def test_images_of_one_class_alone_measure_nothing(nano_run: nextpatch.PretrainResult) -> None:
     with pytest.raises(DataError, match="one class alone, '1'"):  # -1 is no label
         nextpatch.probe(nano_run, (np.zeros((24, 28, 28), np.uint8), [-1, 1] * 12), quiet=True)
+
+
+def test_what_is_tested_must_not_be_learned_whatever_form_it_has(
+    nano_run: nextpatch.PretrainResult, tmp_path: Path
+) -> None:
+    pixels, labels = np.random.default_rng(3).integers(0, 255, (24, 28, 28), np.uint8), [0, 1] * 12
+    for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        (tmp_path / str(label)).mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / str(label) / f"{number}.png")
+    forms: list[Any] = [
+        (pixels / 255, labels), ([Image.fromarray(one) for one in pixels[::-1]], labels[::-1]), tmp_path,
+        (torch.from_numpy(pixels)[:, None].expand(-1, 3, -1, -1), labels),
+    ]  # fmt: skip
+    for test in forms:
+        with pytest.raises(DataError, match="24 of 24"):
+            nextpatch.probe(nano_run, (pixels, labels), test=test, quiet=True)
+
+
+def test_validation_images_that_are_learned_from_are_told_in_memory_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = np.random.default_rng(3).integers(0, 255, (24, 28, 28), np.uint8)
+    small: dict[str, Any] = {"model": "nano", "depth": 1, "steps": 1, "report": False, "patch_size": 7, "quiet": True}
+    nextpatch.pretrain(pixels, tmp_path / "run", val=[Image.fromarray(one) for one in pixels[:4]], **small)
+    assert "4 of 4" in caplog.text
+
+
+def test_chance_is_found_even_where_there_is_one_image() -> None:
+    class Now(OwnDataset):
+        def __getitem__(self, index: int) -> Any:
+            return PIXELS[index] if np.random.default_rng().random() < 0.7 else PIXELS[index, :, ::-1]
+
+    with pytest.raises(DataError, match="random transforms"):
+        named(Now(PIXELS[:1]))

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from nextpatch.core.text import shown
-from nextpatch.data.decode import BadImage, header
+from nextpatch.data.decode import BadImage, decode, header
 from nextpatch.data.error import DataError
+from nextpatch.data.sources.held import PREFIX
 from nextpatch.data.sources.source import Samples
 
 log = logging.getLogger(__name__)
@@ -44,15 +45,19 @@ def find_shared(
 ) -> SharedImages:
     """Which of the tested images have the bytes of a learned one, whatever both are called and however they are kept.
 
+    Where one of them is in the memory of a program, pixels are compared in place of bytes: the same images may be
+    arrays here, and tensors, images of Pillow or files there.
+
     Each image is read once. With `most` only so many of the learned images are looked at, evenly spread: enough to find
     out that one collection was copied from the other. An image that cannot be read is in no collection.
     """
     if most is not None and len(learned_indices) > most:
         learned_indices = learned_indices[np.linspace(0, len(learned_indices) - 1, most).astype(np.int64)]
-    wanted = dict(_digests(tested, tested_indices))
+    in_memory = any(source.name.startswith(PREFIX) for source in (learned, tested))
+    wanted = dict(_digests(tested, tested_indices, in_memory))
     sought = set(wanted.values())
     found: dict[bytes, int] = {}
-    for index, digest in _digests(learned, learned_indices):
+    for index, digest in _digests(learned, learned_indices, in_memory):
         if digest in sought:
             found.setdefault(digest, index)
     both = [index for index, digest in wanted.items() if digest in found and _is_image(tested.read(index))]
@@ -95,8 +100,8 @@ def _is_image(data: bytes) -> bool:
     return True
 
 
-def _digests(source: Samples, indices: Sequence[int] | Indices) -> Iterator[tuple[int, bytes]]:
-    """(index, digest of the bytes), in the order in which they lie; the log says how far it is where it takes long."""
+def _digests(source: Samples, indices: Sequence[int] | Indices, of_pixels: bool) -> Iterator[tuple[int, bytes]]:
+    """(index, digest of the bytes, or of the pixels), as they lie; the log says how far it is where it takes long."""
     said_s = time.monotonic()
     for done, index in enumerate(sorted(int(index) for index in indices)):
         if time.monotonic() - said_s > _REPORT_S:
@@ -106,4 +111,13 @@ def _digests(source: Samples, indices: Sequence[int] | Indices) -> Iterator[tupl
             data = source.read(index)
         except (OSError, ValueError):
             continue
-        yield index, hashlib.blake2b(data, digest_size=16).digest()
+        yield index, hashlib.blake2b(_pixels(data) if of_pixels else data, digest_size=16).digest()
+
+
+def _pixels(data: bytes) -> bytes:
+    """Shape and pixels in color, 8 bits; the bytes as they are of what does not decode to that."""
+    try:
+        pixels = decode(data, 3)
+    except BadImage:
+        return data
+    return str(tuple(pixels.shape)).encode() + pixels.numpy().tobytes()
