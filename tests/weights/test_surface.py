@@ -80,7 +80,7 @@ def test_every_mode_of_pillow_is_a_picture(mode: str, model: Backbone) -> None:
         (torch.rand(2, 1, 28, 28), "3 channels"), (torch.rand(2, 3, 28, 30), "28 x 28"),
         (torch.zeros(2, 3, 28, 28, dtype=torch.int64), "no known range"),
         (np.zeros((2, 3, 28, 28)), "must be a tensor"),
-        ("cat.jpg", "must be a tensor"), (torch.rand(28), "no batch"),
+        ("cat.jpg", "must be a tensor"), (torch.rand(28), "not a batch"),
     ],
 )  # fmt: skip
 def test_inputs_refuses_what_is_no_batch_of_pixels(images: Any, told: str, model: Backbone) -> None:

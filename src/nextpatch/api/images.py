@@ -80,7 +80,7 @@ class Named(NamedTuple):
     def one(self, what: str) -> str:
         """The only name; DataError where there are several."""
         if len(self.names) != 1:
-            raise DataError(f"{what} is {len(self.names)} collections; give one")
+            raise DataError(f"{what} names {len(self.names)} collections; give one")
         return self.names[0]
 
 

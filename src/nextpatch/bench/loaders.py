@@ -160,7 +160,7 @@ def _there(root: Path | None, *needed: str) -> Path:
     """The folder, when it is given and holds what is needed."""
     if root is None:
         raise DataError(
-            f"this benchmark cannot be downloaded; get it, and name the folder above it: --root ({needed[0]})"
+            f"this benchmark cannot be downloaded here; get it, and name the folder above it: --root ({needed[0]})"
         )
     if absent := [name for name in needed if not (root / name).exists()]:
         raise DataError(f"{root} has no {', '.join(absent)}; put the benchmark's own files there")

@@ -31,7 +31,7 @@ class Benchmark:
         """
         own = None if root is None else root / self.name
         if own is not None and not own.is_dir():
-            raise DataError(f"{self.title}: {own} does not exist; put its files there, or leave --root out to download")
+            raise DataError(f"{own} does not exist; put the benchmark's files there, or leave --root out to download")
         try:
             train, test = self.load(own)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:

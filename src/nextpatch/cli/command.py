@@ -25,7 +25,7 @@ VERBS: dict[str, Verb | Group] = {
         "measure weights on the paper's 15 benchmarks", bench.Bench, bench.run, ranks=True, needs=("bench.run",)
     ),
     "finetune": Verb(
-        "fine-tune weights on labeled images, with LoRA or all weights",
+        "fine-tune weights on labeled images (LoRA or full)",
         finetune.Finetune,
         finetune.run,
         ranks=True,
@@ -58,7 +58,7 @@ VERBS: dict[str, Verb | Group] = {
         needs=("weights.load",),
     ),
     "check": Verb(
-        "prove that predictions never see the patch to be predicted",
+        "prove that no prediction sees the patch it predicts",
         check.Check,
         check.run,
         needs=("tasks.check.verdict",),

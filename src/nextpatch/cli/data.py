@@ -116,7 +116,7 @@ def inspect(args: Inspect) -> int:
     if left_out := getattr(data.source, "left_out", "") or "; ".join(told):
         console.print(f"not used: {shown(left_out)}", markup=False)
     if unplanned:
-        console.print(f"no run can be chosen for these images: {shown(unplanned)}", markup=False)
+        console.print(f"no run can be planned for these images: {shown(unplanned)}", markup=False)
     values: dict[str, Any] = asdict(found)
     if recipe:
         parts = seen(recipe, data)

@@ -162,7 +162,7 @@ def _hub(args: Export) -> int:
     from nextpatch.tasks.publish.hub import push, write_for_hub
 
     if args.out is None and not args.repo:
-        raise UserError("name the place on the Hub: --repo OWNER/NAME; or with --out DIR write the folder alone")
+        raise UserError("name the repository on the Hub: --repo OWNER/NAME; or write only the folder: --out DIR")
     if args.out is not None:
         repo = args.repo or f"OWNER/{args.out.resolve().name}"
         folder = write_for_hub(args.weights, repo, args.out, args.layers, args.license, args.step, args.img_size)

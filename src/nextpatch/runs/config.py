@@ -108,10 +108,10 @@ class TrainConfig:
             log_every=(1, COUNT[1]), threads=(0, 4096),
         )  # fmt: skip
         if self.keep_checkpoints < 2:
-            raise ConfigError("keep_checkpoints must be at least 2: the crash that needs the newest may damage it")
+            raise ConfigError("keep_checkpoints must be at least 2, because a crash may damage the newest one")
         check_names(self.sinks)
         if self.freeze_trunk and not self.init:
-            raise ConfigError("freeze_trunk needs init: a trunk of random weights is not worth a head")
+            raise ConfigError("freeze_trunk needs init: training only the head of a random trunk is of no use")
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def decide_validation(cfg: GuardConfig, loss: float) -> Verdict:
     """
     if math.isfinite(loss):
         return Verdict("apply")
-    trouble = f"the validation loss is {loss}: the weights give numbers that are not finite on held-out images"
+    trouble = f"the validation loss is {loss}: the model's outputs on held-out images are not finite"
     if cfg.non_finite == "skip":
         return Verdict("apply", trouble)
     return Verdict("stop", f"{trouble}. Stopped. To continue without such steps: --resume --guard.non-finite skip")

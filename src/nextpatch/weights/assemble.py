@@ -78,7 +78,7 @@ def _json(text: str) -> Any:
 
 def _numbers(values: Any) -> tuple[float, ...]:
     if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
-        raise ValueError(f"{str(values)[:40]!r} is no list of numbers")
+        raise ValueError(f"{str(values)[:40]!r} is not a list of numbers")
     return tuple(map(float, values))
 
 
@@ -96,7 +96,9 @@ def of_model(
     """
     head = _fitting(model, name, options, head)
     if bool(statistics[0]) != bool(statistics[1]):
-        raise WeightsError(f"{shown(name)} says the mean or the deviation of its pixels, and not both; get it again")
+        raise WeightsError(
+            f"{shown(name)} says the mean or the deviation of its pixels, and not both; download it again"
+        )
     if options.img_size is not None:
         model.resize(options.img_size)
     cfg = model.cfg

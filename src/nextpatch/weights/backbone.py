@@ -121,7 +121,7 @@ class Backbone(nn.Module):
         them. Pooled by the classifier's attention where the weights bring one, else the mean of the patches.
         """
         if batch_size < 1:
-            raise DataError(f"a batch of {batch_size} images is none; give a batch_size of 1 or more")
+            raise DataError(f"batch_size {batch_size} must be at least 1")
         found = [self._vectors(batch) for batch in self._batches(images, batch_size)]
         if not found:
             raise DataError("no images given; give at least one")

@@ -54,4 +54,4 @@ def naming_file(name: str) -> Iterator[None]:
             raise
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         text = shown(" ".join(reason.split())[:300])
-        raise WeightsError(f"{shown(name)} does not say what model it is of ({text}); get it again") from None
+        raise WeightsError(f"{shown(name)} does not say what model it is of ({text}); download it again") from None

@@ -133,7 +133,7 @@ def texts(written: str) -> tuple[str, ...]:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError(f"{written[:40]!r} is no list of texts")
+        raise ValueError(f"{written[:40]!r} is not a list of texts")
     return tuple(values)
 
 

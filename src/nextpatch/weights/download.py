@@ -89,11 +89,11 @@ class _HubErrors:
         elif isinstance(error, errors.GatedRepoError):
             advice = "access to it is restricted; request it on its page of the Hub, then: hf auth login"
         elif isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError):
-            advice = "no such model on the Hub, and no such file or folder here; check the name"
+            advice = "there is no such model on the Hub, and no such file or folder here; check the name"
         elif isinstance(error, errors.EntryNotFoundError):
             advice = "the repository has no such file"
         elif isinstance(error, OSError | errors.HfHubHTTPError):
-            advice = f"{str(error).splitlines()[0]}; try again, it goes on where it was"
+            advice = f"{str(error).splitlines()[0]}; try again; the download continues where it stopped"
         else:
             return
         raise WeightsError(f"cannot get {self._what}: {advice}") from error

@@ -59,7 +59,7 @@ def _blocks(modules: Iterable[nn.Module]) -> list[nn.Module]:
 
 
 _NOBODY = (
-    "runs the repository's own code, and nobody is here to say whether that is trusted. Run the command once in a "
+    "runs the repository's own code, and there is no terminal to ask whether you trust it. Run the command once in a "
     "terminal and answer y, or build the model yourself and give it to nextpatch.weights.foreign.backbone_of"
 )
 

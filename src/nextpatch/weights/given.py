@@ -37,7 +37,7 @@ def check_batch(images: Given, channels: int, size: tuple[int, int]) -> None:
     if images.ndim != 4 or tuple(images.shape[1:]) != wanted:
         one = "; a single image needs a batch axis: images[None]" if tuple(images.shape) == wanted else ""
         raise DataError(
-            f"images of shape {tuple(images.shape)} are no batch of {channels} channels and {size[0]} x {size[1]} "
+            f"images of shape {tuple(images.shape)} are not a batch of {channels} channels and {size[0]} x {size[1]} "
             f"pixels{one or '; make one: model.transform(images)'}"
         )
     if images.is_floating_point():

@@ -35,7 +35,9 @@ def model_config(state: Mapping[str, Tensor], config: Mapping[str, Any], where: 
     sides = [side, side] if type(side) is int else side
     heads = config.get("num_heads", 0) or _heads_of(dim, where)
     if not isinstance(sides, list) or [type(n) for n in (*sides, heads)] != [int, int, int]:
-        raise WeightsError(f"{shown(where)}: img_size or num_heads in its config is no whole number; get it again")
+        raise WeightsError(
+            f"{shown(where)}: img_size or num_heads in its config is not a whole number; download it again"
+        )
     return ModelConfig(size, (sides[0], sides[1]), patch, chans, dim, depth, heads, **pixel_head_values(state))
 
 

@@ -79,7 +79,7 @@ def test_what_was_just_used_is_waited_for_and_then_the_limit_gives_way(server, t
     with caplog.at_level(logging.WARNING):
         assert cache.local(f"{server.url}/b.tar").stat().st_size == 300_001
     assert near.exists()
-    assert "too small for what is in use at once; raise $NEXTPATCH_CACHE_GIB" in caplog.text
+    assert "too small for the files in use at once; raise $NEXTPATCH_CACHE_GIB" in caplog.text
 
 
 @pytest.mark.parametrize("changed", ["boot", "longer", "note"])

@@ -40,7 +40,10 @@ def begin(folder: Path, cap_bytes: int, part: Path, version: dict[str, Any], siz
     end = time.monotonic() + WAIT_S
     while not _reserved(folder, cap_bytes, part, note):
         if time.monotonic() > end:
-            log.warning("the cache in %s is too small for what is in use at once; raise $NEXTPATCH_CACHE_GIB", folder)
+            log.warning(
+                "the cache in %s is too small for the files in use at once; raise $NEXTPATCH_CACHE_GIB",
+                folder,
+            )
             _claim(part, note)
             break
         time.sleep(_POLL_S)

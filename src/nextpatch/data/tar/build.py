@@ -94,7 +94,7 @@ def index_one(store: IndexStore, entry: Entry, name: str, expected: Shard) -> Sh
     with _writing(store.home):
         if found := store.index(name, expected):  # another process was faster
             return found
-        log.warning("no index of %s; making it from the shard", entry.location)
+        log.warning("no index of %s; it is made from the shard", entry.location)
         try:
             _make(_Job(entry, name, store.path(name)))
         except DataError as error:

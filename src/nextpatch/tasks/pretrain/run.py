@@ -199,7 +199,7 @@ def _resumed(recipe: Recipe | None, out: Path) -> RunDir:
     if changed := _differences(binding(run.recipe), binding(recipe)):
         raise ConfigError(
             f"{out} was started with other values of {', '.join(changed)}; "
-            "resume without them, or start a new run with another --out"
+            "resume without them, or start a new run with another --out (--init takes the weights of this one)"
         )
     return RunDir(out, recipe)
 
