@@ -90,7 +90,7 @@ def test_a_failing_sink_is_told_of_once_and_counted(
     session(tmp_path, range(8))
     assert memory.rows == [row for row in WANTED if row[1] not in (3, 4)]
     assert [record.message for record in caplog.records] == [
-        "trackio does not take this run's figures (no network); the run and metrics.jsonl go on",
+        "trackio cannot record this run's figures (no network); the run and metrics.jsonl continue",
         "trackio failed 3 times; metrics.jsonl holds all entries",
     ]
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == len(WANTED)
@@ -193,7 +193,7 @@ def two_sessions(name: str, run: Path) -> None:
     command = [sys.executable, "-c", TWO_SESSIONS, str(run), name, str(Path(__file__).parent)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "does not take" not in done.stderr
+    assert "cannot record" not in done.stderr
 
 
 def test_mlflow_in_the_run_directory(tmp_path: Path) -> None:

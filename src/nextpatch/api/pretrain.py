@@ -186,6 +186,6 @@ def _result(outcome: Pretrained, page: Path | None, held: tuple[Source, ...]) ->
     run, steps = outcome.run, outcome.run.recipe.train.steps
     if outcome.signal is not None:
         said = f"stopped after step {outcome.step} of {steps} and saved"
-        leave(outcome.signal, f"{said}; go on with nextpatch.pretrain(..., '{run.path}', resume=True)")
+        leave(outcome.signal, f"{said}; continue with nextpatch.pretrain(..., '{run.path}', resume=True)")
     found = result_of(run.path)
     return replace(found, report=page, _images=held)

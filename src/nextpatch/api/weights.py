@@ -33,7 +33,7 @@ def path_of(weights: str | os.PathLike[str]) -> str:
     """The name as a text; UserError for what is no name of weights at all."""
     if isinstance(weights, (str, os.PathLike)) and isinstance(found := os.fspath(weights), str):
         return found
-    raise UserError(f"{type(weights).__name__} is no weights; {_WANTED}")
+    raise UserError(f"{type(weights).__name__} cannot be used as weights; {_WANTED}")
 
 
 def model_of(weights: Weights, device: str = "auto", **seen: Any) -> Backbone:

@@ -53,7 +53,7 @@ class Benchmark:
 
 _OOD = "tested on the out-of-distribution validation split, as Table 9's counts show the paper did"
 _SAME_SIZE = (
-    "validation and test split are of one size, so which the paper reports cannot be told; this is the test split"
+    "validation and test split have one size, so it is not known which the paper reports; this is the test split"
 )
 
 BENCHMARKS: list[Benchmark] = [  # one of your own comes behind them

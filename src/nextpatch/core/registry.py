@@ -33,7 +33,7 @@ class Registry:
         A name of one's own may be given again, as when a cell of a notebook runs twice.
         """
         if name in self._ours:
-            raise ConfigError(f"there is a {self.kind} '{shown(name)}' already; take another name")
+            raise ConfigError(f"there is a {self.kind} '{shown(name)}' already; choose another name")
         self._places[name] = thing
 
     def check(self, name: str) -> None:

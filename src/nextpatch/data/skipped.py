@@ -59,6 +59,6 @@ def check_budget(bad: Mapping[str, Skipped], seen: int, share: float) -> None:
     if len(bad) > max(FORGIVEN, allowed + 3 * allowed**0.5):
         raise DataError(
             f"{len(bad)} of the first {seen:,} samples cannot be used ({len(bad) / seen:.1%}; data.max_bad allows "
-            f"{share:.1%}): {by_kind(bad)}. {summary(bad)}. bad_samples.jsonl names each; mend or remove them, or "
+            f"{share:.1%}): {by_kind(bad)}. {summary(bad)}. bad_samples.jsonl names each; repair or remove them, or "
             "raise data.max_bad"
         )

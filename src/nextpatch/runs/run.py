@@ -114,7 +114,7 @@ class RunDir:
         if found.state.get("recipe_sha256") not in (None, *self.digests()):
             raise RunError(
                 f"{self.path / 'recipe.toml'} is not the recipe of {found.path.name}: it was changed or is damaged; "
-                "put it back as it was"
+                "restore it as it was"
             )
         return found
 

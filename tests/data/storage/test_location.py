@@ -120,7 +120,9 @@ def test_a_folder_that_is_there_as_it_is_written_is_no_pattern(tmp_path, folder)
     assert divided(spec) == (spec, None)
 
 
-@pytest.mark.parametrize(("location", "said"), [("~nobody-here/x", "home folder of nobody"), ("a\0b", "zero byte")])
+@pytest.mark.parametrize(
+    ("location", "said"), [("~nobody-here/x", "home folder of an unknown user"), ("a\0b", "zero byte")]
+)
 def test_a_place_that_no_file_can_have_is_named(location, said):
     with pytest.raises(DataError, match=said):
         open_source(location)

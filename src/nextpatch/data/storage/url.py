@@ -52,7 +52,9 @@ def local_path(location: str) -> Path:
     try:
         return Path(location).expanduser()
     except RuntimeError:
-        raise DataError(f"{shown(location)} begins with the home folder of nobody here; write the path out") from None
+        raise DataError(
+            f"{shown(location)} begins with the home folder of an unknown user; write the full path"
+        ) from None
 
 
 def _of_url(location: str) -> Path:

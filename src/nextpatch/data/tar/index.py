@@ -122,7 +122,7 @@ class ShardIndex:
             magic, version, length, samples, total, crc32 = _FRONT.unpack(front)
             facts = os.pread(self._file, min(length, _MAX_FACTS), _FRONT.size)
             if (magic, version) != (_MAGIC, VERSION):
-                raise IndexDamagedError(f"{path} was made by another version of nextpatch, or is no index")
+                raise IndexDamagedError(f"{path} was made by another version of nextpatch, or is not an index")
             whole = os.fstat(self._file).st_size == total >= samples * RECORD.itemsize
             if crc32 != zlib.crc32(facts, zlib.crc32(front[: -_CRC.size])) or not whole:
                 raise IndexDamagedError(f"{path} is damaged")

@@ -126,7 +126,7 @@ class Delivery:
     def _failed(self, why: object) -> None:
         self.failures += 1
         if self.failures == 1:
-            log.warning("%s does not take this run's figures (%s); the run and metrics.jsonl go on", self.name, why)
+            log.warning("%s cannot record this run's figures (%s); the run and metrics.jsonl continue", self.name, why)
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:

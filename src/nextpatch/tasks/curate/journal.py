@@ -119,4 +119,4 @@ def _refuse_other(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> 
     differing = [name for name in wanted if found.get(name, wanted[name]) != wanted[name]]
     if differing:
         what = ", ".join(f"{name} {found.get(name)} (now {wanted[name]})" for name in differing)
-        raise DataError(f"{path} began with {what}; go on with the same, or pack into an empty folder")
+        raise DataError(f"{path} began with {what}; use the same, or pack into an empty folder")

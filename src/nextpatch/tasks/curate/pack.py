@@ -174,5 +174,6 @@ def _index(source: Source, out: Path, journal: Journal, workers: int, console: C
         found = manifest.shard(number)
         if (found.samples, found.sha256) != (shard.samples, shard.sha256):
             raise OSError(
-                f"{out / shard.name} reads back other than it was written; is the disk faulty? Remove it, pack again"
+                f"{out / shard.name} reads back differently from what was written; is the disk faulty? Remove the "
+                "file and pack again"
             )

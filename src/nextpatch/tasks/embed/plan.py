@@ -71,7 +71,7 @@ def is_finished(path: Path) -> bool:
     if not path.exists():
         return False
     if not is_sound(path):
-        log.warning("%s is not as it was written; it is made again", shown(path))
+        log.warning("%s has changed since it was written; it is made again", shown(path))
         return False
     return True
 

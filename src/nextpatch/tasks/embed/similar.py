@@ -86,7 +86,9 @@ def read_index(index: Path) -> FeatureIndex:
         )
     features = torch.from_numpy(np.concatenate(list(arrays(filled, columns[0])))).float()
     if not bool(torch.isfinite(features).all()):
-        raise ConfigError(f"{shown(index)} holds features that are not finite; embed again with weights that are whole")
+        raise ConfigError(
+            f"{shown(index)} holds features that are not finite; embed again with weights that are not damaged"
+        )
     names = [path for file in filled for table in tables_of(file, ["path"]) for path in table.column(0).to_pylist()]
     return FeatureIndex(index, features, names, facts)
 

@@ -75,7 +75,7 @@ def begin(config: FinetuneConfig, before: dict[str, Any] | None, now: Inputs) ->
 
 
 def _refuse_changed(config: FinetuneConfig, then: Inputs, now: Inputs) -> None:
-    remedy = f"bring back what it was, or start again with another --out than {shown(config.out)}"
+    remedy = f"restore what it was, or start again with another --out than {shown(config.out)}"
     if then.weights_sha256 != now.weights_sha256:
         raise ConfigError(
             f"{shown(config.weights)} are not the weights that this was started with (their SHA-256 differs); {remedy}"

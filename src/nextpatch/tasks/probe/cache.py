@@ -71,7 +71,7 @@ def _sound(data: Path, facts: Path, key: dict[str, Any]) -> dict[str, Any] | Non
             return found
     except (FileError, KeyError, TypeError, ValueError, IndexError):
         pass
-    log.warning("%s is not as it was written; the features are computed again", shown(data))
+    log.warning("%s has changed since it was written; the features are computed again", shown(data))
     return None
 
 
