@@ -310,7 +310,7 @@ def test_similar_refuses_a_picture_that_cannot_be_written(
 ) -> None:
     words = ["similar", str(photos / "00.png"), "--index", str(tmp_path / "none.parquet"), "--out"]
     assert main([*words, str(tmp_path / name)]) == 2
-    assert "ending" in capsys.readouterr().err
+    assert "must end in" in capsys.readouterr().err
     assert json.dumps(sorted(p.name for p in tmp_path.iterdir())) == '["photos"]'
 
 
