@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -370,3 +371,14 @@ def test_chance_is_found_even_where_there_is_one_image() -> None:
 
     with pytest.raises(DataError, match="random transforms"):
         named(Now(PIXELS[:1]))
+
+
+def test_data_sets_and_neighbors_travel_to_another_process(nano_run: nextpatch.PretrainResult) -> None:
+    for data in (nextpatch.dataset(PIXELS, LABELS), nextpatch.dataset("demo:test", name="mine")[:6]):
+        there = pickle.loads(pickle.dumps(data))
+        assert [(np.asarray(image).tolist(), label) for image, label in there] == [
+            (np.asarray(image).tolist(), label) for image, label in data
+        ]
+        assert there.labeled.digest == data.labeled.digest
+    found = nextpatch.similar(nextpatch.embed(nano_run, PIXELS, quiet=True), PIXELS[2], k=2, quiet=True)
+    assert np.array_equal(*(np.asarray(one.picture()) for one in (found, pickle.loads(pickle.dumps(found)))))

@@ -6,7 +6,7 @@ import operator
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,12 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self._parts.items)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: labels and digest as they are now, and not what would find them."""
+        labels, digest = self._parts.labels(), self._parts.digest()
+        found = replace(self._parts, labels=partial(_same, labels), digest=partial(_same, digest))
+        return {**vars(self), "_parts": found}
 
     def __repr__(self) -> str:
         name = self._name or ", ".join(self.names)
@@ -102,6 +108,10 @@ class Dataset:
     @cached_property
     def _digest(self) -> str:
         return digest_of([self._name, str(len(self))]) if self._name else self._parts.digest()
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 class Part:

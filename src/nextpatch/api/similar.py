@@ -65,6 +65,28 @@ class Neighbors:
         return data_frame([dict(zip(("image", "similarity", "row"), values, strict=True)) for values in columns])
 
 
+@dataclass(frozen=True)
+class Kept:
+    """The images of an index in memory, by name."""
+
+    images: Samples
+    places: dict[str, int]
+
+    def __call__(self, name: str) -> bytes:
+        return self.images.read(self.places[name])
+
+
+@dataclass(frozen=True)
+class WithQuery:
+    """The same with the query, by its name."""
+
+    query: Samples
+    original: Original
+
+    def __call__(self, name: str) -> bytes:
+        return self.query.read(0) if name == self.query.key(0) else self.original(name)
+
+
 def similar(
     index: Features | Embedded | str | Path,
     query: Images,
@@ -111,14 +133,11 @@ def _in_memory(index: Features, query: Samples, k: int) -> Neighbors:
     wanted = features_of(index.model, query, index.pool, console=Console(quiet=True)).array[0]
     found = nearest(torch.from_numpy(wanted), torch.from_numpy(index.array), k)
     places = dict(zip(index.names, index.indices.tolist(), strict=True))
-    return _neighbors(found, index.names, query, lambda name: index.images.read(places[name]))
+    return _neighbors(found, index.names, query, Kept(index.images, places))
 
 
 def _neighbors(
     found: Sequence[tuple[int, float]], names: Sequence[str], query: Samples, original: Original
 ) -> Neighbors:
-    def of_query_too(name: str) -> bytes:
-        return query.read(0) if name == query.key(0) else original(name)
-
     rows, values = zip(*found, strict=True)
-    return Neighbors(query.key(0), tuple(names[row] for row in rows), values, rows, of_query_too)
+    return Neighbors(query.key(0), tuple(names[row] for row in rows), values, rows, WithQuery(query, original))
