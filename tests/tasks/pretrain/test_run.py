@@ -194,7 +194,7 @@ def test_of_training_images_elsewhere_a_few_are_asked_for_and_no_shard_is_fetche
     own = replace(recipe, data=replace(recipe.data, train=(f"{far}/{kind}",), val=str(photos), val_images=1000))
     stream, held = open_data(own)
     warn_of_overlap(stream.source, held, own)
-    assert "among 6 of the training images too: 6 of" in caplog.text
+    assert "among 6 of the training images: 6 of" in caplog.text
     assert not [file for file in (tmp_path / "cache" / "files").rglob("*") if file.is_file()]
     apart = replace(own, data=replace(own.data, val="", val_images=2))
     stream, held = open_data(apart)
