@@ -66,7 +66,7 @@ def test_missing_bytes_read_as_empty(tmp_path):
     columns = {"image": pa.array([None, {"bytes": None, "path": "gone.png"}], IMAGE)}
     source = ParquetSource([write(tmp_path / "a.parquet", columns)])
     assert source.read(0) == b""
-    with pytest.raises(OSError, match=r"names gone.png, which is no file"):
+    with pytest.raises(OSError, match=r"names gone.png, which is not a file"):
         source.read(1)
 
 
