@@ -7,7 +7,7 @@ import json
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,17 @@ def test_images_in_memory_are_learned_from_as_files_are(whole: nextpatch.Pretrai
     assert "<table>" in whole._repr_html_()
 
 
+@pytest.fixture
+def threads() -> Iterator[int]:
+    """How many PyTorch uses, which it uses again afterwards."""
+    before = torch.get_num_threads()
+    yield before
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_stop_saves_and_raises_and_the_run_goes_on_bit_for_bit(
-    workers: int, whole: nextpatch.PretrainResult, tmp_path: Path
+    workers: int, whole: nextpatch.PretrainResult, tmp_path: Path, threads: int
 ) -> None:
     asked = []
 
@@ -77,7 +85,7 @@ def test_a_stop_saves_and_raises_and_the_run_goes_on_bit_for_bit(
             asked.append(index)
             signal.raise_signal(signal.SIGINT)
 
-    before, threads = signal.getsignal(signal.SIGINT), torch.get_num_threads()
+    before = signal.getsignal(signal.SIGINT)
     torch.set_num_threads(threads + 1)  # which the run, with one, does not keep
     handlers = list(logging.getLogger("nextpatch").handlers)
     with pytest.raises(nextpatch.Stopped, match=r"saved; continue with .*resume=True") as stopped:

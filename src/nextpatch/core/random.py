@@ -51,7 +51,7 @@ def rng_at(seed: int, stream: int, position: int) -> np.random.Generator:
 
     The position is the highest word of Philox's counter, which drawing never reaches, so no two positions share
     numbers. For PREFIX, of which each position draws one number, it is the lowest word, as in the first runs. Outside
-    of this package take streams from 10,000 on.
+    of this package take streams from 100,000 on.
     """
     counter = [position, 0, 0, 0] if stream is Stream.PREFIX else [0, 0, 0, position]
     return np.random.Generator(np.random.Philox(key=[seed, int(stream)], counter=counter))
