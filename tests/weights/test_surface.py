@@ -132,5 +132,5 @@ def test_what_holds_no_pixels_is_a_named_error(model: Backbone, make: Any, said:
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_batch_of_no_images_is_refused(model: Backbone, size: int) -> None:
-    with pytest.raises(DataError, match=f"a batch of {size} images"):
+    with pytest.raises(DataError, match=f"batch_size {size} must be at least 1"):
         model.embed([np.zeros((9, 9, 3), np.uint8)], batch_size=size)
