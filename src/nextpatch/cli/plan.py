@@ -8,6 +8,7 @@ from typing import Annotated
 
 from nextpatch.api.values import Values, override, recipe_path
 from nextpatch.cli.flags import ShortFor, Typed, stated
+from nextpatch.cli.starting import loaded
 from nextpatch.config import ConfigError, read_toml
 from nextpatch.core.fields import Flag
 from nextpatch.core.text import did_you_mean, shown
@@ -51,11 +52,6 @@ class Plan:
 
 def run(args: Plan) -> int:
     """Print the plan; exit code 1 when nothing fits."""
-    from rich.console import Console
-
-    from nextpatch.tasks.plan.budget import budget
-    from nextpatch.tasks.plan.table import show
-
     if args.gpu not in GPUS:
         asked = f"'{shown(args.gpu)}'{did_you_mean(args.gpu, GPUS)}"
         raise ConfigError(
@@ -67,6 +63,12 @@ def run(args: Plan) -> int:
     values: Values = {name: value for name, value in length.items() if value} | args.planned
     cfg = PlanConfig(recipe.model, replace(GPUS[args.gpu], **args.gpu_values), **values)
     cfg = replace(cfg, gpus_per_node=min(cfg.gpus_per_node, cfg.gpus))
+    loaded("tasks.plan.budget")  # after the values were checked: PyTorch takes seconds
+    from rich.console import Console
+
+    from nextpatch.tasks.plan.budget import budget
+    from nextpatch.tasks.plan.table import show
+
     found = budget(cfg)
     if args.json:
         print(json.dumps(found.to_dict(), indent=1))

@@ -1,1 +1,1 @@
-"""What a run will need and cost, before anything is paid for (no torch in this room)."""
+"""What a run will need and cost, before anything is paid for."""
