@@ -25,7 +25,7 @@ from nextpatch.runs.recipe import recipe_from_dict
 
 if TYPE_CHECKING:
     from nextpatch.data.skipped import Bad
-    from nextpatch.tasks.pretrain.plan import Plan
+    from nextpatch.tasks.pretrain.plan import PretrainPlan
 
 _Collections = Annotated[tuple[Images, ...], Flag(positional=True)]
 _Recipe = Annotated[str, Flag("RECIPE|RUN", "a .toml file, a shipped recipe or a run")]
@@ -191,7 +191,7 @@ VERBS = {
 }
 
 
-def _planned(specs: Sequence[str], name: str, kept: Sequence[str]) -> Plan:
+def _planned(specs: Sequence[str], name: str, kept: Sequence[str]) -> PretrainPlan:
     """The recipe, or what is chosen for these images: only what matters to them, with the `kept` of its length."""
     from nextpatch.tasks.pretrain.plan import resolve
 

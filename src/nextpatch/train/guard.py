@@ -27,57 +27,57 @@ class GuardState:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """What to do with a step, and what is wrong with it; empty when nothing is."""
 
     action: Action
     trouble: str = ""
 
 
-def decide(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) -> Verdict:
-    """The verdict on a step with this loss and gradient norm; remembers it in `state`.
+def decide(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) -> Decision:
+    """The decision on a step with this loss and gradient norm; remembers it in `state`.
 
-    A pure function of values that are the same on all ranks, so all come to the same verdict.
+    A pure function of values that are the same on all ranks, so all come to the same decision.
     """
-    verdict = _verdict(cfg, state, loss, grad_norm)
-    if verdict.action == "apply":
+    decision = _decision(cfg, state, loss, grad_norm)
+    if decision.action == "apply":
         state.skipped = 0
         for values, value in ((state.losses, loss), (state.grad_norms, grad_norm)):
             values.append(value)
             del values[: -cfg.window]
     else:
         state.skipped += 1
-    return verdict
+    return decision
 
 
-def decide_validation(cfg: GuardConfig, loss: float) -> Verdict:
-    """The verdict on a validation loss: nothing is updated by it, so one that is not finite stops the run or is told.
+def decide_validation(cfg: GuardConfig, loss: float) -> Decision:
+    """The decision on a validation loss: nothing is updated by it, so one that is not finite stops the run or is told.
 
     Training goes on until its own loss is not finite where `non_finite` is "skip".
     """
     if math.isfinite(loss):
-        return Verdict("apply")
+        return Decision("apply")
     trouble = f"the validation loss is {loss}: the model's outputs on held-out images are not finite"
     if cfg.non_finite == "skip":
-        return Verdict("apply", trouble)
-    return Verdict("stop", f"{trouble}. Stopped. To continue without such steps: --resume --guard.non-finite skip")
+        return Decision("apply", trouble)
+    return Decision("stop", f"{trouble}. Stopped. To continue without such steps: --resume --guard.non-finite skip")
 
 
-def _verdict(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) -> Verdict:
+def _decision(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) -> Decision:
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         return _limited(cfg, state, cfg.non_finite, f"loss {loss}, gradient norm {grad_norm}")
     spikes = _spikes(cfg, state, loss, grad_norm)
     if not spikes or cfg.spike == "ignore":
-        return Verdict("apply")
+        return Decision("apply")
     if cfg.spike == "warn":
-        return Verdict("apply", "; ".join(spikes))
+        return Decision("apply", "; ".join(spikes))
     return _limited(cfg, state, cfg.spike, "; ".join(spikes))
 
 
-def _limited(cfg: GuardConfig, state: GuardState, action: Action, trouble: str) -> Verdict:
+def _limited(cfg: GuardConfig, state: GuardState, action: Action, trouble: str) -> Decision:
     if action == "skip" and state.skipped >= cfg.max_skips:
-        return Verdict("stop", f"{trouble}, after {state.skipped} skipped steps in a row")
-    return Verdict(action, trouble)
+        return Decision("stop", f"{trouble}, after {state.skipped} skipped steps in a row")
+    return Decision(action, trouble)
 
 
 def _spikes(cfg: GuardConfig, state: GuardState, loss: float, grad_norm: float) -> list[str]:

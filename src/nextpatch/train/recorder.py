@@ -11,7 +11,7 @@ from typing import Any
 from nextpatch.dist.agreement import Agreed
 from nextpatch.dist.ranks import Ranks
 from nextpatch.runs.logs import Logs
-from nextpatch.train.guard import Verdict, decide_validation
+from nextpatch.train.guard import Decision, decide_validation
 from nextpatch.train.learner import Learner, Stopped, Task
 from nextpatch.train.progress import Display, Throughput
 from nextpatch.train.saving import Saver
@@ -34,22 +34,22 @@ class Recorder:
         self._began_s = time.monotonic() - state.elapsed_s
         self._throughput = Throughput()
 
-    def trouble(self, verdict: Verdict, text: str) -> None:
+    def trouble(self, decision: Decision, text: str) -> None:
         """Write down a bad step with its images; BadStepError when it is the run's last. One short line when it is not
         left out: clipping takes care of it, and the images are in metrics.jsonl."""
-        if verdict.action == "stop":
+        if decision.action == "stop":
             raise stopped(text, self.learner.advice)
-        if self.ranks.is_main and verdict.action == "skip":
+        if self.ranks.is_main and decision.action == "skip":
             log.warning("%s; the step was skipped", text)
         elif self.ranks.is_main:
-            log.warning("step %d: %s; its images are in metrics.jsonl", self.state.step + 1, verdict.trouble)
-        self.logs.metric("guard", self.state.step + 1, action=verdict.action, trouble=text)
+            log.warning("step %d: %s; its images are in metrics.jsonl", self.state.step + 1, decision.trouble)
+        self.logs.metric("guard", self.state.step + 1, action=decision.action, trouble=text)
 
-    def stepped(self, agreed: Agreed, verdict: Verdict, images: int) -> None:
+    def stepped(self, agreed: Agreed, decision: Decision, images: int) -> None:
         """Count a step."""
         self.state.step += 1
         self.state.position += images
-        if verdict.action == "apply":
+        if decision.action == "apply":
             self.state.losses.append(agreed.loss)
             self._grad_norm = agreed.grad_norm
         self._throughput.add(images)
@@ -87,13 +87,13 @@ class Recorder:
         self.state.validated(loss)
         self.logs.metric("val", self.state.step, **found, elapsed_s=self._elapsed_s())
         self.display.validated(loss)
-        verdict = decide_validation(self.guard, loss)
-        if verdict.trouble:
-            self.logs.metric("guard", self.state.step, action=verdict.action, trouble=verdict.trouble)
-            if verdict.action == "stop":
-                raise BadStepError(f"step {self.state.step}: {verdict.trouble}")
+        decision = decide_validation(self.guard, loss)
+        if decision.trouble:
+            self.logs.metric("guard", self.state.step, action=decision.action, trouble=decision.trouble)
+            if decision.action == "stop":
+                raise BadStepError(f"step {self.state.step}: {decision.trouble}")
             if self.ranks.is_main:
-                log.warning("step %d: %s", self.state.step, verdict.trouble)
+                log.warning("step %d: %s", self.state.step, decision.trouble)
 
     def save(self, saver: Saver) -> None:
         """A checkpoint, after the metrics that lead up to it are on the disk."""

@@ -18,7 +18,7 @@ from nextpatch.tasks.plan.gpus import Gpu
 _CALL_S, _NETWORK_S = 8.4e-6, 14e-6
 
 
-class Group(NamedTuple):
+class RankGroup(NamedTuple):
     """Ranks that exchange data, and how many of them share a machine."""
 
     ranks: int
@@ -40,28 +40,28 @@ class Group(NamedTuple):
         return gbs * 1e9
 
 
-def shard_group(shard: int, gpus_per_node: int) -> Group:
+def shard_group(shard: int, gpus_per_node: int) -> RankGroup:
     """The ranks that hold one copy together: neighbors."""
-    return Group(shard, min(shard, gpus_per_node))
+    return RankGroup(shard, min(shard, gpus_per_node))
 
 
-def replica_group(replicate: int, shard: int, gpus_per_node: int) -> Group:
+def replica_group(replicate: int, shard: int, gpus_per_node: int) -> RankGroup:
     """The ranks that hold the same part of each copy: every `shard`-th."""
-    return Group(replicate, max(1, min(replicate, gpus_per_node // shard)))
+    return RankGroup(replicate, max(1, min(replicate, gpus_per_node // shard)))
 
 
-def ring_s(gpu: Gpu, group: Group, sent_bytes: float, calls: int) -> float:
+def ring_s(gpu: Gpu, group: RankGroup, sent_bytes: float, calls: int) -> float:
     """Seconds in which a rank sends so many bytes in `calls` all-gathers or reduce-scatters; 0 for a group of one."""
     near, far = group.ranks - group.machines, group.machines - 1
     return _seconds(gpu, group, sent_bytes, calls, near, far)
 
 
-def all_reduce_s(gpu: Gpu, group: Group, sent_bytes: float, calls: int) -> float:
+def all_reduce_s(gpu: Gpu, group: RankGroup, sent_bytes: float, calls: int) -> float:
     """The same for all-reduces."""
     return _seconds(gpu, group, sent_bytes, calls, 2 * (group.within - 1), 2 * ceil(log2(group.machines)))
 
 
-def _seconds(gpu: Gpu, group: Group, sent_bytes: float, calls: int, near: int, far: int) -> float:
+def _seconds(gpu: Gpu, group: RankGroup, sent_bytes: float, calls: int, near: int, far: int) -> float:
     if group.ranks == 1:
         return 0.0
     return sent_bytes / group.speed(gpu) + calls * (_CALL_S + near * gpu.round_us * 1e-6 + far * _NETWORK_S)

@@ -41,14 +41,14 @@ VAL_IMAGES = 1024
 STREAMS = 8
 
 
-class Plan(NamedTuple):
+class PretrainPlan(NamedTuple):
     """A recipe with nothing left to choose, and a line "what: value (why)" per choice."""
 
     recipe: Recipe
     choices: list[str]
 
 
-def resolve(given: dict[str, Any], ranks: Ranks = ALONE) -> Plan:
+def resolve(given: dict[str, Any], ranks: Ranks = ALONE) -> PretrainPlan:
     """Fill in what `given`, the nested values of recipe and flags, leaves out or leaves open (0, -1 or "auto").
 
     The images are shared by as many ranks as `ranks` has.
@@ -71,7 +71,7 @@ def resolve(given: dict[str, Any], ranks: Ranks = ALONE) -> Plan:
     _choose_length(draft, train_images)
     _choose_streams(draft, train)
     _choose_workers(draft, images)
-    return Plan(recipe_from_dict(draft.values), draft.choices)
+    return PretrainPlan(recipe_from_dict(draft.values), draft.choices)
 
 
 def _choose_reading(draft: Draft, images: Survey, data: DataConfig) -> None:
