@@ -99,3 +99,12 @@ def test_the_searches_find_what_they_look_for(tmp_path: Path) -> None:
     assert circles(package) == [["pack.a", "pack.c", "pack.room.b"]]
     assert long_functions(package) == {"e.py long"}
     assert long_files(package) == {"e.py"}
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    found: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
