@@ -27,7 +27,7 @@ from losses import loss_sum
 from nextpatch.dist.config import EngineConfig
 from nextpatch.dist.mesh import open_mesh
 from nextpatch.dist.parallelize import all_reduce_at_the_end, parallelize
-from nextpatch.model import aim, layers
+from nextpatch.model import aim, attention
 from nextpatch.model.attention import Rows
 from nextpatch.model.config import ModelConfig
 from nextpatch.objective import next_patch
@@ -101,7 +101,7 @@ def simulate(cfg: ModelConfig, replicate: int, shard: int, images: int, recomput
     scored = scored_mask(prefix, cfg.num_patches)
     rows = Rows(scored)  # depends on values, which fake tensors do not have
     next_patch.scored_mask, next_patch.Rows = lambda *_: scored, lambda _: rows
-    layers.attend = _fused
+    attention.attend = _fused
     dist.init_process_group("fake", rank=0, world_size=replicate * shard, store=FakeStore())
     mesh = open_mesh((replicate, shard), torch.device("cpu"))
     found: dict[str, float] = {"scored": float(scored.sum()) / images}

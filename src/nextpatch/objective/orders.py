@@ -22,6 +22,8 @@ def raster(grid: tuple[int, int]) -> Int[Tensor, " patches"]:
 
 def order_of(cfg: ModelConfig) -> Int[Tensor, " patches"] | None:
     """The order of a configuration; None for raster, which moves nothing. ValueError for what is no permutation."""
+    if cfg.order == "raster":
+        return None
     order: Tensor = ORDERS[cfg.order](cfg.grid)
     if not torch.equal(order.sort().values, torch.arange(cfg.num_patches)):
         raise ValueError(f"order {cfg.order} does not name each of {cfg.num_patches} places once")
