@@ -21,14 +21,14 @@ from nextpatch.tasks.check.verdict import check_objective
 CFG = ModelConfig("nano", (6, 8), 2, 2, embed_dim=16, depth=2, num_heads=2, head_width=16, head_depth=1)
 
 
-def columns(grid: tuple[int, int]) -> Tensor:
+def columns(grid: tuple[int, int], seed: int = 0) -> Tensor:
     return torch.arange(grid[0] * grid[1]).reshape(grid).T.flatten()
 
 
 @pytest.fixture(autouse=True)
 def _known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ORDERS._places, "columns", columns)
-    monkeypatch.setitem(ORDERS._places, "twice", lambda grid: torch.zeros(grid[0] * grid[1], dtype=torch.int64))
+    monkeypatch.setitem(ORDERS._places, "twice", lambda grid, seed: torch.zeros(grid[0] * grid[1], dtype=torch.int64))
 
 
 def built(**values: object) -> AIM:

@@ -32,6 +32,7 @@ class Stream(IntEnum):
     LABELED_ORDER = 11  # the order of the labeled images in an epoch of a probe or of fine-tuning
     LABELED_VIEW = 12  # the augmentation of a labeled image, by position
     MIXUP = 13  # the partners and shares of mixup, by step of fine-tuning
+    PATCH_ORDER = 14  # the order of the patches of all images, by grid, where it is a random one
     PREVIEW = 101  # the images that a preview shows
     PREFIX = 0x5052  # the prefix length of a training image, by position
 

@@ -6,10 +6,10 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from nextpatch.core.bounds import check_bounds
+from nextpatch.core.bounds import SEED, check_bounds
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.text import shown
-from nextpatch.model.names import HEADS, OBJECTIVES, ORDERS, TARGETS
+from nextpatch.model.names import HEADS, OBJECTIVES, ORDERS, SEEDLESS_ORDERS, TARGETS
 
 Attention = Literal["prefix", "causal"]
 MOST_PATCHES = 2**18
@@ -71,7 +71,10 @@ class ModelConfig:
     objective: Annotated[str, OBJECTIVES] = "next_patch"
     """What is learned: the next patch from those before it."""
     order: Annotated[str, ORDERS] = "raster"
-    """Order in which the patches of an image follow one another."""
+    """Order in which the patches of an image follow one another: raster, spiral, checkerboard or random, one drawn for
+    all images. See docs/variants.md."""
+    order_seed: int = 0
+    """Seed of the random order; other orders have none."""
     target: Annotated[str, TARGETS] = "norm_pixels"
     """What is predicted: norm_pixels, normalized by each patch's mean and standard deviation, or pixels as they are."""
     attention: Attention = "prefix"
@@ -80,7 +83,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_bounds(
             self, patch_size=(1, 4096), img_size=(1, 2**16), in_chans=(1, 4096), embed_dim=(0, 2**17), depth=(0, 4096),
-            num_heads=(0, 4096), head_width=(0, 2**17), head_depth=(0, 4096),
+            num_heads=(0, 4096), head_width=(0, 2**17), head_depth=(0, 4096), order_seed=SEED,
         )  # fmt: skip
         if self.size not in SIZES:
             near = difflib.get_close_matches(self.size.lower(), SIZES, n=1)
@@ -89,6 +92,11 @@ class ModelConfig:
         for names, name in ((HEADS, self.head), (OBJECTIVES, self.objective), (ORDERS, self.order)):
             names.check(name)
         TARGETS.check(self.target)
+        if self.order_seed and self.order in SEEDLESS_ORDERS:
+            raise ConfigError(
+                f"order_seed {self.order_seed} changes nothing in the order {self.order}; leave it out, or choose "
+                "the order random"
+            )
         s = self.shape
         for name, side in zip(("height", "width"), self.img_size, strict=True):
             if side % self.patch_size:

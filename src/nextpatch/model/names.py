@@ -10,7 +10,14 @@ TARGETS = Registry(
     norm_pixels="nextpatch.objective.targets.pixels:NormalizedPixels",
     pixels="nextpatch.objective.targets.pixels:Pixels",
 )
-ORDERS = Registry("order", raster="nextpatch.objective.orders:raster")
+ORDERS = Registry(
+    "order",
+    raster="nextpatch.model.orders:raster",
+    spiral="nextpatch.model.orders:spiral",
+    checkerboard="nextpatch.model.orders:checkerboard",
+    random="nextpatch.model.orders:random",
+)
+SEEDLESS_ORDERS = ("raster", "spiral", "checkerboard")  # of ours, those that a seed does not change
 HEADS = Registry(
     "head",
     mlp="nextpatch.model.heads.mlp:MLPHead",

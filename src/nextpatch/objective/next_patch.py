@@ -12,8 +12,8 @@ from nextpatch.model.aim import AIM, patches_of
 from nextpatch.model.attention import Rows, attention_mask
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.names import TARGETS
+from nextpatch.model.orders import order_of
 from nextpatch.objective.objective import Draws, Fill, Words, scored_patches
-from nextpatch.objective.orders import order_of
 from nextpatch.objective.targets.target import Target, TargetWords
 from nextpatch.patches import unpatchify
 

@@ -22,7 +22,7 @@ _LATER: dict[
     str, dict[str, Any]
 ] = {  # values that came after the first runs, and what these had: absent where they say just that
     "train": {"init": "", "freeze_trunk": False, "minutes": 0.0},
-    "model": {"head": "mlp", "objective": "next_patch", "order": "raster"},
+    "model": {"head": "mlp", "objective": "next_patch", "order": "raster", "order_seed": 0},
 }
 
 
