@@ -19,6 +19,7 @@ def file_map() -> str:
         "runs",
         "dist",
         "objective",
+        "tokenizer",
         "model",
         "data",
         "measure",

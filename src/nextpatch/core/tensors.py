@@ -45,7 +45,7 @@ def save_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappin
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:
-            write_safetensors(folder / "tensors", plain, {**facts, DIGEST: _digest_of(plain, facts)})
+            write_safetensors(folder / "tensors", plain, {**facts, DIGEST: digest_of_tensors(plain, facts)})
             (folder / "tensors").replace(aside)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -143,7 +143,8 @@ def damage(path: Path) -> str:
     return ""
 
 
-def _digest_of(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
+def digest_of_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
+    """SHA-256 of tensors on the CPU and of metadata: what `save_safetensors` writes into the file."""
     total = _begun(facts)
     for name in sorted(tensors):
         tensor = tensors[name]
