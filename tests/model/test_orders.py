@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,9 +11,15 @@ import torch
 from torch import Tensor
 
 from nextpatch.core.errors import ConfigError
+from nextpatch.core.random import torch_generator
+from nextpatch.model.aim import AIM
+from nextpatch.model.attention import Mode
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.init import init_weights
 from nextpatch.model.names import ORDERS, SEEDLESS_ORDERS
 from nextpatch.model.orders import order_of
+from nextpatch.objective.next_patch import NextPatch, with_prefix
+from nextpatch.patches import patchify
 from nextpatch.runs.recipe import Recipe, binding, recipe_digest
 
 GRIDS = [(1, 2), (1, 7), (7, 1), (2, 2), (2, 9), (9, 2), (3, 3), (4, 7), (7, 4), (5, 5), (16, 16), (24, 37)]
@@ -102,3 +109,80 @@ def test_order_and_seed_are_part_of_what_a_run_is_and_older_runs_keep_their_dige
     recipes = [Recipe(config(order="random", order_seed=seed)) for seed in (0, 1)]
     recipes += [Recipe(config(order=name)) for name in SEEDLESS_ORDERS]
     assert len({recipe_digest(recipe) for recipe in recipes}) == 5
+
+
+SMALL = ModelConfig("nano", (6, 8), 2, 2, embed_dim=16, depth=2, num_heads=2, head_width=16, head_depth=1)
+ORDERED = [SMALL, *(replace(SMALL, order=name) for name in ("spiral", "checkerboard"))]
+ORDERED += [replace(SMALL, order="random", order_seed=5), replace(SMALL, order="spiral", img_size=(10, 4))]
+per_model = pytest.mark.parametrize("cfg", ORDERED, ids=lambda cfg: f"{cfg.order}-{cfg.img_size}")
+
+
+def model_of(cfg: ModelConfig) -> AIM:
+    model = AIM(cfg).double()
+    init_weights(model, 3)
+    return model
+
+
+def images_of(cfg: ModelConfig, batch: int = 2) -> Tensor:
+    return torch.randn(batch, cfg.in_chans, *cfg.img_size, dtype=torch.float64, generator=torch_generator(1))
+
+
+def seen_by(model: AIM, mode: Mode, prefix_len: Tensor | None, layer: str) -> Tensor:
+    """Bool "batch place patch": whether the feature at each place of the image depends on each patch."""
+    images, rows = images_of(model.cfg).requires_grad_(), []
+    found = model(images, mode, prefix_len, [layer])[layer]
+    for place in range(model.cfg.num_patches):
+        (gradient,) = torch.autograd.grad(found[:, place].square().sum(), images, retain_graph=True)
+        rows.append(patchify(gradient, model.cfg.patch_size).abs().amax(-1) > 0)
+    return torch.stack(rows, dim=1)
+
+
+@per_model
+@pytest.mark.parametrize("layer", ["block_1", "post_trunk_norm"])
+def test_causal_features_depend_on_what_comes_before_in_the_sequence_alone(cfg: ModelConfig, layer: str) -> None:
+    order = ORDERS[cfg.order](cfg.grid, cfg.order_seed).tolist()
+    seen = seen_by(model_of(cfg), "causal", None, layer)
+    for i, place in enumerate(order):
+        assert set(seen[0, place].nonzero().flatten().tolist()) == set(order[: i + 1])
+
+
+@per_model
+def test_a_prefix_is_of_the_first_places_of_the_sequence(cfg: ModelConfig) -> None:
+    order, prefix = ORDERS[cfg.order](cfg.grid, cfg.order_seed).tolist(), [1, 7]
+    seen = seen_by(model_of(cfg), "prefix", torch.tensor(prefix), "block_0")
+    for image, length in enumerate(prefix):
+        for i, place in enumerate(order):
+            wanted = set(order[: max(i + 1, length)])
+            assert set(seen[image, place].nonzero().flatten().tolist()) == wanted
+
+
+@per_model
+def test_bidirectional_features_do_not_know_of_an_order(cfg: ModelConfig) -> None:
+    model, raster = model_of(cfg), AIM(replace(cfg, order="raster", order_seed=0)).double()
+    raster.load_state_dict(model.state_dict())
+    images, layers = images_of(cfg), model.layer_names()
+    ours, theirs = model(images, layers=layers), raster(images, layers=layers)
+    assert all(torch.equal(ours[layer], theirs[layer]) for layer in layers)
+    assert torch.equal(model(images, "causal", layers=["tokens"])["tokens"], ours["tokens"])
+    assert cfg.order == "raster" or not torch.allclose(
+        model(images, "causal", layers=layers)["block_0"], raster(images, "causal", layers=layers)["block_0"]
+    )
+
+
+@per_model
+def test_causal_features_are_those_that_the_loss_predicts_from(cfg: ModelConfig) -> None:
+    """The head's input at each place of the sequence, as pre-training computes it, in raster order."""
+    model, images = model_of(replace(cfg, attention="causal", head="none")), images_of(cfg)
+    order = ORDERS[cfg.order](cfg.grid, cfg.order_seed)
+    predicted = NextPatch(model.cfg).predict(model, images, with_prefix(torch.ones(2, dtype=torch.int64)))
+    features = model(images, "causal")["post_trunk_norm"]
+    torch.testing.assert_close(model.head.pred(features[:, order]), predicted)
+
+
+def test_images_of_another_size_have_the_order_of_their_own_grid() -> None:
+    model = model_of(replace(SMALL, order="spiral"))
+    model.resize((10, 4))
+    other = model_of(replace(SMALL, order="spiral", img_size=(10, 4)))
+    other.load_state_dict(model.state_dict())
+    images = images_of(model.cfg)
+    assert torch.equal(model(images, "causal")["post_trunk_norm"], other(images, "causal")["post_trunk_norm"])

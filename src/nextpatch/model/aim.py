@@ -18,6 +18,7 @@ from nextpatch.model.heads.head import Head
 from nextpatch.model.init import Init
 from nextpatch.model.layers import Block, HasGrid, LayerNorm
 from nextpatch.model.names import HEADS
+from nextpatch.model.orders import order_of
 from nextpatch.patches import patchify, sincos_positions
 
 
@@ -165,14 +166,22 @@ class AIM(nn.Module):
         prefix_len: Int[Tensor, " batch"] | None = None,
         layers: Sequence[str] = ("post_trunk_norm",),
     ) -> dict[str, Float[Tensor, "batch patches dim"]]:
-        """Named features; downstream use is bidirectional (section 4.2). Raises UserError for an unknown layer."""
+        """Named features in raster order; downstream use is bidirectional (section 4.2).
+
+        The other modes follow the model's order: a patch sees those before it in the SEQUENCE, whose first places
+        `prefix_len` counts. Raises UserError for an unknown layer.
+        """
         known = self.layer_names()
         if unknown := [name for name in layers if name not in known]:
             raise UserError(f"no layer {', '.join(unknown)}; this model has {', '.join(known)}")
-        tokens = self.patch_embed(patches_of(images, self.cfg))
+        patches, order = patches_of(images, self.cfg), None if mode == "bidirectional" else order_of(self.cfg)
+        if order is not None:
+            order = order.to(patches.device)
+            patches = patches[:, order]
+        tokens = self.patch_embed(patches, order)
         mask = attention_mask(mode, prefix_len, tokens.shape[1], tokens.device)
-        out: dict[str, Tensor] = self.trunk(tokens, mask, layers)
-        return out
+        found: dict[str, Tensor] = self.trunk(tokens, mask, layers)
+        return found if order is None else {name: values[:, order.argsort()] for name, values in found.items()}
 
     def features(
         self,
