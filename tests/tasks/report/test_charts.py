@@ -43,9 +43,9 @@ def test_intervals_at_one_place_stand_beside_each_other_around_it() -> None:
 
 
 def test_markers_differ_in_shape_so_that_colour_is_not_needed() -> None:
-    series = [Series(str(tone), [1, 2], [tone, tone], tone, markers=True) for tone in (1, 2, 3)]
-    chart = line_chart("t", "x", "y", series)
-    assert {tag: len(elements(chart, tag)) for tag in ("circle", "rect", "path")} == {"circle": 2, "rect": 2, "path": 2}
+    series = [Series(str(tone), [1], [1], tone, markers=True) for tone in range(1, 7)]
+    dots = [e for e in ElementTree.fromstring(line_chart("t", "x", "y", series).svg) if "dot" in e.get("class", "")]
+    assert len({(e.tag, e.get("d")) for e in dots}) == 6
 
 
 @pytest.mark.parametrize("values", [[0.5], [0.5, 0.5], [0.0, 0.0, 0.0]])
@@ -71,3 +71,12 @@ def test_line_charts_name_no_colour_of_their_own() -> None:
     chart = line_chart("t", "x", "y", [Series("s", [0, 1], [1, 2], markers=True, intervals=[(0, 2), (1, 3)])])
     assert "fill=" not in chart.svg
     assert "stroke=" not in chart.svg
+
+
+def test_a_band_lies_around_its_line_and_fits_into_the_frame() -> None:
+    chart = line_chart("t", "x", "y", [Series("s", [0, 1], [1.0, 2.0], band=[(0.0, 2.0), (1.0, 9.0)])])
+    places = [tuple(map(float, p.split(","))) for p in elements(chart, "polygon")[0].get("points", "").split()]
+    line = [tuple(map(float, p.split(","))) for p in elements(chart, "polyline")[0].get("points", "").split()]
+    assert [x for x, _ in places] == [line[0][0], line[1][0], line[1][0], line[0][0]]
+    assert places[0][1] > line[0][1] > places[3][1]
+    assert places[2][1] >= 30

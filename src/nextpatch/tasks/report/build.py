@@ -17,8 +17,9 @@ from nextpatch.runs.run import load_run
 from nextpatch.tasks.report.facts import Facts, read_facts
 from nextpatch.tasks.report.figures import ModelOutputs, figures
 from nextpatch.tasks.report.heldout import mean_guess_loss, some
-from nextpatch.tasks.report.page import need_jinja, render
+from nextpatch.tasks.report.page import render
 from nextpatch.tasks.report.pictures import draw_gallery
+from nextpatch.tasks.report.templates import need_jinja
 from nextpatch.train.heldout import held_out
 
 

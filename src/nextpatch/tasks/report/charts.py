@@ -7,17 +7,16 @@ from dataclasses import dataclass, field
 from html import escape
 
 from nextpatch.tasks.report.axes import Axis, Number, axis, number, step_axis
+from nextpatch.tasks.report.svg import BOTTOM, LEFT, RIGHT, TOP, drawing, frame, line, marker
 
-WIDTH, HEIGHT = 440, 280
-LEFT, RIGHT, TOP, BOTTOM = 50, 416, 30, 234
 _ASIDE = 10  # between intervals at one x
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line: `tone` picks colour, dash and marker (1 .. 3), `thin` suits a noisy curve.
+    """One line: `tone` picks colour, dash and marker (1 .. 6), `thin` suits a noisy curve.
 
-    `intervals` are (low, high) per point.
+    `intervals` are (low, high) per point; `band` are too, drawn as an area behind the line.
     """
 
     name: str
@@ -27,6 +26,7 @@ class Series:
     markers: bool = False
     thin: bool = False
     intervals: Sequence[tuple[Number, Number]] = ()
+    band: Sequence[tuple[Number, Number]] = ()
 
     @property
     def look(self) -> str:
@@ -35,7 +35,7 @@ class Series:
 
     def heights(self) -> list[Number]:
         """Every y that must fit."""
-        return [*self.y, *(v for pair in self.intervals for v in pair)]
+        return [*self.y, *(v for pair in (*self.intervals, *self.band) for v in pair)]
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ def line_chart(
     ys = [v for s in shown for v in s.heights()] + ([reference[1]] if reference else [])
     x = axis(xs, LEFT, RIGHT, log_x) if log_x or x_names else step_axis(xs, LEFT, RIGHT)
     y = axis(ys, BOTTOM, TOP, zero=zero)
-    parts = [*_frame(x, y, x_label, y_label, x_ticks or x.ticks(), x_names)]
+    parts = [*frame(x, y, x_label, y_label, x_ticks or x.ticks(), x_names)]
     if reference:
-        parts.append(_line("ref", LEFT, y(reference[1]), RIGHT, y(reference[1])))
+        parts.append(line("ref", LEFT, y(reference[1]), RIGHT, y(reference[1])))
     parts += [_drawn(s, x, y, aside) for s, aside in zip(shown, _asides(shown), strict=True)]
     legend = [(s.look, s.name) for s in shown] + ([("ref", reference[0])] if reference else [])
-    return Chart(title, _svg(title, parts), legend)
+    return Chart(title, drawing(title, parts), legend)
 
 
 def bar_chart(title: str, x_label: str, y_label: str, names: Sequence[str], values: Sequence[Number | None]) -> Chart:
@@ -77,13 +77,13 @@ def bar_chart(title: str, x_label: str, y_label: str, names: Sequence[str], valu
     known = [v for v in values if v is not None]
     x, y = Axis(0, len(values), LEFT, RIGHT), axis([0, *known], BOTTOM, TOP, zero=True)
     every = max(1, -(-len(names) // 6))
-    parts = [*_frame(x, y, x_label, y_label, [i + 0.5 for i in range(0, len(names), every)], names[::every])]
+    parts = [*frame(x, y, x_label, y_label, [i + 0.5 for i in range(0, len(names), every)], names[::every])]
     for i, value in enumerate(values):
         if value is not None:
             left, width = x(i + 0.15), x(i + 0.85) - x(i + 0.15)
             box = f'x="{left:.1f}" y="{y(value):.1f}" width="{width:.1f}" height="{BOTTOM - y(value):.1f}"'
             parts.append(f'<rect class="bar" {box}><title>{escape(names[i])}: {number(value)}</title></rect>')
-    return Chart(title, _svg(title, parts))
+    return Chart(title, drawing(title, parts))
 
 
 def heat_grid(title: str, grid: tuple[int, int], values: Sequence[Number | None], colors: Sequence[str]) -> Chart:
@@ -121,58 +121,30 @@ def _ink(color: str) -> str:
     return "#000" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#fff"
 
 
-def _frame(
-    x: Axis, y: Axis, x_label: str, y_label: str, x_ticks: Sequence[Number], x_names: Sequence[str] | None
-) -> list[str]:
-    """Horizontal grid lines, ticks and both axis names; the y name lies flat over its axis, so it is easy to read."""
-    names = x_names if x_names is not None else [number(t) for t in x_ticks]
-    rows = [_line("grid", LEFT, y(t), RIGHT, y(t)) + _text(LEFT - 8, y(t) + 4, number(t), "end") for t in y.ticks()]
-    columns = [_text(x(t), BOTTOM + 18, n, "middle") for t, n in zip(x_ticks, names, strict=True)]
-    base = _line("base", LEFT, BOTTOM, RIGHT, BOTTOM)
-    return [
-        *rows, *columns, base,
-        _text(2, 13, y_label, "start", "name"), _text(RIGHT, HEIGHT - 6, x_label, "end", "name"),
-    ]  # fmt: skip
-
-
 def _asides(series: Sequence[Series]) -> list[Number]:
     """How far to the right each series is drawn: intervals at one x stand beside each other, not on each other."""
     dodged = [s for s in series if s.intervals]
     return [_ASIDE * (dodged.index(s) - (len(dodged) - 1) / 2) if s in dodged else 0 for s in series]
 
 
+def _points(places: Sequence[tuple[Number, Number]]) -> str:
+    return " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
+
+
+def _area(s: Series, x: Axis, y: Axis) -> str:
+    """The band: along its lower edge and back along its upper one."""
+    low = [(x(a), y(pair[0])) for a, pair in zip(s.x, s.band, strict=True)]
+    high = [(x(a), y(pair[1])) for a, pair in zip(s.x, s.band, strict=True)]
+    return f'<polygon class="band t{s.tone}" points="{_points([*low, *reversed(high)])}"/>'
+
+
 def _drawn(s: Series, x: Axis, y: Axis, aside: Number) -> str:
     places = [(x(a) + aside, y(b)) for a, b in zip(s.x, s.y, strict=True)]
-    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
-    parts = [f'<polyline class="{s.look}" points="{path}"/>']
+    parts = [_area(s, x, y)] if s.band else []
+    parts.append(f'<polyline class="{s.look}" points="{_points(places)}"/>')
     for (a, _), (low, high) in zip(places, s.intervals, strict=False):
-        caps = [_line(f"ci t{s.tone}", a - 4, y(end), a + 4, y(end)) for end in (low, high)]
-        parts += [_line(f"ci t{s.tone}", a, y(low), a, y(high)), *caps]
+        caps = [line(f"ci t{s.tone}", a - 4, y(end), a + 4, y(end)) for end in (low, high)]
+        parts += [line(f"ci t{s.tone}", a, y(low), a, y(high)), *caps]
     if s.markers or len(places) == 1:
-        parts += [_marker(s.tone, a, b, f"{s.name}: {number(v)}") for (a, b), v in zip(places, s.y, strict=True)]
+        parts += [marker(s.tone, a, b, f"{s.name}: {number(v)}") for (a, b), v in zip(places, s.y, strict=True)]
     return "".join(parts)
-
-
-def _marker(tone: int, x: Number, y: Number, title: str) -> str:
-    """A shape per tone, so that no series is told by colour alone."""
-    shape = {
-        1: f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.6"',
-        2: f'<rect x="{x - 3.2:.1f}" y="{y - 3.2:.1f}" width="6.4" height="6.4"',
-        3: f'<path d="M{x:.1f},{y - 4.4:.1f} l4.4,7.6 h-8.8 z"',
-    }[tone]
-    return f'{shape} class="dot t{tone}"><title>{escape(title)}</title></{shape[1:].split()[0]}>'
-
-
-def _line(kind: str, x1: Number, y1: Number, x2: Number, y2: Number) -> str:
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _text(x: Number, y: Number, text: str, anchor: str, kind: str = "tick") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _svg(title: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f"{''.join(parts)}</svg>"
-    )

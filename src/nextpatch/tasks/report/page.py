@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 from nextpatch.config import dumps_toml
-from nextpatch.core.errors import UserError
-from nextpatch.core.text import format_bytes, format_duration
 from nextpatch.measure.probe_result import PIXELS, PRETRAINED, RANDOM, ProbeResult, ProbeScore
 from nextpatch.objective.objective import Words
-from nextpatch.tasks.report.axes import number, readable
+from nextpatch.tasks.report.axes import readable
 from nextpatch.tasks.report.charts import Chart, Series, bar_chart, heat_grid, line_chart
-from nextpatch.tasks.report.depth import depth_sweep, last_and_best, layers_text
+from nextpatch.tasks.report.depth import depth_sweep, last_and_best
 from nextpatch.tasks.report.figures import ReportFigures, TrainingFigures, ValidationFigures
 from nextpatch.tasks.report.images import PHOTOGRAPH, heat_gradient, heat_hex
 from nextpatch.tasks.report.pictures import Gallery
+from nextpatch.tasks.report.templates import page_css, templates
 from nextpatch.tasks.report.verdict import compared_rows
 
 _TONES = {PRETRAINED: 1, RANDOM: 2, PIXELS: 3}
 
 
-class ReportError(UserError):
-    """The page cannot be drawn here; the message says what to install."""
-
-
 def render(figures: ReportFigures, words: Words, gallery: Gallery | None, probe: ProbeResult | None) -> str:
     """The page. Everything is escaped except the charts, which are drawn here and escape their own text."""
-    template = _environment().get_template("template.html")
+    template = templates().get_template("template.html")
     page: str = template.render(
         v=figures,
         words=words,
         of_run=True,
-        css=_css(),
+        css=page_css(),
         learning=learning_charts(figures.training, figures.validation),
         places=place_charts(figures.validation),
         **_probe_section(probe),
@@ -48,8 +42,8 @@ def render(figures: ReportFigures, words: Words, gallery: Gallery | None, probe:
 
 def render_probe(probe: ProbeResult, verdict: str) -> str:
     """The page of a probe that belongs to no run."""
-    template = _environment().get_template("probe.html")
-    page: str = template.render(verdict=verdict, of_run=False, css=_css(), **_probe_section(probe))
+    template = templates().get_template("probe.html")
+    page: str = template.render(verdict=verdict, of_run=False, css=page_css(), **_probe_section(probe))
     return page
 
 
@@ -61,30 +55,6 @@ def _probe_section(probe: ProbeResult | None) -> dict[str, Any]:
         "probe": probe, "depth": last_and_best(probe), "probing": probe_charts(probe), "tones": _TONES,
         "untrained": any(row.features == RANDOM for row in probe.results),
     }  # fmt: skip
-
-
-def need_jinja() -> None:
-    """ReportError, which says what to install, when no page can be drawn here."""
-    try:
-        import jinja2  # noqa: F401
-    except ImportError:
-        raise ReportError("the page needs Jinja2; install it with: pip install 'nextpatch[report]'") from None
-
-
-def _environment() -> Any:
-    need_jinja()
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("nextpatch.tasks.report", ""), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(number=number, duration=format_duration, size=format_bytes, layers=layers_text)
-    return environment
-
-
-def _css() -> str:
-    return Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
 def learning_charts(training: TrainingFigures, validation: ValidationFigures) -> list[Chart]:
