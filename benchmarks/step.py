@@ -27,6 +27,7 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
 from nextpatch.model.names import TARGETS
 from nextpatch.model.precision import autocast
+from nextpatch.objective.chosen import Chosen
 from nextpatch.objective.cost import train_step_flops
 from nextpatch.objective.next_patch import NextPatch, scored_mask, with_prefix
 from nextpatch.objective.objective import scored_count
@@ -50,7 +51,7 @@ def plain_loss(model: AIM, images: Tensor, prefix_len: Tensor, own_attention: bo
         x = x + block.mlp(block.norm_2(x))
     place = torch.arange(x.shape[1])
     predicted = model.head(model.trunk.post_trunk_norm(x), place, place, torch.zeros_like(place))
-    wanted = TARGETS[model.cfg.target](model.cfg).wanted(patches)
+    wanted = TARGETS[model.cfg.target](model.cfg).wanted(Chosen.every(images, model.cfg))
     error = (predicted[:, :-1].float() - wanted[:, 1:]).square().mean(dim=-1)
     return (error * scored_mask(prefix_len, patches.shape[1])).sum()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from nextpatch.model.aim import AIM, patches_of
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.names import TARGETS
+from nextpatch.objective.chosen import Chosen
 from nextpatch.objective.next_patch import PREFIX_LEN, NextPatch, with_prefix
 
 
@@ -40,5 +42,8 @@ def prefix_lengths(cfg: ModelConfig, seed: int, positions: Tensor) -> Tensor:
 
 def targets(patches: Tensor, target: str) -> Tensor:
     """What the head must give for patches, in the name of the target alone."""
-    width = patches.shape[-1]
-    return TARGETS[target](ModelConfig("nano", (1, 2 * width), 1, width)).wanted(patches)
+    rows = patches.reshape(-1, patches.shape[-1])
+    cfg = ModelConfig("nano", (1, len(rows) + 1), 1, rows.shape[-1])
+    images = torch.cat([rows, rows[:1]]).T[None, :, None]  # patches of one pixel: their values are its channels
+    index = torch.arange(len(rows)).reshape(patches.shape[:-1])
+    return TARGETS[target](cfg).wanted(Chosen(images, patches_of(images, cfg), index))

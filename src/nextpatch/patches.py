@@ -60,16 +60,14 @@ def sincos_positions(grid: tuple[int, int], dim: int) -> Float[Tensor, "patches 
 
 
 def patch_statistics(
-    patches: Float[Tensor, "batch patches values"], eps: float = 1e-6
-) -> tuple[Float[Tensor, "batch patches 1"], Float[Tensor, "batch patches 1"]]:
+    patches: Float[Tensor, "*rows values"], eps: float = 1e-6
+) -> tuple[Float[Tensor, "*rows 1"], Float[Tensor, "*rows 1"]]:
     """(mean, sqrt(unbiased variance + eps)) of every patch: what `normalize_patches` takes out."""
     variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
     return mean, (variance + eps).sqrt()
 
 
-def normalize_patches(
-    patches: Float[Tensor, "batch patches values"], eps: float = 1e-6
-) -> Float[Tensor, "batch patches values"]:
+def normalize_patches(patches: Float[Tensor, "*rows values"], eps: float = 1e-6) -> Float[Tensor, "*rows values"]:
     """Each patch by its own mean and unbiased variance: (x - mean) / sqrt(var + eps). Finite for constant patches.
 
     Source: section 4.1 and He et al.; eps is the released value.

@@ -28,7 +28,7 @@ class SmoothedHead(LinearHead):
 
     packed: ClassVar[bool] = False
 
-    def forward(
+    def hidden(
         self,
         rows: Tensor,
         input_position: Tensor,
@@ -37,7 +37,15 @@ class SmoothedHead(LinearHead):
         mask: Tensor | None = None,
     ) -> Tensor:
         before = rows.cumsum(dim=1) / torch.arange(1, rows.shape[1] + 1)[:, None]
-        return self.pred(before + target_position[..., None].sin())
+        return before + target_position[..., None].sin()
+
+
+def test_a_head_that_hides_its_last_layer_is_refused():
+    with pytest.raises(TypeError, match="implement hidden"):
+
+        class Whole(LinearHead):
+            def forward(self, rows: Tensor, *places: Tensor) -> Tensor:
+                return rows
 
 
 def built(monkeypatch: pytest.MonkeyPatch, head: str) -> AIM:

@@ -93,7 +93,7 @@ def _shard(model: AIM, mesh: DeviceMesh, precision: Dtype) -> None:
         part.set_gradient_divide_factor(1.0)
         part.set_force_sum_reduction_for_comms(True)
     register_fsdp_forward_method(model.trunk.blocks[-1], "rows")
-    for method in ("predict", "predict_rows"):
+    for method in ("predict", "predict_rows", "loss_rows"):
         register_fsdp_forward_method(model, method)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -224,13 +224,35 @@ class AIM(nn.Module):
 
         A head that needs whole sequences gets these, and the rows are taken from what it gives.
         """
-        if not self.head.packed:
-            whole = self.predict(patches, mask, position, target_position)
-            return whole.flatten(0, 1).index_select(0, rows.flat)
-        here, there = self._places(patches.shape[1], position, target_position, patches.device)
-        features = self.trunk.rows(self.patch_embed(patches, position), mask, rows)
-        out: Tensor = self.head(features, here[rows.position], there[rows.position], rows.image)
+        hidden = self._hidden_rows(patches, mask, rows, position, target_position)
+        out: Tensor = self.head.pred(hidden)
         return out
+
+    def loss_rows(
+        self,
+        loss: Callable[[Float[Tensor, "rows width"], nn.Linear], Float[Tensor, ""]],
+        patches: Float[Tensor, "batch length values"],
+        mask: Tensor | None,
+        rows: Rows,
+        position: Int[Tensor, " length"] | None = None,
+        target_position: Int[Tensor, " length"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """A loss of what `predict_rows` gives, made from what the last layer gets and from that layer."""
+        hidden = self._hidden_rows(patches, mask, rows, position, target_position)
+        return loss(hidden, self.head.pred)
+
+    def _hidden_rows(
+        self, patches: Tensor, mask: Tensor | None, rows: Rows, position: Tensor | None, target_position: Tensor | None
+    ) -> Float[Tensor, "rows width"]:
+        """What the head's last layer gets at `rows`."""
+        here, there = self._places(patches.shape[1], position, target_position, patches.device)
+        tokens = self.patch_embed(patches, position)
+        if self.head.packed:
+            features = self.trunk.rows(tokens, mask, rows)
+            return self.head.hidden(features, here[rows.position], there[rows.position], rows.image)
+        image = torch.arange(len(patches), device=patches.device)[:, None].expand(patches.shape[:2])
+        whole = self.head.hidden(self.trunk(tokens, mask)["post_trunk_norm"], here, there, image, mask)
+        return whole.flatten(0, 1).index_select(0, rows.flat)
 
     def _places(
         self, length: int, position: Tensor | None, target_position: Tensor | None, device: torch.device

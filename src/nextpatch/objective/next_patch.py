@@ -13,7 +13,9 @@ from nextpatch.model.attention import Rows, attention_mask
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.names import TARGETS
 from nextpatch.model.orders import order_of
-from nextpatch.objective.objective import Draws, Fill, Words, scored_patches
+from nextpatch.objective.chosen import Chosen
+from nextpatch.objective.objective import Draws, Fill, Words
+from nextpatch.objective.targets.loss import rows_loss
 from nextpatch.objective.targets.target import Target, TargetWords
 from nextpatch.patches import unpatchify
 
@@ -84,11 +86,11 @@ class NextPatch:
         block's queries, projection and MLP, and the head, only at scored positions, packed. Section 4.1, equation 2;
         the paper writes a sum over all K patches, its text (and this) scores those after the prefix.
         """
-        patches = self._patches(images)
         rows = Rows(self.scored(draws)).to(images.device)
-        mask = self._mask(draws, patches.shape[1] - 1, images.device)
-        predicted = model.predict_rows(patches[:, :-1], mask, rows, *self._positions(self.tokens, images.device))
-        return self.goal.loss_sum(predicted, self.goal.wanted(patches[:, 1:].flatten(0, 1).index_select(0, rows.flat)))
+        chosen = self._chosen(images, rows)
+        patches, mask = self._in_sequence(chosen.all_patches)[:, :-1], self._mask(draws, self.tokens, images.device)
+        positions = self._positions(self.tokens, images.device)
+        return rows_loss(self.goal, model, self.goal.wanted(chosen), patches, mask, rows, *positions)
 
     def position_losses(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
@@ -100,9 +102,20 @@ class NextPatch:
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
     ) -> Float[Tensor, "batch patches outputs"]:
         """Outputs at every place: output i is for patch i + 1 of the sequence, the last one for nothing."""
-        patches = self._patches(images)
+        patches = self._in_sequence(patches_of(images, self.cfg))
         mask = self._mask(draws, patches.shape[1], images.device)
         return model.predict(patches, mask, *self._positions(patches.shape[1], images.device))
+
+    def wanted(self, images: Float[Tensor, "batch channels height width"]) -> Tensor:
+        """The target of every patch, the first included, which is never scored."""
+        return self.goal.wanted(Chosen.every(images, self.cfg))
+
+    def compare(
+        self, predicted: Float[Tensor, "batch patches outputs"], wanted: Tensor, draws: Draws
+    ) -> Float[Tensor, "batch places"]:
+        """Output i against patch i + 1 of the sequence (section 4.1)."""
+        losses = self.goal.losses(predicted[:, :-1], self._in_sequence(wanted)[:, 1:])
+        return losses * self.scored(draws).to(losses.device)
 
     def score(
         self,
@@ -111,9 +124,8 @@ class NextPatch:
         images: Float[Tensor, "batch channels height width"],
         draws: Draws,
     ) -> Float[Tensor, "batch places"]:
-        """The losses of given outputs: output i against patch i + 1 (section 4.1). No model needed."""
-        wanted = self.goal.wanted(self._patches(images)[:, 1:])
-        return self.goal.losses(predicted[:, :-1], wanted) * self.scored(draws).to(images.device)
+        """The losses of given outputs. No model needed."""
+        return self.compare(predicted, self.wanted(images), draws)
 
     def baseline(self) -> AIM:
         """The target's guess everywhere."""
@@ -123,30 +135,33 @@ class NextPatch:
         self, images: Float[Tensor, "batch channels height width"], draws: Draws, fill: Fill | None = None
     ) -> Float[Tensor, "batch channels height width"]:
         """The patches after the prefix as perfect outputs show them, with what these leave out from `fill`."""
-        return self._painted(self.goal.perfect(self._patches(images)[:, 1:]), images, draws, fill)
+        chosen = self._chosen(images, Rows(self.scored(draws)).to(images.device))
+        return self._painted(self.goal.perfect(self.goal.wanted(chosen)), chosen, fill)
 
     def complete(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws, fill: Fill | None = None
     ) -> Float[Tensor, "batch channels height width"]:
         """Each patch after the prefix as predicted one step ahead from all TRUE patches before it."""
-        return self._painted(self.predict(model, images, draws)[:, :-1].float(), images, draws, fill)
+        outputs = self.predict(model, images, draws)[:, :-1].float().flatten(0, 1)
+        rows = Rows(self.scored(draws)).to(images.device)
+        return self._painted(outputs.index_select(0, rows.flat), self._chosen(images, rows), fill)
 
-    def _painted(self, outputs: Tensor, images: Tensor, draws: Draws, fill: Fill | None) -> Tensor:
-        """`outputs` are of the patches of the sequence from the second on."""
-        patches = self._patches(images)
-        drawn = torch.cat([patches[:, :1], self.goal.pixels(outputs, patches[:, 1:], fill)], dim=1)
-        raster = drawn if self._order is None else drawn[:, self._turn()]
-        scored = scored_patches(self, draws).to(images.device)[..., None]
-        whole = torch.where(scored, raster, patches_of(images, self.cfg))
+    def _painted(self, outputs: Tensor, chosen: Chosen, fill: Fill | None) -> Tensor:
+        whole = chosen.put(self.goal.pixels(outputs, chosen, fill), chosen.all_patches)
         return unpatchify(whole, self.cfg.grid, self.cfg.patch_size)
+
+    def _chosen(self, images: Tensor, rows: Rows) -> Chosen:
+        """The patches that `rows` of places are compared with."""
+        after = self._sequence().to(images.device)[1:]
+        index = rows.image * self.cfg.num_patches + after[rows.position]
+        return Chosen(images, patches_of(images, self.cfg), index)
 
     def _mask(self, draws: Draws, length: int, device: torch.device) -> Tensor | None:
         return attention_mask(self.cfg.attention, draws[PREFIX_LEN], length, device)
 
-    def _patches(self, images: Tensor) -> Float[Tensor, "batch patches values"]:
-        """In the order of the sequence."""
-        patches = patches_of(images, self.cfg)
-        return patches if self._order is None else patches[:, self._order.to(images.device)]
+    def _in_sequence(self, of_patches: Tensor) -> Tensor:
+        """What is known of every patch, "batch patches *more", from raster order into that of the sequence."""
+        return of_patches if self._order is None else of_patches[:, self._order.to(of_patches.device)]
 
     def _positions(self, length: int, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
         """Raster places of the first `length` patches of the sequence, and of those after each; None for raster."""

@@ -150,6 +150,16 @@ class Objective(Claims, Protocol):
         """
         ...
 
+    def wanted(self, images: Float[Tensor, "batch channels height width"]) -> Tensor:
+        """What predictions are compared with, of every patch, raster: values or codes, "batch patches *more"."""
+        ...
+
+    def compare(
+        self, predicted: Float[Tensor, "batch outputs values"], wanted: Tensor, draws: Draws
+    ) -> Float[Tensor, "batch places"]:
+        """The losses of given predictions against what is `wanted` of every patch, 0 where they are not scored."""
+        ...
+
     def score(
         self,
         model: AIM,
@@ -157,7 +167,7 @@ class Objective(Claims, Protocol):
         images: Float[Tensor, "batch channels height width"],
         draws: Draws,
     ) -> Float[Tensor, "batch places"]:
-        """The losses of given predictions; `images` serve only as targets."""
+        """The losses of given predictions; `images` serve only as targets: `compare` with `wanted`."""
         ...
 
     def baseline(self) -> AIM:

@@ -19,7 +19,7 @@ class NoHead(Head):
         super().__init__()
         self.blocks = nn.ModuleList()
 
-    def forward(
+    def hidden(
         self,
         rows: Tensor,
         input_position: Tensor,

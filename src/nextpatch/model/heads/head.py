@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -17,14 +17,36 @@ class Head(nn.Module, ABC):
 
     `packed`: each row is predicted by itself, so that the loss may give the scored rows alone. Where it is False the
     head gets whole sequences, "batch length dim", and the mask of the trunk. `blocks` are what FSDP2 gathers, what is
-    compiled and what backward goes through one by one; there may be none.
+    compiled and what backward goes through one by one; there may be none. `pred` is the last layer, apart from the
+    rest: with thousands of outputs the loss goes through it in pieces.
     """
 
     packed: ClassVar[bool] = True
     predicts: ClassVar[bool] = True
     blocks: nn.ModuleList
+    pred: nn.Linear
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """TypeError for a `forward` of its own, which the loss in pieces would never call."""
+        super().__init_subclass__(**keywords)
+        if "forward" in cls.__dict__:
+            raise TypeError(
+                f"{cls.__name__} has a forward of its own; implement hidden, and let pred be the last layer"
+            )
 
     @abstractmethod
+    def hidden(
+        self,
+        rows: Float[Tensor, "*rows dim"],
+        input_position: Int[Tensor, "*#rows"],
+        target_position: Int[Tensor, "*#rows"],
+        image_of_row: Int[Tensor, "*#rows"],
+        mask: Float[Tensor, "#batch 1 length length"] | None = None,
+    ) -> Float[Tensor, "*rows width"]:
+        """All but the last layer. Positions are places of the grid in raster order: of the token that a row is the
+        feature of, and of the patch that it predicts. `mask` is additive, and for heads that are not `packed`.
+        """
+
     def forward(
         self,
         rows: Float[Tensor, "*rows dim"],
@@ -33,9 +55,10 @@ class Head(nn.Module, ABC):
         image_of_row: Int[Tensor, "*#rows"],
         mask: Float[Tensor, "#batch 1 length length"] | None = None,
     ) -> Float[Tensor, "*rows outputs"]:
-        """Predictions. Positions are places of the grid in raster order: of the token that a row is the feature of, and
-        of the patch that it predicts. `mask` is additive, and for heads that are not `packed`.
-        """
+        """Predictions: the last layer of `hidden`."""
+        hidden = self.hidden(rows, input_position, target_position, image_of_row, mask)
+        out: Tensor = self.pred(hidden)
+        return out
 
     @staticmethod
     @abstractmethod

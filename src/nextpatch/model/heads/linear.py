@@ -18,17 +18,16 @@ class LinearHead(Head):
         self.blocks = nn.ModuleList()
         self.pred = nn.Linear(cfg.shape.embed_dim, cfg.outputs)
 
-    def forward(
+    def hidden(
         self,
         rows: Float[Tensor, "*rows dim"],
         input_position: Int[Tensor, "*#rows"],
         target_position: Int[Tensor, "*#rows"],
         image_of_row: Int[Tensor, "*#rows"],
         mask: Tensor | None = None,
-    ) -> Float[Tensor, "*rows outputs"]:
-        """Row by row, wherever it is."""
-        out: Tensor = self.pred(rows)
-        return out
+    ) -> Float[Tensor, "*rows dim"]:
+        """The rows as they are."""
+        return rows
 
     @staticmethod
     def params(cfg: ModelConfig) -> int:

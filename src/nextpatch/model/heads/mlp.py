@@ -53,19 +53,19 @@ class MLPHead(Head):
         """Change to images of another size: recomputes the table of positions."""
         self._grid, self.positions = grid, sincos_positions(grid, self.positions.shape[1])
 
-    def forward(
+    def hidden(
         self,
         rows: Float[Tensor, "*rows dim"],
         input_position: Int[Tensor, "*#rows"],
         target_position: Int[Tensor, "*#rows"],
         image_of_row: Int[Tensor, "*#rows"],
         mask: Tensor | None = None,
-    ) -> Float[Tensor, "*rows outputs"]:
+    ) -> Float[Tensor, "*rows width"]:
         """Row by row; only the input's position counts."""
         h = self.proj(rows) + self.positions[input_position]
         for block in self.blocks:
             h = block(h)
-        out: Tensor = self.pred(self.norm(h))
+        out: Tensor = self.norm(h)
         return out
 
     @staticmethod

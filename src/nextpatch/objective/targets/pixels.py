@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nextpatch.model.config import ModelConfig
+from nextpatch.objective.chosen import Chosen
 from nextpatch.objective.objective import Fill
 from nextpatch.objective.targets.target import TargetWords
 from nextpatch.patches import normalize_patches, patch_statistics
@@ -26,9 +27,9 @@ class Pixels:
         """P * P * C."""
         return cfg.patch_dim
 
-    def wanted(self, patches: Float[Tensor, "*rows values"]) -> Float[Tensor, "*rows values"]:
+    def wanted(self, chosen: Chosen) -> Float[Tensor, "*rows values"]:
         """The patches themselves."""
-        return patches
+        return chosen.patches
 
     def losses(
         self, predicted: Float[Tensor, "*rows values"], wanted: Float[Tensor, "*rows values"]
@@ -46,15 +47,15 @@ class Pixels:
         """Zero: the data's mean."""
         return torch.zeros(self.cfg.patch_dim)
 
-    def perfect(self, patches: Float[Tensor, "*rows values"]) -> Float[Tensor, "*rows values"]:
+    def perfect(self, wanted: Float[Tensor, "*rows values"]) -> Float[Tensor, "*rows values"]:
         """Outputs without an error: the target itself."""
-        return self.wanted(patches)
+        return wanted
 
     def pixels(
-        self, predicted: Float[Tensor, "*rows values"], patches: Float[Tensor, "*rows values"], fill: Fill | None
+        self, predicted: Float[Tensor, "*rows values"], chosen: Chosen, fill: Fill | None
     ) -> Float[Tensor, "*rows values"]:
         """Nothing is left out."""
-        return predicted.to(patches.dtype)
+        return predicted.to(chosen.images.dtype)
 
 
 class NormalizedPixels(Pixels):
@@ -70,18 +71,28 @@ class NormalizedPixels(Pixels):
         "the mean of each patch",
     )
 
-    def wanted(self, patches: Float[Tensor, "*rows values"]) -> Float[Tensor, "*rows values"]:
+    def wanted(self, chosen: Chosen) -> Float[Tensor, "*rows values"]:
         """(x - mean) / sqrt(variance + eps)."""
-        return normalize_patches(patches.reshape(1, -1, patches.shape[-1])).reshape(patches.shape)
+        return normalize_patches(chosen.patches)
 
     def pixels(
-        self, predicted: Float[Tensor, "*rows values"], patches: Float[Tensor, "*rows values"], fill: Fill | None
+        self, predicted: Float[Tensor, "*rows values"], chosen: Chosen, fill: Fill | None
     ) -> Float[Tensor, "*rows values"]:
-        """Mean and deviation are put back: those of each patch, or those of `fill`, whose channels vary fastest."""
+        """Mean and deviation are put back: see `with_statistics`."""
+        return with_statistics(predicted, chosen, fill)
+
+
+def with_statistics(
+    values: Float[Tensor, "*rows values"], chosen: Chosen, fill: Fill | None
+) -> Float[Tensor, "*rows values"]:
+    """Normalized patches with mean and deviation: those of each patch, or of `fill`, whose channels vary fastest."""
+    patches = chosen.patches
+    if fill is None:
         mean, deviation = patch_statistics(patches)
-        if fill is not None:
-            mean, deviation = (v.to(patches).repeat(self.cfg.patch_size**2) for v in (fill.mean, fill.deviation))
-        return (predicted * deviation + mean).to(patches.dtype)
+    else:
+        times = patches.shape[-1] // len(fill.mean)
+        mean, deviation = (v.to(patches).repeat(times) for v in (fill.mean, fill.deviation))
+    return (values * deviation + mean).to(patches.dtype)
 
 
 def squared_error(predicted: Tensor, wanted: Tensor) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 from nextpatch.model.config import ModelConfig
+from nextpatch.objective.chosen import Chosen
 from nextpatch.objective.objective import Fill
 
 
@@ -21,8 +22,9 @@ class TargetWords:
     guess: str  # "always predicting ..."
 
 
+@runtime_checkable
 class Target(Protocol):
-    """One value of `model.target` (Table 3a). Patches are "*rows values", normalized by the data's mean and std."""
+    """One value of `model.target` (Table 3a). Images are normalized by the data's mean and std."""
 
     unit: str
     words: TargetWords
@@ -34,8 +36,8 @@ class Target(Protocol):
         """How many numbers the head outputs for a patch."""
         ...
 
-    def wanted(self, patches: Float[Tensor, "*rows values"]) -> Tensor:
-        """What is compared with the outputs: "*rows outputs", or "*rows" of codes."""
+    def wanted(self, chosen: Chosen) -> Tensor:
+        """What is compared with the outputs for these patches: "*rows outputs", or "*rows" of codes."""
         ...
 
     def losses(self, predicted: Float[Tensor, "*rows outputs"], wanted: Tensor) -> Float[Tensor, "*rows"]:
@@ -50,15 +52,12 @@ class Target(Protocol):
         """The best constant outputs, which do not depend on the image: their loss is the baseline."""
         ...
 
-    def perfect(self, patches: Float[Tensor, "*rows values"]) -> Float[Tensor, "*rows outputs"]:
+    def perfect(self, wanted: Tensor) -> Float[Tensor, "*rows outputs"]:
         """Outputs without an error."""
         ...
 
     def pixels(
-        self,
-        predicted: Float[Tensor, "*rows outputs"],
-        patches: Float[Tensor, "*rows values"],
-        fill: Fill | None,
+        self, predicted: Float[Tensor, "*rows outputs"], chosen: Chosen, fill: Fill | None
     ) -> Float[Tensor, "*rows values"]:
-        """Outputs as patches of pixels; what the target leaves out comes from `fill`, or from the true `patches`."""
+        """Outputs for these patches as pixels; what the target leaves out comes from `fill`, or from the patches."""
         ...
