@@ -65,3 +65,20 @@ def test_names_do_not_tell_where_the_package_is():
     assert (source.name, source.key(4999)) == ("demo:test", "demo:test#4999")
     with pytest.raises(DataError, match="demo:train, demo:test"):
         open_source("demo:../demo/test")
+
+
+def test_parts_are_images_of_the_split_under_the_same_names():
+    whole, even, odd, few = (open_source(f"demo:train{part}") for part in ("", "/even", "/odd", "/even-few"))
+    assert (len(even), len(odd), len(few)) == (15_000, 15_000, 1000)
+    assert even.classes == odd.classes == whole.classes
+    assert {even.label(i) for i in range(len(even))} == {0, 2, 4, 6, 8}
+    assert {few.key(i) for i in range(len(few))} <= {even.key(i) for i in range(len(even))}
+    assert not {odd.key(i) for i in range(len(odd))} & {even.key(i) for i in range(len(even))}
+    row = int(few.key(7).partition("#")[2])
+    assert (few.read(7), few.label(7)) == (whole.read(row), whole.label(row))
+    assert len({source.digest for source in (whole, even, odd, few)}) == 4
+
+
+def test_an_unknown_part_is_refused_with_the_known_ones():
+    with pytest.raises(DataError, match="/even-few"):
+        open_source("demo:train/evening")

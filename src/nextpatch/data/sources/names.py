@@ -9,7 +9,7 @@ SOURCES = Registry(
     "kind of data",
     hub="nextpatch.data.sources.open:open_hub",
     torchvision="nextpatch.data.sources.torchvision:TorchvisionSource",
-    demo="nextpatch.data.sources.shipped:ShippedSource",
+    demo="nextpatch.data.sources.shipped:open_shipped",
     python="nextpatch.data.sources.held:held",
 )
 
