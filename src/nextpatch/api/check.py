@@ -42,6 +42,7 @@ def check(
     head: nn.Module | None = None,
     claims: Claims | None = None,
     draws: Draws | None = None,
+    tokenizer: nn.Module | None = None,
     quiet: bool = False,
 ) -> CheckResult:
     """Prove with gradients that each patch is predicted from the patches that it may see, and from no others.
@@ -52,7 +53,8 @@ def check(
     Or a training step of another make, `step(images, draws) -> loss`, with the `images` that it takes: a float tensor
     "batch channels height width", best float64, or images as `nextpatch.dataset` takes them, of one size, which are
     normalized then. `patch_size` in pixels, `head` the module that predicts, `claims` what it should do (by default the
-    paper's objective), `draws` those to be tried; see `nextpatch.tasks.check.foreign.check_foreign`.
+    paper's objective), `draws` those to be tried, `tokenizer` the module whose codes are predicted, where it is codes;
+    see `nextpatch.tasks.check.foreign.check_foreign`.
 
     Returns a result that is True where all proofs hold, with `.verdicts`, each with its claim and reason. Raises
     RunError, ConfigError or UserError for what cannot be examined.
@@ -65,7 +67,7 @@ def check(
     with session(quiet), phase("proving"):
         ours = isinstance(target, (Backbone, AIM, ModelConfig, Recipe, str, os.PathLike, Objective)) or target is None
         if not ours:
-            return _foreign(target, images, patch_size, head, claims, draws)
+            return _foreign(target, images, patch_size, head, claims, draws, tokenizer)
         if isinstance(target, Objective):
             small, what = model_to_check(_plain(model))
             objective, what = target, f"{type(target).__name__} on {what}"
@@ -87,7 +89,7 @@ def _plain(target: Any) -> Path | Recipe | ModelConfig | AIM | None:
 
 def _foreign(
     step: Any, images: Images | None, patch_size: int, head: nn.Module | None, claims: Claims | None,
-    draws: Draws | None,
+    draws: Draws | None, tokenizer: nn.Module | None,
 ) -> CheckResult:  # fmt: skip
     if not callable(step) or images is None or patch_size < 1:
         raise ConfigError(
@@ -96,7 +98,7 @@ def _foreign(
         )
     pixels = images if isinstance(images, Tensor) and images.is_floating_point() else _normalized(images)
     claims = claims or next_patch(pixels, patch_size)
-    verdicts = check_foreign(step, pixels, patch_size, head, claims, draws)
+    verdicts = check_foreign(step, pixels, patch_size, head, claims, draws, tokenizer)
     return CheckResult.of(getattr(step, "__qualname__", type(step).__name__), verdicts, claims.words)
 
 

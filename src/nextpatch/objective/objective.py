@@ -64,6 +64,7 @@ class Words:
     by_place: str  # "validation loss at each position: ..." how to read it
     left_out: str  # "the target does not contain a patch's ..."; empty where nothing is missing
     guess: str  # "the dotted line is the loss of ...": the baseline
+    inverted: str = "the attention mask is inverted"  # "it sees what it may not and not what it may: ..." the cause
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from nextpatch.objective.next_patch import PREFIX_LEN, with_prefix
 from nextpatch.objective.objective import Draws
 from nextpatch.patches import normalize_patches, patchify
 from nextpatch.tasks.check.foreign import check_foreign, next_patch
-from nextpatch.tasks.check.proofs import Verdict
+from nextpatch.tasks.check.told import Verdict
 
 P, SIDE = 4, 3
 K = SIDE**2

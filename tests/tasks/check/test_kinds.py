@@ -14,7 +14,7 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.objective.next_patch import PREFIX_LEN, NextPatch
 from nextpatch.objective.objective import Claims, Draws
 from nextpatch.patches import patchify
-from nextpatch.tasks.check.proofs import Verdict, prove
+from nextpatch.tasks.check.proofs import prove
 from nextpatch.tasks.check.subject import Subject
 
 P, SIDE = 2, 3
@@ -57,7 +57,13 @@ class Masked:
     """Some patches are hidden, the prediction at place i is of patch i, from all that are not hidden."""
 
     places = range(K)
-    words = replace(NextPatch(CFG).words, target="the one at its own place", leaking="the mask token is missing")
+    words = replace(
+        NextPatch(CFG).words,
+        target="the one at its own place",
+        copying="it is of another place",
+        leaking="the mask token is missing",
+        inverted="the mask is inverted",
+    )
 
     def examples(self) -> Draws:
         return Draws({"masked": torch.stack([torch.arange(K) % 3 == i for i in range(3)])})
@@ -146,6 +152,31 @@ def test_a_missing_mask_token_is_named_in_the_words_of_the_objective(losses: Cal
     verdicts = examined(Masked(), lambda images, draws: masked_ones(images, draws, token=1.0), losses)
     assert any("the mask token is missing" in verdict.reason for verdict in verdicts)
     assert not any("shift" in verdict.reason for verdict in verdicts)
+
+
+def one_further(losses: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Each output against the patch after its own."""
+    return lambda predicted, wanted, draws: losses(predicted, wanted.roll(-1, 1), draws)
+
+
+@pytest.mark.parametrize("losses", [error, code_error, flow_error], ids=lambda f: f.__name__)
+def test_faults_of_masked_prediction_are_told_apart(losses: Callable[..., Tensor]) -> None:
+    def swapped(images: Tensor, draws: Draws) -> Tensor:
+        return masked_ones(images, Draws({"masked": ~draws["masked"]}))
+
+    def all_scored(predicted: Tensor, images: Tensor, draws: Draws) -> Tensor:
+        return losses(predicted, target(Masked(), images, draws), draws).mean()
+
+    subject = Subject(masked_ones, all_scored, Masked(), IMAGES, P, Masked().examples())
+    texts = {
+        "the mask token is missing": examined(Masked(), lambda x, draws: masked_ones(x, draws, token=1.0), losses),
+        "the mask is inverted": examined(Masked(), swapped, losses),
+        "it is of another place": examined(Masked(), masked_ones, one_further(losses)),
+        "it should not be scored": prove(subject),
+    }
+    for words, verdicts in texts.items():
+        reasons = " ".join(verdict.reason for verdict in verdicts)
+        assert [other for other in texts if other in reasons] == [words], reasons
 
 
 def test_another_order_than_the_claimed_is_found() -> None:

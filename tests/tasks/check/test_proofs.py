@@ -17,7 +17,7 @@ from nextpatch.objective.next_patch import PREFIX_LEN, NextPatch, with_prefix
 from nextpatch.objective.objective import Draws
 from nextpatch.objective.targets.pixels import squared_error
 from nextpatch.patches import normalize_patches, patchify
-from nextpatch.tasks.check.proofs import Verdict, prove
+from nextpatch.tasks.check.proofs import prove
 from nextpatch.tasks.check.subject import Subject, subject_of
 from nextpatch.tasks.check.training import prove_training
 from nextpatch.tasks.check.verdict import check_objective
@@ -114,6 +114,13 @@ class OnlyLossPermuted(Foreign):
         return (predictions[:, self.order[:-1]] - target[:, self.order[1:]]).square().mean(-1)
 
 
+class InverseOrder(Foreign):
+    """The order's inverse in its place: perm[i] taken for the turn of patch i."""
+
+    def sequence(self, images: Tensor) -> Tensor:
+        return patchify(images, P)[:, self.order.argsort()]
+
+
 class PrefixScored(Foreign):
     def loss(self, predictions: Tensor, images: Tensor, draws: Draws) -> Tensor:
         return self.shifted_error(predictions, images).mean()
@@ -177,7 +184,15 @@ def test_all_hold_on_a_correct_objective_of_another_make(order: Tensor | None) -
     [
         (CopyTask(), "output 0 is compared with patch 0|one-patch shift is missing and the model learns to copy"),
         (InvertedMask(), "the attention mask is inverted"),
-        (OnlyLossPermuted(spiral()), "only the loss was permuted"),
+        (
+            OnlyLossPermuted(spiral()),
+            r"output \d+ is compared with patch \d+ and sees patches 0, 1, 2.*, its target among them: the loss "
+            r"follows the order, but the sequence is not permuted.* only the loss was permuted, and targets leak",
+        ),
+        (
+            InverseOrder(spiral()),
+            r"output 0 is compared with patch \d+, not with patch \d+: the sequence follows the inverse",
+        ),
         (PrefixScored(), "scored although given"),
         (MeanOfMeans(), "do not weigh what they should"),
         (NoEps(), "not finite: is there an eps"),
@@ -193,9 +208,11 @@ def test_a_broken_objective_fails_with_the_reason(broken: Foreign, reason: str) 
     assert re.search(reason, failed(prove(broken.subject())))
 
 
-def test_the_three_found_elsewhere_are_told_apart() -> None:
+def test_the_faults_found_elsewhere_are_told_apart() -> None:
     words = {"copy": "learns to copy", "mask": "mask is inverted", "loss": "only the loss was permuted"}
-    for name, broken in {"copy": CopyTask(), "mask": InvertedMask(), "loss": OnlyLossPermuted(spiral())}.items():
+    words |= {"inverse": "follows the inverse of the order"}
+    all_broken = {"copy": CopyTask(), "mask": InvertedMask(), "loss": OnlyLossPermuted(spiral())}
+    for name, broken in (all_broken | {"inverse": InverseOrder(spiral())}).items():
         text = failed(prove(broken.subject()))
         assert [other for other, phrase in words.items() if phrase in text] == [name]
 

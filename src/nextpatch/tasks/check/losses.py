@@ -14,7 +14,7 @@ from nextpatch.core.random import FixedSeed, torch_seeded
 from nextpatch.objective.objective import Claims, Draws
 from nextpatch.patches import patchify
 from nextpatch.tasks.check.observe import listed
-from nextpatch.tasks.check.proofs import Verdict, some
+from nextpatch.tasks.check.told import Verdict, some
 
 Step = Callable[[Tensor, Draws], Tensor]
 
@@ -52,7 +52,7 @@ def prove_losses(step: Step, claims: Claims, images: Tensor, patch_size: int, dr
     singles = [draws.part(i, i + 1) for i in range(draws.batch_size)]
     places = [place for single in singles for place in _places(step, claims, images[:1], patch_size, single)]
     scored, words = [place for place in places if place.scored], claims.words
-    ahead = "the attention mask is inverted" if any(place.hidden for place in scored) else words.leaking
+    ahead = words.inverted if any(place.hidden for place in scored) else words.leaking
     by_place: list[tuple[str, list[_Place], Callable[[_Place], str]]] = [
         ("every scored loss depends on its own target", scored, lambda place: _deaf(place, words.copying)),
         (f"and besides on {words.visible}, on nothing else", scored, lambda place: _misled(place, ahead)),

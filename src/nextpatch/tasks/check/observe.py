@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -64,26 +65,45 @@ def _sees(subject: Subject, image: Tensor, draws: Draws) -> Tensor:
 
 
 def _compared(subject: Subject, image: Tensor, draws: Draws) -> tuple[Tensor, bool]:
-    """Whether the loss pulls an output elsewhere once a patch is that of another image, all predictions held fixed.
+    """Whether the loss pulls an output elsewhere once a patch is another, all predictions held fixed.
 
     Not by a second derivative: where the target is a code it has none by pixel.
     """
     predictions = subject.predict(image, draws).detach().requires_grad_()
-    pull = _pull(subject, predictions, image, draws)
+    pull = _pull(subject.loss, predictions, image, draws)
     found = torch.zeros(predictions.shape[1], subject.num_patches, dtype=torch.bool)
-    for other in subject.images[1:]:
-        for patch in range(subject.num_patches):
-            changed = _with_patch(image, other[None], patch, subject.patch_size)
-            found[:, patch] |= (_pull(subject, predictions, changed, draws) != pull).any(dim=-1)
+    if subject.codes is None:
+        changed, loss, as_it_is = other_pixels(subject), subject.loss, pull
+    else:
+        codes, loss = subject.codes.encode(image), subject.codes.loss
+        changed, as_it_is = other_codes(codes), _pull(loss, predictions, codes, draws)
+    for patch, target in changed:
+        found[:, patch] |= (_pull(loss, predictions, target, draws) != as_it_is).any(dim=-1)
     return found, bool(pull.isfinite().all())
 
 
-def _pull(subject: Subject, predictions: Tensor, image: Tensor, draws: Draws) -> Tensor:
+def other_pixels(subject: Subject) -> Iterator[tuple[int, Tensor]]:
+    """(patch, the first image with that patch of another), for every patch and every other image."""
+    image = subject.images[:1]
+    for other in subject.images[1:]:
+        for patch in range(subject.num_patches):
+            yield patch, _with_patch(image, other[None], patch, subject.patch_size)
+
+
+def other_codes(codes: Int[Tensor, "1 patches"]) -> Iterator[tuple[int, Tensor]]:
+    """(patch, the codes with another one there), for every patch; 0 and 1 are codes of every tokenizer."""
+    for patch in range(codes.shape[1]):
+        changed = codes.clone()
+        changed[0, patch] = int(codes[0, patch] == 0)
+        yield patch, changed
+
+
+def _pull(loss: Callable[[Tensor, Tensor, Draws], Tensor], predictions: Tensor, target: Tensor, draws: Draws) -> Tensor:
     """The derivative of the loss by each output."""
-    loss = subject.loss(predictions, image, draws)
-    if not loss.requires_grad:
+    value = loss(predictions, target, draws)
+    if not value.requires_grad:
         return torch.zeros_like(predictions[0])
-    (pull,) = torch.autograd.grad(loss, predictions, allow_unused=True)
+    (pull,) = torch.autograd.grad(value, predictions, allow_unused=True)
     return torch.zeros_like(predictions[0]) if pull is None else pull[0]
 
 

@@ -7,26 +7,15 @@ output i with patch i, which it sees (a copy task), the other inverts the attent
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from nextpatch.tasks.check.codes import prove_codes
+from nextpatch.tasks.check.faults import blind, hidden_from, order_fault
 from nextpatch.tasks.check.observe import Observed, listed, observe
 from nextpatch.tasks.check.subject import Subject
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One claim, and why it does not hold (empty when it does)."""
-
-    claim: str
-    reason: str = ""
-
-    @property
-    def holds(self) -> bool:
-        """No reason was found against it."""
-        return not self.reason
+from nextpatch.tasks.check.told import Verdict, are, some
 
 
 def prove(subject: Subject) -> list[Verdict]:
@@ -46,6 +35,7 @@ def prove(subject: Subject) -> list[Verdict]:
         verdicts.append(Verdict(claim, next((reason for reason in reasons if reason), "")))
     return [
         *verdicts,
+        *([] if subject.codes is None else prove_codes(subject, subject.codes)),
         Verdict("every scored patch of a batch has the same weight in the loss", _one_denominator(subject)),
         Verdict("images of one color give a finite loss and finite gradients", _constant(subject)),
     ]
@@ -58,12 +48,12 @@ def _right_target(subject: Subject, seen: Observed) -> str:
         return f"with {seen.told} no prediction is compared with any patch: nothing is learned"
     for output, patches in seen.pairs:
         if len(patches) != 1:
-            return f"output {output} is compared with patches {patches}; it must be one"
+            return f"output {output} is compared with {some(patches)}; it must be one{_of_codes(subject)}"
         [found] = patches
         if output < len(seen.target) and found == seen.target[output]:
             continue
-        if _raster_alone(seen):
-            return _LOSS_ALONE
+        if fault := order_fault(seen):
+            return fault
         if seen.sees[output, found]:
             why = f"{subject.claims.words.copying} and the model learns to copy"
             return f"output {output} is compared with patch {found}, which it sees: {why}"
@@ -72,10 +62,9 @@ def _right_target(subject: Subject, seen: Observed) -> str:
     return ""
 
 
-_LOSS_ALONE = (
-    "the loss follows the order but what the outputs see follows the raster: only the loss was permuted. Permute "
-    "tokens, positions and targets together"
-)
+def _of_codes(subject: Subject) -> str:
+    hint = ". If targets are codes, which may depend on many patches, name what gives them: codes are replaced then"
+    return hint if subject.codes is None else ""
 
 
 def _no_leak(subject: Subject, seen: Observed) -> str:
@@ -83,12 +72,21 @@ def _no_leak(subject: Subject, seen: Observed) -> str:
         leaked = listed(seen.sees[output] & (seen.compared[output] | ~_allowed(seen, output)))
         if not leaked:
             continue
-        if _raster_alone(seen):
-            return _LOSS_ALONE
-        words, in_sight = subject.claims.words, bool(_allowed(seen, output)[patches].all())
-        why = "the attention mask is inverted" if _blind(seen) else words.copying if in_sight else words.leaking
+        if fault := order_fault(seen):
+            return fault
+        why = _why_it_leaks(subject, seen, output, patches)
         return f"output {output} must predict patch {patches[0]} but sees {some(leaked)}: {why}"
     return ""
+
+
+def _why_it_leaks(subject: Subject, seen: Observed, output: int, patches: list[int]) -> str:
+    words = subject.claims.words
+    if blind(seen):
+        return words.inverted
+    if not bool(_allowed(seen, output)[patches].all()):
+        return words.leaking
+    right = output < len(seen.target) and patches == [int(seen.target[output])]
+    return "it should not be scored, the patch is given" if right else words.copying
 
 
 def _allowed(seen: Observed, output: int) -> Tensor:
@@ -96,23 +94,11 @@ def _allowed(seen: Observed, output: int) -> Tensor:
     return seen.may_see[output] if output < len(seen.may_see) else torch.ones_like(seen.given)
 
 
-def _hidden(seen: Observed, output: int) -> list[int]:
-    """What it may see and does not."""
-    if output >= len(seen.may_see):
-        return []
-    return listed(seen.may_see[output] & ~seen.sees[output] & ~seen.compared[output])
-
-
-def _blind(seen: Observed) -> bool:
-    """Whether some output that looks ahead does so instead of looking back."""
-    return any(_hidden(seen, output) for output, _ in seen.pairs)
-
-
 def _nothing_hidden(subject: Subject, seen: Observed) -> str:
     for output, patches in seen.pairs:
-        if hidden := _hidden(seen, output):
-            if _raster_alone(seen):
-                return _LOSS_ALONE
+        if hidden := hidden_from(seen, output):
+            if fault := order_fault(seen):
+                return fault
             return f"output {output} must predict patch {patches[0]} but does not see {some(hidden)} before it"
     return ""
 
@@ -120,17 +106,13 @@ def _nothing_hidden(subject: Subject, seen: Observed) -> str:
 def _scored(subject: Subject, seen: Observed) -> str:
     targets = sorted(target for _, patches in seen.pairs for target in patches)
     if inside := [k for k in targets if seen.given[k]]:
-        return f"with {seen.told}, {_are(inside)} scored although given"
+        return f"with {seen.told}, {are(inside)} scored although given"
     wanted = sorted(seen.target[seen.scored].tolist())
     if targets != wanted:
         missing, extra = sorted(set(wanted) - set(targets)), [k for k in wanted if targets.count(k) > 1]
-        what = f"{_are(missing)} not scored" if missing else f"{_are(extra)} scored more than once"
+        what = f"{are(missing)} not scored" if missing else f"{are(extra)} scored more than once"
         return f"with {seen.told}, {what}"
     return ""
-
-
-def _are(patches: list[int]) -> str:
-    return f"{some(patches)} {'are' if len(patches) > 1 else 'is'}"
 
 
 def _unscored(subject: Subject, seen: Observed) -> str:
@@ -142,15 +124,6 @@ def _unscored(subject: Subject, seen: Observed) -> str:
         if more := listed(does & ~may):
             return f"with {seen.told}, output {place}, which is not scored, sees {some(more)} too"
     return ""
-
-
-def _raster_alone(seen: Observed) -> bool:
-    """Whether an order other than raster is claimed, and scored outputs see as in raster order."""
-    if bool((seen.target.diff() > 0).all()):
-        return False
-    raster = torch.ones_like(seen.sees).tril()
-    late = torch.arange(len(raster)) >= int(seen.scored.int().argmax())
-    return torch.equal(seen.sees[late], raster[late])
 
 
 def _one_denominator(subject: Subject) -> str:
@@ -182,9 +155,3 @@ def _constant(subject: Subject) -> str:
     if not (bool(loss.isfinite()) and bool(gradient.isfinite().all())):
         return "an image of one color gives a loss or gradient that is not finite: is there an eps under the variance?"
     return ""
-
-
-def some(patches: list[int]) -> str:
-    """The first of them, in words."""
-    shown = ", ".join(map(str, patches[:4])) + (" ..." if len(patches) > 4 else "")
-    return f"patch{'es' if len(patches) > 1 else ''} {shown}"

@@ -17,12 +17,27 @@ MAX_SIDE = 6  # patches: every output is examined against every patch, at a cost
 
 
 @dataclass(frozen=True)
+class Codes:
+    """Targets that are codes of a tokenizer: what they should be, and the loss with any others in their place.
+
+    `encode(images)`: the code of every patch, Int "batch patches" in raster order, of these images as they are.
+    `loss(predictions, codes, draws)`: the scalar of `Subject.loss`, with such codes instead of those of images.
+    `local`: whether the code of a patch is claimed to depend on that patch alone.
+    """
+
+    encode: Callable[[Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor, Draws], Tensor]
+    local: bool = False
+
+
+@dataclass(frozen=True)
 class Subject:
     """An implementation as a black box, and what it is held to; nothing is assumed about what happens inside.
 
     `predict(images, draws)` gives "batch outputs values", `loss(predictions, images, draws)` the scalar that training
     minimizes; both without chance beyond the draws. `images`: at least two examples, "batch channels height width".
-    `draws`: those that are tried, the extremes among them.
+    `draws`: those that are tried, the extremes among them. `codes`: where the targets are codes; these are replaced
+    then, one at a time, instead of pixels, of which a code may depend on many.
     """
 
     predict: Callable[[Tensor, Draws], Tensor]
@@ -31,6 +46,7 @@ class Subject:
     images: Tensor
     patch_size: int
     draws: Draws
+    codes: Codes | None = None
 
     @property
     def num_patches(self) -> int:

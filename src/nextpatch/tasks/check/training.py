@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nextpatch.model.aim import AIM
 from nextpatch.objective.objective import Objective, scored_count
-from nextpatch.tasks.check.proofs import Verdict
+from nextpatch.tasks.check.told import Verdict
 
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-6, 1e-5
 

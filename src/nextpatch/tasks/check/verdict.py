@@ -20,8 +20,9 @@ from nextpatch.objective.objective import Objective, Words
 from nextpatch.objective.registry import objective_of
 from nextpatch.runs.recipe import Recipe, load_recipe
 from nextpatch.runs.run import load_run
-from nextpatch.tasks.check.proofs import Verdict, prove
+from nextpatch.tasks.check.proofs import prove
 from nextpatch.tasks.check.subject import small_config, subject_of
+from nextpatch.tasks.check.told import Verdict
 from nextpatch.tasks.check.training import prove_training
 
 
