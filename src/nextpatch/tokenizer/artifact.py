@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nextpatch.config import from_dict, to_dict
 from nextpatch.core.bounds import check_bounds
@@ -88,6 +88,15 @@ class Artifact:
         if not bool(torch.isfinite(found).all()):
             raise TokenizerError(f"its tensor '{name}' holds numbers that are not finite")
         return found
+
+    def fill(self, module: nn.Module) -> None:
+        """Give a module without values, made on the device "meta", the tensors by its names.
+
+        TokenizerError where one is absent or of another shape.
+        """
+        wanted = module.state_dict()
+        module.load_state_dict({name: self.tensor(name, *empty.shape) for name, empty in wanted.items()}, assign=True)
+        module.eval().requires_grad_(False)
 
     def frequencies(self) -> Tensor:
         """The share of each code, "codes"; TokenizerError where they are no shares."""

@@ -4,4 +4,8 @@ from __future__ import annotations
 
 from nextpatch.core.registry import Registry
 
-TOKENIZERS = Registry("tokenizer", kmeans="nextpatch.tokenizer.kmeans:KMeansTokenizer")
+TOKENIZERS = Registry(
+    "tokenizer",
+    kmeans="nextpatch.tokenizer.kmeans:KMeansTokenizer",
+    codebook="nextpatch.tokenizer.codebook:CodebookTokenizer",
+)
