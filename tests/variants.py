@@ -1,0 +1,77 @@
+"""All combinations of order, attention or masking, target, head and grid; a few of them hold every pair of values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from itertools import combinations, product
+
+import pytest
+import torch
+from torch import Tensor
+
+from nextpatch.model.aim import AIM
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.init import init_weights
+
+VALUES = {
+    "order": ("raster", "spiral", "checkerboard", "random"),
+    "attention": ("prefix", "causal"),
+    "target": ("norm_pixels", "pixels"),
+    "head": ("mlp", "none"),
+    "grid": ((3, 3), (2, 3)),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    order: str
+    attention: str
+    target: str
+    head: str
+    grid: tuple[int, int]
+
+    def __str__(self) -> str:
+        return "-".join([self.order, self.attention, self.target, self.head, "x".join(map(str, self.grid))])
+
+    def config(self) -> ModelConfig:
+        values = {"order": self.order, "target": self.target, "head": self.head, "attention": self.attention}
+        if self.order == "random":
+            values["order_seed"] = 3
+        img_size = (2 * self.grid[0], 2 * self.grid[1])
+        return ModelConfig(
+            "nano", img_size, 2, 3, embed_dim=16, depth=2, num_heads=2, head_width=12, head_depth=2, **values
+        )
+
+
+def every_pair(variants: Iterable[Variant]) -> list[Variant]:
+    """A few of them in which any two values meet that meet in some of all: the next is the one with most new pairs."""
+    left = list(variants)
+    pairs = {variant: set(combinations(enumerate(astuple(variant)), 2)) for variant in left}
+    missing, chosen = set().union(*pairs.values()), []
+    while missing:
+        chosen.append(max(left, key=lambda variant: len(pairs[variant] & missing)))
+        missing -= pairs[chosen[-1]]
+    return chosen
+
+
+ALL = [Variant(*values) for values in product(*VALUES.values())]
+FEW = every_pair(ALL)
+per_variant = pytest.mark.parametrize(
+    "variant", [pytest.param(v, marks=() if v in FEW else pytest.mark.slow, id=str(v)) for v in ALL]
+)
+
+
+def built(variant: Variant) -> AIM:
+    """In float64, no parameter at a special value: a zero bias or a norm of ones would hide that one is missing."""
+    model, generator = AIM(variant.config()), torch.Generator().manual_seed(1)
+    init_weights(model, 0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model.double()
+
+
+def images_of(cfg: ModelConfig, batch: int) -> Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(batch, cfg.in_chans, *cfg.img_size, generator=generator, dtype=torch.float64)
