@@ -13,6 +13,7 @@ def file_map() -> str:
         "cli",
         "api",
         "bench",
+        "study",
         "tasks",
         "train",
         "weights",

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from nextpatch.api.values import SHIPPED
 from nextpatch.model.aim import AIM
+from nextpatch.runs.given import SHIPPED
 from nextpatch.runs.recipe import load_recipe
 from nextpatch.train.schedule import lr_at
 

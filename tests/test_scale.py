@@ -18,7 +18,7 @@ import pytest
 
 from archives import archive
 from corpus import gradient, saved
-from nextpatch.api.values import recipe_path
+from nextpatch.runs.given import recipe_path
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

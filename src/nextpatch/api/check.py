@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from nextpatch.api.images import Images, named
 from nextpatch.api.session import session
-from nextpatch.api.values import recipe_path
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.progress import phase
 from nextpatch.data.loader import eval_batches
@@ -23,6 +22,7 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.objective.objective import Claims, Draws, Objective
 from nextpatch.objective.registry import objective_of
+from nextpatch.runs.given import recipe_path
 from nextpatch.runs.recipe import Recipe
 from nextpatch.tasks.check.foreign import check_foreign, next_patch
 from nextpatch.tasks.check.verdict import CheckResult, check_objective, examined, model_to_check

@@ -13,7 +13,6 @@ from nextpatch.api.images import Images, Named, named
 from nextpatch.api.pages import try_page
 from nextpatch.api.recipes import RecipeLike, gone_on_with, in_tables, settled, values_below
 from nextpatch.api.session import leave, session
-from nextpatch.api.values import Values, laid_over, overlay
 from nextpatch.api.weights import place_of
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.writer import only_writer
@@ -21,6 +20,7 @@ from nextpatch.data.sources.source import Source
 from nextpatch.dist.ranks import Ranks
 from nextpatch.measure.run_summary import RunHistory, RunSummary
 from nextpatch.model.config import ModelConfig
+from nextpatch.runs.given import Values, laid_over, overlay
 from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir
 from nextpatch.tasks.pretrain.run import Pretrained

@@ -11,12 +11,12 @@ from typing import Any, TypeAlias, get_type_hints
 from rich.console import Console
 
 from nextpatch.api.given_values import plain
-from nextpatch.api.values import Values, overlay, recipe_path
 from nextpatch.config import ConfigError, read_toml, to_dict
 from nextpatch.core.progress import phase
 from nextpatch.core.text import did_you_mean
 from nextpatch.data.collection import absolute
 from nextpatch.dist.ranks import Ranks
+from nextpatch.runs.given import Values, overlay, recipe_path
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 from nextpatch.runs.run import RunDir
 from nextpatch.tasks.pretrain.plan import resolve

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from nextpatch.api.values import recipe_path
 from nextpatch.core.fields import Flag
+from nextpatch.runs.given import recipe_path
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from nextpatch.api.values import overlay, recipe_path
 from nextpatch.cli import shards
 from nextpatch.cli.shards import CORES, processes
 from nextpatch.cli.verb import Output, Verb
@@ -21,6 +20,7 @@ from nextpatch.core.output import check_file, picture_kind, save_picture
 from nextpatch.core.progress import phase
 from nextpatch.core.text import shown
 from nextpatch.data.config import Images
+from nextpatch.runs.given import overlay, recipe_path
 from nextpatch.runs.recipe import recipe_from_dict
 
 if TYPE_CHECKING:

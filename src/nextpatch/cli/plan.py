@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from nextpatch.api.values import Values, override, recipe_path
 from nextpatch.cli.flags import ShortFor, Typed, stated
 from nextpatch.cli.starting import loaded
 from nextpatch.config import ConfigError, read_toml
 from nextpatch.core.fields import Flag
 from nextpatch.core.text import did_you_mean, shown
+from nextpatch.runs.given import Values, override, recipe_path
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 from nextpatch.tasks.plan.config import PlanConfig
 from nextpatch.tasks.plan.gpus import GPUS, Gpu

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from nextpatch.api.values import Values, laid_over, overlay, recipe_path
 from nextpatch.cli.failure import Failure
 from nextpatch.cli.flags import ShortFor, Typed, stated
 from nextpatch.cli.report import try_report
@@ -18,6 +17,7 @@ from nextpatch.core.fields import Flag
 from nextpatch.data.config import Images
 from nextpatch.dist.launch import world_size
 from nextpatch.runs.config import Weights
+from nextpatch.runs.given import Values, laid_over, overlay, recipe_path
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from nextpatch.api.values import SHIPPED, overlay, override, recipe_path
 from nextpatch.config import ConfigError, to_dict
 from nextpatch.model.config import SIZES, ModelConfig
+from nextpatch.runs.given import SHIPPED, overlay, override, recipe_path
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 
 

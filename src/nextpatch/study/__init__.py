@@ -1,0 +1,1 @@
+"""Studies: variants of one recipe trained and measured alike, and what their comparison establishes."""
