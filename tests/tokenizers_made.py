@@ -1,10 +1,17 @@
-"""A small tokenizer of k-means, for the tests of all that use one."""
+"""Small tokenizers, for the tests of all that use one."""
 
 from __future__ import annotations
 
-import torch
+from pathlib import Path
+from typing import Any
 
-from nextpatch.tokenizer.artifact import Artifact, TokenizerFacts
+import torch
+from torch import Tensor
+
+from nextpatch.model.config import ModelConfig
+from nextpatch.patches import patchify, unpatchify
+from nextpatch.tokenizer.artifact import Artifact, TokenizerFacts, write_artifact
+from nextpatch.tokenizer.names import TOKENIZERS
 
 FACTS = TokenizerFacts("kmeans", 5, 2, 3, (0.5, 0.4, 0.3), (0.2, 0.3, 0.2), {"norm": False}, {"data": "photos"})
 
@@ -13,3 +20,52 @@ def artifact(facts: TokenizerFacts = FACTS, **tensors: torch.Tensor) -> Artifact
     """A small tokenizer, with some of its tensors replaced."""
     made = torch.randn(5, 12, generator=torch.Generator().manual_seed(0))
     return Artifact(facts, {"centers": made, "frequencies": torch.full((5,), 0.2), **tensors})
+
+
+def kmeans(cfg: ModelConfig, codes: int = 7, norm: bool = False, kind: str = "kmeans") -> Artifact:
+    """One for images of a model, of random centers and frequencies that are not equal."""
+    draw = torch.Generator().manual_seed(codes)
+    facts = TokenizerFacts(
+        kind, codes, cfg.patch_size, cfg.in_chans, (0.5,) * cfg.in_chans, (0.25,) * cfg.in_chans, {"norm": norm}
+    )
+    shares = torch.rand(codes, generator=draw) + 0.1
+    centers = torch.randn(codes, cfg.patch_dim, generator=draw)
+    return Artifact(facts, {"centers": centers, "frequencies": shares / shares.sum()})
+
+
+class Surroundings:
+    """A tokenizer whose codes depend on the whole image: how far a patch's mean lies above the image's, in classes."""
+
+    local, left_out = False, ""
+
+    def __init__(self, made: Artifact) -> None:
+        facts = made.facts
+        self.kind, self.codes = facts.kind, facts.codes
+        self.patch_size, self.in_chans = facts.patch_size, facts.in_chans
+        self.mean, self.std, self.digest = facts.mean, facts.std, made.digest
+        self.frequencies = made.frequencies()
+
+    def encode(self, images: Tensor) -> Tensor:
+        means = patchify(images, self.patch_size).mean(dim=-1)
+        above = means - images.mean(dim=(1, 2, 3))[:, None]
+        return ((above * 4).round().long() + self.codes // 2).clamp(0, self.codes - 1)
+
+    def encode_patches(self, patches: Tensor) -> Tensor:
+        raise AssertionError("its codes depend on the whole image")
+
+    def decode(self, codes: Tensor, grid: tuple[int, int]) -> Tensor:
+        values = (codes - self.codes // 2)[..., None] / 4 * torch.ones(self.patch_size**2 * self.in_chans)
+        return unpatchify(values, grid, self.patch_size)
+
+    def to(self, device: Any) -> Surroundings:
+        return self
+
+
+def of_tokens(
+    cfg: dict[str, Any], folder: Path, monkeypatch: Any, codes: int = 7, kind: str = "kmeans", norm: bool = False
+) -> ModelConfig:
+    """A model of these values that predicts the codes of a tokenizer that was made for it; kinds: also surroundings."""
+    monkeypatch.setitem(TOKENIZERS._places, "surroundings", Surroundings)
+    path, made = folder / f"{kind}.safetensors", kmeans(ModelConfig(**cfg), codes, norm, kind)
+    write_artifact(path, made)
+    return ModelConfig(**cfg, target="tokens", tokenizer=str(path), codes=codes, tokenizer_sha256=made.digest)

@@ -15,56 +15,11 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.cost import Kernel, Recompute
 from nextpatch.model.heads.absent import NoHead
 from nextpatch.model.heads.head import Head
-from nextpatch.model.init import Init
 from nextpatch.model.layers import Block, HasGrid, LayerNorm
 from nextpatch.model.names import HEADS
 from nextpatch.model.orders import order_of
-from nextpatch.patches import patchify, sincos_positions
-
-
-class PatchEmbed(nn.Module):
-    """Token = LayerNorm(Linear(patch)) + position; the norm comes before the position is added."""
-
-    positions: Tensor
-
-    def __init__(self, cfg: ModelConfig) -> None:
-        super().__init__()
-        dim = cfg.shape.embed_dim
-        self.proj = nn.Linear(cfg.patch_dim, dim)
-        self.norm = LayerNorm(dim)
-        self.register_buffer("positions", sincos_positions(cfg.grid, dim), persistent=False)
-        self._grid = cfg.grid
-
-    def init_own(self, init: Init) -> None:
-        """The table of positions."""
-        self.positions.copy_(sincos_positions(self._grid, self.positions.shape[1]))
-
-    def set_grid(self, grid: tuple[int, int]) -> None:
-        """Change to images of another size: recomputes the table of positions."""
-        self._grid, self.positions = grid, sincos_positions(grid, self.positions.shape[1])
-
-    def forward(
-        self, patches: Float[Tensor, "batch length values"], position: Int[Tensor, " length"] | None = None
-    ) -> Float[Tensor, "batch length dim"]:
-        """Tokens of patches at the raster places `position`; by default of the first `length` of each image."""
-        where = self.positions[: patches.shape[1]] if position is None else self.positions[position]
-        out: Tensor = self.norm(self.proj(patches)) + where
-        return out
-
-    @staticmethod
-    def params(cfg: ModelConfig) -> int:
-        """The projection with its bias, and the norm."""
-        return (cfg.patch_dim + 3) * cfg.shape.embed_dim
-
-    @staticmethod
-    def flops(cfg: ModelConfig, tokens: int) -> float:
-        """Operations for so many tokens."""
-        return 2 * tokens * cfg.patch_dim * cfg.shape.embed_dim
-
-    @staticmethod
-    def kept_bytes(cfg: ModelConfig, tokens: int, width: int) -> float:
-        """The patches, and the norm's input and statistics."""
-        return tokens * (width * cfg.patch_dim + 4 * cfg.shape.embed_dim + 8)
+from nextpatch.model.patch_embed import PatchEmbed
+from nextpatch.patches import patchify
 
 
 class Trunk(nn.Module):

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from nextpatch.core.bounds import SEED, check_bounds
 from nextpatch.core.errors import ConfigError
+from nextpatch.core.fields import Flag
 from nextpatch.core.text import shown
 from nextpatch.model.names import HEADS, OBJECTIVES, ORDERS, SEEDLESS_ORDERS, TARGETS
 
@@ -76,7 +77,14 @@ class ModelConfig:
     order_seed: int = 0
     """Seed of the random order; other orders have none."""
     target: Annotated[str, TARGETS] = "norm_pixels"
-    """What is predicted: norm_pixels, normalized by each patch's mean and standard deviation, or pixels as they are."""
+    """What is predicted: norm_pixels, normalized by each patch's mean and standard deviation; pixels as they are; or
+    tokens, the codes of a tokenizer."""
+    tokenizer: Annotated[str, Flag("FILE")] = ""
+    """Tokenizer whose codes are predicted, of target tokens; nextpatch tokenizer fit makes one."""
+    codes: int = 0
+    """Number of codes of the tokenizer (as the tokenizer says)."""
+    tokenizer_sha256: Annotated[str, Flag("DIGEST")] = ""
+    """Digest of the tokenizer, which a run must go on with (as the tokenizer says)."""
     attention: Attention = "prefix"
     """Attention in pre-training: prefix, bidirectional in a prefix of random length and causal after it, or causal."""
 
@@ -92,6 +100,7 @@ class ModelConfig:
         for names, name in ((HEADS, self.head), (OBJECTIVES, self.objective), (ORDERS, self.order)):
             names.check(name)
         TARGETS.check(self.target)
+        self._check_tokenizer()
         if self.order_seed and self.order in SEEDLESS_ORDERS:
             raise ConfigError(
                 f"order_seed {self.order_seed} changes nothing in the order {self.order}; leave it out, or choose "
@@ -118,6 +127,17 @@ class ModelConfig:
         if s.embed_dim % 4 or s.head_width % 4:
             raise ConfigError(
                 f"embed_dim {s.embed_dim} and head_width {s.head_width} must be multiples of 4 (positions)"
+            )
+
+    def _check_tokenizer(self) -> None:
+        check_bounds(self, codes=(0, 2**20))
+        if self.target == "tokens":
+            if self.codes == 1:
+                raise ConfigError("model.codes 1 leaves nothing to predict; a tokenizer has two codes or more")
+        elif given := [name for name in ("tokenizer", "codes", "tokenizer_sha256") if getattr(self, name)]:
+            raise ConfigError(
+                f"model.{given[0]} is for model.target tokens, and the target is {self.target}; give --model.target "
+                f"tokens too, or leave {given[0]} out"
             )
 
     @property

@@ -9,6 +9,7 @@ TARGETS = Registry(
     "target",
     norm_pixels="nextpatch.objective.targets.pixels:NormalizedPixels",
     pixels="nextpatch.objective.targets.pixels:Pixels",
+    tokens="nextpatch.objective.targets.tokens:Tokens",
 )
 ORDERS = Registry(
     "order",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from nextpatch.model.aim import PatchEmbed, Trunk
+from nextpatch.model.aim import Trunk
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.names import HEADS
+from nextpatch.model.names import HEADS, TARGETS
+from nextpatch.model.patch_embed import PatchEmbed
 from nextpatch.objective.registry import objective_of
+from nextpatch.objective.targets.target import StatesCost
 
 
 def tokens_of(cfg: ModelConfig) -> int:
@@ -23,6 +25,18 @@ def head_rows(cfg: ModelConfig, scored: float | None = None) -> float:
     if not HEADS[cfg.head].packed:
         return tokens_of(cfg)
     return expected_scored(cfg) if scored is None else scored
+
+
+def loss_row_bytes(cfg: ModelConfig, number: int) -> float:
+    """What the loss keeps for backward of a scored patch; `number` as in `kept_bytes`."""
+    target = TARGETS[cfg.target]
+    return float(target.row_bytes(cfg, number) if isinstance(target, StatesCost) else 4 * cfg.outputs)
+
+
+def loss_fixed_bytes(cfg: ModelConfig, rows: float, number: int) -> float:
+    """What the loss of `rows` scored patches keeps or lets pass by beside that."""
+    target = TARGETS[cfg.target]
+    return float(target.fixed_bytes(cfg, rows, number) if isinstance(target, StatesCost) else 0)
 
 
 def train_step_flops(cfg: ModelConfig, scored: float | None = None, frozen_trunk: bool = False) -> float:

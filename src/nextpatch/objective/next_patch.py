@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from nextpatch.core.errors import UserError
 from nextpatch.core.random import Stream, rng_at
@@ -14,6 +16,7 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.names import TARGETS
 from nextpatch.model.orders import order_of
 from nextpatch.objective.chosen import Chosen
+from nextpatch.objective.guess import ConstantGuess
 from nextpatch.objective.objective import Draws, Fill, Words
 from nextpatch.objective.targets.loss import rows_loss
 from nextpatch.objective.targets.target import Target, TargetWords
@@ -36,8 +39,12 @@ class NextPatch:
         self.mean_scored = cfg.num_patches / 2 if cfg.attention == "prefix" else cfg.num_patches - 1
         self.goal: Target = TARGETS[cfg.target](cfg)
         self.unit = self.goal.unit
-        self.words = _words(cfg, self.goal.words)
         self._order = order_of(cfg)
+
+    @cached_property
+    def words(self) -> Words:
+        """The objective and its target in words."""
+        return _words(self.cfg, self.goal.words)
 
     def draw(self, seed: int, positions: Int[Tensor, " batch"]) -> Draws:
         """Prefix lengths S; causal pre-training (Table 3d) always scores from S = 1."""
@@ -129,7 +136,7 @@ class NextPatch:
 
     def baseline(self) -> AIM:
         """The target's guess everywhere."""
-        return _Guess(self.cfg, self.goal.guess())
+        return ConstantGuess(self.cfg, self.goal.guess())
 
     def target(
         self, images: Float[Tensor, "batch channels height width"], draws: Draws, fill: Fill | None = None
@@ -177,24 +184,6 @@ class NextPatch:
     def _turn(self) -> Int[Tensor, " patches"]:
         """The place in the sequence of each patch in raster order."""
         return self._sequence().argsort()
-
-
-class _Guess(AIM):
-    """The same outputs everywhere; looks at nothing, and has no parameters."""
-
-    def __init__(self, cfg: ModelConfig, outputs: Float[Tensor, " outputs"]) -> None:
-        nn.Module.__init__(self)
-        self.cfg, self._outputs = cfg, outputs
-
-    def predict(
-        self,
-        patches: Float[Tensor, "batch length values"],
-        mask: Tensor | None,
-        position: Tensor | None = None,
-        target_position: Tensor | None = None,
-    ) -> Float[Tensor, "batch length outputs"]:
-        """What is always guessed."""
-        return self._outputs.to(patches).expand(*patches.shape[:2], -1)
 
 
 def _words(cfg: ModelConfig, goal: TargetWords) -> Words:

@@ -84,7 +84,11 @@ class Claims(Protocol):
     """
 
     places: range  # those that can be scored, one for each entry of `scored` and `position_losses`
-    words: Words
+
+    @property
+    def words(self) -> Words:
+        """The objective and its target in words."""
+        ...
 
     def examples(self) -> Draws:
         """A few draws, the extremes among them, for proofs to be tried with."""

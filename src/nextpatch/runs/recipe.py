@@ -22,7 +22,14 @@ _LATER: dict[
     str, dict[str, Any]
 ] = {  # values that came after the first runs, and what these had: absent where they say just that
     "train": {"init": "", "freeze_trunk": False, "minutes": 0.0},
-    "model": {"head": "mlp", "objective": "next_patch", "order": "raster", "order_seed": 0},
+    "model": {
+        "head": "mlp",
+        "objective": "next_patch",
+        "order": "raster",
+        "order_seed": 0,
+        "codes": 0,
+        "tokenizer_sha256": "",
+    },
 }
 
 
@@ -66,6 +73,7 @@ def binding(recipe: Recipe, places: bool = False) -> dict[str, dict[str, Any]]:
     values = to_dict(recipe)
     if not places:
         del values["data"]["train"], values["data"]["val"]
+    del values["model"]["tokenizer"]  # a place, too: its digest binds
     del values["engine"], values["guard"]
     for table, names in _OF_THE_MACHINE.items():
         values[table] = {name: value for name, value in values[table].items() if name not in names}

@@ -2,7 +2,8 @@
 
 Written for n tokens an image, of which m are scored: of the paper's objective K - 1 and, on average, K/2. What autograd
 keeps of each part stands beside its code (`kept_bytes`, in bytes of one image); here it is added up, with the loss's
-errors, 4 bytes a scored value, and the mask. The residual stream, norms and the loss are float32.
+errors, 4 bytes a scored value (of codes: objective/targets/cross_entropy.py), and the mask. The residual stream, norms
+and the loss are float32.
 
 With activation checkpointing a block keeps its input, and "selective" also the outputs of its products and attention;
 what it computes again in backward is there for one block at a time. With several micro-batches to a step, the gradients
@@ -15,13 +16,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from nextpatch.model.aim import PatchEmbed, Trunk
+from nextpatch.model.aim import Trunk
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.cost import Kernel, Recompute, Unit
 from nextpatch.model.count import count_params
 from nextpatch.model.layers import Block
 from nextpatch.model.names import HEADS
-from nextpatch.objective.cost import head_rows, tokens_of
+from nextpatch.model.patch_embed import PatchEmbed
+from nextpatch.objective.cost import head_rows, loss_fixed_bytes, loss_row_bytes, tokens_of
 
 _TRANSIENT = 9.0  # numbers a token and width that a block's backward makes and drops, measured
 _COMPUTING_AGAIN = 11.5  # and more of them when it has to compute forward again
@@ -84,7 +86,8 @@ def step_memory(
     kept = images * kept_bytes(cfg, setting.width, setting.recompute, setting.kernel, scored, longest) + pixels
     copies = 2 * params if not setting.spread and setting.width == 2 else 0
     before = 4 * params / shard if setting.several else 0.0
-    moments = [Moment(before, kept + copies, 0.0), Moment(4 * params / shard, 0.0, 0.0)]
+    loss = loss_fixed_bytes(cfg, images * head_rows(cfg, scored), setting.width)
+    moments = [Moment(before, kept + copies, loss), Moment(4 * params / shard, 0.0, 0.0)]
     moments += _moments(cfg, setting, images, scored, longest, kept + copies)
     worst = max(moments, key=sum)
     return Memory(4 * params // shard + tables, 8 * params // shard, *map(round, worst))
@@ -130,7 +133,7 @@ def kept_bytes(
     suffix = n if longest is None or not head.packed else longest
     trunk = Trunk.kept_bytes(cfg, n, rows, suffix, width, kernel, recompute)
     above = head.kept_bytes(cfg, rows, width) + sum(unit.kept for unit in head.units(cfg, rows, width))
-    errors, mask = rows * 4 * cfg.outputs, 4 * n * n if width == 4 else 0
+    errors, mask = rows * loss_row_bytes(cfg, width), 4 * n * n if width == 4 else 0
     return float(trunk + above + errors + PatchEmbed.kept_bytes(cfg, n, width) + mask)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -60,4 +61,32 @@ class Target(Protocol):
         self, predicted: Float[Tensor, "*rows outputs"], chosen: Chosen, fill: Fill | None
     ) -> Float[Tensor, "*rows values"]:
         """Outputs for these patches as pixels; what the target leaves out comes from `fill`, or from the patches."""
+        ...
+
+
+@runtime_checkable
+class TellsMore(Protocol):
+    """A target that tells more in a validation than its loss."""
+
+    def beside(self, predicted: Float[Tensor, "*rows outputs"], wanted: Tensor) -> dict[str, Float[Tensor, "*rows"]]:
+        """Further values of each row, by name; their means over scored patches are taken."""
+        ...
+
+    def figures(self, loss: float, means: Mapping[str, float]) -> dict[str, float]:
+        """What is told, by name, of the mean loss and of those means."""
+        ...
+
+
+@runtime_checkable
+class StatesCost(Protocol):
+    """A target whose loss keeps other bytes for backward than an error of 4 bytes for each output."""
+
+    @staticmethod
+    def row_bytes(cfg: ModelConfig, number: int) -> float:
+        """Kept of a scored row, where a number in products has `number` bytes."""
+        ...
+
+    @staticmethod
+    def fixed_bytes(cfg: ModelConfig, rows: float, number: int) -> float:
+        """Kept or passing by once for a loss of so many rows."""
         ...
