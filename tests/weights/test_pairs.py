@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,13 @@ def test_a_file_and_heads_behind_a_plus(run: Path, tmp_path: Path) -> None:
     save_probe(tmp_path / "classes.safetensors", model_at(20))
     with pytest.raises(WeightsError, match="fitted to other weights"):
         nextpatch.load(f"{weights}+{tmp_path}/classes.safetensors")
+
+
+def test_a_pixel_head_says_what_it_predicts_and_in_which_order(run: Path, tmp_path: Path) -> None:
+    """The weights may be of another objective, as released ones are: completions would be in another order unsaid."""
+    weights = export_model(RunDir.open(run), tmp_path / "w.safetensors", 10)
+    donor = AIM(replace(CFG, order="random", order_seed=7, attention="causal", head="none"))
+    donor.load_state_dict({k: t for k, t in model_at(10).state_dict().items() if k[:5] != "head."}, strict=False)
+    save_pixel_head(tmp_path / "head.safetensors", donor)
+    found = nextpatch.load(f"{weights}+{tmp_path}/head.safetensors").aim.cfg
+    assert found.resolved() == donor.cfg.resolved()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from torch import Tensor
+
+from nextpatch.config import from_dict, to_dict
 from nextpatch.core.tensors import save_safetensors
 from nextpatch.core.text import shown
 from nextpatch.model.aim import AIM
+from nextpatch.model.config import ModelConfig
 from nextpatch.model.weights import from_released, to_released
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.build import build_aim, naming_file
@@ -17,6 +22,7 @@ from nextpatch.weights.layout import has_pixel_head, pixel_head_values
 from nextpatch.weights.tensors import read_tensors
 
 PIXEL_HEAD = "nextpatch-pixel-head-1"
+_OF_TRUNK = {"size", "img_size", "patch_size", "in_chans", "embed_dim", "depth", "num_heads"}
 
 
 def with_pixel_head(backbone: Backbone, path: Path) -> Backbone:
@@ -28,15 +34,26 @@ def with_pixel_head(backbone: Backbone, path: Path) -> Backbone:
     if facts.get("trunk", mark_of(model)) != mark_of(model):
         raise WeightsError(f"{shown(path)} was fitted to other weights than {shown(backbone.about.name)}; fit it again")
     with naming_file(name):
-        cfg = replace(model.cfg, **pixel_head_values(state), target=facts.get("target", "norm_pixels"))
+        cfg = _config(model.cfg, state, facts)
         ours = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("head.")}
         both = ours | from_released(state)
     backbone.trunk = build_aim(cfg, both, name).to(backbone.device).eval()
     return backbone
 
 
+def _config(of_trunk: ModelConfig, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> ModelConfig:
+    """The trunk's, with what the file says of prediction; older files say the target only."""
+    said = json.loads(facts["model"]) if "model" in facts else {"target": facts.get("target", "norm_pixels")}
+    predicts = pixel_head_values(state) | {name: value for name, value in said.items() if name not in _OF_TRUNK}
+    return from_dict(ModelConfig, to_dict(of_trunk) | predicts, "model")
+
+
 def save_pixel_head(path: Path, model: AIM) -> None:
-    """The pixel head alone, under the names of the released layout; an existing file is replaced in one step."""
+    """The pixel head alone, under the names of the released layout; an existing file is replaced in one step.
+
+    With it goes what it predicts, and in which order: the weights that it is put onto may be of another objective.
+    """
     state = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
-    facts = {"format": PIXEL_HEAD, "target": model.cfg.target, "trunk": mark_of(model)}
+    said = {name: value for name, value in to_dict(model.cfg.resolved()).items() if name not in _OF_TRUNK}
+    facts = {"format": PIXEL_HEAD, "target": model.cfg.target, "trunk": mark_of(model), "model": json.dumps(said)}
     save_safetensors(path, to_released(state, model.cfg), facts)
