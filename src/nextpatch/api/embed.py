@@ -14,6 +14,7 @@ from nextpatch.core.progress import phase
 from nextpatch.data.preprocessing import Layout
 from nextpatch.data.sources.open import open_source
 from nextpatch.dist.ranks import Ranks
+from nextpatch.model.config import InferenceAttention
 from nextpatch.runs.config import Device, Precision
 from nextpatch.tasks.embed.config import EmbedConfig, Pool
 from nextpatch.tasks.embed.features import Features, features_of
@@ -26,14 +27,15 @@ def embed(
     weights: Weights, images: Images, *, out: None = None, pool: Pool = "auto", layers: str = "",
     batch_size: int = 32, workers: int = 0, device: Device = "auto", precision: Precision = "auto",
     img_size: tuple[int, int] | None = None, pixel_range: tuple[float, float] | None = None,
-    layout: Layout | None = None, quiet: bool = False,
+    layout: Layout | None = None, attention: InferenceAttention | None = None, quiet: bool = False,
 ) -> Features: ...  # fmt: skip
 @overload
 def embed(
     weights: Weights, images: Images, *, out: str | Path, pool: Pool = "auto", layers: str = "",
     each_layer: bool = False, batch_size: int = 32, workers: int = 0, device: Device = "auto",
     precision: Precision = "auto", img_size: tuple[int, int] | None = None,
-    pixel_range: tuple[float, float] | None = None, layout: Layout | None = None, quiet: bool = False,
+    pixel_range: tuple[float, float] | None = None, layout: Layout | None = None,
+    attention: InferenceAttention | None = None, quiet: bool = False,
 ) -> Embedded: ...  # fmt: skip
 def embed(
     weights: Weights,
@@ -50,6 +52,7 @@ def embed(
     img_size: tuple[int, int] | None = None,
     pixel_range: tuple[float, float] | None = None,
     layout: Layout | None = None,
+    attention: InferenceAttention | None = None,
     quiet: bool = False,
 ) -> Features | Embedded:
     """Features of images: in memory, as an array with names, or with `out` in a file, as `nextpatch embed` writes it.
@@ -60,7 +63,8 @@ def embed(
     image, by the attention of the classifier that comes with the weights ("attention") or by the mean of its patches
     ("mean"), or every patch ("patches"); "auto" is attention where there is a classifier. `layers`: blocks whose
     outputs are averaged, as "3", "2,3" or "0-3"; with `each_layer`, into a file, a column for each. `img_size`,
-    `pixel_range`, `layout`: how images are read, if not as the weights say.
+    `pixel_range`, `layout`: how images are read, if not as the weights say. `attention`: "causal" or "bidirectional",
+    if not as the classifier of the weights reads them.
 
     Returns Features (float32, "images dim") in memory, or what was written. Images that cannot be decoded are left
     out and named in `skipped`. Raises DataError, WeightsError or ConfigError for what cannot be used, and
@@ -72,7 +76,9 @@ def embed(
     >>> features.array.shape, features.indices.tolist()
     ((6, 64), [0, 1, 2, 3, 4, 5])
     """
-    seen = {"layers": layers, "img_size": img_size, "pixel_range": pixel_range, "layout": layout}
+    seen = {
+        "layers": layers, "img_size": img_size, "pixel_range": pixel_range, "layout": layout, "attention": attention,
+    }  # fmt: skip
     given = named(images, one=True)
     if out is None and each_layer:
         raise ConfigError("each_layer writes a column for each block: say into which file, out=...")
@@ -84,7 +90,7 @@ def embed(
         config = EmbedConfig(
             data=given.one("images"), weights=place_of(weights), out=out_path(out), pool=pool, layers=layers,
             each_layer=each_layer, batch_size=batch_size, workers=workers, device=device, precision=precision,
-            img_size=img_size, pixel_range=pixel_range, layout=layout,
+            img_size=img_size, pixel_range=pixel_range, layout=layout, attention=attention,
         )  # fmt: skip
         with Ranks.opened() as ranks:
             return embed_to_file(config, console, ranks)

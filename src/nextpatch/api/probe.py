@@ -45,8 +45,8 @@ def probe(
     images as `nextpatch.dataset` takes them, or a name as on the command line; `test`: others to score on, once, of the
     same classes (left out: a fifth of `data`, set aside). `labels`: how many labels to learn from. `layers`: which
     blocks to read, as "3", "2,3" (their mean), "0-3", "each" or "windows". `values`: whatever else ProbeConfig holds:
-    probes=["linear", "knn"], epochs=5, lrs=[1e-3], seed=1, device="cpu". `out`: a folder for the results; left out,
-    the results of a run are written into the run, with its `report`, and others are only returned.
+    probes=["linear", "knn"], epochs=5, lrs=[1e-3], attention="causal", seed=1, device="cpu". `out`: a folder for the
+    results; left out, the results of a run are written into the run, with its `report`, and others are only returned.
 
     Returns accuracies in percent with their intervals: `.results`, and `.sweep` by layers, on the images to choose by;
     `.to_pandas()` has a row for each of the results. Raises DataError where labels are missing or test images are

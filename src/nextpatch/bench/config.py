@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from nextpatch.core.bounds import BATCH, EPOCHS, SEED, WORKERS, check_bounds
 from nextpatch.core.fields import Flag
+from nextpatch.model.config import InferenceAttention
 from nextpatch.runs.config import Device, Precision, Weights
 
 
@@ -25,6 +26,9 @@ class BenchConfig:
     """Folder with the data, one folder per benchmark (default: they are downloaded where possible)."""
     layers: tuple[Annotated[str, Flag("SET")], ...] = ()
     """Blocks to read, as in nextpatch probe (default: as the weights say)."""
+    attention: InferenceAttention | None = None
+    """Attention by which features are computed; causal: each patch from those before it in the model's order (default:
+    as the classifier of the weights reads them, else bidirectional)."""
     epochs: int = 0
     """Passes over the images (default: as in the paper, 100; for ImageNet 50).
 

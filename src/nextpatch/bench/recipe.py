@@ -18,6 +18,7 @@ from nextpatch.weights.backbone import ModelInfo
 
 RESULT = "result.json"
 _PAPER = {"epochs": 100, "batch_size": 512, "warmup": 0.0, "lrs": list(LR_GRID), "augment": "paper"}  # Table 11
+LATER = {"attention": "bidirectional"}  # values that came after the first results, and what these had
 _IMAGENET = {**_PAPER, "epochs": 50, "batch_size": 1024, "warmup": 0.1}
 _CHOSEN_ON = {
     "held-out": "a held-out slice of the training images",
@@ -42,6 +43,7 @@ def recipe_of(config: BenchConfig, benchmark: Benchmark, about: ModelInfo, diges
         "augment": config.augment, "layers": list(config.layers or (blocks,)), "select_on": config.select_on,
         "seed": config.seed, "precision": config.precision, "weights_sha256": digest,
         "img_size": list(about.img_size), "mean": list(about.mean), "std": list(about.std),
+        "attention": about.attention,
     }  # fmt: skip
     plain: dict[str, Any] = json.loads(json.dumps(given))  # as it will be read again
     return plain
@@ -76,7 +78,8 @@ def _notes_on(name: str, recipe: Mapping[str, Any]) -> list[str]:
     if not recipe:
         return ["measured by an earlier version, which did not keep its recipe"]
     found = [f"learning rates and layers were chosen on {_CHOSEN_ON[recipe['select_on']]}"]
-    other = [f"{key} {recipe[key]}" for key, value in paper_recipe(name).items() if recipe[key] != value]
+    paper, recipe = {**paper_recipe(name), **LATER}, {**LATER, **recipe}
+    other = [f"{key} {recipe[key]}" for key, value in paper.items() if recipe[key] != value]
     if other:
         found.append(f"NOT the paper's recipe: {', '.join(other).replace('_size', '')}")
     return found

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from nextpatch.bench.config import BenchConfig
-from nextpatch.bench.recipe import RESULT, notes, read_result, recipe_of
+from nextpatch.bench.recipe import LATER, RESULT, notes, read_result, recipe_of
 from nextpatch.bench.registry import Benchmark, chosen
 from nextpatch.bench.table import TABLES, table_6, write_tables
 from nextpatch.config import ConfigError, from_dict, to_dict
@@ -43,7 +43,7 @@ def bench(
     wanted = chosen(config.only)
     check_folder(config.out, files=TABLES)
     with phase("loading the weights", console):
-        backbone = backbone or load(config.weights)
+        backbone = backbone or load(config.weights, attention=config.attention)
     layer_sets(config.layers, len(backbone.blocks))  # refused before anything is measured
     digest = backbone.digest()  # of the weights as they are: to measure may convert them
     recipes = {b.name: recipe_of(config, b, backbone.about, digest) for b in wanted}
@@ -136,7 +136,7 @@ def _asked(config: BenchConfig, benchmark: Benchmark, recipe: dict[str, Any]) ->
         config.weights, benchmark.title, benchmark.title, (), tuple(recipe["layers"]), tuple(recipe["lrs"]),
         recipe["epochs"], recipe["batch_size"], warmup=recipe["warmup"], seed=config.seed, workers=config.workers,
         device=config.device, precision=config.precision, out=config.out / benchmark.name, probes=("attentive",),
-        augment=config.augment, select_on=config.select_on, overlap="keep",
+        augment=config.augment, select_on=config.select_on, overlap="keep", attention=config.attention,
     )  # fmt: skip
 
 
@@ -145,7 +145,7 @@ def _refuse_other(place: Path, recipe: dict[str, Any]) -> None:
     done = read_result(place)
     if done is None:
         return
-    then = done.measured
+    then = {**LATER, **done.measured}
     if differing := [name for name in recipe if then.get(name) != recipe[name]]:
         what = ", ".join(f"{name} {then.get(name, 'unknown')} (now {recipe[name]})" for name in differing)
         raise ConfigError(f"{place} was measured with other values: {what}; give the same, or choose another --out")

@@ -12,6 +12,7 @@ from nextpatch.core.errors import UserError
 from nextpatch.core.fields import Flag
 from nextpatch.core.output import check_file, check_folder
 from nextpatch.core.progress import phase
+from nextpatch.model.config import InferenceAttention
 from nextpatch.runs.config import Weights
 
 To = Literal["safetensors", "released", "onnx", "torch.export", "timm", "hub"]
@@ -58,6 +59,9 @@ class Export:
     """What a graph computes: class logits, one vector per image, or one per patch."""
     layers: Annotated[str, Flag("SET")] = ""
     """Blocks whose mean is read, such as 3, 2,3 or 0-3 (default: as the weights say)."""
+    attention: InferenceAttention | None = None
+    """Attention by which features are computed (default: as the classifier of the weights reads them, else
+    bidirectional)."""
     repo: Annotated[str, Flag("OWNER/NAME")] = ""
     """Repository on the Hub to upload to."""
     private: bool = False
@@ -78,7 +82,7 @@ def _refuse_ignored(args: Export, of_run: bool) -> None:
     unread += [] if of_run else ["layout"]
     unread += [] if of_run or "+" in args.weights else ["step"]
     if of_run and args.to == "safetensors":
-        unread.append("layers")
+        unread += ["layers", "attention"]
     if args.to == "hub" and args.out is not None:
         unread.append("private")
     for item in fields(Export):
@@ -124,7 +128,7 @@ def _exported(args: Export) -> int:
         return _hub(args)
     from nextpatch.weights.load import load
 
-    backbone = load(args.weights, layers=args.layers, step=args.step, img_size=args.img_size)
+    backbone = load(args.weights, layers=args.layers, step=args.step, img_size=args.img_size, attention=args.attention)
     out = out or _place(args)
     out.parent.mkdir(parents=True, exist_ok=True)
     if args.to in ("safetensors", "released"):
@@ -165,10 +169,13 @@ def _hub(args: Export) -> int:
         raise UserError("name the repository on the Hub: --repo OWNER/NAME; or write only the folder: --out DIR")
     if args.out is not None:
         repo = args.repo or f"OWNER/{args.out.resolve().name}"
-        folder = write_for_hub(args.weights, repo, args.out, args.layers, args.license, args.step, args.img_size)
+        folder = write_for_hub(
+            args.weights, repo, args.out, args.layers, args.license, args.step, args.img_size, args.attention
+        )
         print(f"{folder}/  nothing was uploaded")
         return 0
-    print(push(args.weights, args.repo, args.private, args.layers, args.license, args.step, args.img_size))
+    how = args.layers, args.license, args.step, args.img_size, args.attention
+    print(push(args.weights, args.repo, args.private, *how))
     return 0
 
 

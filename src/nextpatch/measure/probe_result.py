@@ -77,7 +77,8 @@ class ProbeResult:
     """All that one probe measured; probe.json has the same fields.
 
     `num_select` images were held out to choose by, of `num_train_pool` the classifiers learned; `elapsed_s` is of the
-    whole probe; `view` says in words how images were seen. `attention`: the classifier that was kept, if any.
+    whole probe; `view` says in words how images were seen, `feature_attention` by which attention the trunk computed
+    the features. `attention`: the classifier that was kept, if any.
     """
 
     weights: str = ""
@@ -96,6 +97,7 @@ class ProbeResult:
     checkpoint_step: int | None = None
     view: str = ""
     preprocessing: dict[str, Any] = field(default_factory=dict)
+    feature_attention: str = "bidirectional"
     grid: SearchGrid = field(default_factory=SearchGrid)
     results: tuple[ProbeScore, ...]
     sweep: tuple[LayerScore, ...] = ()
@@ -121,6 +123,8 @@ class ProbeResult:
         title = f"Test accuracy in %, {self.num_test:,} images, {len(self.classes)} classes (95 % interval)"
         if self.select_on == "paper":
             title += "\nchosen on these same images, as in the paper: too high"
+        if self.feature_attention != "bidirectional":
+            title += f"\n{self.feature_attention} attention"
         cells = {(row.labels, row.probe, row.features): _cell(row) for row in self.results}
         order = list(dict.fromkeys(row.probe for row in self.results))
         lines = sorted({key[:2] for key in cells}, key=lambda line: (line[0], order.index(line[1])))

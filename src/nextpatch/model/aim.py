@@ -102,6 +102,7 @@ class AIM(nn.Module):
         self.patch_embed = PatchEmbed(cfg)
         self.trunk = Trunk(cfg)
         self.head: Head = HEADS[cfg.head](cfg) if pixel_head else NoHead(cfg)
+        self._order: tuple[ModelConfig, Tensor | None] | None = None
 
     def resize(self, img_size: tuple[int, int]) -> None:
         """Take images of another size, (height, width) in pixels: positions are computed, so nothing else changes."""
@@ -113,6 +114,15 @@ class AIM(nn.Module):
     def layer_names(self) -> list[str]:
         """Every name that `features` knows, in order of depth."""
         return self.trunk.layer_names()
+
+    def order(self) -> Int[Tensor, " patches"] | None:
+        """The raster index of each patch of the sequence, on the CPU; None for raster order.
+
+        It is found once for a grid: a graph that is traced cannot do so.
+        """
+        if self._order is None or self._order[0] != self.cfg:
+            self._order = self.cfg, order_of(self.cfg)
+        return self._order[1]
 
     def forward(
         self,
@@ -129,7 +139,7 @@ class AIM(nn.Module):
         known = self.layer_names()
         if unknown := [name for name in layers if name not in known]:
             raise UserError(f"no layer {', '.join(unknown)}; this model has {', '.join(known)}")
-        patches, order = patches_of(images, self.cfg), None if mode == "bidirectional" else order_of(self.cfg)
+        patches, order = patches_of(images, self.cfg), None if mode == "bidirectional" else self.order()
         if order is not None:
             order = order.to(patches.device)
             patches = patches[:, order]

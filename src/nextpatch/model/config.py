@@ -13,6 +13,7 @@ from nextpatch.core.text import shown
 from nextpatch.model.names import HEADS, OBJECTIVES, ORDERS, SEEDLESS_ORDERS, TARGETS
 
 Attention = Literal["prefix", "causal"]
+InferenceAttention = Literal["bidirectional", "causal"]
 MOST_PATCHES = 2**18
 
 

@@ -15,12 +15,19 @@ from nextpatch.core.text import shown
 from nextpatch.data.config import DataConfig
 from nextpatch.data.preprocessing import AS_OURS, AS_RELEASED, Preprocessing
 from nextpatch.model.aim import AIM
-from nextpatch.model.config import ModelConfig
+from nextpatch.model.config import InferenceAttention, ModelConfig
 from nextpatch.model.layer_sets import blocks_named, last_blocks
 from nextpatch.model.weights import from_released
 from nextpatch.weights.backbone import Backbone, ModelInfo
 from nextpatch.weights.build import build_aim, naming_file
-from nextpatch.weights.classifier import ClassifierHead, classifier_of, mark_of, read_classifier_head, texts
+from nextpatch.weights.classifier import (
+    ClassifierHead,
+    attention_in,
+    classifier_of,
+    mark_of,
+    read_classifier_head,
+    texts,
+)
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.layout import model_config, probed_blocks
 from nextpatch.weights.released import BEST_BY_WIDTH
@@ -35,11 +42,12 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std per cha
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What the caller wants otherwise than the weights say: layers to read, image size."""
+    """What the caller wants otherwise than the weights say: layers to read, image size, attention."""
 
     layers: str = ""
     img_size: tuple[int, int] | None = None
     step: int | None = None
+    attention: InferenceAttention | None = None
 
 
 def of_released_names(
@@ -65,7 +73,7 @@ def of_export(state: Mapping[str, Tensor], facts: Mapping[str, str], name: str, 
             Preprocessing, _json(facts.get("preprocessing", "{}")), f"{shown(name)}, preprocessing"
         )
         ours = from_released(state) if facts["layout"] == "released" else dict(state)
-        head, ours = _classifier_head_in(ours, cfg, layers, classes)
+        head, ours = _classifier_head_in(ours, cfg, layers, classes, attention_in(facts))
     return of_model(build_aim(cfg, ours, name), name, options, head, (mean, std), preprocessing)
 
 
@@ -90,7 +98,7 @@ def of_model(
     statistics: Statistics,
     preprocessing: Preprocessing = AS_OURS,
 ) -> Backbone:
-    """Of a model, read as asked; a classifier of other layers than those is left out.
+    """Of a model, read as asked; a classifier of other layers or another attention than asked for is left out.
 
     WeightsError when the classifier was fitted to another trunk and no layers are asked for.
     """
@@ -102,13 +110,14 @@ def of_model(
     if options.img_size is not None:
         model.resize(options.img_size)
     cfg = model.cfg
-    chosen = _chosen(options.layers, cfg, name, head)
+    chosen = _chosen(options, cfg, name, head)
     head = head if head is not None and head.layers == chosen else None
     mean, std = statistics if statistics[0] else DataConfig().statistics(cfg.in_chans)
     shape = cfg.shape
+    attention = options.attention or (head.attention if head is not None else "bidirectional")
     about = ModelInfo(
         name, cfg.img_size, cfg.in_chans, mean, std, shape.embed_dim, shape.num_heads, chosen, cfg.num_patches,
-        preprocessing,
+        preprocessing, attention,
     )  # fmt: skip
     return Backbone(model, about, head)
 
@@ -129,13 +138,18 @@ def with_classifier_head(backbone: Backbone, path: Path, options: LoadOptions) -
         )
     if head.trunk and head.trunk != mark_of(backbone.trunk):
         raise WeightsError(_OF_OTHERS.format(probe=shown(path), name=shown(about.name)))
+    if options.attention not in (None, head.attention):
+        raise WeightsError(
+            f"{shown(path)} was fitted to features of {head.attention} attention; leave the attention out, or give the "
+            "weights without it"
+        )
     about = _as_probed(backbone, head, options)
     return Backbone(backbone.trunk, replace(about, name=f"{about.name}+{path}", layers=head.layers), head)
 
 
 def _as_probed(backbone: Backbone, head: ClassifierHead, options: LoadOptions) -> ModelInfo:
     """Images are seen as they were when the probe was fitted, but for the size that is asked for."""
-    about, model = backbone.about, backbone.aim
+    about, model = replace(backbone.about, attention=head.attention), backbone.aim
     if head.preprocessing is not None:
         about = replace(about, preprocessing=head.preprocessing)
     if head.img_size is None or options.img_size is not None:
@@ -145,10 +159,13 @@ def _as_probed(backbone: Backbone, head: ClassifierHead, options: LoadOptions) -
 
 
 def _fitting(model: AIM, name: str, options: LoadOptions, head: ClassifierHead | None) -> ClassifierHead | None:
-    """The classifier, when it is of these weights; without it where layers are asked for, since it is not needed."""
+    """The classifier, when it is of these weights and reads them with the attention that is asked for; without it
+    where layers are asked for, since it is not needed."""
     blocks = {f"block_{block}" for block in range(model.cfg.shape.depth)}
     if head is not None and not set(head.layers) <= blocks:
         raise WeightsError(f"{shown(name)}: its classifier reads {shown(', '.join(head.layers))[:80]}, not there")
+    if head is not None and options.attention not in (None, head.attention):
+        return None
     if head is None or not head.trunk or head.trunk == mark_of(model):
         return head
     if options.layers not in ("", "best"):
@@ -157,8 +174,9 @@ def _fitting(model: AIM, name: str, options: LoadOptions, head: ClassifierHead |
 
 
 def _classifier_head_in(
-    state: Mapping[str, Tensor], cfg: ModelConfig, layers: Sequence[str], classes: Sequence[str]
-) -> tuple[ClassifierHead | None, dict[str, Tensor]]:
+    state: Mapping[str, Tensor], cfg: ModelConfig, layers: Sequence[str], classes: Sequence[str],
+    attention: InferenceAttention = "bidirectional",
+) -> tuple[ClassifierHead | None, dict[str, Tensor]]:  # fmt: skip
     """(the classifier among tensors with our names, the other tensors)."""
     own = {name.removeprefix("attentive."): t for name, t in state.items() if name.startswith("attentive.")}
     rest = {name: t for name, t in state.items() if not name.startswith("attentive.")}
@@ -167,7 +185,8 @@ def _classifier_head_in(
     classifier = classifier_of(own, cfg.shape.num_heads)
     if not classes and classifier.linear.out_features == _IMAGENET:
         classes = imagenet_classes()
-    return ClassifierHead(classifier, tuple(layers or last_blocks(cfg.shape.depth)), tuple(classes)), rest
+    read = tuple(layers or last_blocks(cfg.shape.depth))
+    return ClassifierHead(classifier, read, tuple(classes), attention=attention), rest
 
 
 def imagenet_classes() -> tuple[str, ...]:
@@ -177,17 +196,18 @@ def imagenet_classes() -> tuple[str, ...]:
     return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
 
-def _chosen(layers: str, cfg: ModelConfig, name: str, head: ClassifierHead | None) -> tuple[str, ...]:
-    depth = cfg.shape.depth
+def _chosen(options: LoadOptions, cfg: ModelConfig, name: str, head: ClassifierHead | None) -> tuple[str, ...]:
+    depth, layers = cfg.shape.depth, options.layers
     if layers == "last":
         return tuple(last_blocks(depth))
     if layers == "best":
         best = BEST_BY_WIDTH.get(cfg.shape.embed_dim)
         if head is not None:
             return head.layers
-        if best is None:
+        if best is None or options.attention == "causal":  # those of the released models are bidirectional ones
+            how = "" if options.attention is None else f" with {options.attention} attention"
             raise WeightsError(
-                f"{name}: which layers are best is not known yet; nextpatch probe finds it, or name them"
+                f"{name}: which layers are best{how} is not known yet; nextpatch probe finds it, or name them"
             )
         return tuple(f"block_{block}" for block in best)
     if layers:

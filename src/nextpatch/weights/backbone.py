@@ -17,15 +17,21 @@ from nextpatch.data.error import DataError
 from nextpatch.data.preprocessing import AS_OURS, Preprocessing
 from nextpatch.data.views import eval_view, to_model_input
 from nextpatch.model.aim import AIM
+from nextpatch.model.config import InferenceAttention
 from nextpatch.model.precision import autocast, resolve_precision
 from nextpatch.weights.classifier import ClassifierHead
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.given import check_batch, pixels_of, stacked_views
 
+NO_CAUSAL = (
+    "{name} is of another library, whose attention sees all patches; causal features are those of weights of "
+    "nextpatch or of AIM: leave the attention out"
+)
+
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of weights beside their tensors. `layers` are read unless others are asked for."""
+    """What is known of weights beside their tensors. `layers` are read by default, with `attention`."""
 
     name: str
     img_size: tuple[int, int]  # height, width, in pixels
@@ -37,6 +43,7 @@ class ModelInfo:
     layers: tuple[str, ...]
     num_patches: int
     preprocessing: Preprocessing = AS_OURS  # of the images that it was trained and measured on
+    attention: InferenceAttention = "bidirectional"  # by which features are computed
 
     def __post_init__(self) -> None:
         if not len(self.mean) == len(self.std) == self.in_chans:
@@ -62,6 +69,8 @@ class Backbone(nn.Module):
     def __init__(self, trunk: nn.Module, about: ModelInfo, classifier_head: ClassifierHead | None = None) -> None:
         super().__init__()
         self.trunk, self.about = trunk, about
+        if about.attention != "bidirectional" and not isinstance(trunk, AIM):
+            raise WeightsError(NO_CAUSAL.format(name=shown(about.name)))
         self.classifier = classifier_head.classifier if classifier_head else None
         self.classes = classifier_head.classes if classifier_head else ()
         self.eval()
@@ -159,11 +168,13 @@ class Backbone(nn.Module):
         return to_model_input(images, about.mean, about.std, device)
 
     def features(self, images: Tensor, layers: Sequence[str]) -> dict[str, Float[Tensor, "batch patches dim"]]:
-        """The outputs named in `layers`, bidirectional, of what `inputs` gives, or `transform`.
+        """The outputs named in `layers`, with `about.attention`, of what `inputs` gives, or `transform`.
 
-        Nothing behind the last of them is computed.
+        In raster order, whatever the model's order. Nothing behind the last of them is computed.
         """
         images = self.inputs(images) if images.dtype == torch.uint8 else images
+        if self.about.attention != "bidirectional":
+            return self.aim.features(images, layers, self.about.attention)
         found: dict[str, Tensor] = self.trunk.features(images, layers)  # type: ignore[operator]
         return found
 
@@ -179,8 +190,8 @@ class Backbone(nn.Module):
         """Class logits of what `read` gives; WeightsError when the weights bring no classifier."""
         if self.classifier is None:
             raise WeightsError(
-                f"{self.about.name} has no classifier for these layers; train one: nextpatch probe, or nextpatch "
-                "finetune"
+                f"{self.about.name} has no classifier for these layers and {self.about.attention} attention; train "
+                "one: nextpatch probe, or nextpatch finetune"
             )
         logits: Tensor = self.classifier(features)
         return logits

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from nextpatch.core.tensors import save_safetensors
 from nextpatch.core.text import shown
 from nextpatch.data.preprocessing import Preprocessing
 from nextpatch.model.attentive import AttentiveClassifier
+from nextpatch.model.config import InferenceAttention
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.tensors import read_tensors
 
@@ -28,7 +30,7 @@ class ClassifierHead:
     """A classifier with the blocks whose mean it reads, and the names of its classes (none: numbers).
 
     `trunk` is the `mark_of` the trunk that it was fitted to, `img_size` and `preprocessing` are how images were seen
-    then, where that is known.
+    then, where that is known. `attention` is that of the features that it reads.
     """
 
     classifier: AttentiveClassifier
@@ -37,6 +39,7 @@ class ClassifierHead:
     trunk: str = ""
     img_size: tuple[int, int] | None = None
     preprocessing: Preprocessing | None = None
+    attention: InferenceAttention = "bidirectional"
 
     def __post_init__(self) -> None:
         if self.classes and len(self.classes) != self.classifier.linear.out_features:
@@ -97,6 +100,7 @@ def save_classifier_head(path: Path, head: ClassifierHead) -> None:
         **({"trunk": head.trunk} if head.trunk else {}),
         **({"img_size": json.dumps(head.img_size)} if head.img_size else {}),
         **({"preprocessing": json.dumps(to_dict(head.preprocessing))} if head.preprocessing else {}),
+        **attention_facts(head.attention),
     }
     save_safetensors(path, head.classifier.state_dict(), facts)
 
@@ -109,12 +113,29 @@ def read_classifier_head(path: Path) -> ClassifierHead:
         if not layers or not all(re.fullmatch(r"block_\d{1,4}", layer) for layer in layers):
             raise ValueError("it reads no blocks")
         classifier = classifier_of(state, int(facts["num_heads"]))
-        return ClassifierHead(classifier, layers, classes, facts.get("trunk", ""), *_seen(facts, path))
+        return ClassifierHead(
+            classifier, layers, classes, facts.get("trunk", ""), *_seen(facts, path), attention_in(facts)
+        )
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         reason = shown(" ".join(str(error).split())[:200])
         raise WeightsError(
             f"{shown(path)} is not a probe of this version ({reason}); measure again: nextpatch probe"
         ) from None
+
+
+def attention_facts(attention: InferenceAttention) -> dict[str, str]:
+    """What a file says of the attention by which features are computed; bidirectional goes without saying."""
+    return {} if attention == "bidirectional" else {"attention": attention}
+
+
+def attention_in(facts: Mapping[str, str]) -> InferenceAttention:
+    """What `attention_facts` wrote; ValueError for anything else."""
+    said = facts.get("attention", "bidirectional")
+    for known in get_args(InferenceAttention):
+        if said == known:
+            found: InferenceAttention = known
+            return found
+    raise ValueError(f"there is no attention {said[:40]!r}")
 
 
 def _seen(facts: Mapping[str, str], path: Path) -> tuple[tuple[int, int] | None, Preprocessing | None]:

@@ -14,6 +14,7 @@ import torch
 from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
 from nextpatch.data.preprocessing import Layout
+from nextpatch.model.config import InferenceAttention
 from nextpatch.model.precision import device_of
 from nextpatch.runs.export import FORMAT
 from nextpatch.runs.run import RunDir, load_run
@@ -25,7 +26,7 @@ from nextpatch.weights.assemble import (
     with_classifier_head,
     with_preprocessing,
 )
-from nextpatch.weights.backbone import Backbone
+from nextpatch.weights.backbone import NO_CAUSAL, Backbone
 from nextpatch.weights.classifier import read_classifier_head
 from nextpatch.weights.download import fetched, fetched_if_there, first_fetched
 from nextpatch.weights.error import WeightsError
@@ -60,6 +61,7 @@ def load(
     step: int | None = None,
     pixel_range: tuple[float, float] | None = None,
     layout: Layout | None = None,
+    attention: InferenceAttention | None = None,
 ) -> Backbone:
     """The model that `weights` names, in evaluation mode; on a CPU its tensors are mapped from the file.
 
@@ -73,13 +75,16 @@ def load(
     those that were best on ImageNet, for a run those that its probe chose. Left out: those of the classifier that
     comes with the weights, else the last six. `img_size` is (height, width) in pixels where it shall be another than
     the weights were trained at; positions are computed for it. `pixel_range` and `layout` replace what the weights
-    say of how files are read (see `Preprocessing`): released models know 8 bits only. `step` is that of a run's
+    say of how files are read (see `Preprocessing`): released models know 8 bits only. `attention` is how features are
+    computed, "bidirectional" or "causal", each patch from those before it in the model's order (Table 3d). Left out:
+    that of the classifier that comes with the weights, else bidirectional; one of another attention, which could not
+    read them, is left behind. `step` is that of a run's
     checkpoint (default: the newest). Raises WeightsError for what cannot be used.
 
     A "torchhub:" name runs the repository's code, after a question. A name that a file gives, and no person, must pass
     `names.from_file` first.
     """
-    options, spec, where = LoadOptions(layers, img_size, step), os.fspath(weights), device_of(device)
+    options, spec, where = LoadOptions(layers, img_size, step, attention), os.fspath(weights), device_of(device)
     reading = {"pixel_range": pixel_range, "layout": layout}
     if not spec:
         raise WeightsError(f"no weights given; name {KINDS}")
@@ -98,6 +103,8 @@ def of_trunk(weights: str) -> str:
 def _found(spec: str, options: LoadOptions) -> Backbone:
     model, path = released(spec), Path(spec)
     if knows(spec):
+        if options.attention == "causal":
+            raise WeightsError(NO_CAUSAL.format(name=shown(spec)))
         prefix, _, name = spec.partition(":")
         return backbone_of(*_LIBRARIES[prefix](name, options.img_size), name=spec, layers=options.layers)
     if model is not None:

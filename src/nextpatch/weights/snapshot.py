@@ -8,10 +8,12 @@ from pathlib import Path
 from nextpatch.config import to_dict
 from nextpatch.core.files import write_text
 from nextpatch.core.tensors import save_safetensors
+from nextpatch.core.text import shown
 from nextpatch.model.weights import to_released
 from nextpatch.runs.export import FORMAT
 from nextpatch.weights.backbone import Backbone
-from nextpatch.weights.classifier import numbered
+from nextpatch.weights.classifier import attention_facts, numbered
+from nextpatch.weights.error import WeightsError
 from nextpatch.weights.load import PIXEL_HEAD_FILE
 from nextpatch.weights.pixel_head import save_pixel_head
 
@@ -21,9 +23,15 @@ def save_snapshot(backbone: Backbone, folder: Path) -> None:
 
     config.json has the released keys only, so that the authors' own class takes it; what they have no word for (names
     of classes, mean and std) is in the tensors' metadata. A pixel head, which no released model has, is a file of its
-    own. Files are replaced one by one, each in one step. Raises WeightsError for a model of another library.
+    own. Files are replaced one by one, each in one step. Raises WeightsError for a model of another library, and for a
+    classifier of causal features: no key of theirs says so, and their class would give it others.
     """
     model, about = backbone.aim, backbone.about
+    if backbone.classifier is not None and about.attention != "bidirectional":
+        raise WeightsError(
+            f"the classifier of {shown(about.name)} reads {about.attention} features, which the released layout cannot "
+            "say; export a graph (onnx, torch.export), or without it: --attention bidirectional"
+        )
     cfg, classifier = model.cfg, backbone.classifier
     state = {name: t for name, t in model.state_dict().items() if not name.startswith("head.")}
     if classifier is not None:
@@ -37,6 +45,7 @@ def save_snapshot(backbone: Backbone, folder: Path) -> None:
         "mean": json.dumps(list(about.mean)),
         "std": json.dumps(list(about.std)),
         "preprocessing": json.dumps(to_dict(about.preprocessing)),
+        **attention_facts(about.attention),
     }
     save_safetensors(folder / "model.safetensors", to_released(state, cfg), facts)
     square = cfg.img_size[0] == cfg.img_size[1]

@@ -46,8 +46,8 @@ def classify(
     backbone = inference.backbone
     if backbone.classifier is None:
         raise WeightsError(
-            f"{backbone.about.name} has no classifier for these layers; give weights that were probed (nextpatch "
-            "probe), fine-tuned, or released with an attention head"
+            f"{backbone.about.name} has no classifier for these layers and {backbone.about.attention} attention; give "
+            "weights that were probed so (nextpatch probe), fine-tuned, or released with an attention head"
         )
     names = backbone.classes
     about = backbone.about

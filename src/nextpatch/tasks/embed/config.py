@@ -11,6 +11,7 @@ from nextpatch.core.errors import ConfigError
 from nextpatch.core.fields import Flag
 from nextpatch.data.config import Images
 from nextpatch.data.preprocessing import ViewOptions
+from nextpatch.model.config import InferenceAttention
 from nextpatch.runs.config import Device, Precision, Weights
 
 Pool = Literal["auto", "attention", "mean", "patches"]
@@ -33,6 +34,9 @@ class EmbedConfig(ViewOptions):
     """
     layers: Annotated[str, Flag("SET")] = ""
     """Blocks whose outputs are averaged: 14-19, 3, 2,3, last or best (default: as the weights say)."""
+    attention: InferenceAttention | None = None
+    """Attention by which features are computed; causal: each patch from those before it in the model's order (default:
+    as the classifier of the weights reads them, else bidirectional)."""
     each_layer: bool = False
     """Write one column for each block, instead of their mean."""
     batch_size: int = 32

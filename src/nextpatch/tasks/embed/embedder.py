@@ -33,7 +33,7 @@ class Embedder:
         self.config = config
         backbone = load(
             config.weights, layers=config.layers, img_size=config.img_size, pixel_range=config.pixel_range,
-            layout=config.layout,
+            layout=config.layout, attention=config.attention,
         )  # fmt: skip
         self.digest = backbone.digest()  # before any conversion: of the weights as they are
         self.inference = InferenceModel.of(backbone, config.device, config.precision)
@@ -49,7 +49,8 @@ class Embedder:
         patches = "patches" if self.columns.pool == "patches" else "vector"
         return {
             "weights": absolute(config.weights), "weights_sha256": self.digest, "layers": list(self.columns.layers),
-            "each_layer": config.each_layer, "pool": self.columns.pool, "precision": self.inference.precision,
+            "attention": about.attention, "each_layer": config.each_layer, "pool": self.columns.pool,
+            "precision": self.inference.precision,
             "img_size": list(about.img_size), "mean": list(about.mean), "std": list(about.std),
             "preprocessing": to_dict(about.preprocessing), "dim": about.dim, "kind": patches,
             "data": absolute_place(config.data), "data_sha256": source.digest, "images": len(source),

@@ -20,6 +20,7 @@ from nextpatch.model.precision import resolve_precision
 from nextpatch.tasks.embed.config import Pool
 from nextpatch.tasks.embed.shard import FEATURES, Columns
 from nextpatch.weights.backbone import Backbone
+from nextpatch.weights.classifier import attention_facts
 from nextpatch.weights.inference import InferenceModel
 
 _SHOWN = 5  # rows, and numbers of each, in a notebook
@@ -58,7 +59,8 @@ class Features:
             for name, row in zip(self.names[:_SHOWN], self.array, strict=False)
         ]
         left_out = f"; left out: {by_kind(self.skipped)}" if self.skipped else ""
-        title = f"Features {shape} of {self.model.about.name} ({self.pool}, {len(self.layers)} blocks){left_out}"
+        how = [self.pool, f"{len(self.layers)} blocks", *attention_facts(self.model.about.attention).values()]
+        title = f"Features {shape} of {self.model.about.name} ({', '.join(how)}){left_out}"
         return Table(title, ["image", "values"], rows, "..." if len(self) > _SHOWN else "")
 
     def __repr__(self) -> str:

@@ -23,6 +23,7 @@ from nextpatch.tasks.embed.moved import forget_changed, rename_samples
 log = logging.getLogger(__name__)
 PLAN = "plan.json"
 _PLACES = ("data", "images_were")  # what may change when images are touched or moved
+_LATER = {"attention": "bidirectional"}  # facts that came after the first plans, and what these had
 
 
 def begin_parts(config: EmbedConfig, parts: Path, facts: dict[str, Any], source: Source) -> None:
@@ -37,7 +38,8 @@ def begin_parts(config: EmbedConfig, parts: Path, facts: dict[str, Any], source:
         parts.mkdir(parents=True, exist_ok=True)
         write_json(plan, facts)
         return
-    begun = read_json(plan, "the plan of features", f"remove {shown(parts)} and start again", ConfigError)
+    found = read_json(plan, "the plan of features", f"remove {shown(parts)} and start again", ConfigError)
+    begun = {**_LATER, **found}
     other = sorted(name for name in facts if begun.get(name) != facts[name])
     if set(other) - set(_PLACES) or not isinstance(begun.get("images_were"), dict):
         raise _other_work(config, other)

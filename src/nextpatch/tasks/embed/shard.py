@@ -43,8 +43,8 @@ class Columns:
             pool = "mean" if backbone.classifier is None or each_layer else "attention"
         if pool == "attention" and (backbone.classifier is None or each_layer):
             raise WeightsError(
-                f"{backbone.about.name} has no classifier that reads these layers, so nothing says what to attend to; "
-                "use --pool mean, or leave --layers out"
+                f"{backbone.about.name} has no classifier that reads these layers with {backbone.about.attention} "
+                "attention, so nothing says what to attend to; use --pool mean, or leave --layers and --attention out"
             )
         return cls(pool, backbone.about.layers, each_layer)
 

@@ -24,10 +24,12 @@ from nextpatch.data.preprocessing import Preprocessing
 from nextpatch.data.sources import held, shipped
 from nextpatch.data.sources.listed import ListedSource
 from nextpatch.data.sources.source import Samples
+from nextpatch.model.config import InferenceAttention
 from nextpatch.tasks.embed.columns import facts_of, feature_columns, rows_in, tables_of
 from nextpatch.tasks.embed.output import arrays
 from nextpatch.tasks.embed.picture import Neighbor, Originals, draw
 from nextpatch.tasks.embed.shard import Columns
+from nextpatch.weights.classifier import attention_in
 from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
 from nextpatch.weights.names import from_file
@@ -145,9 +147,10 @@ def query_features(
     layers = ",".join(str(layer).removeprefix("block_") for layer in facts["layers"])
     name = weights or from_file(facts.get("weights"), index)
     backbone = load(name)
-    size = _size_of(facts, index)
-    if list(backbone.about.layers) != facts["layers"] or size not in (None, backbone.about.img_size):
-        backbone = load(name, layers=layers, img_size=size)
+    size, attention = _size_of(facts, index), _attention_of(facts, index)
+    seen = list(backbone.about.layers), backbone.about.attention
+    if seen != (facts["layers"], attention) or size not in (None, backbone.about.img_size):
+        backbone = load(name, layers=layers, img_size=size, attention=attention)
     if backbone.digest() != facts["weights_sha256"]:
         raise ConfigError(
             f"{backbone.about.name} are not the weights of the index any more (SHA-256 differs); give those as "
@@ -160,6 +163,14 @@ def query_features(
     [batch] = eval_batches(query, np.arange(1), about.img_size, about.in_chans, 1, preprocessing=reading)
     found = columns(InferenceModel.of(backbone, device), batch.images, batch.keys)
     return torch.from_numpy(next(iter(found.values()))[0]).float()
+
+
+def _attention_of(facts: dict[str, Any], index: Path) -> InferenceAttention:
+    """The attention that the features of an index were computed with."""
+    try:
+        return attention_in(facts)
+    except (ValueError, TypeError):
+        raise ConfigError(f"{shown(index)}: its attention is none that there is; embed again") from None
 
 
 def _size_of(facts: dict[str, object], index: Path) -> tuple[int, int] | None:

@@ -91,7 +91,7 @@ def _opened(config: FinetuneConfig, console: Console) -> tuple[Splits, Backbone]
     with phase("loading the weights", console):
         backbone = load(
             config.weights, layers=config.layers, img_size=config.img_size, pixel_range=config.pixel_range,
-            layout=config.layout,
+            layout=config.layout, attention="bidirectional",
         )  # fmt: skip
     for source in (splits.source, splits.test_source):
         refuse_other_channels(source, backbone.about.in_chans, backbone.about.preprocessing)

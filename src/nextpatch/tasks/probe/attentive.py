@@ -77,7 +77,7 @@ def _save(folder: Path, choice: Choice, kept_with: SavedWith) -> None:
     """probe.safetensors, which goes with the weights from then on."""
     probe, info = choice.classifier, kept_with.info
     assert isinstance(probe, AttentiveClassifier)
-    seen = (info.img_size, info.preprocessing) if info else (None, None)
+    seen = (info.img_size, info.preprocessing, info.attention) if info else ()
     head = ClassifierHead(probe, tuple(choice.layers), kept_with.classes, kept_with.trunk, *seen)
     save_classifier_head(folder / "probe.safetensors", head)
 

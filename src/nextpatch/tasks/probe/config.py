@@ -11,6 +11,7 @@ from nextpatch.core.errors import ConfigError
 from nextpatch.core.fields import Flag
 from nextpatch.data.config import LabeledImages
 from nextpatch.data.preprocessing import ViewOptions
+from nextpatch.model.config import InferenceAttention
 from nextpatch.runs.config import Device, Precision, Weights
 from nextpatch.tasks.probe.kinds import PROBE_KINDS, need_known, unread_values
 
@@ -92,6 +93,12 @@ class ProbeConfig(ViewOptions):
     """Choose layers, learning rates and neighbors on held-out training images, or on the test images (the paper)."""
     precision: Precision = "auto"
     """Number format of the trunk; probes are always float32."""
+    attention: InferenceAttention | None = None
+    """Attention by which the trunk computes features, as in Table 3d; causal: each patch from those before it in the
+    model's order (default: bidirectional).
+
+    A model that is loaded already is measured with its own.
+    """
     cache: Annotated[Path | None, Flag("DIR")] = None
     """Folder to keep features in, as float32, if there are more labels than fit into memory.
 

@@ -20,6 +20,7 @@ from nextpatch.data.sources.source import Samples
 from nextpatch.model.layer_sets import LayerSets
 from nextpatch.tasks.probe.cache import FeatureBatch
 from nextpatch.weights.backbone import digest_of_tensors, mean_of
+from nextpatch.weights.classifier import attention_facts
 from nextpatch.weights.finite import check_features_finite
 from nextpatch.weights.inference import InferenceModel
 
@@ -28,7 +29,7 @@ GROUP = 256  # images in one forward pass
 
 @dataclass(frozen=True)
 class TrunkFeatures:
-    """Mean of each layer set's block outputs, without the final norm, bidirectional (section 4.2; spec section 7)."""
+    """Mean of each layer set's block outputs, without the final norm, with the backbone's attention (section 4.2)."""
 
     inference: InferenceModel
     sets: LayerSets
@@ -69,6 +70,7 @@ class TrunkFeatures:
             "layers": self.names,
             "img_size": about.img_size, "mean": about.mean, "std": about.std,
             "preprocessing": to_dict(about.preprocessing),
+            **attention_facts(about.attention),
         }  # fmt: skip
 
     def nbytes(self, images: int) -> int:

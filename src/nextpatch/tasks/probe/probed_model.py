@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from nextpatch.core.errors import UserError
 from nextpatch.data.skipped import Bad
 from nextpatch.measure.probe_result import PIXELS, PRETRAINED, RANDOM
 from nextpatch.model.layer_sets import LayerSets
@@ -29,12 +30,18 @@ class ProbedModel(NamedTuple):
 
 
 def open_model(config: ProbeConfig, backbone: Backbone | None) -> ProbedModel:
-    """What `config.weights` names, or `backbone` where it is given."""
+    """What `config.weights` names, or `backbone` where it is given; UserError when that was loaded otherwise."""
     path, step = Path(config.weights), None if config.step < 0 else config.step
+    if backbone is not None and config.attention not in (None, backbone.about.attention):
+        raise UserError(
+            f"attention {config.attention}: the model is loaded already, with {backbone.about.attention} attention; "
+            "load it so: nextpatch.load(...)"
+        )
     if backbone is not None or not RunDir.exists(path):
         found = backbone or load(
-            config.weights, img_size=config.img_size, pixel_range=config.pixel_range, layout=config.layout
-        )
+            config.weights, img_size=config.img_size, pixel_range=config.pixel_range, layout=config.layout,
+            attention=config.attention or "bidirectional",
+        )  # fmt: skip
         return ProbedModel(InferenceModel.of(found, config.device, config.precision), None, None)
     loaded = load_run(path, step=step)
     precision = config.precision if config.precision != "auto" else loaded.recipe.train.precision
@@ -42,7 +49,8 @@ def open_model(config: ProbeConfig, backbone: Backbone | None) -> ProbedModel:
     statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
     given = {name: value for name in ("pixel_range", "layout") if (value := getattr(config, name)) is not None}
     reading = replace(loaded.recipe.data.preprocessing, **given)
-    found = of_model(loaded.model, str(path), LoadOptions(img_size=config.img_size), None, statistics, reading)
+    options = LoadOptions(img_size=config.img_size, attention=config.attention)
+    found = of_model(loaded.model, str(path), options, None, statistics, reading)
     twin = Backbone(untrained_model(replace(loaded.recipe, model=found.aim.cfg)), found.about)
     return ProbedModel(
         InferenceModel.of(found, config.device, precision),

@@ -184,6 +184,7 @@ def _result(
         checkpoint_step=opened.step,
         view=about.preprocessing.view(about.img_size),
         preprocessing=to_dict(about.preprocessing),
+        feature_attention=about.attention,
         grid=SearchGrid(tuple(config.lrs), {name: tuple(blocks) for name, blocks in sets.items()}),
         results=tuple(score_of(one, config.seed) for one in scored),
         sweep=tuple(sweep),

@@ -35,7 +35,8 @@ views = model.transform(["a.jpg", "b.jpg"])  # uint8 "batch channels height widt
 patches = model.read(model.inputs(views))    # "batch patches dim"
 ```
 
-Features are the mean of blocks {layers}, without the final norm. Images are {view}. {classes}
+Features are the mean of blocks {layers}, without the final norm, with {attention} attention.
+Images are {view}. {classes}
 {pixel_head}
 """
 
@@ -50,7 +51,7 @@ def card(backbone: Backbone, repo: str, run: Path | None, license: str = "other"
         task="image-classification" if classified else "image-feature-extraction",
         width=cfg.shape.embed_dim, depth=cfg.shape.depth, params=f"{count_params(cfg).trunk:,}",
         size=" x ".join(map(str, cfg.img_size)), patch=cfg.patch_size, chans=cfg.in_chans,
-        view=about.preprocessing.view(about.img_size),
+        view=about.preprocessing.view(about.img_size), attention=about.attention,
         layers=", ".join(layer.removeprefix("block_") for layer in about.layers),
         classes=f"The attentive classifier knows {len(backbone.classes):,} classes." if classified else
         "It has no classifier.",

@@ -38,6 +38,8 @@ class Graph(nn.Module):
         if what == "logits" and backbone.classifier is None:
             raise WeightsError(f"{about.name} has no classifier; export pooled or patches, or probe first")
         self.what = what
+        if about.attention != "bidirectional":
+            backbone.aim.order()  # what is traced cannot find it
         for name, values in (("mean", about.mean), ("std", about.std)):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nextpatch.config import ConfigError
 from nextpatch.core.files import write_text
+from nextpatch.model.config import InferenceAttention
 from nextpatch.tasks.publish.card import card
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.load import load
@@ -21,9 +22,10 @@ def write_for_hub(
     license: str = "other",
     step: int | None = None,
     img_size: tuple[int, int] | None = None,
+    attention: InferenceAttention | None = None,
 ) -> Path:
     """config.json, model.safetensors in the released layout, a pixel head where there is one, and README.md."""
-    backbone = load(weights, layers=layers, step=step, img_size=img_size)
+    backbone = load(weights, layers=layers, step=step, img_size=img_size, attention=attention)
     save_snapshot(backbone, folder)
     write_text(folder / "README.md", card(backbone, repo, Path(weights), license, step))
     return folder
@@ -37,6 +39,7 @@ def push(
     license: str = "other",
     step: int | None = None,
     img_size: tuple[int, int] | None = None,
+    attention: InferenceAttention | None = None,
 ) -> str:
     """Upload such a folder to `repo` (OWNER/NAME), which is made where it is not there; returns its address.
 
@@ -48,7 +51,7 @@ def push(
     except ImportError:
         raise ConfigError("this needs huggingface_hub; install it with: pip install 'nextpatch[hub]'") from None
     with tempfile.TemporaryDirectory() as name:
-        folder = write_for_hub(weights, repo, Path(name), layers, license, step, img_size)
+        folder = write_for_hub(weights, repo, Path(name), layers, license, step, img_size, attention)
         try:
             api = HfApi()
             address = api.create_repo(repo, private=private, exist_ok=True)

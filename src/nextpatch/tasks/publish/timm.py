@@ -69,6 +69,11 @@ def to_timm(backbone: Backbone, out: Path) -> float:
     Returns the largest difference to timm's own forward pass; WeightsError, and no file, when that is above 1e-4.
     """
     model = backbone.aim
+    if backbone.about.attention != "bidirectional":
+        raise WeightsError(
+            f"{backbone.about.name} is read with {backbone.about.attention} attention, and timm's model attends to all "
+            "patches; give --attention bidirectional for the weights alone"
+        )
     theirs = timm_model(model.cfg).eval()
     state = timm_state(model)
     theirs.load_state_dict(state)

@@ -31,12 +31,13 @@ def timm_view(about: ModelInfo) -> dict[str, Any]:
 
 
 def facts_of(backbone: Backbone) -> dict[str, str]:
-    """What an exported file says of itself, each value as JSON: layers read, classes in order, and the view."""
+    """What an exported file says of itself, each value as JSON: layers and attention, classes in order, the view."""
     about = backbone.about
     return {
         "name": json.dumps(about.name),
         "layers": json.dumps(list(about.layers)),
         "classes": json.dumps(list(backbone.classes)),
+        "attention": json.dumps(about.attention),
         "view": json.dumps(view_of(about)),
         MARK: json.dumps(1),
     }

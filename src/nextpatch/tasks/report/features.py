@@ -44,7 +44,7 @@ def attention_maps(
     if classifier_head.trunk and classifier_head.trunk != mark_of(model):
         raise WeightsError(f"{shown(probe)} was fitted to weights of another step; measure again: nextpatch probe")
     classifier, layers = classifier_head.classifier, list(classifier_head.layers)
-    features = mean_of(model.features(inputs, layers), layers)
+    features = mean_of(model.features(inputs, layers, classifier_head.attention), layers)
     weights = classifier.attention(classifier.bn(features.flatten(0, 1)).view_as(features)).mean(dim=1)
     return weights.view(len(inputs), *model.cfg.grid), layers
 
