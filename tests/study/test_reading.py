@@ -58,13 +58,16 @@ def test_a_study_is_what_its_file_says_over_its_base(tmp_path: Path) -> None:
 def test_a_study_extends_another_table_by_table(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     written(
-        tmp_path / "base", 'seeds = [5]\n[probe]\ndata = "a"\ntest = "b"\n[recipe.optim]\nlr = 1e-2\n', "laptop.toml"
+        tmp_path / "base",
+        'seeds = [5]\nnotes = ["small"]\n[probe]\ndata = "a"\ntest = "b"\n[recipe.optim]\nlr = 1e-2\n',
+        "laptop.toml",
     )
-    above = 'extends = "base/laptop.toml"\ntitle = "t"\n[probe]\ndata = "c"\n[variants.one]\n'
+    above = 'extends = "base/laptop.toml"\ntitle = "t"\nnotes = ["other heads"]\n[probe]\ndata = "c"\n[variants.one]\n'
     study = read_study(written(tmp_path, above))
     assert study.seeds == (5,)
     assert study.probe == {"data": "c", "test": "b"}
     assert study.recipe == {"optim": {"lr": 1e-2}}
+    assert study.notes == ("small", "other heads")
 
 
 def test_a_base_is_found_beside_the_study(tmp_path: Path) -> None:

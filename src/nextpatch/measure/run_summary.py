@@ -41,6 +41,7 @@ class ValEntry:
     images: float | None = None
     position_loss: tuple[float | None, ...] | None = None
     chunk_loss: tuple[float | None, ...] | None = None
+    flipped_position_loss: tuple[float | None, ...] | None = None
 
     def __post_init__(self) -> None:
         _need_finite(self.loss, *(v for v in (*(self.position_loss or ()), *(self.chunk_loss or ())) if v is not None))

@@ -26,7 +26,8 @@ def study_path(name: str) -> Path:
     path = Path(name)
     if path.is_dir() and (path / "study.toml").is_file():
         return path / "study.toml"
-    shipped = {str(file.relative_to(SHIPPED).with_suffix("")): file for file in sorted(SHIPPED.rglob("*.toml"))}
+    files = [file for file in sorted(SHIPPED.rglob("*.toml")) if file.parent.name != "base"]  # only extended by others
+    shipped = {file.relative_to(SHIPPED).with_suffix("").as_posix(): file for file in files}
     if path.suffix == ".toml" or path.is_file():
         return path
     if name in shipped:
@@ -59,14 +60,18 @@ def study_from_dict(values: Values, path: Path) -> StudyConfig:
 
 
 def _extended(path: Path, above: tuple[Path, ...]) -> Values:
-    """The values of a file, over those of the file that it `extends`."""
+    """The values of a file, over those of the file that it `extends`; to the notes there its own are added."""
     values = read_toml(path)
     other = values.pop("extends", None)
     if other is None:
         return values
     if not isinstance(other, str) or len(above) >= _DEPTH:
         raise ConfigError(f"{shown(path)}: extends names one other study file, and not one that comes back to this")
-    return _deep(_extended(path.parent / other, (*above, path)), values)
+    below = _extended(path.parent / other, (*above, path))
+    found = _deep(below, values)
+    if isinstance(notes := below.get("notes"), list) and isinstance(values.get("notes"), list):
+        found["notes"] = [*notes, *values["notes"]]
+    return found
 
 
 def _deep(below: Values, above: Values) -> Values:

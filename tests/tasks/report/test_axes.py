@@ -54,3 +54,10 @@ def test_zero_axis_starts_at_zero() -> None:
 )
 def test_numbers_read_as_a_person_writes_them(value: float, text: str) -> None:
     assert number(value) == text
+
+
+@given(st.floats(1e-6, 1e9), st.floats(1.01, 1e6))
+def test_a_logarithmic_axis_has_ticks_however_short_it_is(low: float, factor: float) -> None:
+    made = axis([low, low * factor], 10, 90, log=True)
+    assert len(made.ticks()) >= 2
+    assert all(9.9 <= made(tick) <= 90.1 for tick in made.ticks())

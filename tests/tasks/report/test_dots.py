@@ -38,7 +38,10 @@ def test_a_row_without_values_says_why() -> None:
     chart = dot_chart("t", "%", ROWS)
     assert chart is not None
     assert ">failed: out of memory<" in chart.svg
-    assert dot_chart("t", "%", ROWS[1:2]) is None
+    alone = dot_chart("t", "%", ROWS[1:2])
+    assert alone is not None
+    assert ">failed: out of memory<" in alone.svg
+    assert dot_chart("t", "%", []) is None
 
 
 def test_a_reference_is_inside_the_chart_also_when_all_values_are_on_one_side() -> None:

@@ -58,7 +58,8 @@ def linear_ticks(low: Number, high: Number, about: int = 5, least: Number = 0) -
 def _log_ticks(low: Number, high: Number) -> list[Number]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1,) if high / low > 20 else (1, 2, 5)
-    return [m * 10.0**p for p in powers for m in steps if low <= m * 10.0**p <= high]
+    ticks: list[Number] = [m * 10.0**p for p in powers for m in steps if low <= m * 10.0**p <= high]
+    return ticks if len(ticks) > 1 else linear_ticks(low, high)
 
 
 def readable(values: Sequence[Number], apart: float = 1.4) -> list[Number]:

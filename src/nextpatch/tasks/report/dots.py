@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from nextpatch.tasks.report.axes import Axis, Number, axis, number
 from nextpatch.tasks.report.charts import Chart
-from nextpatch.tasks.report.svg import drawing, line, marker, text
+from nextpatch.tasks.report.svg import WIDTH, drawing, line, marker, text
 
-_LEFT, _RIGHT, _TOP = 12, 428, 8
-_ROW, _FOOT = 46, 44  # height of a row, and of the axis below them
+_LEFT, _RIGHT, _TOP, _EDGE = 26, 414, 8, 4  # of the drawing; texts reach to the edge
+_ROW, _LINE, _FOOT = 46, 24, 44  # height of a row, of one that is words alone, and of the axis below them
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,16 @@ class DotRow:
 
 
 def dot_chart(title: str, x_label: str, rows: Sequence[DotRow], reference: Number | None = None) -> Chart | None:
-    """A chart of the rows from top to bottom, with a dotted line at `reference`; None when no row has a value."""
+    """A chart of the rows from top to bottom, with a dotted line at `reference`; None of no rows.
+
+    Where no row has a value, there are their words alone.
+    """
+    if not rows:
+        return None
     values = [value for row in rows for value in row.values()]
     if not values:
-        return None
+        parts = [_words(row, _TOP + _LINE * i) for i, row in enumerate(rows)]
+        return Chart(title, drawing(title, parts, _TOP + _LINE * len(rows)))
     x = axis([*values, *(() if reference is None else (reference,))], _LEFT, _RIGHT)
     bottom = _TOP + _ROW * len(rows)
     parts = [*_scale(x, bottom, x_label)]
@@ -46,13 +52,16 @@ def dot_chart(title: str, x_label: str, rows: Sequence[DotRow], reference: Numbe
 def _scale(x: Axis, bottom: Number, label: str) -> list[str]:
     """Vertical grid lines, ticks and the name of the axis."""
     columns = [line("grid", x(t), _TOP, x(t), bottom) + text(x(t), bottom + 18, number(t), "middle") for t in x.ticks()]
-    return [*columns, line("base", _LEFT, bottom, _RIGHT, bottom), text(_RIGHT, bottom + 38, label, "end", "name")]
+    return [
+        *columns,
+        line("base", _EDGE, bottom, WIDTH - _EDGE, bottom),
+        text(WIDTH - _EDGE, bottom + 38, label, "end", "name"),
+    ]
 
 
 def _row(row: DotRow, x: Axis, top: Number) -> str:
     """Name and value in a line of text, below it interval, points and mean."""
-    y = top + 30
-    parts = [text(_LEFT, top + 15, row.name, "start", "name halo"), text(_RIGHT, top + 15, row.written, "end", "halo")]
+    y, parts = top + 30, [_words(row, top)]
     if row.interval:
         ends = [x(end) for end in row.interval]
         parts.append(line(f"ci t{row.tone}", ends[0], y, ends[1], y))
@@ -61,3 +70,8 @@ def _row(row: DotRow, x: Axis, top: Number) -> str:
     if row.mean is not None:
         parts.append(marker(row.tone, x(row.mean), y, f"{row.name}: {row.written}", "dot mean"))
     return "".join(parts)
+
+
+def _words(row: DotRow, top: Number) -> str:
+    name = text(_EDGE, top + 15, row.name, "start", "name halo")
+    return name + text(WIDTH - _EDGE, top + 15, row.written, "end", "halo")
