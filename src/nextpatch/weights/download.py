@@ -10,6 +10,7 @@ from pathlib import Path
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.released import SHA256
 
+SNAPSHOT = ("model.safetensors", "pytorch_model.bin")  # files of the weights in a repository, the better one first
 _WHOLE = re.compile(r"[0-9a-f]{64}")
 
 
@@ -43,11 +44,21 @@ def fetched_if_there(repo: str, name: str, revision: str | None = None) -> Path 
 
 
 def first_fetched(repo: str, names: Sequence[str], revision: str | None = None) -> Path:
-    """The first of `names` that the repository has."""
+    """The first of `names` that the repository has; where the Hub cannot be reached, the first that its cache holds."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    unreached: WeightsError | None = None
     for name in names:
-        if (path := fetched_if_there(repo, name, revision)) is not None:
+        try:
+            path = fetched_if_there(repo, name, revision)
+        except WeightsError as error:
+            if not isinstance(error.__cause__, LocalEntryNotFoundError):
+                raise
+            unreached = unreached or error
+            continue
+        if path is not None:
             return path
-    raise WeightsError(f"{repo} on the Hub has none of {', '.join(names)}; is it a model of this kind?")
+    raise unreached or WeightsError(f"{repo} on the Hub has none of {', '.join(names)}; is it a model of this kind?")
 
 
 def check_digest(path: Path, published: str) -> None:

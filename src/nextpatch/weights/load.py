@@ -28,7 +28,7 @@ from nextpatch.weights.assemble import (
 )
 from nextpatch.weights.backbone import NO_CAUSAL, Backbone
 from nextpatch.weights.classifier import read_classifier_head
-from nextpatch.weights.download import fetched, fetched_if_there, first_fetched
+from nextpatch.weights.download import SNAPSHOT, fetched, fetched_if_there, first_fetched
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.foreign import backbone_of
 from nextpatch.weights.from_timm import of_timm
@@ -47,7 +47,6 @@ KINDS = (
 _ON_THE_HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _LIBRARIES = {"timm": of_timm, "hf": of_transformers, "torchhub": of_torchhub}
 _FILES = (".pth", ".pt", ".bin", ".safetensors")
-_SNAPSHOT = ("model.safetensors", "pytorch_model.bin")
 PIXEL_HEAD_FILE = "pixel_head.safetensors"
 PROBE = "probe.safetensors"  # of a run: the classifier that its probe chose
 
@@ -144,7 +143,7 @@ def _head_in(path: Path, no_file_before: bool) -> str:
 def _of_release(model: Released, options: LoadOptions) -> Backbone:
     """Of the Hub; "last" and "best" take the attention head of these layers when the snapshot has another."""
     config = _config(fetched(model.hub, "config.json"))
-    state, _ = read_tensors(first_fetched(model.hub, _SNAPSHOT))
+    state, _ = read_tensors(first_fetched(model.hub, SNAPSHOT))
     depth = depth_of(state)
     wanted = {"best": model.best, "last": tuple(range(depth - LAST, depth))}.get(options.layers)
     if wanted is not None and tuple(probed_blocks(config, depth)) != wanted:
@@ -157,7 +156,7 @@ def _of_release(model: Released, options: LoadOptions) -> Backbone:
 def _of_hub(spec: str, options: LoadOptions) -> Backbone:
     repo, _, revision = spec.partition("@")
     config = _config(fetched(repo, "config.json", revision or None))
-    state, facts = read_tensors(first_fetched(repo, _SNAPSHOT, revision or None))
+    state, facts = read_tensors(first_fetched(repo, SNAPSHOT, revision or None))
     if facts.get("format") != FORMAT:
         return of_released_names(state, config, spec, options)
     found = of_export(state, facts, spec, options)
@@ -166,11 +165,11 @@ def _of_hub(spec: str, options: LoadOptions) -> Backbone:
 
 
 def _of_snapshot(folder: Path, options: LoadOptions) -> Backbone:
-    file = next((folder / name for name in _SNAPSHOT if (folder / name).is_file()), None)
+    file = next((folder / name for name in SNAPSHOT if (folder / name).is_file()), None)
     if file is None or not (folder / "config.json").is_file():
-        inner = next((folder / name for name in ("model", "adapter") if (folder / name / _SNAPSHOT[0]).is_file()), None)
+        inner = next((folder / name for name in ("model", "adapter") if (folder / name / SNAPSHOT[0]).is_file()), None)
         raise WeightsError(
-            f"{shown(folder)} is neither a run (recipe.toml) nor a snapshot (config.json and {_SNAPSHOT[0]})"
+            f"{shown(folder)} is neither a run (recipe.toml) nor a snapshot (config.json and {SNAPSHOT[0]})"
             + (f"; its weights are {shown(inner)}: give that" if inner else "")
         )
     state, facts = read_tensors(file)

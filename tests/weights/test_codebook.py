@@ -1,0 +1,106 @@
+"""The public codebook as files and on the Hub, against a server on loopback that answers as the Hub does."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hub_models import Hub
+from nextpatch.tokenizer.dalle import CodebookSizes, empty_encoder
+from nextpatch.weights.codebook import codebook_tensors
+from nextpatch.weights.error import WeightsError
+from ranks import run_alone
+
+SIZES = CodebookSizes(hidden=8, codes=16)
+
+
+def state() -> dict[str, Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    return {name: torch.randn(t.shape, generator=rng) for name, t in empty_encoder(SIZES).state_dict().items()}
+
+
+def pth(values: object) -> bytes:
+    file = io.BytesIO()
+    torch.save(values, file)
+    return file.getvalue()
+
+
+def same(found: dict[str, Tensor]) -> bool:
+    return found.keys() == state().keys() and all(torch.equal(found[name], t) for name, t in state().items())
+
+
+def test_a_file_of_either_kind_a_snapshot_and_a_larger_model_hold_it(tmp_path: Path) -> None:
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "pytorch_model.bin").write_bytes(pth(state()))
+    save_file(state(), tmp_path / "codebook.safetensors")
+    larger = {f"image_codebook.{name}": tensor for name, tensor in state().items()}
+    save_file({**larger, "flava.text_model.norm.weight": torch.zeros(3)}, tmp_path / "flava.safetensors")
+    for name in ("snapshot", "snapshot/pytorch_model.bin", "codebook.safetensors", "flava.safetensors"):
+        sizes, tensors = codebook_tensors(str(tmp_path / name))
+        assert sizes == SIZES
+        assert same(tensors)
+
+
+def test_half_precision_is_taken_as_float32(tmp_path: Path) -> None:
+    save_file({name: tensor.half() for name, tensor in state().items()}, tmp_path / "half.safetensors")
+    assert {tensor.dtype for tensor in codebook_tensors(str(tmp_path / "half.safetensors"))[1].values()} == {
+        torch.float32
+    }
+
+
+class Ran(Exception): ...
+
+
+class Runs:
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return Ran, ("code of the file ran",)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (pth(torch.nn.Conv2d(1, 1, 1)), "cannot be opened as tensors alone"),  # as DALL-E's own encoder.pkl
+        (pickle.dumps(Runs()), "cannot be opened as tensors alone"),
+        (b"", "cannot be opened as tensors alone"),
+        (pth({"blocks.input.weight": torch.zeros(8, 3, 7, 7)}), "no tensor 'blocks.output.conv.weight'"),
+        (pth(state() | {"blocks.input.bias": torch.full((8,), torch.nan)}), "blocks.input.bias holds numbers"),
+        (pth(state() | {"blocks.input.bias": torch.zeros(1).expand(8)}), "is no plain tensor"),
+        (pth(state() | {"blocks.input.bias": torch.zeros(9)}), r"blocks.input.bias is \[9\], not \[8\]"),
+    ],
+)
+def test_other_files_are_refused_and_none_runs(data: bytes, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "encoder.pkl").write_bytes(data)
+    with pytest.raises(WeightsError, match=reason):
+        codebook_tensors(str(tmp_path / "encoder.pkl"))
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"none of model\.safetensors"):
+        codebook_tensors(str(tmp_path))
+    with pytest.raises(WeightsError, match=r"absent\.safetensors does not exist"):
+        codebook_tensors(str(tmp_path / "absent.safetensors"))
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as hub:
+        hub.files = {"facebook/flava-image-codebook/pytorch_model.bin": pth(state())}
+        yield hub
+
+
+def fetched(spec: str) -> bool:
+    return same(codebook_tensors(spec)[1])
+
+
+def test_it_is_fetched_from_the_hub_once(hub: Hub, tmp_path: Path) -> None:
+    told = {"HOME": str(tmp_path), **hub.told(str(tmp_path))}
+    assert run_alone(fetched, "facebook/flava-image-codebook", env=told)
+    assert run_alone(fetched, "hub:facebook/flava-image-codebook", env={**told, "HF_HUB_OFFLINE": "1"})
+    assert hub.given == ["pytorch_model.bin"]
