@@ -1,17 +1,24 @@
-"""Small tokenizers, for the tests of all that use one."""
+"""Small tokenizers, and views to fit one on, for the tests of all that use one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from nextpatch.api.adapters import parts_of
+from nextpatch.api.dataset import Dataset
+from nextpatch.data.config import DataConfig
+from nextpatch.data.loader import TrainStream
+from nextpatch.data.mixture import Mixture, MixturePart
 from nextpatch.model.config import ModelConfig
 from nextpatch.patches import patchify, unpatchify
 from nextpatch.tokenizer.artifact import Artifact, TokenizerFacts, write_artifact
 from nextpatch.tokenizer.names import TOKENIZERS
+from nextpatch.tokenizer.views import Views
 
 FACTS = TokenizerFacts("kmeans", 5, 2, 3, (0.5, 0.4, 0.3), (0.2, 0.3, 0.2), {"norm": False}, {"data": "photos"})
 
@@ -69,3 +76,17 @@ def of_tokens(
     path, made = folder / f"{kind}.safetensors", kmeans(ModelConfig(**cfg), codes, norm, kind)
     write_artifact(path, made)
     return ModelConfig(**cfg, target="tokens", tokenizer=str(path), codes=codes, tokenizer_sha256=made.digest)
+
+
+def views(pixels: np.ndarray | None = None, images: int = 0, workers: int = 0, size: int = 16, seed: int = 0) -> Views:
+    """Training views of images in memory, "images height width channels", or of made-up ones."""
+    if pixels is None:
+        small = torch.rand(images, 1, 5, 5, generator=torch.Generator().manual_seed(0)) * 255
+        made = torch.nn.functional.interpolate(small, size=(size, size), mode="bilinear")
+        pixels = made.byte().permute(0, 2, 3, 1).numpy()
+    source, channels = Dataset(parts_of(pixels)).unlabeled, pixels.shape[3]
+    mixture = Mixture([MixturePart(source.shard_sizes, np.empty(0, np.int64))], seed)
+    cfg = DataConfig()
+    stream = TrainStream(source, mixture, cfg, (size, size), channels, seed, workers)
+    mean, std = cfg.statistics(channels)
+    return Views(stream, mean, std, len(source), torch.device("cpu"))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
 from nextpatch.core.errors import UserError
 
 
 def patchify(
-    images: Float[Tensor, "batch channels height width"], patch_size: int
-) -> Float[Tensor, "batch patches values"]:
+    images: Num[Tensor, "batch channels height width"], patch_size: int
+) -> Num[Tensor, "batch patches values"]:
     """Cut images into non-overlapping patches in raster order; inside a patch the order is (row, column, channel).
 
     Raises UserError when a side is not a multiple of `patch_size`. Source: paper section 4.1; the inner order is that

@@ -24,12 +24,12 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_the_nearest_code_is_that_of_the_plain_distances_in_pieces_too(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, codes = drawn(301, 12), drawn(40, 12, seed=1)
     plain = (rows.double()[:, None] - codes.double()).square().sum(dim=2).argmin(dim=1)
-    assert torch.equal(nearest(rows, codes), plain)
+    assert torch.equal(nearest(rows, codes).codes, plain)
     monkeypatch.setattr(nearest_module, "_PIECE", 7 * 40)
-    assert torch.equal(nearest(rows, codes), plain)
-    assert nearest(rows[:0], codes).shape == (0,)
+    assert torch.equal(nearest(rows, codes).codes, plain)
+    assert nearest(rows[:0], codes).codes.shape == (0,)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(nearest(rows, codes), plain)
+        assert torch.equal(nearest(rows, codes).codes, plain)
 
 
 @pytest.mark.parametrize("facts", [FACTS, NORM])

@@ -39,7 +39,7 @@ class KMeansTokenizer:
     def encode_patches(self, patches: Float[Tensor, "*rows values"]) -> Int[Tensor, "*rows"]:
         """The nearest center of each patch."""
         rows = comparable(patches.reshape(-1, patches.shape[-1]), self.norm)
-        return nearest(rows, self.centers).reshape(patches.shape[:-1])
+        return nearest(rows, self.centers).codes.reshape(patches.shape[:-1])
 
     def decode(
         self, codes: Int[Tensor, "batch patches"], grid: tuple[int, int]

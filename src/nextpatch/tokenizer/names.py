@@ -1,4 +1,4 @@
-"""Which kinds of tokenizers there are, and where (no torch here: a recipe is read before it is loaded)."""
+"""Which kinds of tokenizers there are, and what fits them (no torch here: a recipe is read before it is loaded)."""
 
 from __future__ import annotations
 
@@ -9,3 +9,4 @@ TOKENIZERS = Registry(
     kmeans="nextpatch.tokenizer.kmeans:KMeansTokenizer",
     codebook="nextpatch.tokenizer.codebook:CodebookTokenizer",
 )
+FITS = Registry("kind of tokenizer to fit", kmeans="nextpatch.tokenizer.kmeans_fit:fit_kmeans")
