@@ -16,7 +16,7 @@ from nextpatch.core.progress import phase
 from nextpatch.core.text import did_you_mean
 from nextpatch.data.collection import absolute
 from nextpatch.dist.ranks import Ranks
-from nextpatch.runs.given import Values, overlay, recipe_path
+from nextpatch.runs.given import Values, overlay, read_recipe
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 from nextpatch.runs.run import RunDir
 from nextpatch.tasks.pretrain.plan import resolve
@@ -80,7 +80,7 @@ def values_below(recipe: RecipeLike | None) -> Values:
     name = os.fspath(recipe) if isinstance(recipe, os.PathLike) else recipe
     if not isinstance(name, str):
         raise ConfigError(f"{type(recipe).__name__} is no recipe; give a Recipe, its values, a name, a file or a run")
-    return read_toml(recipe_path(name))
+    return read_recipe(name)
 
 
 def settled(values: Values, out: Path, ranks: Ranks, console: Console) -> Recipe:
@@ -105,7 +105,10 @@ def placed(values: Values) -> Values:
         data["val"] = absolute(data["val"])
     if train.get("init"):
         train["init"] = names.absolute(train["init"])
-    return {**values, "data": data, "train": train}
+    model = values.get("model", {})
+    if model.get("tokenizer"):
+        model = {**model, "tokenizer": os.path.abspath(Path(model["tokenizer"]).expanduser())}  # noqa: PTH100 - as named
+    return {**values, "data": data, "train": train, "model": model}
 
 
 def gone_on_with(stated: Values, out: Path) -> Recipe | None:

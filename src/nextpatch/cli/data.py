@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from nextpatch.cli import shards
 from nextpatch.cli.shards import CORES, processes
 from nextpatch.cli.verb import Output, Verb
-from nextpatch.config import read_toml
 from nextpatch.core.bounds import COUNT, SEED, check_bounds
 from nextpatch.core.fields import Flag
 from nextpatch.core.files import write_json, write_text
@@ -20,7 +19,7 @@ from nextpatch.core.output import check_file, picture_kind, save_picture
 from nextpatch.core.progress import phase
 from nextpatch.core.text import shown
 from nextpatch.data.config import Images
-from nextpatch.runs.given import overlay, recipe_path
+from nextpatch.runs.given import overlay, read_recipe
 from nextpatch.runs.recipe import recipe_from_dict
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 _Collections = Annotated[tuple[Images, ...], Flag(positional=True)]
 _Recipe = Annotated[str, Flag("RECIPE|RUN", "a .toml file, a shipped recipe or a run")]
 _PREVIEW = Path("preview.png")
-_SIZES = ("img_size", "patch_size", "in_chans", "target", "attention")
+_SIZES = ("img_size", "patch_size", "in_chans", "target", "tokenizer", "attention")
 
 
 @dataclass(frozen=True)
@@ -195,8 +194,7 @@ def _planned(specs: Sequence[str], name: str, kept: Sequence[str]) -> PretrainPl
     """The recipe, or what is chosen for these images: only what matters to them, with the `kept` of its length."""
     from nextpatch.tasks.pretrain.plan import resolve
 
-    path = Path(name)
-    values = read_toml(path / "recipe.toml" if path.is_dir() else recipe_path(name)) if name else {}
+    values = read_recipe(name) if name else {}
     recipe_from_dict(values)  # what is wrong with it is said before it is taken apart
     model, data, train = (dict(values.get(table, {})) for table in ("model", "data", "train"))
     seen = {key: value for key, value in data.items() if key not in ("val", "val_images")}

@@ -8,10 +8,10 @@ from typing import Annotated
 
 from nextpatch.cli.flags import ShortFor, Typed, stated
 from nextpatch.cli.starting import loaded
-from nextpatch.config import ConfigError, read_toml
+from nextpatch.config import ConfigError
 from nextpatch.core.fields import Flag
 from nextpatch.core.text import did_you_mean, shown
-from nextpatch.runs.given import Values, override, recipe_path
+from nextpatch.runs.given import Values, override, read_recipe
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 from nextpatch.tasks.plan.config import PlanConfig
 from nextpatch.tasks.plan.gpus import GPUS, Gpu
@@ -82,4 +82,4 @@ def _recipe(args: Plan) -> Recipe:
     flags = stated(args, args.shape)
     if args.img_size:
         flags["model"]["img_size"] = [args.img_size, args.img_size]
-    return recipe_from_dict(override(read_toml(recipe_path(args.recipe)) if args.recipe else {}, flags))
+    return recipe_from_dict(override(read_recipe(args.recipe) if args.recipe else {}, flags))

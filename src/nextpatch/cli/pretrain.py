@@ -12,12 +12,12 @@ from nextpatch.cli.failure import Failure
 from nextpatch.cli.flags import ShortFor, Typed, stated
 from nextpatch.cli.report import try_report
 from nextpatch.cli.starting import loaded
-from nextpatch.config import ConfigError, read_toml
+from nextpatch.config import ConfigError
 from nextpatch.core.fields import Flag
 from nextpatch.data.config import Images
 from nextpatch.dist.launch import world_size
 from nextpatch.runs.config import Weights
-from nextpatch.runs.given import Values, laid_over, overlay, recipe_path
+from nextpatch.runs.given import Values, laid_over, overlay, read_recipe
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def given(args: Pretrain) -> Values:
 
 
 def _below(args: Pretrain) -> Values:
-    return read_toml(recipe_path(args.recipe)) if args.recipe else {}
+    return read_recipe(args.recipe) if args.recipe else {}
 
 
 def _flags(args: Pretrain) -> Values:

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,12 +79,14 @@ def only_writer(out: Path, verb: str, *, file: bool = False) -> Iterator[None]:
                     _released(path, held.handle, held.made)
 
 
-def is_new(out: Path) -> bool:
-    """Whether an output folder is absent or empty, but for a lock and what a kill at the very start leaves."""
+def is_new(out: Path, beside: Sequence[str] = ()) -> bool:
+    """Whether an output folder is absent or empty, but for files named `beside`, a lock and what a kill at the very
+    start leaves."""
     if not out.exists():
         return True
     return out.is_dir() and all(
-        path.name == LOCK or (path.name.startswith(".") and path.name.endswith(UNFINISHED)) for path in out.iterdir()
+        path.name in (LOCK, *beside) or (path.name.startswith(".") and path.name.endswith(UNFINISHED))
+        for path in out.iterdir()
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nextpatch.config import ConfigError
+from nextpatch.config import ConfigError, read_toml
 from nextpatch.model.config import Shape
 
 Values = dict[str, Any]  # nested plain values: {"model": {"size": "tiny"}, ...}
@@ -31,6 +31,20 @@ def recipe_path(name: str) -> Path:
     near = difflib.get_close_matches(name, shipped, n=1, cutoff=0.4)
     advice = f"did you mean '{near[0]}'?" if near else "give the path of a .toml file, or a run."
     raise ConfigError(f"no recipe '{name}'; {advice} Shipped: {', '.join(shipped)}")
+
+
+def read_recipe(name: str) -> Values:
+    """The values of a recipe, by its name (see `recipe_path`).
+
+    A tokenizer that it names is looked for beside it first: a run has a copy of its own.
+    """
+    path = recipe_path(name)
+    values = read_toml(path)
+    model = values.get("model")
+    tokenizer = model.get("tokenizer") if isinstance(model, dict) else None
+    if isinstance(tokenizer, str) and tokenizer and (path.parent / tokenizer).is_file():
+        values["model"] = {**values["model"], "tokenizer": str(path.parent / tokenizer)}
+    return values
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:

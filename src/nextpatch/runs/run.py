@@ -30,6 +30,7 @@ from nextpatch.runs.checkpoint import Checkpoint, checkpoint_at, newest_checkpoi
 from nextpatch.runs.checkpoint.files import CheckpointError
 from nextpatch.runs.logs import entries_of
 from nextpatch.runs.recipe import Recipe, load_run_recipe, recipe_digest
+from nextpatch.runs.tokenizer import TOKENIZER_FILES, copy_tokenizer, portable, with_own_tokenizer
 
 log = logging.getLogger(__name__)
 _PACKAGES = ("nextpatch", "torch", "torchvision", "numpy", "pillow", "safetensors", "pyarrow")
@@ -51,17 +52,21 @@ class RunDir:
         """A new run directory; an existing one with anything in it is never written over."""
         cls.check_new(path)
         path.mkdir(parents=True, exist_ok=True)
-        write_text(path / "recipe.toml", dumps_toml(to_dict(recipe)))
+        own = copy_tokenizer(recipe, path)
+        write_text(path / "recipe.toml", dumps_toml(portable(own)))
         (path / "checkpoints").mkdir(exist_ok=True)
-        return cls(path, recipe)
+        return cls(path, own)
 
     def refined(self, recipe: Recipe) -> RunDir:
         """The same run by a recipe in which more is settled, which is on the disk when this returns."""
-        write_text(self.path / "recipe.toml", dumps_toml(to_dict(recipe)))
-        return RunDir(self.path, recipe)
+        write_text(self.path / "recipe.toml", dumps_toml(portable(recipe)))
+        return RunDir(self.path, with_own_tokenizer(recipe, self.path))
 
     def withdraw(self) -> None:
-        """Take away a run that was refused before its first step; nothing is in it but what it was given."""
+        """Take away a run that was refused before its first step; nothing is in it but what it was given.
+
+        A tokenizer stays, which may have been there before: `check_new` passes over it.
+        """
         for name in ("recipe.toml", "env.json", "log.txt"):
             (self.path / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty
@@ -70,7 +75,7 @@ class RunDir:
     @classmethod
     def check_new(cls, path: Path) -> None:
         """RunError where no new run can begin, UserError where nothing can be written; asked before the work begins."""
-        if not is_new(path):
+        if not is_new(path, beside=TOKENIZER_FILES):
             advice = "choose another --out, or add --resume to continue the run that is in it"
             raise RunError(f"{path} exists and is not empty; {advice}")
         check_folder(path)
@@ -83,7 +88,7 @@ class RunDir:
             beside = path.parent.iterdir() if path.parent.is_dir() else ()
             near = did_you_mean(path.name, [other.name for other in beside if cls.exists(other)])
             raise RunError(f"{path}{near} is not a run ({what}); give the --out of a pretrain command")
-        return cls(path, load_run_recipe(path / "recipe.toml"))
+        return cls(path, with_own_tokenizer(load_run_recipe(path / "recipe.toml"), path))
 
     @classmethod
     def exists(cls, path: Path) -> bool:

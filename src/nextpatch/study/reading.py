@@ -9,7 +9,7 @@ from nextpatch.config import from_dict, read_toml
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.text import did_you_mean, shown
 from nextpatch.measure.study_result import VAL_LOSS
-from nextpatch.runs.given import laid_over, overlay, recipe_path
+from nextpatch.runs.given import laid_over, overlay, read_recipe
 from nextpatch.runs.recipe import Recipe
 from nextpatch.study.config import Claim, StudyConfig, Values, Variant
 
@@ -86,7 +86,7 @@ def _base(name: Any, path: Path) -> Values:
     if not name:
         return {}
     beside = path.parent / name
-    return read_toml(beside if beside.is_file() else recipe_path(name))
+    return read_recipe(str(beside) if beside.is_file() else name)
 
 
 def _variant(name: str, given: Any, where: str) -> Values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,15 +22,26 @@ def tokenizer_of_model(cfg: ModelConfig) -> Tokenizer:
             f"the model predicts {cfg.codes:,} codes of a tokenizer (SHA-256 {cfg.tokenizer_sha256[:12]}...) that is "
             f"not with its weights; give it too: WEIGHTS+{FILE}. Features need none"
         )
-    return _once(cfg) if cfg.tokenizer_sha256 else _opened(cfg)
+    return _once(cfg) if cfg.tokenizer_sha256 else open_for_model(cfg)
 
 
 @lru_cache(maxsize=2)
 def _once(cfg: ModelConfig) -> Tokenizer:
-    return _opened(cfg)
+    return open_for_model(cfg)
 
 
-def _opened(cfg: ModelConfig) -> Tokenizer:
+def settled(cfg: ModelConfig) -> ModelConfig:
+    """With number of codes and digest of the tokenizer that it names, where they are open."""
+    if cfg.target != "tokens" or not cfg.tokenizer or (cfg.codes and cfg.tokenizer_sha256):
+        return cfg
+    found = open_tokenizer(Path(cfg.tokenizer))
+    known = replace(cfg, codes=cfg.codes or found.codes, tokenizer_sha256=cfg.tokenizer_sha256 or found.digest)
+    open_for_model(known)
+    return known
+
+
+def open_for_model(cfg: ModelConfig) -> Tokenizer:
+    """The same, read now; TokenizerError where it does not fit the model."""
     found, name = open_tokenizer(Path(cfg.tokenizer)), shown(cfg.tokenizer)
     if cfg.tokenizer_sha256 not in ("", found.digest):
         raise TokenizerError(

@@ -17,6 +17,7 @@ from nextpatch.model.names import HEADS
 from nextpatch.objective.cost import train_step_flops
 from nextpatch.tasks.plan.communication import all_reduce_s, replica_group, ring_s, shard_group
 from nextpatch.tasks.plan.config import MODES, PlanConfig
+from nextpatch.tokenizer.of_model import settled
 from nextpatch.train.memory import Memory, Setting, largest_micro_batch, step_memory
 
 GIB = 2**30
@@ -70,6 +71,7 @@ class Budget:
 
 def budget(cfg: PlanConfig) -> Budget:
     """All figures of a plan."""
+    cfg = replace(cfg, model=settled(cfg.model))
     params, flops = count_params(cfg.model), train_step_flops(cfg.model)
     images = cfg.steps * cfg.global_batch_size
     options = [_option(cfg, shard, mode) for shard in _shards(cfg) for mode in cfg.modes]

@@ -37,9 +37,9 @@ class Draft:
         return self.values[table].get(name, default)
 
     def open(self, table: str, name: str) -> bool:
-        """Whether it is for us to choose: absent, -1, "auto", or a 0 where 0 is no answer."""
+        """Whether it is for us to choose: absent, empty, -1, "auto", or a 0 where 0 is no answer."""
         value = self.value(table, name, None)
-        return value in (None, -1, "auto") or (value == 0 and name not in _MAY_BE_ZERO)
+        return value in (None, -1, "auto", "", [], ()) or (value == 0 and name not in _MAY_BE_ZERO)
 
     def choose(self, table: str, name: str, value: Any, why: str) -> Any:
         """Settle an open value and say why; a given one stays. Returns the value that holds."""
@@ -50,4 +50,6 @@ class Draft:
 
 
 def _shown(value: Any) -> str:
-    return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return " x ".join(map(str, value))
+    return " ".join(f"{one:g}" for one in value) if isinstance(value, list) else str(value)

@@ -30,6 +30,7 @@ from nextpatch.tasks.pretrain.budget import clock
 from nextpatch.tasks.pretrain.draft import Draft
 from nextpatch.tasks.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes
 from nextpatch.tasks.pretrain.sizes import dividing_patch, patch_for, sides_for
+from nextpatch.tasks.pretrain.tokenizer import choose_by_tokenizer
 from nextpatch.tasks.pretrain.warm_start import shaped_by_weights
 from nextpatch.train.memory import Setting
 from nextpatch.train.schedule import warmup_steps
@@ -59,6 +60,7 @@ def resolve(given: dict[str, Any], ranks: Ranks = ALONE) -> PretrainPlan:
     draft = Draft(given, ranks)
     draft.choices += said
     given_recipe = recipe_from_dict(draft.checkable())  # a wrong value is named before it is used below
+    choose_by_tokenizer(draft)
     train = open_collection(given_recipe.data.train)
     images = survey(train.source, preprocessing=given_recipe.data.preprocessing)
     size = f"{images.median_height} x {images.median_width} px"

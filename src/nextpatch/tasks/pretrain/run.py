@@ -28,6 +28,7 @@ from nextpatch.runs.logs import log_to
 from nextpatch.runs.recipe import Recipe, binding, recipe_from_dict
 from nextpatch.runs.run import RunDir, load_run
 from nextpatch.runs.sinks.names import chosen
+from nextpatch.runs.tokenizer import check_tokenizer, with_own_tokenizer
 from nextpatch.tasks.pretrain.budget import Speed, fitted, guessed, measured
 from nextpatch.tasks.pretrain.data import open_data, reopened_data, warn_of_overlap
 from nextpatch.tasks.pretrain.learner import Pretraining
@@ -81,7 +82,7 @@ def pretrain(
             stream, held = reopened_data(recipe, ranks) if run else open_data(recipe, ranks)
         new = run is None
         with ranks.main_first():
-            run = run or (RunDir.create(out, recipe) if ranks.is_main else RunDir(out, recipe))
+            run = run or (RunDir.create(out, recipe) if ranks.is_main else RunDir(out, with_own_tokenizer(recipe, out)))
             if ranks.is_main:
                 run.write_environment(ranks.size)
         try:
@@ -194,6 +195,7 @@ def _check_share(recipe: Recipe, ranks: Ranks) -> None:
 
 def _resumed(recipe: Recipe | None, out: Path) -> RunDir:
     run = RunDir.open(out)
+    check_tokenizer(recipe or run.recipe, out)
     if recipe is None:
         return run
     if changed := _differences(binding(run.recipe), binding(recipe)):
@@ -201,7 +203,7 @@ def _resumed(recipe: Recipe | None, out: Path) -> RunDir:
             f"{out} was started with other values of {', '.join(changed)}; "
             "resume without them, or start a new run with another --out (--init takes the weights of this one)"
         )
-    return RunDir(out, recipe)
+    return RunDir(out, with_own_tokenizer(recipe, out))
 
 
 def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

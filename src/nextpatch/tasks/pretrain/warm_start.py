@@ -31,6 +31,9 @@ def shaped_by_weights(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
     model = dict(given.get("model", {}))
     fixed = _TRUNK + (_HEAD if backbone.aim.head.predicts else ())
     values = to_dict(cfg.resolved())
+    if backbone.aim.head.predicts and cfg.target == "tokens":
+        fixed += ("codes", "tokenizer_sha256")
+        model["tokenizer"] = model.get("tokenizer") or cfg.tokenizer
     for name in fixed:
         if model.get(name) not in (None, 0, "", values[name]):
             raise ConfigError(f"model.{name} {model[name]} is not that of {init}, {values[name]}; leave it out")
