@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from nextpatch.api.report import report as report
     from nextpatch.api.session import Stopped as Stopped
     from nextpatch.api.similar import similar as similar
+    from nextpatch.api.study import run_study as run_study
+    from nextpatch.measure.study_result import StudyResult as StudyResult
     from nextpatch.weights.backbone import Backbone as Backbone
     from nextpatch.weights.load import load as load
 
@@ -28,6 +30,7 @@ _PLACES = {
     "FinetuneResult": "nextpatch.api.finetune",
     "PretrainResult": "nextpatch.api.pretrain",
     "Stopped": "nextpatch.api.session",
+    "StudyResult": "nextpatch.measure.study_result",
     "check": "nextpatch.api.check",
     "classify": "nextpatch.api.classify",
     "dataset": "nextpatch.api.images",
@@ -37,6 +40,7 @@ _PLACES = {
     "pretrain": "nextpatch.api.pretrain",
     "probe": "nextpatch.api.probe",
     "report": "nextpatch.api.report",
+    "run_study": "nextpatch.api.study",
     "similar": "nextpatch.api.similar",
 }
 __all__ = [
@@ -44,6 +48,7 @@ __all__ = [
     "FinetuneResult",
     "PretrainResult",
     "Stopped",
+    "StudyResult",
     "check",
     "classify",
     "dataset",
@@ -53,6 +58,7 @@ __all__ = [
     "pretrain",
     "probe",
     "report",
+    "run_study",
     "similar",
 ]
 

@@ -51,11 +51,19 @@ def _texts(value: Any, _: Any) -> tuple[str, ...]:
     return tuple(values)
 
 
+def _text_or_path(value: Any, _: Any) -> str:
+    """What may be typed as a name or as a path: a text."""
+    if not isinstance(value, str):
+        raise TypeError(f"needs a text, got {type(value).__name__} {value!r}")
+    return value
+
+
 def _strict(forbid_extra_keys: bool) -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=forbid_extra_keys)
     for kind in (int, float, bool, str):
         converter.register_structure_hook(kind, _exact(kind))
     converter.register_structure_hook_func(lambda kind: _unmarked(kind) == tuple[str, ...], _texts)
+    converter.register_structure_hook_func(lambda kind: kind == str | Path, _text_or_path)
     return converter
 
 

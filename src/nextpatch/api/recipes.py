@@ -14,13 +14,12 @@ from nextpatch.api.given_values import plain
 from nextpatch.config import ConfigError, read_toml, to_dict
 from nextpatch.core.progress import phase
 from nextpatch.core.text import did_you_mean
-from nextpatch.data.collection import absolute
 from nextpatch.dist.ranks import Ranks
 from nextpatch.runs.given import Values, overlay, read_recipe
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 from nextpatch.runs.run import RunDir
+from nextpatch.tasks.pretrain.places import placed
 from nextpatch.tasks.pretrain.plan import resolve
-from nextpatch.weights import names
 
 TABLES: dict[str, type] = get_type_hints(Recipe)
 RecipeLike: TypeAlias = Recipe | Mapping[str, Any] | str | os.PathLike[str]
@@ -94,21 +93,6 @@ def settled(values: Values, out: Path, ranks: Ranks, console: Console) -> Recipe
             console.print("\n".join(plan.choices), markup=False, highlight=False, soft_wrap=True)
             found = placed(to_dict(plan.recipe))
     return recipe_from_dict(ranks.broadcast(found))
-
-
-def placed(values: Values) -> Values:
-    """The values with every local place written from the root: a run is gone on with from any folder."""
-    data, train = dict(values.get("data", {})), dict(values.get("train", {}))
-    if data.get("train"):
-        data["train"] = [absolute(spec) for spec in data["train"]]
-    if data.get("val"):
-        data["val"] = absolute(data["val"])
-    if train.get("init"):
-        train["init"] = names.absolute(train["init"])
-    model = values.get("model", {})
-    if model.get("tokenizer"):
-        model = {**model, "tokenizer": os.path.abspath(Path(model["tokenizer"]).expanduser())}  # noqa: PTH100 - as named
-    return {**values, "data": data, "train": train, "model": model}
 
 
 def gone_on_with(stated: Values, out: Path) -> Recipe | None:

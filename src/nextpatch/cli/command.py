@@ -9,7 +9,21 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from nextpatch.cli import bench, check, classify, data, embed, export, finetune, fit_head, plan, pretrain, probe, report
+from nextpatch.cli import (
+    bench,
+    check,
+    classify,
+    data,
+    embed,
+    export,
+    finetune,
+    fit_head,
+    plan,
+    pretrain,
+    probe,
+    report,
+    study,
+)
 from nextpatch.cli.failure import Failure
 from nextpatch.cli.verb import Group, Verb, listed, start
 from nextpatch.core.errors import UserError
@@ -24,6 +38,7 @@ VERBS: dict[str, Verb | Group] = {
     "bench": Verb(
         "measure weights on the paper's 15 benchmarks", bench.Bench, bench.run, ranks=True, needs=("bench.run",)
     ),
+    "study": Verb("compare variants of a recipe over several seeds", study.Study, study.run, needs=("study.run",)),
     "finetune": Verb(
         "fine-tune weights on labeled images (LoRA or full)",
         finetune.Finetune,

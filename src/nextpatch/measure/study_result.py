@@ -45,7 +45,6 @@ class SeedRun:
     intervals: dict[str, Interval] = field(default_factory=dict)
     val: tuple[tuple[int, float], ...] = ()
     last_val: ValEntry | None = None
-    baseline_loss: float | None = None
     scores: tuple[ProbeScore, ...] = ()
     sweep: tuple[LayerScore, ...] = ()
     curve: tuple[CheckpointScore, ...] = ()

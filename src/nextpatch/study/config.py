@@ -75,8 +75,8 @@ class Claim:
 class StudyConfig:
     """A study, whole and checked in itself; whether its recipes can be trained is for planning to find out.
 
-    `recipe` are the values that all variants lie over, `base` where they come from. `probe` and `finetune` are values
-    of these tasks' configs; an empty one is not done. `checkpoints` are steps at which the probe is made as well.
+    `recipe` are the values that all variants lie over. `probe` and `finetune` are values of these tasks' configs; an
+    empty one is not done. `checkpoints` are steps at which the probe is made as well.
     """
 
     title: str
@@ -87,7 +87,6 @@ class StudyConfig:
     notes: tuple[str, ...] = ()
     """What a reader must know, such as what this size is not."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    base: str = ""
     recipe: Values = field(default_factory=dict)
     tokenizers: dict[str, Values] = field(default_factory=dict)
     probe: Values = field(default_factory=dict)

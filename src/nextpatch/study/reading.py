@@ -15,7 +15,7 @@ from nextpatch.study.config import Claim, StudyConfig, Values, Variant
 
 SHIPPED = Path(__file__).parents[1] / "studies"
 TABLES = tuple(Recipe.__dataclass_fields__)
-_OWN = tuple(name for name in StudyConfig.__dataclass_fields__)
+_OWN = ("base", *StudyConfig.__dataclass_fields__)
 _OF_A_VARIANT = (*(name for name in Variant.__dataclass_fields__ if name not in ("name", "values")), *TABLES)
 _DEPTH = 8  # of files that extend each other
 _OTHER_LOSS = ("target", "objective", "patch_size", "img_size", "in_chans", "tokenizer")  # of the model
@@ -45,16 +45,14 @@ def study_from_dict(values: Values, path: Path) -> StudyConfig:
     """The study in nested plain values, as a file at `path` would have them: its `base` is looked for from there."""
     where = shown(path)
     _refuse_unknown(values, _OWN, where, "")
-    below = _base(values.get("base", ""), path)
-    found = from_dict(
-        StudyConfig,
-        {
-            **values, "recipe": laid_over(below, _tables(values.get("recipe", {}), where, "recipe")),
-            "variants": [_variant(name, given, where) for name, given in _table(values, "variants", where).items()],
-            "claims": [_claim(given, number, where) for number, given in enumerate(values.get("claims", ()), 1)],
-        },
-        where,
-    )  # fmt: skip
+    tables = _tables(values.get("recipe", {}), where, "recipe")
+    given = {
+        **{key: value for key, value in values.items() if key != "base"},
+        "recipe": laid_over(_base(values.get("base", ""), path), tables),
+        "variants": [_variant(name, one, where) for name, one in _table(values, "variants", where).items()],
+        "claims": [_claim(one, number, where) for number, one in enumerate(values.get("claims", ()), 1)],
+    }
+    found = from_dict(StudyConfig, given, where)
     _check_names(found, where)
     return found
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
-from nextpatch.config import ConfigError
 from nextpatch.data.sources.open import open_source
+from nextpatch.dist.ray_cluster import opened_ray
 from nextpatch.tasks.embed.config import EmbedConfig
 from nextpatch.tasks.embed.embedder import Embedder
 
@@ -18,26 +17,15 @@ def worked_by_ray(config: EmbedConfig, todo: list[int], facts: dict[str, Any]) -
     Joins the cluster that $RAY_ADDRESS names, or starts Ray on this machine, reachable from here alone. Data, weights
     and output must be at the same places everywhere. What a dying worker has begun is done again by another.
     """
-    try:
-        import ray
+    with opened_ray() as ray:
         from ray.util import ActorPool
-    except ImportError:
-        raise ConfigError("--ray needs Ray; install it with: pip install 'nextpatch[ray]'") from None
 
-    begun_here = not ray.is_initialized()
-    if begun_here:
-        here = {} if os.environ.get("RAY_ADDRESS") else {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
-        ray.init(log_to_driver=False, logging_level="ERROR", **here)
-    try:
         gpus, cpus = int(ray.cluster_resources().get("GPU", 0)), int(ray.cluster_resources().get("CPU", 1))
         count = max(1, min(len(todo), gpus or cpus))
         options: dict[str, Any] = {"num_gpus": 1} if gpus else {"num_cpus": 1}
         remote = ray.remote(max_restarts=3, max_task_retries=3, **options)(_RayWorker)
         pool = ActorPool([remote.remote(config) for _ in range(count)])
         yield from pool.map_unordered(lambda actor, number: actor.work.remote(number, facts), todo)
-    finally:
-        if begun_here:
-            ray.shutdown()
 
 
 class _RayWorker:
