@@ -127,6 +127,12 @@ def test_a_run_writes_down_what_the_contract_says(whole):
     val = next(e for e in entries if e["kind"] == "val")
     assert val["images"] == 3
     assert len(val["position_loss"]) == MODEL.num_patches - 1
+    assert len(val["chunk_loss"]) == len(val["chunk_start"]) == min(16, MODEL.num_patches)
+    upside_down = [sorted(key for key in e if key.startswith("flipped")) for e in entries if e["kind"] == "val"]
+    assert upside_down == [[], [], [], ["flipped_chunk_loss", "flipped_loss", "flipped_position_loss"]]
+    last = entries[-1]
+    assert len(last["flipped_chunk_loss"]) == len(last["chunk_loss"])
+    assert last["flipped_loss"] != last["loss"]
     assert newest_checkpoint(whole.checkpoints).step == 12
     assert len(list(whole.checkpoints.iterdir())) == TRAIN.keep_checkpoints
 

@@ -97,11 +97,11 @@ class ProbeResult:
     checkpoint_step: int | None = None
     view: str = ""
     preprocessing: dict[str, Any] = field(default_factory=dict)
-    feature_attention: str = "bidirectional"
     grid: SearchGrid = field(default_factory=SearchGrid)
     results: tuple[ProbeScore, ...]
     sweep: tuple[LayerScore, ...] = ()
     attention: SavedProbe | None = None
+    feature_attention: str = "bidirectional"
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "a probe") -> ProbeResult:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from nextpatch.config import ConfigError, from_dict
 from nextpatch.measure.table import Table, data_frame
 
+Losses = tuple[float | None, ...]
 E = TypeVar("E", bound="TrainEntry | ValEntry")
 
 
@@ -34,17 +35,24 @@ class TrainEntry:
 @dataclass(frozen=True, kw_only=True)
 class ValEntry:
     """A "val" line: the loss on held-out images, in all, at each place and by chunks of the sequence (None: never
-    scored)."""
+    scored), which begin at `chunk_start`; by patch of the image where that is another question. `flipped`: of the
+    images upside down, after the last step. Lines of earlier versions say neither of these."""
 
     step: int
     loss: float
     images: float | None = None
-    position_loss: tuple[float | None, ...] | None = None
-    chunk_loss: tuple[float | None, ...] | None = None
-    flipped_position_loss: tuple[float | None, ...] | None = None
+    position_loss: Losses | None = None
+    chunk_loss: Losses | None = None
+    chunk_start: tuple[int, ...] | None = None
+    patch_loss: Losses | None = None
+    flipped_loss: float | None = None
+    flipped_position_loss: Losses | None = None
+    flipped_chunk_loss: Losses | None = None
 
     def __post_init__(self) -> None:
-        _need_finite(self.loss, *(v for v in (*(self.position_loss or ()), *(self.chunk_loss or ())) if v is not None))
+        lists = (self.position_loss, self.chunk_loss, self.patch_loss, self.flipped_position_loss)
+        every = [self.flipped_loss, *(self.flipped_chunk_loss or ()), *(v for losses in lists for v in losses or ())]
+        _need_finite(self.loss, *(v for v in every if v is not None))
 
 
 @dataclass(frozen=True)

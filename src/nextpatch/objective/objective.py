@@ -200,6 +200,12 @@ def scored_count(claims: Claims, draws: Draws) -> int:
     return int(claims.scored(draws).sum())
 
 
+def fixed_patches(claims: Claims) -> Int[Tensor, " places"] | None:
+    """The patch that each place predicts; None where it is another one in other images."""
+    predicted = claims.predicts(claims.examples())
+    return predicted[0] if bool((predicted == predicted[:1]).all()) else None
+
+
 def scored_patches(claims: Claims, draws: Draws) -> Bool[Tensor, "batch patches"]:
     """The patches that some scored place is compared with, in raster order."""
     found = torch.zeros_like(claims.given(draws), dtype=torch.int64)

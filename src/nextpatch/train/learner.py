@@ -96,10 +96,10 @@ class Learner(Protocol):
         """What a "train" entry says beside loss, rate and speed."""
         ...
 
-    def validate(self, shown: Shown, stopped: Stopped) -> Mapping[str, Any] | None:
+    def validate(self, shown: Shown, stopped: Stopped, last: bool) -> Mapping[str, Any] | None:
         """The values of a "val" entry, `loss` among them; {} for none, None when it was stopped on the way.
 
-        Raises what ends the run before such weights are saved.
+        The `last` one is after the last step.         Raises what ends the run before such weights are saved.
         """
         ...
 

@@ -74,7 +74,7 @@ class Recorder:
         """A "val" entry; False, and none, when it was stopped on the way."""
         began_s = time.monotonic()
         with self._throughput.paused():
-            found = self.learner.validate(self.display.validating, stopped)
+            found = self.learner.validate(self.display.validating, stopped, self.state.step == self.train.steps)
         if found is None:
             return False
         self._validation_s = time.monotonic() - began_s

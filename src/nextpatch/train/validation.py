@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,29 +15,50 @@ from nextpatch.core.random import FixedSeed
 from nextpatch.data.loader import Batch
 from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.aim import AIM
-from nextpatch.objective.objective import Objective
+from nextpatch.objective.objective import Objective, fixed_patches
 from nextpatch.train.compute import Compute
 
-_PAPER_CHUNK = 16
+CHUNKS = 16  # of a sequence (Figure 7)
 
 
 @dataclass(frozen=True)
 class ValidationLoss:
-    """The mean loss over all scored places of the held-out images, and its parts.
+    """The mean loss over all scored places of the held-out images, and its parts; None where no image scored any.
 
-    `position_loss[i]` is the mean at the i-th of the objective's places (of the paper's: patch i + 1) and
-    `chunk_loss[c]` that for the patches c * chunk .. (c + 1) * chunk - 1 (Figure 7); None where no image scored any.
+    `position_loss[i]` is the mean at the i-th of the objective's places, in the order of the SEQUENCE (of the paper's:
+    its patch i + 1). `chunk_loss[c]` is that of the sequence's patches from `chunk_start[c]` on (Figure 7).
+    `patch_loss` is the mean at each patch in raster order, where it does not follow from the places: of an objective
+    whose places predict other patches in other images.
     """
 
     loss: float
     chunk_loss: list[float | None]
     position_loss: list[float | None]
     images: int
+    chunk_start: list[int]
+    patch_loss: list[float | None] | None = None
+
+    def entry(self) -> dict[str, Any]:
+        """The values of a "val" entry."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def flipped_entry(self) -> dict[str, Any]:
+        """The same where the images were upside down."""
+        return {f"flipped_{name}": getattr(self, name) for name in ("loss", "chunk_loss", "position_loss")}
 
 
-def chunk_size(num_patches: int) -> int:
-    """Patches per chunk: the paper's 16 (Figure 7) for 64 patches or more, an eighth of a shorter sequence."""
-    return _PAPER_CHUNK if num_patches >= 64 else math.ceil(num_patches / 8)
+def chunk_starts(num_patches: int) -> list[int]:
+    """Where each of 16 equal chunks of a sequence begins, or of as many as there are patches; the first are longer by
+    one where they cannot be equal."""
+    count = min(CHUNKS, num_patches)
+    size, longer = divmod(num_patches, count)
+    return [i * size + min(i, longer) for i in range(count)]
+
+
+def upside_down(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches with their images flipped vertically (Figure 9)."""
+    for batch in batches:
+        yield replace(batch, images=batch.images.flip(-2))
 
 
 @torch.no_grad()
@@ -72,15 +93,13 @@ def interruptible_loss(
             return None
         _sums(objective, model, blank(model), compute)
     _stop_together(failed, ranks)
-    parts = sorted((part for own in ranks.gather(found) for part in own), key=lambda part: part[0])
+    parts = sorted((part for own in ranks.gather(found) for part in own), key=lambda part: part.position)
     if not parts:
         raise UserError(
             "no held-out image could be decoded: bad_samples.jsonl and the log name the files and reasons; remove "
             "them, or give other images to validate on by --data.val"
         )
-    sums = sum((torch.tensor(part[1], dtype=torch.float64) for part in parts), torch.zeros((), dtype=torch.float64))
-    counts = sum((torch.tensor(part[2]) for part in parts), torch.zeros((), dtype=torch.int64))
-    return _summary(sums, counts, sum(part[3] for part in parts), chunk_size(model.cfg.num_patches), objective.places)
+    return _summary(parts, chunk_starts(model.cfg.num_patches), objective.places)
 
 
 def _until_failure(batches: Iterable[Batch], failed: list[Exception]) -> Iterator[Batch]:
@@ -98,13 +117,32 @@ def _stop_together(failed: list[Exception], ranks: Ranks) -> None:
             raise failed[0]
 
 
-def _sums(objective: Objective, model: AIM, batch: Batch, compute: Compute) -> tuple[int, list[float], list[int], int]:
-    """First position, sums of losses and numbers of scored places, number of images."""
+class _Part(NamedTuple):
+    """What one batch adds: sums of losses and numbers of scored ones by place, and by patch where that is another
+    question. Plain values, which travel between ranks."""
+
+    position: int  # of its first image
+    images: int
+    place_sums: list[float]
+    place_counts: list[int]
+    patch_sums: list[float]
+    patch_counts: list[int]
+
+
+def _sums(objective: Objective, model: AIM, batch: Batch, compute: Compute) -> _Part:
     draws = objective.draw(FixedSeed.VALIDATION, batch.positions)
     with compute.autocast():
-        losses = objective.position_losses(model, compute.inputs(batch.images), draws)
-    counts = objective.scored(draws).sum(dim=0)
-    return int(batch.positions[0]), losses.cpu().double().sum(dim=0).tolist(), counts.tolist(), len(batch.images)
+        found = objective.position_losses(model, compute.inputs(batch.images), draws)
+    losses, scored = found.cpu().double(), objective.scored(draws).cpu()
+    part = _Part(
+        int(batch.positions[0]), len(batch.images), losses.sum(dim=0).tolist(), scored.sum(dim=0).tolist(), [], []
+    )
+    if fixed_patches(objective) is not None:
+        return part
+    patches = objective.predicts(draws)
+    sums = losses.new_zeros(len(losses), model.cfg.num_patches).scatter_add(1, patches, losses)
+    counts = scored.new_zeros(sums.shape, dtype=torch.int64).scatter_add(1, patches, scored.long())
+    return part._replace(patch_sums=sums.sum(dim=0).tolist(), patch_counts=counts.sum(dim=0).tolist())
 
 
 def blank(model: AIM, count: int = 1) -> Batch:
@@ -113,15 +151,33 @@ def blank(model: AIM, count: int = 1) -> Batch:
     return Batch(images, torch.arange(count), torch.zeros(count, dtype=torch.int64), [""] * count)
 
 
-def _summary(sums: Tensor, counts: Tensor, images: int, chunk: int, places: range) -> ValidationLoss:
-    starts = range(0, places.stop, chunk)  # of patches
-    spans = [slice(max(0, start - places.start), start + chunk - places.start) for start in starts]
+def _summary(parts: Sequence[_Part], starts: list[int], places: range) -> ValidationLoss:
+    sums, counts = _added([part.place_sums for part in parts]), _counted([part.place_counts for part in parts])
+    spans = [
+        slice(max(0, start - places.start), stop - places.start)
+        for start, stop in zip(starts, [*starts[1:], places.stop], strict=True)
+    ]
+    by_patch = _means(_added([p.patch_sums for p in parts]), _counted([p.patch_counts for p in parts]))
     return ValidationLoss(
         loss=float(sums.sum() / counts.sum()),
         chunk_loss=[_mean(sums[span].sum(), counts[span].sum()) for span in spans],
-        position_loss=[_mean(s, n) for s, n in zip(sums, counts, strict=True)],
-        images=images,
+        position_loss=_means(sums, counts),
+        images=sum(part.images for part in parts),
+        chunk_start=starts,
+        patch_loss=by_patch or None,
     )
+
+
+def _added(lists: Sequence[list[float]]) -> Tensor:
+    return sum((torch.tensor(one, dtype=torch.float64) for one in lists), torch.zeros((), dtype=torch.float64))
+
+
+def _counted(lists: Sequence[list[int]]) -> Tensor:
+    return sum((torch.tensor(one, dtype=torch.int64) for one in lists), torch.zeros((), dtype=torch.int64))
+
+
+def _means(sums: Tensor, counts: Tensor) -> list[float | None]:
+    return [_mean(total, count) for total, count in zip(sums, counts, strict=True)]
 
 
 def _mean(total: Tensor, count: Tensor) -> float | None:

@@ -337,7 +337,7 @@ def test_a_step_that_is_not_finite_changes_no_weight(
     assert all(torch.equal(learner.tensors()["model"][name], tensor) for name, tensor in before.items())
     learner.model.classifier.linear.bias.data[0] = float("inf")
     with pytest.raises(DivergedError, match=r"classifier\.linear\.bias"):
-        learner.validate(lambda batches, rounds: iter(batches), lambda: False)
+        learner.validate(lambda batches, rounds: iter(batches), lambda: False, False)
 
 
 def test_too_few_images_are_refused_before_the_first_step(

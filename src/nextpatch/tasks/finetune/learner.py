@@ -113,7 +113,7 @@ class Finetuning:
         """The epochs done."""
         return {"epoch": (self._step + 1) // self._per_epoch}
 
-    def validate(self, shown: Shown, stopped: Stopped) -> dict[str, Any]:
+    def validate(self, shown: Shown, stopped: Stopped, last: bool) -> dict[str, Any]:
         """No figure: the test images are looked at once, at the end. DivergedError when a weight that learns is not
         finite any more: such weights are not worth saving."""
         for name, parameter in self.model.named_parameters():

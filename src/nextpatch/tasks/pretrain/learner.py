@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
-from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
@@ -29,7 +28,7 @@ from nextpatch.train.optimizer import build_optimizer, optimizer_tensors, set_lr
 from nextpatch.train.schedule import lr_at
 from nextpatch.train.state import TrainState
 from nextpatch.train.step import Share, accumulate_gradients
-from nextpatch.train.validation import interruptible_loss
+from nextpatch.train.validation import ValidationLoss, interruptible_loss, upside_down
 
 Drawn = tuple[Batch, Draws]
 
@@ -94,12 +93,17 @@ class Pretraining:
             found["fetched_mib_per_s"] = fetched / 2**20 / max(1e-9, self._fetched_until - since)
         return found
 
-    def validate(self, shown: Shown, stopped: Stopped) -> dict[str, Any] | None:
-        """The loss on the held-out images, and its parts."""
+    def validate(self, shown: Shown, stopped: Stopped, last: bool) -> dict[str, Any] | None:
+        """The loss on the held-out images, and its parts; the last time also with the images upside down."""
+        found = self._loss(shown(self.held_out, self.held_out.rounds), stopped)
+        if found is None or not last:
+            return None if found is None else found.entry()
+        flipped = self._loss(upside_down(shown(self.held_out, self.held_out.rounds)), stopped)
+        return None if flipped is None else {**found.entry(), **flipped.flipped_entry()}
+
+    def _loss(self, batches: Iterable[Batch], stopped: Stopped) -> ValidationLoss | None:
         rounds = self.held_out.rounds
-        batches = shown(self.held_out, rounds)
-        found = interruptible_loss(self.objective, self.model, batches, self.compute, self.ranks, rounds, stopped)
-        return None if found is None else asdict(found)
+        return interruptible_loss(self.objective, self.model, batches, self.compute, self.ranks, rounds, stopped)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Model and optimizer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from shlex import quote
 from typing import Any
@@ -10,16 +9,16 @@ from typing import Any
 from nextpatch.config import to_dict
 from nextpatch.data.collection import relative
 from nextpatch.measure.probe_result import ProbeResult
-from nextpatch.measure.run_summary import RunSummary
+from nextpatch.measure.run_summary import Losses, RunSummary, ValEntry
 from nextpatch.model.count import count_params, forward_flops
 from nextpatch.objective.cost import train_step_flops
+from nextpatch.objective.objective import fixed_patches
 from nextpatch.objective.registry import objective_of
 from nextpatch.runs.results import set_aside
 from nextpatch.tasks.report.depth import last_and_best
 from nextpatch.tasks.report.facts import CurvePoint, Facts, FileFacts, list_files, thin
 from nextpatch.tasks.report.pictures import Gallery
 from nextpatch.tasks.report.verdict import Evidence, KeyFigure, compared_rows, key_figures, sentence
-from nextpatch.train.validation import chunk_size
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,18 @@ class LossPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationFigures:
-    """The last validation by place (`map`: by patch of the image), all of them by step, and the loss of guessing on the
-    same patches."""
+    """The last validation by place of the sequence (`map`: by patch of the image; `flipped`: of the images upside
+    down), all of them by step, and the loss of guessing on the same patches."""
 
     grid: tuple[int, int]
-    chunk_size: int
+    order: str
     images: float | None
-    position_loss: tuple[float | None, ...] | None
-    chunk_loss: tuple[float | None, ...] | None
-    map: tuple[float | None, ...]
+    position_loss: Losses | None
+    chunk_loss: Losses | None
+    chunk_start: tuple[int, ...]
+    flipped_loss: float | None
+    flipped_chunk_loss: Losses | None
+    map: Losses
     unit: str
     curve: tuple[LossPoint, ...]
     mean_guess_loss: float | None
@@ -150,11 +152,14 @@ def _validation(facts: Facts, baseline_loss: float | None, baseline: str) -> Val
     last = val[-1] if val else None
     return ValidationFigures(
         grid=cfg.grid,
-        chunk_size=chunk_size(cfg.num_patches),
+        order=cfg.order,
         images=last.images if last else None,
         position_loss=last.position_loss if last else None,
         chunk_loss=last.chunk_loss if last else None,
-        map=tuple(_on_the_image(facts, last.position_loss if last else None)),
+        chunk_start=_chunk_start(cfg.num_patches, last),
+        flipped_loss=last.flipped_loss if last else None,
+        flipped_chunk_loss=last.flipped_chunk_loss if last else None,
+        map=_on_the_image(facts, last),
         unit=objective_of(cfg).unit,
         curve=tuple(LossPoint(entry.step, entry.loss) for entry in val),
         mean_guess_loss=baseline_loss,
@@ -162,13 +167,26 @@ def _validation(facts: Facts, baseline_loss: float | None, baseline: str) -> Val
     )
 
 
-def _on_the_image(facts: Facts, position_loss: Sequence[float | None] | None) -> list[float | None]:
-    """The losses of the places where the predicted patches lie, in raster order; None where nothing is predicted."""
-    objective = objective_of(facts.recipe.model)
+def _chunk_start(num_patches: int, last: ValEntry | None) -> tuple[int, ...]:
+    """Where the chunks of a validation begin. Earlier versions, whose lines do not say it, took 16 patches for each, or
+    of fewer than 64 patches an eighth."""
+    if last is not None and last.chunk_start is not None:
+        return last.chunk_start
+    size = 16 if num_patches >= 64 else -(-num_patches // 8)
+    return tuple(range(0, num_patches, size))
+
+
+def _on_the_image(facts: Facts, last: ValEntry | None) -> Losses:
+    """The losses at the patches of the image, in raster order; None where nothing is predicted, and everywhere where
+    places predict other patches in other images and the entry does not say the losses of patches."""
     found: list[float | None] = [None] * facts.recipe.model.num_patches
-    for patch, loss in zip(objective.predicts(objective.showcase(1))[0].tolist(), position_loss or (), strict=False):
-        found[patch] = loss
-    return found
+    if last is not None and last.patch_loss is not None:
+        return last.patch_loss
+    patches = fixed_patches(objective_of(facts.recipe.model))
+    if last is not None and patches is not None:
+        for patch, loss in zip(patches.tolist(), last.position_loss or (), strict=False):
+            found[patch] = loss
+    return tuple(found)
 
 
 def _model(facts: Facts) -> dict[str, Any]:

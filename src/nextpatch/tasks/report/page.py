@@ -7,6 +7,7 @@ from typing import Any
 
 from nextpatch.config import dumps_toml
 from nextpatch.measure.probe_result import PIXELS, PRETRAINED, RANDOM, ProbeResult, ProbeScore
+from nextpatch.measure.run_summary import Losses
 from nextpatch.objective.objective import Words
 from nextpatch.tasks.report.axes import readable
 from nextpatch.tasks.report.charts import Chart, Series, bar_chart, heat_grid, line_chart
@@ -76,20 +77,38 @@ def learning_charts(training: TrainingFigures, validation: ValidationFigures) ->
 
 
 def place_charts(v: ValidationFigures) -> dict[str, Any] | None:
-    """The position map with its scale, and the loss per chunk."""
-    if not v.position_loss or all(loss is None for loss in v.position_loss):
+    """The map of the loss with its scale, the loss along the sequence, and the same of images upside down."""
+    if all(loss is None for loss in v.position_loss or ()):
         return None
-    losses = v.map
-    colors, low, high = heat_hex(losses)
-    chunks, size = v.chunk_loss or (), v.chunk_size
-    last = v.grid[0] * v.grid[1] - 1
-    names = [f"{i * size}" if size == 1 else f"{i * size}–{min(last, i * size + size - 1)}" for i in range(len(chunks))]
-    return {
-        "map": heat_grid("Loss at each patch", v.grid, losses, colors),
-        "low": low,
-        "high": high,
-        "chunks": bar_chart("Loss along the sequence", "patches, in sequence", f"mean {v.unit}", names, chunks),
-    }
+    found: dict[str, Any] = {"chunks": None, "flipped": None, "map": None}
+    if any(loss is not None for loss in v.map):
+        colors, low, high = heat_hex(v.map)
+        found |= {"map": heat_grid("Loss at each patch", v.grid, v.map, colors), "low": low, "high": high}
+    if v.chunk_loss:
+        found["chunks"] = _chunk_bars(v, v.chunk_loss)
+    if v.chunk_loss and v.flipped_chunk_loss:
+        found["flipped"] = _flipped_lines(v, v.chunk_loss, v.flipped_chunk_loss)
+    return found
+
+
+def _chunk_bars(v: ValidationFigures, losses: Losses) -> Chart:
+    """Figure 7."""
+    ends = [*(start - 1 for start in v.chunk_start[1:]), v.grid[0] * v.grid[1] - 1]
+    names = [f"{start}" if start == end else f"{start}–{end}" for start, end in zip(v.chunk_start, ends, strict=True)]
+    return bar_chart("Loss along the sequence", f"patches of the sequence ({v.order})", f"mean {v.unit}", names, losses)
+
+
+def _flipped_lines(v: ValidationFigures, losses: Losses, flipped: Losses) -> Chart:
+    """Figure 9."""
+    series = []
+    for name, values, tone in (("images as they are", losses, 1), ("images upside down", flipped, 2)):
+        known = [(chunk, loss) for chunk, loss in enumerate(values) if loss is not None]
+        series.append(Series(name, [c for c, _ in known], [loss for _, loss in known], tone, markers=True))
+    ticks = range(0, len(losses), max(1, len(losses) // 8))
+    return line_chart(
+        "The same, images upside down", f"chunk of the sequence ({v.order})", f"mean {v.unit}", series,
+        x_ticks=list(ticks), x_names=[str(tick + 1) for tick in ticks],
+    )  # fmt: skip
 
 
 def probe_charts(probe: ProbeResult) -> list[Chart]:
