@@ -18,7 +18,7 @@ VALUES = {
     "order": ("raster", "spiral", "checkerboard", "random"),
     "attention": ("prefix", "causal"),
     "target": ("norm_pixels", "pixels"),
-    "head": ("mlp", "none"),
+    "head": ("mlp", "none", "transformer"),
     "grid": ((3, 3), (2, 3)),
 }
 
@@ -40,7 +40,7 @@ class Variant:
             values["order_seed"] = 3
         img_size = (2 * self.grid[0], 2 * self.grid[1])
         return ModelConfig(
-            "nano", img_size, 2, 3, embed_dim=16, depth=2, num_heads=2, head_width=12, head_depth=2, **values
+            "nano", img_size, 2, 3, embed_dim=16, depth=2, num_heads=2, head_width=24, head_depth=2, **values
         )
 
 

@@ -14,6 +14,7 @@ from losses import loss_sum, patch_losses
 from nextpatch.core.errors import ConfigError
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.cost import Work
 from nextpatch.model.count import count_params
 from nextpatch.model.heads.linear import LinearHead
 from nextpatch.model.heads.mlp import MLPHead
@@ -55,7 +56,7 @@ def built(monkeypatch: pytest.MonkeyPatch, head: str) -> AIM:
     return model
 
 
-@pytest.mark.parametrize("head", ["mlp", "none", "smoothed"])
+@pytest.mark.parametrize("head", ["mlp", "none", "transformer", "smoothed"])
 @pytest.mark.parametrize("prefix", [1, 20, 34])
 def test_the_loss_of_scored_rows_is_the_plain_one(monkeypatch, head, prefix):
     model, images = built(monkeypatch, head).double(), torch.randn(2, 2, 20, 28).double()
@@ -64,19 +65,19 @@ def test_the_loss_of_scored_rows_is_the_plain_one(monkeypatch, head, prefix):
     torch.testing.assert_close(packed, plain, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("head", ["mlp", "none"])
+@pytest.mark.parametrize("head", ["mlp", "none", "transformer", "smoothed"])
 def test_what_a_head_says_of_itself_is_what_it_does(monkeypatch, head):
     model = built(monkeypatch, head)
     assert count_params(model.cfg).head == sum(values.numel() for values in model.head.parameters())
     assert HEADS[head].table_values(model.cfg) == sum(values.numel() for values in model.head.buffers())
-    assert len(HEADS[head].units(model.cfg, 1, 2)) == len(model.head.blocks)
+    assert len(HEADS[head].units(model.cfg, Work(1, 1, 1))) == len(model.head.blocks)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         loss_sum(model, torch.randn(2, 2, 20, 28), torch.tensor([9, 9])).backward()
     assert counter.get_total_flops() == 2 * train_step_flops(model.cfg, scored=26)
 
 
 def test_behind_a_frozen_trunk_no_gradient_goes_into_the_head(monkeypatch):
-    for head in ("mlp", "none"):
+    for head in ("mlp", "none", "transformer", "smoothed"):
         model = built(monkeypatch, head)
         for part in (model.patch_embed, model.trunk):
             part.requires_grad_(False)

@@ -33,8 +33,8 @@ def order_by_definition(variant: Variant) -> list[int]:
 def setting(variant: Variant) -> reference.Setting:
     cfg = variant.config()
     return reference.Setting(
-        cfg.patch_size, cfg.grid, cfg.shape.num_heads, 1, order_by_definition(variant), variant.attention,
-        variant.head, variant.target,
+        cfg.patch_size, cfg.grid, cfg.shape.num_heads, cfg.shape.head_heads, order_by_definition(variant),
+        variant.attention, variant.head, variant.target,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from nextpatch.model.aim import AIM
+from nextpatch.model.layers import Block
 from nextpatch.model.precision import Dtype
 from nextpatch.dist.config import EngineConfig, Recompute
 
@@ -37,13 +38,14 @@ def parallelize(model: AIM, mesh: DeviceMesh | None, engine: EngineConfig, preci
     (float32), whatever format the products are computed in; the residual stream stays float32. Sources: FSDP2's
     documentation; the order of the three steps is the one in which they compose.
     """
-    for block in model.trunk.blocks:
-        _recompute(block, engine.activation_checkpointing)
+    for block in (*model.trunk.blocks, *model.head.blocks):
+        if isinstance(block, Block):  # an MLP block keeps little that its own products do not
+            _recompute(block, engine.activation_checkpointing)
     if engine.compile:
         for block in model.trunk.blocks[:-1]:  # the last one runs as `rows`, on another number of rows every time
             block.compile(fullgraph=True)
         for block in model.head.blocks:
-            block.compile(fullgraph=True, dynamic=True)
+            block.compile(fullgraph=True, dynamic=True if model.head.packed else None)
     if mesh is not None:
         _shard(model, mesh, precision)
 
@@ -92,7 +94,9 @@ def _shard(model: AIM, mesh: DeviceMesh, precision: Dtype) -> None:
     for part in fsdp_modules(model):  # plain sums: the loss's one denominator already counts every rank's patches
         part.set_gradient_divide_factor(1.0)
         part.set_force_sum_reduction_for_comms(True)
-    register_fsdp_forward_method(model.trunk.blocks[-1], "rows")
+    for block in (*model.trunk.blocks, *model.head.blocks):
+        if isinstance(block, Block):
+            register_fsdp_forward_method(block, "rows")
     for method in ("predict", "predict_rows", "loss_rows"):
         register_fsdp_forward_method(model, method)
 

@@ -12,81 +12,14 @@ from torch import Tensor, nn
 from nextpatch.core.errors import UserError
 from nextpatch.model.attention import Mode, Rows, attention_mask
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.cost import Kernel, Recompute
 from nextpatch.model.heads.absent import NoHead
 from nextpatch.model.heads.head import Head
-from nextpatch.model.layers import Block, HasGrid, LayerNorm
+from nextpatch.model.layers import HasGrid
 from nextpatch.model.names import HEADS
 from nextpatch.model.orders import order_of
 from nextpatch.model.patch_embed import PatchEmbed
+from nextpatch.model.trunk import Trunk
 from nextpatch.patches import patchify
-
-
-class Trunk(nn.Module):
-    """Blocks and the final norm."""
-
-    def __init__(self, cfg: ModelConfig) -> None:
-        super().__init__()
-        s = cfg.shape
-        self.blocks = nn.ModuleList(Block(s.embed_dim, s.num_heads) for _ in range(s.depth))
-        self.post_trunk_norm = LayerNorm(s.embed_dim)
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch length dim"],
-        mask: Float[Tensor, "#batch 1 length length"] | None,
-        layers: Sequence[str] = ("post_trunk_norm",),
-    ) -> dict[str, Tensor]:
-        """The outputs named in `layers`: "tokens", "block_0" .. (raw residual stream), "post_trunk_norm".
-
-        Nothing after the last layer asked for is computed.
-        """
-        found = {"tokens": x} if "tokens" in layers else {}
-        for i, block in enumerate(self.blocks):
-            if len(found) == len(set(layers)):
-                return found
-            x = block(x, mask)
-            if f"block_{i}" in layers:
-                found[f"block_{i}"] = x
-        if "post_trunk_norm" in layers:
-            found["post_trunk_norm"] = self.post_trunk_norm(x)
-        return found
-
-    def rows(self, x: Float[Tensor, "batch length dim"], mask: Tensor | None, rows: Rows) -> Float[Tensor, "rows dim"]:
-        """The final norm's output at scored rows; the last block's queries, projection and MLP run only there."""
-        for block in self.blocks[:-1]:
-            x = block(x, mask)
-        last = self.blocks[-1]
-        assert isinstance(last, Block)
-        out: Tensor = self.post_trunk_norm(last.rows(x, rows))
-        return out
-
-    def layer_names(self) -> list[str]:
-        """Every name that `forward` knows, in order of depth."""
-        return ["tokens", *(f"block_{i}" for i in range(len(self.blocks))), "post_trunk_norm"]
-
-    @staticmethod
-    def params(cfg: ModelConfig) -> int:
-        """The blocks and the final norm."""
-        return cfg.shape.depth * Block.params(cfg.shape.embed_dim) + 2 * cfg.shape.embed_dim
-
-    @staticmethod
-    def rows_flops(cfg: ModelConfig, tokens: int, rows: float) -> float:
-        """Operations of `rows`."""
-        d = cfg.shape.embed_dim
-        return (cfg.shape.depth - 1) * Block.flops(d, tokens) + Block.rows_flops(d, tokens, rows)
-
-    @staticmethod
-    def kept_bytes(
-        cfg: ModelConfig, tokens: int, rows: float, suffix: int, width: int, kernel: Kernel, recompute: Recompute
-    ) -> float:
-        """What autograd keeps of `rows`: blocks, the last at its rows, and the final norm's input and statistics."""
-        d, heads = cfg.shape.embed_dim, cfg.shape.num_heads
-        block = Block.kept_bytes(d, heads, tokens, width, kernel, recompute)
-        last = Block.rows_kept_bytes(d, heads, tokens, rows, suffix, width, kernel)
-        if recompute != "none":
-            last = Block.kept_bytes(d, heads, tokens, width, kernel, "full")
-        return (cfg.shape.depth - 1) * block + last + rows * (4 * d + 8)
 
 
 class AIM(nn.Module):
@@ -187,7 +120,7 @@ class AIM(nn.Module):
     ) -> Float[Tensor, "rows outputs"]:
         """The same at `rows` alone, packed: all that is computed for them and for nothing else.
 
-        A head that needs whole sequences gets these, and the rows are taken from what it gives.
+        A head that needs whole sequences gets the features of all tokens, and computes what the rows need.
         """
         hidden = self._hidden_rows(patches, mask, rows, position, target_position)
         out: Tensor = self.head.pred(hidden)
@@ -216,8 +149,8 @@ class AIM(nn.Module):
             features = self.trunk.rows(tokens, mask, rows)
             return self.head.hidden(features, here[rows.position], there[rows.position], rows.image)
         image = torch.arange(len(patches), device=patches.device)[:, None].expand(patches.shape[:2])
-        whole = self.head.hidden(self.trunk(tokens, mask)["post_trunk_norm"], here, there, image, mask)
-        return whole.flatten(0, 1).index_select(0, rows.flat)
+        features = self.trunk(tokens, mask)["post_trunk_norm"]
+        return self.head.hidden_rows(features, here, there, image, mask, rows)
 
     def _places(
         self, length: int, position: Tensor | None, target_position: Tensor | None, device: torch.device

@@ -10,26 +10,36 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.core.errors import UserError
-from nextpatch.model.cost import Kernel
+from nextpatch.model.cost import Work
 
 Mode = Literal["bidirectional", "prefix", "causal"]
 
 
 class Rows:
-    """Which positions of each sequence are wanted: the last `window` of each, and of these a flat selection.
+    """Which positions of each sequence are wanted: `flat` indexes [batch * length] rows of the full sequences.
 
-    `flat` indexes [batch * length] rows of the full sequences, `windowed` the [batch * window] rows of the windows.
+    Queries at them are laid into windows of equal length, as long as the most that are wanted of a sequence:
+    `windowed` indexes the [batch * window] rows of these. `dense`: every window is full.
     """
 
-    def __init__(self, wanted: Tensor) -> None:
-        """From a Bool[Tensor, "batch length"] whose rows are True from some position to the end."""
-        batch, length = wanted.shape
+    def __init__(self, wanted: Tensor, causal: bool = True) -> None:
+        """From a Bool[Tensor, "batch length"]; with `causal` its rows are True from some position to the end.
+
+        `causal` says what a row sees: all positions up to its own, or every position.
+        """
+        self.batch, length = wanted.shape
         self.window = int(wanted.sum(dim=1).max())
         self.flat: Int[Tensor, " rows"] = wanted.flatten().nonzero().squeeze(1)
         self.image = self.flat // length
         self.position = self.flat % length
-        self.windowed: Int[Tensor, " rows"] = self.image * self.window + self.position - (length - self.window)
-        self.batch = batch
+        place = self.position - (length - self.window) if causal else wanted.cumsum(dim=1).flatten()[self.flat] - 1
+        self.windowed: Int[Tensor, " rows"] = self.image * self.window + place
+        self.dense = len(self.flat) == self.batch * self.window
+        self._causal = causal
+
+    def mask(self, length: int, device: torch.device) -> Float[Tensor, "window length"] | None:
+        """What the queries of a window attend to in their sequence, additive; None for everything."""
+        return causal_mask(length, device)[length - self.window :] if self._causal else None
 
     def to(self, device: torch.device) -> Rows:
         """The same rows with their indices on `device`."""
@@ -56,19 +66,20 @@ class Attention(nn.Module):
         return out
 
     def rows(self, x: Float[Tensor, "batch length dim"], rows: Rows) -> Float[Tensor, "rows dim"]:
-        """Causal attention for the wanted rows only: keys and values everywhere, queries and projection there.
+        """Attention for the wanted rows only: keys and values everywhere, queries and projection there.
 
-        A scored position i >= S-1 sees k <= i and k < S, which is k <= i: no per-image mask is left.
+        Under prefix attention a scored position i >= S-1 sees k <= i and k < S, which is k <= i: no per-image mask is
+        left.
         """
         batch, length, dim = x.shape
         w_q, w_kv = torch.split(self.qkv.weight, [dim, 2 * dim])
         k, v = (self._split(part) for part in F.linear(x, w_kv).chunk(2, dim=-1))
         packed = F.linear(x.reshape(-1, dim).index_select(0, rows.flat), w_q)
-        padded = packed.new_zeros(batch * rows.window, dim).index_copy(0, rows.windowed, packed)
-        q = self._split(padded.view(batch, rows.window, dim))
-        causal = causal_mask(length, x.device)[length - rows.window :]
-        seen = self._merge(attend(q, k, v, causal))
-        out: Tensor = self.proj(seen.reshape(-1, dim).index_select(0, rows.windowed))
+        if not rows.dense:
+            packed = packed.new_zeros(batch * rows.window, dim).index_copy(0, rows.windowed, packed)
+        q = self._split(packed.view(batch, rows.window, dim))
+        seen = self._merge(attend(q, k, v, rows.mask(length, x.device))).reshape(-1, dim)
+        out: Tensor = self.proj(seen if rows.dense else seen.index_select(0, rows.windowed))
         return out
 
     def _split(self, x: Tensor) -> Tensor:
@@ -126,10 +137,10 @@ def attend(
     return out
 
 
-def attention_bytes(dim: int, heads: int, queries: int, keys: int, width: int, kernel: Kernel) -> float:
+def attention_bytes(heads: int, queries: int, work: Work) -> float:
     """Beyond qkv's output and proj's input: fused kernels keep 4 bytes a query and head (and in bfloat16 a copy of the
-    mask); written out, the scaled queries and the probabilities, in bfloat16 in both formats.
+    mask); written out, the probabilities, in bfloat16 in both formats, and scaled queries in the place of queries.
     """
-    if kernel == "written out":
-        return queries * (width * dim + (6 if width == 2 else 4) * heads * keys)
-    return queries * (4 * heads + (width * keys if width == 2 else 0))
+    if work.kernel == "written out":
+        return queries * (6 if work.width == 2 else 4) * heads * work.tokens
+    return queries * (4 * heads + (2 * work.tokens if work.width == 2 and work.mask else 0))

@@ -27,6 +27,11 @@ class Shape:
     head_width: int
     head_depth: int
 
+    @property
+    def head_heads(self) -> int:
+        """Attention heads of a head that has some: as wide as the trunk's."""
+        return self.head_width * self.num_heads // self.embed_dim
+
 
 SIZES: dict[str, Shape] = {
     # ours, for laptops and single GPUs: attention heads of 64, a pixel head as wide as the trunk
@@ -69,7 +74,8 @@ class ModelConfig:
     head_depth: int = 0
     """Number of blocks in the head, where it has any (default: as the named size says)."""
     head: Annotated[str, HEADS] = "mlp"
-    """Head that predicts from the trunk's features: mlp, as in the paper, or none, a single linear layer."""
+    """Head that predicts from the trunk's features: mlp, as in the paper; none, a single linear layer; or transformer,
+    with attention in its blocks. See docs/variants.md."""
     objective: Annotated[str, OBJECTIVES] = "next_patch"
     """What is learned: the next patch from those before it."""
     order: Annotated[str, ORDERS] = "raster"
@@ -128,6 +134,12 @@ class ModelConfig:
         if s.embed_dim % 4 or s.head_width % 4:
             raise ConfigError(
                 f"embed_dim {s.embed_dim} and head_width {s.head_width} must be multiples of 4 (positions)"
+            )
+        if self.head == "transformer" and s.head_width * s.num_heads % s.embed_dim:
+            each = s.embed_dim // s.num_heads
+            raise ConfigError(
+                f"head_width {s.head_width} is not a multiple of {each}, the width of the trunk's attention heads, "
+                f"which a transformer head has as well; use {max(1, round(s.head_width / each)) * each}"
             )
 
     def _check_tokenizer(self) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from nextpatch.model.aim import Trunk
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.layers import Block
 from nextpatch.model.names import HEADS
 from nextpatch.model.patch_embed import PatchEmbed
+from nextpatch.model.trunk import Trunk
 
 
 class Params(NamedTuple):

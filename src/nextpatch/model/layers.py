@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nextpatch.model.attention import Attention, Rows, attention_bytes
-from nextpatch.model.cost import Kernel, Recompute
+from nextpatch.model.cost import Unit, Work
 from nextpatch.model.init import Init
 
 LN_EPS = 1e-6
@@ -79,7 +79,7 @@ class Block(nn.Module):
         return out
 
     def rows(self, x: Float[Tensor, "batch length dim"], rows: Rows) -> Float[Tensor, "rows dim"]:
-        """The block's output at the wanted rows only, under causal attention."""
+        """The block's output at the wanted rows only."""
         kept = x.reshape(-1, x.shape[-1]).index_select(0, rows.flat) + self.attn.rows(self.norm_1(x), rows)
         out: Tensor = kept + self.mlp(self.norm_2(kept))
         return out
@@ -105,27 +105,35 @@ class Block(nn.Module):
         return 2 * (length * 2 + rows * 10) * dim * dim + 4 * rows * length * dim
 
     @staticmethod
-    def kept_bytes(
-        dim: int, heads: int, length: int, width: int, kernel: Kernel = "fused", recompute: Recompute = "none"
-    ) -> float:
+    def kept_bytes(dim: int, heads: int, work: Work) -> float:
         """What autograd keeps of `forward`: norms' inputs (float32) and statistics; what products and GELU keep.
 
         That is qkv's input and output 4 c d a token, proj's input c d, fc1's input c d, fc1's and GELU's output 8 c d.
         Computing "full" again leaves the block's input, "selective" the outputs of products and attention as well.
         """
-        if recompute == "full":
+        length, width = work.tokens, work.width
+        if work.recompute == "full":
             return length * 4 * dim
-        if recompute == "selective":
+        if work.recompute == "selective":
             return length * (4 * dim + 10 * width * dim + 4 * heads)
-        return length * (8 * dim + 14 * width * dim + 16) + attention_bytes(dim, heads, length, length, width, kernel)
+        return length * (8 * dim + 14 * width * dim + 16) + attention_bytes(heads, length, work)
 
     @staticmethod
-    def rows_kept_bytes(
-        dim: int, heads: int, length: int, rows: float, suffix: int, width: int, kernel: Kernel = "fused"
-    ) -> float:
-        """The same of `rows`: on all tokens the norm and keys and values; on the `suffix`, the longest of the batch,
-        queries and attention's output; per row the rest.
+    def rows_kept_bytes(dim: int, heads: int, work: Work) -> float:
+        """The same of `rows`: on all tokens the norm and keys and values; on the longest of the batch queries, and
+        attention's output apart from the rows; per row the rest. Computed again, it leaves its input.
         """
-        tokens = length * (4 * dim + 3 * width * dim + 8)
-        own = rows * (4 * dim + 11 * width * dim + 8)
-        return tokens + own + attention_bytes(dim, heads, suffix, length, width, kernel) + suffix * 2 * width * dim
+        if work.recompute != "none":
+            return Block.kept_bytes(dim, heads, work._replace(recompute="full"))
+        width, padded = work.width, 2 if work.longest > work.rows and work.kernel == "fused" else 1
+        tokens = work.tokens * (4 * dim + 3 * width * dim + 8)
+        own = work.rows * (4 * dim + 11 * width * dim + 8)
+        return tokens + own + attention_bytes(heads, work.longest, work) + work.longest * padded * width * dim
+
+    @staticmethod
+    def unit(dim: int, heads: int, work: Work, rows: bool = False) -> Unit:
+        """The block in backward, after `forward`, or after `rows`."""
+        kept = Block.rows_kept_bytes if rows else Block.kept_bytes
+        again = 0.0 if work.recompute == "none" else Block.kept_bytes(dim, heads, work._replace(recompute="none"))
+        scores = heads * work.tokens**2 if work.kernel == "written out" else 0
+        return Unit(Block.weights(dim), kept(dim, heads, work), work.tokens * dim, again, scores)

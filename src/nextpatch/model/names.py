@@ -23,4 +23,5 @@ HEADS = Registry(
     "head",
     mlp="nextpatch.model.heads.mlp:MLPHead",
     none="nextpatch.model.heads.linear:LinearHead",
+    transformer="nextpatch.model.heads.transformer:TransformerHead",
 )

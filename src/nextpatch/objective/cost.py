@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from nextpatch.model.aim import Trunk
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.cost import Work
+from nextpatch.model.count import forward_flops
 from nextpatch.model.names import HEADS, TARGETS
 from nextpatch.model.patch_embed import PatchEmbed
+from nextpatch.model.trunk import Trunk
 from nextpatch.objective.registry import objective_of
 from nextpatch.objective.targets.target import StatesCost
 
@@ -20,11 +22,18 @@ def expected_scored(cfg: ModelConfig) -> float:
     return objective_of(cfg).mean_scored
 
 
-def head_rows(cfg: ModelConfig, scored: float | None = None) -> float:
-    """Rows of an image that the head is given: those scored (default: expected), or all, where it needs sequences."""
-    if not HEADS[cfg.head].packed:
-        return tokens_of(cfg)
-    return expected_scored(cfg) if scored is None else scored
+def work_of(cfg: ModelConfig, scored: float | None = None, longest: int | None = None) -> Work:
+    """What is computed of an image with `scored` scored patches (default: expected), of which another image of the
+    micro-batch may have `longest` (default: as many as there can be).
+    """
+    n = tokens_of(cfg)
+    return Work(n, expected_scored(cfg) if scored is None else scored, n if longest is None else longest)
+
+
+def recomputed_flops(cfg: ModelConfig) -> float:
+    """Operations of an image that backward does again if blocks are computed again: MLP blocks of a head are not."""
+    head = HEADS[cfg.head]
+    return forward_flops(cfg) + (0.0 if head.packed else head.flops(cfg, work_of(cfg)))
 
 
 def loss_row_bytes(cfg: ModelConfig, number: int) -> float:
@@ -43,10 +52,12 @@ def train_step_flops(cfg: ModelConfig, scored: float | None = None, frozen_trunk
     """Operations of forward and backward for one image with `scored` scored patches (default: expected).
 
     Counts what the packed loss needs and no more: in the last block keys and values everywhere but queries, projection
-    and MLP at scored positions; the head there only, where it can be packed; no gradient for the pixels.
+    and MLP at scored positions, and the head there only; of a head that cannot be packed it is the head's last block;
+    no gradient for the pixels.
     """
-    tokens, rows, head = tokens_of(cfg), head_rows(cfg, scored), HEADS[cfg.head]
-    embed, trunk, above = PatchEmbed.flops(cfg, tokens), Trunk.rows_flops(cfg, tokens, rows), head.flops(cfg, rows)
+    work, head = work_of(cfg, scored), HEADS[cfg.head]
+    embed, above = PatchEmbed.flops(cfg, work.tokens), head.flops(cfg, work)
+    trunk = Trunk.rows_flops(cfg, work.tokens, work.rows if head.packed else work.tokens)
     if frozen_trunk:  # no backward through it, and none into the head's input
-        return float(trunk + embed + 3 * above - head.input_flops(cfg, rows))
+        return float(trunk + embed + 3 * above - head.input_flops(cfg, work))
     return float(3 * (trunk + above) + 2 * embed)

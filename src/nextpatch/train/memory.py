@@ -16,14 +16,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from nextpatch.model.aim import Trunk
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.cost import Kernel, Recompute, Unit
+from nextpatch.model.cost import Kernel, Recompute, Work
 from nextpatch.model.count import count_params
 from nextpatch.model.layers import Block
 from nextpatch.model.names import HEADS
 from nextpatch.model.patch_embed import PatchEmbed
-from nextpatch.objective.cost import head_rows, loss_fixed_bytes, loss_row_bytes, tokens_of
+from nextpatch.model.trunk import Trunk
+from nextpatch.objective.cost import loss_fixed_bytes, loss_row_bytes, work_of
 
 _TRANSIENT = 9.0  # numbers a token and width that a block's backward makes and drops, measured
 _COMPUTING_AGAIN = 11.5  # and more of them when it has to compute forward again
@@ -86,7 +86,7 @@ def step_memory(
     kept = images * kept_bytes(cfg, setting.width, setting.recompute, setting.kernel, scored, longest) + pixels
     copies = 2 * params if not setting.spread and setting.width == 2 else 0
     before = 4 * params / shard if setting.several else 0.0
-    loss = loss_fixed_bytes(cfg, images * head_rows(cfg, scored), setting.width)
+    loss = loss_fixed_bytes(cfg, images * work_of(cfg, scored).rows, setting.width)
     moments = [Moment(before, kept + copies, loss), Moment(4 * params / shard, 0.0, 0.0)]
     moments += _moments(cfg, setting, images, scored, longest, kept + copies)
     worst = max(moments, key=sum)
@@ -97,22 +97,18 @@ def _moments(
     cfg: ModelConfig, setting: Setting, images: int, scored: float | None, longest: int | None, kept: float
 ) -> Iterator[Moment]:
     """The two worst moments of every block's backward, the head's first: in the middle of it, and right behind it."""
-    d, heads, n, c = cfg.shape.embed_dim, cfg.shape.num_heads, tokens_of(cfg), setting.width
-    whole = images * Block.kept_bytes(d, heads, n, c, setting.kernel)
-    kept_of_block = images * Block.kept_bytes(d, heads, n, c, setting.kernel, setting.recompute)
-    again = whole + images * n * (_COMPUTING_AGAIN * c - 4) * d if setting.recompute != "none" else 0.0
-    extra = images * 4 * heads * n * n * 2 if setting.kernel == "written out" else 0
-    of_head = HEADS[cfg.head].units(cfg, images * head_rows(cfg, scored), c)
-    blocks = [(unit, 0.0, _TRANSIENT * c * unit.stream) for unit in of_head]
-    block = Unit(Block.weights(d), kept_of_block, images * n * d)
-    blocks += [(block, again, _TRANSIENT * c * block.stream + extra)] * cfg.shape.depth
+    work, c = _work(cfg, setting.width, setting.recompute, setting.kernel, scored, longest), setting.width
+    block = Block.unit(cfg.shape.embed_dim, cfg.shape.num_heads, work)
+    blocks = HEADS[cfg.head].units(cfg, work) + [block] * cfg.shape.depth
     gradients = 4 * count_params(cfg).total / setting.shard if setting.several else 0.0
     flying = 0.0  # the gradient of the block before, in float32, on its way to the other ranks
-    for number, (unit, recomputed, transient) in enumerate(blocks):
+    for number, unit in enumerate(blocks):
         params = unit.params
+        recomputed = images * (unit.again + unit.stream * (_COMPUTING_AGAIN * c - 4)) if unit.again else 0.0
+        transient = images * (_TRANSIENT * c * unit.stream + 8 * unit.scores)
         gathered = min(2, len(blocks) - number) * c * params if setting.spread else 0
         yield Moment(gradients, kept, recomputed + transient + gathered + flying)
-        kept -= unit.kept
+        kept -= images * unit.kept
         if not setting.spread and c == 2:
             kept -= 2 * params
         yield Moment(gradients, kept, gathered + ((c + 4) * params if setting.spread else 4 * params))
@@ -129,12 +125,18 @@ def kept_bytes(
     `width` is the bytes of a number in products (2 or 4), `scored` the image's scored patches (default: expected) and
     `longest` the most of any image in the micro-batch (default: all but the first patch).
     """
-    n, rows, head = tokens_of(cfg), head_rows(cfg, scored), HEADS[cfg.head]
-    suffix = n if longest is None or not head.packed else longest
-    trunk = Trunk.kept_bytes(cfg, n, rows, suffix, width, kernel, recompute)
-    above = head.kept_bytes(cfg, rows, width) + sum(unit.kept for unit in head.units(cfg, rows, width))
-    errors, mask = rows * loss_row_bytes(cfg, width), 4 * n * n if width == 4 else 0
-    return float(trunk + above + errors + PatchEmbed.kept_bytes(cfg, n, width) + mask)
+    work, head = _work(cfg, width, recompute, kernel, scored, longest), HEADS[cfg.head]
+    trunk = Trunk.kept_bytes(cfg, work, head.packed)
+    above = head.kept_bytes(cfg, work) + sum(unit.kept for unit in head.units(cfg, work))
+    errors = work.rows * loss_row_bytes(cfg, width)
+    mask = 4 * work.tokens**2 if width == 4 or recompute != "none" else 0  # computing again needs it as it was
+    return float(trunk + above + errors + PatchEmbed.kept_bytes(cfg, work.tokens, width) + mask)
+
+
+def _work(
+    cfg: ModelConfig, width: int, recompute: Recompute, kernel: Kernel, scored: float | None, longest: int | None
+) -> Work:
+    return work_of(cfg, scored, longest)._replace(width=width, recompute=recompute, kernel=kernel)
 
 
 def largest_micro_batch(

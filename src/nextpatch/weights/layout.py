@@ -85,4 +85,6 @@ def pixel_head_values(state: Mapping[str, Tensor]) -> dict[str, Any]:
     if first is None:
         return {"head": "none", "head_width": 0, "head_depth": 0}
     blocks = {int(found[1]) for name in state if (found := re.match(r"pixel_head\.blocks\.(\d+)\.", name))}
-    return {"head": "mlp", "head_width": int(first.shape[0]), "head_depth": len(blocks)}
+    attends = any(".attn." in name for name in state if name.startswith(_PIXEL_HEAD))
+    kind = "transformer" if attends else "mlp"
+    return {"head": kind, "head_width": int(first.shape[0]), "head_depth": len(blocks)}

@@ -8,17 +8,18 @@ from typing import Any, ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from nextpatch.model.attention import Rows
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.cost import Unit
+from nextpatch.model.cost import Unit, Work
 
 
 class Head(nn.Module, ABC):
     """From features of the trunk, after its final norm, to `outputs` numbers a row: what the target is scored against.
 
     `packed`: each row is predicted by itself, so that the loss may give the scored rows alone. Where it is False the
-    head gets whole sequences, "batch length dim", and the mask of the trunk. `blocks` are what FSDP2 gathers, what is
-    compiled and what backward goes through one by one; there may be none. `pred` is the last layer, apart from the
-    rest: with thousands of outputs the loss goes through it in pieces.
+    head gets whole sequences, "batch length dim", with the trunk's mask, and the loss asks for `hidden_rows`. `blocks`
+    are what FSDP2 gathers, what is compiled and what backward goes through one by one; there may be none. `pred` is the
+    last layer, apart from the rest: with thousands of outputs the loss goes through it in pieces.
     """
 
     packed: ClassVar[bool] = True
@@ -47,6 +48,19 @@ class Head(nn.Module, ABC):
         feature of, and of the patch that it predicts. `mask` is additive, and for heads that are not `packed`.
         """
 
+    def hidden_rows(
+        self,
+        features: Float[Tensor, "batch length dim"],
+        input_position: Int[Tensor, " length"],
+        target_position: Int[Tensor, " length"],
+        image: Int[Tensor, "batch length"],
+        mask: Float[Tensor, "#batch 1 length length"] | None,
+        rows: Rows,
+    ) -> Float[Tensor, "rows width"]:
+        """`hidden` of whole sequences at `rows`, for a head that is not `packed`; one that can do so computes less."""
+        whole = self.hidden(features, input_position, target_position, image, mask)
+        return whole.flatten(0, 1).index_select(0, rows.flat)
+
     def forward(
         self,
         rows: Float[Tensor, "*rows dim"],
@@ -67,13 +81,13 @@ class Head(nn.Module, ABC):
 
     @staticmethod
     @abstractmethod
-    def flops(cfg: ModelConfig, rows: float) -> float:
-        """Operations of the products of `forward` for so many rows."""
+    def flops(cfg: ModelConfig, work: Work) -> float:
+        """Operations of the products for the predictions at the rows of an image."""
 
     @staticmethod
     @abstractmethod
-    def input_flops(cfg: ModelConfig, rows: float) -> float:
-        """Those of them in the layers that take `rows`: behind a frozen trunk no gradient goes into these."""
+    def input_flops(cfg: ModelConfig, work: Work) -> float:
+        """Those of them in the layers that take features: behind a frozen trunk no gradient goes into these."""
 
     @staticmethod
     @abstractmethod
@@ -82,10 +96,10 @@ class Head(nn.Module, ABC):
 
     @staticmethod
     @abstractmethod
-    def kept_bytes(cfg: ModelConfig, rows: float, width: int) -> float:
-        """What autograd keeps of them beside `units`, its own input included."""
+    def kept_bytes(cfg: ModelConfig, work: Work) -> float:
+        """What autograd keeps of an image beside `units`, the head's own input included."""
 
     @staticmethod
     @abstractmethod
-    def units(cfg: ModelConfig, rows: float, width: int) -> list[Unit]:
+    def units(cfg: ModelConfig, work: Work) -> list[Unit]:
         """The cost of each of `blocks`, in the order of backward."""

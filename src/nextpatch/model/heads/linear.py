@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.cost import Unit
+from nextpatch.model.cost import Unit, Work
 from nextpatch.model.heads.head import Head
 
 
@@ -35,14 +35,14 @@ class LinearHead(Head):
         return (cfg.shape.embed_dim + 1) * cfg.outputs
 
     @staticmethod
-    def flops(cfg: ModelConfig, rows: float) -> float:
+    def flops(cfg: ModelConfig, work: Work) -> float:
         """One product."""
-        return 2 * rows * cfg.shape.embed_dim * cfg.outputs
+        return 2 * work.rows * cfg.shape.embed_dim * cfg.outputs
 
     @staticmethod
-    def input_flops(cfg: ModelConfig, rows: float) -> float:
+    def input_flops(cfg: ModelConfig, work: Work) -> float:
         """All of them."""
-        return LinearHead.flops(cfg, rows)
+        return LinearHead.flops(cfg, work)
 
     @staticmethod
     def table_values(cfg: ModelConfig) -> int:
@@ -50,11 +50,11 @@ class LinearHead(Head):
         return 0
 
     @staticmethod
-    def kept_bytes(cfg: ModelConfig, rows: float, width: int) -> float:
+    def kept_bytes(cfg: ModelConfig, work: Work) -> float:
         """Its input."""
-        return rows * width * cfg.shape.embed_dim
+        return work.rows * work.width * cfg.shape.embed_dim
 
     @staticmethod
-    def units(cfg: ModelConfig, rows: float, width: int) -> list[Unit]:
+    def units(cfg: ModelConfig, work: Work) -> list[Unit]:
         """No blocks."""
         return []

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.cost import Unit
+from nextpatch.model.cost import Unit, Work
 from nextpatch.model.heads.head import Head
 from nextpatch.model.init import Init
 from nextpatch.model.layers import MLP, LayerNorm
@@ -39,11 +39,16 @@ class MLPHead(Head):
         super().__init__()
         s = cfg.shape
         self.proj = nn.Linear(s.embed_dim, s.head_width)
-        self.blocks = nn.ModuleList(HeadBlock(s.head_width) for _ in range(s.head_depth))
+        self.blocks = nn.ModuleList(self.block(cfg) for _ in range(s.head_depth))
         self.norm = LayerNorm(s.head_width)
         self.pred = nn.Linear(s.head_width, cfg.outputs)
         self.register_buffer("positions", sincos_positions(cfg.grid, s.head_width), persistent=False)
         self._grid = cfg.grid
+
+    @staticmethod
+    def block(cfg: ModelConfig) -> nn.Module:
+        """One of its blocks."""
+        return HeadBlock(cfg.shape.head_width)
 
     def init_own(self, init: Init) -> None:
         """The table of positions."""
@@ -76,15 +81,15 @@ class MLPHead(Head):
         return d * h + h + blocks + 2 * h + h * cfg.outputs + cfg.outputs
 
     @staticmethod
-    def flops(cfg: ModelConfig, rows: float) -> float:
+    def flops(cfg: ModelConfig, work: Work) -> float:
         """A block is 8 h^2 weights."""
         d, h = cfg.shape.embed_dim, cfg.shape.head_width
-        return 2 * rows * (d * h + cfg.shape.head_depth * 8 * h * h + h * cfg.outputs)
+        return 2 * work.rows * (d * h + cfg.shape.head_depth * 8 * h * h + h * cfg.outputs)
 
     @staticmethod
-    def input_flops(cfg: ModelConfig, rows: float) -> float:
+    def input_flops(cfg: ModelConfig, work: Work) -> float:
         """The projection's."""
-        return 2 * rows * cfg.shape.embed_dim * cfg.shape.head_width
+        return 2 * work.rows * cfg.shape.embed_dim * cfg.shape.head_width
 
     @staticmethod
     def table_values(cfg: ModelConfig) -> int:
@@ -92,13 +97,13 @@ class MLPHead(Head):
         return cfg.num_patches * cfg.shape.head_width
 
     @staticmethod
-    def kept_bytes(cfg: ModelConfig, rows: float, width: int) -> float:
+    def kept_bytes(cfg: ModelConfig, work: Work) -> float:
         """The inputs of the first and last linear layer, and the last norm's with its statistics."""
         d, h = cfg.shape.embed_dim, cfg.shape.head_width
-        return rows * (width * d + (4 + width) * h + 8)
+        return work.rows * (work.width * d + (4 + work.width) * h + 8)
 
     @staticmethod
-    def units(cfg: ModelConfig, rows: float, width: int) -> list[Unit]:
+    def units(cfg: ModelConfig, work: Work) -> list[Unit]:
         """Of a block: the norm's input (float32) and statistics, and what products and GELU keep, 9 numbers a value."""
         h = cfg.shape.head_width
-        return [Unit(8 * h * h, rows * ((4 + 9 * width) * h + 8), rows * h)] * cfg.shape.head_depth
+        return [Unit(8 * h * h, work.rows * ((4 + 9 * work.width) * h + 8), work.rows * h)] * cfg.shape.head_depth

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nextpatch.dist.config import Recompute
-from nextpatch.model.count import count_params, forward_flops
+from nextpatch.model.count import count_params
 from nextpatch.model.names import HEADS
-from nextpatch.objective.cost import train_step_flops
+from nextpatch.objective.cost import recomputed_flops, train_step_flops, work_of
 from nextpatch.tasks.plan.communication import all_reduce_s, replica_group, ring_s, shard_group
 from nextpatch.tasks.plan.config import MODES, PlanConfig
 from nextpatch.tokenizer.of_model import settled
@@ -110,8 +110,9 @@ def _option(cfg: PlanConfig, shard: int, recompute: Recompute) -> Option:
     parts, copies = shard_group(shard, cfg.gpus_per_node), replica_group(replicate, shard, cfg.gpus_per_node)
     gathered = scattered = micro_batches * 4 * params * parts.sent_share
     reduced = 8 * params / shard * copies.sent_share
-    units = model.shape.depth + len(HEADS[model.head].units(model, 0, 2)) + 1  # gathered and reduced one by one
-    again = {"none": 0.0, "selective": 0.0, "full": forward_flops(model)}[recompute]  # norms and GELU count for nothing
+    blocks = HEADS[model.head].units(model, work_of(model))
+    units = model.shape.depth + len(blocks) + 1  # gathered and reduced one by one
+    again = recomputed_flops(model) if recompute == "full" else 0.0  # norms and GELU count for nothing
     flops = train_step_flops(model) + again
     return Option(
         replicate, shard, recompute, micro,
