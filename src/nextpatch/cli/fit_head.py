@@ -34,6 +34,8 @@ class FitHead:
     steps: Annotated[int, ShortFor("train.steps")] = 0
     batch_size: Annotated[int, ShortFor("train.global_batch_size")] = 0
     lr: Annotated[float, ShortFor("optim.lr")] = 0.0
+    target: Annotated[str, Flag("TARGET"), ShortFor("model.target")] = ""
+    tokenizer: Annotated[str, Flag("FILE"), ShortFor("model.tokenizer")] = ""
     head_width: Annotated[int, ShortFor("model.head_width")] = 0
     head_depth: Annotated[int, ShortFor("model.head_depth")] = 0
     device: Annotated[Device, ShortFor("train.device")] = "auto"

@@ -181,6 +181,10 @@ class ModelConfig:
         """Numbers that the head gives for a patch: the target says it (and is loaded for that)."""
         return int(TARGETS[self.target].outputs(self))
 
+    def without_places(self) -> ModelConfig:
+        """The same model for others, who do not have our files: its tokenizer is known by its digest."""
+        return replace(self, tokenizer="")
+
     def resolved(self) -> ModelConfig:
         """The same model with every 0 written out."""
         return replace(self, **self.shape.__dict__)

@@ -50,7 +50,7 @@ def _exported(run: RunDir, out: Path, step: int | None, layout: Layout, img_size
         "format": FORMAT,
         "layout": layout,
         "step": str(checkpoint.step),
-        "model": json.dumps(to_dict(cfg)),
+        "model": json.dumps(to_dict(cfg.without_places())),
         "run": run.path.resolve().name,
         "mean": json.dumps(list(statistics[0])),
         "std": json.dumps(list(statistics[1])),

@@ -18,6 +18,8 @@ from nextpatch.model.config import InferenceAttention
 from nextpatch.model.precision import device_of
 from nextpatch.runs.export import FORMAT
 from nextpatch.runs.run import RunDir, load_run
+from nextpatch.tokenizer.artifact import KEY
+from nextpatch.tokenizer.tokenizer import FILE
 from nextpatch.weights.assemble import (
     LoadOptions,
     of_export,
@@ -39,6 +41,7 @@ from nextpatch.weights.names import HUB, knows
 from nextpatch.weights.pixel_head import PIXEL_HEAD, with_pixel_head
 from nextpatch.weights.released import BEST_BY_WIDTH, LAST, PAIRS, Released, released
 from nextpatch.weights.tensors import check_values, facts_of, joined, read_tensors
+from nextpatch.weights.tokenizer import with_tokenizer, with_tokenizer_beside
 
 KINDS = (
     "apple/aim-600M (-1B, -3B, -7B), OWNER/NAME of the Hub, a run, a folder with config.json, a .safetensors or .pth "
@@ -67,8 +70,8 @@ def load(
     `weights` is one of: "apple/aim-600M", -1B, -3B or -7B; "OWNER/NAME" or "OWNER/NAME@REVISION" of the Hub; the folder
     of such a snapshot; "BACKBONE.pth+HEAD.pth" as released, or the backbone alone; a .safetensors file; the directory
     of a run; "timm:NAME", "hf:NAME" or "torchhub:REPOSITORY:ENTRY" for models of other libraries. Any of ours may be
-    followed by "+FILE", a pixel_head.safetensors or probe.safetensors that was fitted to it. What `nextpatch.pretrain`
-    and `finetune` return stands for its weights.
+    followed by "+FILE", a pixel_head.safetensors or probe.safetensors that was fitted to it, or the tokenizer whose
+    codes it predicts. What `nextpatch.pretrain` and `finetune` return stands for its weights.
 
     `layers` are the blocks that a feature averages: "14-19", "3", "2,3"; "last" (six); "best", for the released models
     those that were best on ImageNet, for a run those that its probe chose. Left out: those of the classifier that
@@ -115,6 +118,8 @@ def _found(spec: str, options: LoadOptions) -> Backbone:
     if kind == PROBE:
         base = "+".join(parts[:-1])
         return with_classifier_head(_found(base, replace(options, layers=of_trunk(base))), Path(parts[-1]), options)
+    if kind == FILE:
+        return with_tokenizer(_found("+".join(parts[:-1]), options), Path(parts[-1]))
     if kind:
         return with_pixel_head(_found("+".join(parts[:-1]), options), Path(parts[-1]))
     if path.exists() or path.suffix in _FILES:
@@ -133,6 +138,8 @@ def _found(spec: str, options: LoadOptions) -> Backbone:
 def _head_in(path: Path, no_file_before: bool) -> str:
     """Which head a file behind a "+" holds, by what it says of itself, then by its name; "" for a released pair."""
     facts = facts_of(path)
+    if KEY in facts or path.name == FILE:
+        return FILE
     if facts.get("format") == PIXEL_HEAD or path.name == PIXEL_HEAD_FILE:
         return PIXEL_HEAD_FILE
     if {"num_heads", "layers"} <= facts.keys() or path.name == PROBE:
@@ -161,6 +168,8 @@ def _of_hub(spec: str, options: LoadOptions) -> Backbone:
         return of_released_names(state, config, spec, options)
     found = of_export(state, facts, spec, options)
     head = fetched_if_there(repo, PIXEL_HEAD_FILE, revision or None)
+    if head is not None and found.aim.cfg.target == "tokens":
+        fetched_if_there(repo, FILE, revision or None)  # to where the head is
     return with_pixel_head(found, head) if head is not None else found
 
 
@@ -187,7 +196,7 @@ def _of_files(paths: list[Path], options: LoadOptions) -> Backbone:
     parts = [(path, read_tensors(path)) for path in paths]
     state, facts = joined([(path, found) for path, (found, _) in parts]), parts[0][1][1]
     if facts.get("format") == FORMAT:
-        return of_export(state, facts, name, options)
+        return with_tokenizer_beside(of_export(state, facts, name, options), paths[0].parent)
     config: dict[str, Any] = {}
     if any("best_layers" in path.name for path in paths):
         norm = state.get("trunk.post_trunk_norm.weight")

@@ -20,6 +20,7 @@ from nextpatch.weights.classifier import mark_of
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.layout import has_pixel_head, pixel_head_values
 from nextpatch.weights.tensors import read_tensors
+from nextpatch.weights.tokenizer import with_tokenizer_beside
 
 PIXEL_HEAD = "nextpatch-pixel-head-1"
 _OF_TRUNK = {"size", "img_size", "patch_size", "in_chans", "embed_dim", "depth", "num_heads"}
@@ -38,7 +39,7 @@ def with_pixel_head(backbone: Backbone, path: Path) -> Backbone:
         ours = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("head.")}
         both = ours | from_released(state)
     backbone.trunk = build_aim(cfg, both, name).to(backbone.device).eval()
-    return backbone
+    return with_tokenizer_beside(backbone, path.parent)
 
 
 def _config(of_trunk: ModelConfig, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> ModelConfig:
@@ -54,6 +55,7 @@ def save_pixel_head(path: Path, model: AIM) -> None:
     With it goes what it predicts, and in which order: the weights that it is put onto may be of another objective.
     """
     state = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
-    said = {name: value for name, value in to_dict(model.cfg.resolved()).items() if name not in _OF_TRUNK}
+    values = to_dict(model.cfg.resolved().without_places())
+    said = {name: value for name, value in values.items() if name not in _OF_TRUNK}
     facts = {"format": PIXEL_HEAD, "target": model.cfg.target, "trunk": mark_of(model), "model": json.dumps(said)}
     save_safetensors(path, to_released(state, model.cfg), facts)

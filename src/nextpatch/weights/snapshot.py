@@ -16,6 +16,7 @@ from nextpatch.weights.classifier import attention_facts, numbered
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.load import PIXEL_HEAD_FILE
 from nextpatch.weights.pixel_head import save_pixel_head
+from nextpatch.weights.tokenizer import copy_tokenizer_of
 
 
 def save_snapshot(backbone: Backbone, folder: Path) -> None:
@@ -23,8 +24,9 @@ def save_snapshot(backbone: Backbone, folder: Path) -> None:
 
     config.json has the released keys only, so that the authors' own class takes it; what they have no word for (names
     of classes, mean and std) is in the tensors' metadata. A pixel head, which no released model has, is a file of its
-    own. Files are replaced one by one, each in one step. Raises WeightsError for a model of another library, and for a
-    classifier of causal features: no key of theirs says so, and their class would give it others.
+    own, and so is the tokenizer whose codes it predicts. Files are replaced one by one, each in one step. Raises
+    WeightsError for a model of another library, and for a classifier of causal features: no key of theirs says so, and
+    their class would give it others.
     """
     model, about = backbone.aim, backbone.about
     if backbone.classifier is not None and about.attention != "bidirectional":
@@ -39,7 +41,7 @@ def save_snapshot(backbone: Backbone, folder: Path) -> None:
     facts = {
         "format": FORMAT,
         "layout": "released",
-        "model": json.dumps(to_dict(cfg)),
+        "model": json.dumps(to_dict(cfg.without_places())),
         "layers": json.dumps(list(about.layers)),
         "classes": json.dumps(list(backbone.classes)),
         "mean": json.dumps(list(about.mean)),
@@ -62,3 +64,4 @@ def save_snapshot(backbone: Backbone, folder: Path) -> None:
     write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")  # no digest: it has the released keys only
     if model.head.predicts:
         save_pixel_head(folder / PIXEL_HEAD_FILE, model)
+        copy_tokenizer_of(model.cfg, folder)

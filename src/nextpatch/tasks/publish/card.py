@@ -7,10 +7,12 @@ from pathlib import Path
 from nextpatch.data.collection import relative
 from nextpatch.measure.probe_result import ProbeResult
 from nextpatch.measure.run_summary import RunSummary
+from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
 from nextpatch.objective.registry import objective_of
 from nextpatch.runs.results import read_history, read_probe
 from nextpatch.runs.run import RunDir
+from nextpatch.tokenizer.tokenizer import FILE
 from nextpatch.weights.backbone import Backbone
 
 _TOP = """\
@@ -55,10 +57,20 @@ def card(backbone: Backbone, repo: str, run: Path | None, license: str = "other"
         layers=", ".join(layer.removeprefix("block_") for layer in about.layers),
         classes=f"The attentive classifier knows {len(backbone.classes):,} classes." if classified else
         "It has no classifier.",
-        pixel_head="The pixel head, in a file of its own, predicts patches." if predicts else
-        "It has no pixel head: it gives features and predicts no patches.",
+        pixel_head=_head_words(cfg) if predicts else "It has no pixel head: it gives features and predicts no patches.",
     )  # fmt: skip
     return text + (_of_run(run, step) if run is not None and RunDir.exists(run) else "")
+
+
+def _head_words(cfg: ModelConfig) -> str:
+    if cfg.target != "tokens":
+        return "The pixel head, in a file of its own, predicts patches."
+    here = Path(cfg.tokenizer).is_file() if cfg.tokenizer else False
+    place = f"in `{FILE}`" if here else f"which is not here (SHA-256 {cfg.tokenizer_sha256})"
+    return (
+        f"The head, in a file of its own, predicts of each patch which of {cfg.codes:,} codes it has, by the tokenizer "
+        f"{place}."
+    )
 
 
 def _of_run(path: Path, step: int | None) -> str:
@@ -72,6 +84,7 @@ def _of_run(path: Path, step: int | None) -> str:
     if summary.val_loss is not None:
         unit = objective_of(run.recipe.model).unit
         lines.append(f"- loss on held-out images: {summary.val_loss:.4f} (mean {unit} of {run.recipe.model.target})")
+    lines.append(f"- target: {_target(run.recipe.model)}")
     if run.recipe.train.init:
         lines.append(f"- it began with the weights of {relative(run.recipe.train.init)}")
     if (path / "probe.json").exists():
@@ -79,6 +92,12 @@ def _of_run(path: Path, step: int | None) -> str:
         if probe.checkpoint_step == at:
             lines += ["\n## What was measured\n", *_measured(probe)]
     return "\n".join(lines) + "\n"
+
+
+def _target(cfg: ModelConfig) -> str:
+    if cfg.target != "tokens":
+        return cfg.target
+    return f"tokens, {cfg.codes:,} codes of a tokenizer (SHA-256 {cfg.tokenizer_sha256[:12]})"
 
 
 def _measured(probe: ProbeResult) -> list[str]:

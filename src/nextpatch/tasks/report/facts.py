@@ -24,6 +24,8 @@ _PURPOSE = {
     "metrics.jsonl": "one line per log entry and validation",
     "log.txt": "what was printed",
     "bad_samples.jsonl": "images that could not be decoded, with reasons",
+    "tokenizer.safetensors": "the tokenizer whose codes are predicted",
+    "tokenizer.json": "the same tokenizer in words",
     "probe.json": "accuracies of the probes",
     "probe.safetensors": "the chosen attentive probe",
     "report.html": "this page",

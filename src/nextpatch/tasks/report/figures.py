@@ -130,6 +130,7 @@ def _recipe(facts: Facts) -> dict[str, Any]:
     values["data"] |= {"train": [relative(spec) for spec in facts.recipe.data.train]}
     values["data"] |= {"val": relative(facts.recipe.data.val)}
     values["train"] |= {"init": relative(facts.recipe.train.init)}
+    values["model"] |= {"tokenizer": relative(facts.recipe.model.tokenizer)}
     return values
 
 
@@ -192,7 +193,7 @@ def _on_the_image(facts: Facts, last: ValEntry | None) -> Losses:
 def _model(facts: Facts) -> dict[str, Any]:
     cfg = facts.recipe.model
     return {
-        **asdict(cfg.resolved()),
+        **asdict(cfg.resolved().without_places()),
         "target": cfg.target,
         "num_patches": cfg.num_patches,
         "params": count_params(cfg)._asdict(),
