@@ -36,7 +36,8 @@ class TrainEntry:
 class ValEntry:
     """A "val" line: the loss on held-out images, in all, at each place and by chunks of the sequence (None: never
     scored), which begin at `chunk_start`; by patch of the image where that is another question. `flipped`: of the
-    images upside down, after the last step. Lines of earlier versions say neither of these."""
+    images upside down, after the last step. Of codes also the perplexity, and the share that is predicted right. Lines
+    of earlier versions say neither of these."""
 
     step: int
     loss: float
@@ -48,6 +49,8 @@ class ValEntry:
     flipped_loss: float | None = None
     flipped_position_loss: Losses | None = None
     flipped_chunk_loss: Losses | None = None
+    perplexity: float | None = None
+    accuracy: float | None = None
 
     def __post_init__(self) -> None:
         lists = (self.position_loss, self.chunk_loss, self.patch_loss, self.flipped_position_loss)
@@ -91,8 +94,9 @@ class RunHistory:
 class RunSummary:
     """What a run came to, as far as it has come; None for what was not measured.
 
-    `val_loss` is on held-out images, `baseline_loss` that of the objective's baseline (what guessing gives) on the
-    same; `images` were seen in `elapsed_s`, of all sessions together.
+    `val_loss` is on held-out images, as are `perplexity` and `accuracy` where codes are predicted, `baseline_loss` that
+    of the objective's baseline (what guessing gives) on the same; `images` were seen in `elapsed_s`, of all sessions
+    together.
     """
 
     run: str
@@ -105,24 +109,29 @@ class RunSummary:
     images: int | None = None
     elapsed_s: float | None = None
     images_per_s: float | None = None
+    perplexity: float | None = None
+    accuracy: float | None = None
 
     @classmethod
     def of(cls, run: str, planned_steps: int, history: RunHistory, baseline_loss: float | None = None) -> RunSummary:
         """Of what was logged."""
         last = history.train[-1] if history.train else None
+        val = history.val[-1] if history.val else None
         speed = round(last.images / last.elapsed_s, 1) if last and last.elapsed_s else None
         return cls(
             run=run, step=history.step, planned_steps=planned_steps, train_loss=last.loss if last else None,
-            val_loss=history.val[-1].loss if history.val else None,
+            val_loss=val.loss if val else None,
             first_val_loss=history.val[0].loss if history.val else None, baseline_loss=baseline_loss,
             images=int(last.images) if last else None, elapsed_s=last.elapsed_s if last else None, images_per_s=speed,
+            perplexity=val.perplexity if val else None, accuracy=val.accuracy if val else None,
         )  # fmt: skip
 
     def table(self) -> Table:
         """Name and value of what was measured."""
         values = {
             "steps": f"{self.step:,} of {self.planned_steps:,}", "training loss": _text(self.train_loss, ".4f"),
-            "validation loss": _text(self.val_loss, ".4f"), "loss of the baseline": _text(self.baseline_loss, ".4f"),
+            "validation loss": _text(self.val_loss, ".4f"), "perplexity": _text(self.perplexity, ",.1f"),
+            "accuracy": _text(self.accuracy, ".1%"), "loss of the baseline": _text(self.baseline_loss, ".4f"),
             "images seen": _text(self.images, ","), "seconds": _text(self.elapsed_s, ",.1f"),
             "images per second": _text(self.images_per_s, ",.1f"),
         }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import torch
@@ -17,9 +18,10 @@ from nextpatch.model.names import TARGETS
 from nextpatch.model.orders import order_of
 from nextpatch.objective.chosen import Chosen
 from nextpatch.objective.guess import ConstantGuess
+from nextpatch.objective.next_patch_words import next_patch_words
 from nextpatch.objective.objective import Draws, Fill, Words
 from nextpatch.objective.targets.loss import rows_loss
-from nextpatch.objective.targets.target import Target, TargetWords
+from nextpatch.objective.targets.target import Target, TellsMore
 from nextpatch.patches import unpatchify
 
 PREFIX_LEN = "prefix_len"
@@ -44,7 +46,7 @@ class NextPatch:
     @cached_property
     def words(self) -> Words:
         """The objective and its target in words."""
-        return _words(self.cfg, self.goal.words)
+        return next_patch_words(self.cfg, self.goal.words)
 
     def draw(self, seed: int, positions: Int[Tensor, " batch"]) -> Draws:
         """Prefix lengths S; causal pre-training (Table 3d) always scores from S = 1."""
@@ -104,6 +106,22 @@ class NextPatch:
     ) -> Float[Tensor, "batch places"]:
         """The plain formulation: the loss of the prediction of patch i + 1 at entry i, 0 in the prefix."""
         return self.score(model, self.predict(model, images, draws), images, draws)
+
+    def place_values(
+        self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
+    ) -> dict[str, Float[Tensor, "batch places"]]:
+        """The losses, and what the target tells beside them."""
+        if not isinstance(self.goal, TellsMore):
+            return {"loss": self.position_losses(model, images, draws)}
+        predicted, wanted = self.predict(model, images, draws), self.wanted(images)
+        losses = self.compare(predicted, wanted, draws)
+        beside = self.goal.beside(predicted[:, :-1], self._in_sequence(wanted)[:, 1:])
+        scored = self.scored(draws).to(losses.device)
+        return {"loss": losses, **{name: values * scored for name, values in beside.items()}}
+
+    def figures(self, loss: float, means: Mapping[str, float]) -> dict[str, float]:
+        """As the target says."""
+        return self.goal.figures(loss, means) if isinstance(self.goal, TellsMore) else {}
 
     def predict(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
@@ -184,34 +202,6 @@ class NextPatch:
     def _turn(self) -> Int[Tensor, " patches"]:
         """The place in the sequence of each patch in raster order."""
         return self._sequence().argsort()
-
-
-def _words(cfg: ModelConfig, goal: TargetWords) -> Words:
-    early = (
-        " Early patches are in the prefix of most images, so they are scored rarely and their values are less certain."
-    )
-    return Words(
-        name="next-patch prediction",
-        promise="predicts the next patch and never sees it",
-        does="each patch from all patches before it",
-        target="the NEXT one",
-        hidden="its target or a later patch",
-        visible="all patches before its target",
-        scored="the patches after the prefix",
-        unscored=f"outputs that are not scored see exactly what {cfg.attention} attention allows",
-        copying="the one-patch shift is missing",
-        leaking="the attention mask lets it look ahead",
-        shaded="the prefix, which the model sees completely; each later patch is predicted from all patches before it."
-        if cfg.attention == "prefix"
-        else "the first patch, which is not predicted; each other patch is predicted from all patches before it.",
-        predicted=goal.predicted,
-        completed="Each later patch is predicted from all true patches before it, not from earlier predictions: this "
-        "is what the loss measures. It is not an image generated from the prefix alone.",
-        by_place="it is low where a patch follows from the patches before it, or where images are uniform. The first "
-        "patch is never predicted." + (early if cfg.attention == "prefix" else ""),
-        left_out=goal.left_out,
-        guess=f"always predicting {goal.guess}",
-    )
 
 
 def with_prefix(prefix_len: Int[Tensor, " batch"]) -> Draws:

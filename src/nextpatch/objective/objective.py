@@ -195,6 +195,21 @@ class Objective(Claims, Protocol):
         ...
 
 
+@runtime_checkable
+class MeasuresMore(Protocol):
+    """An objective that tells more in a validation than its loss: of codes, perplexity and accuracy."""
+
+    def place_values(
+        self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
+    ) -> dict[str, Float[Tensor, "batch places"]]:
+        """`position_losses` under the name "loss", and further values by theirs, 0 where a place is not scored."""
+        ...
+
+    def figures(self, loss: float, means: Mapping[str, float]) -> dict[str, float]:
+        """What is told, by name, of the mean loss and of the means of the further values over scored places."""
+        ...
+
+
 def scored_count(claims: Claims, draws: Draws) -> int:
     """Scored places of a batch: summed over the global batch, the loss's denominator."""
     return int(claims.scored(draws).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeVar
@@ -94,9 +94,11 @@ class Display:
             yield batch
         self._live.restore(self._line)
 
-    def validated(self, loss: float) -> None:
-        """Show this validation loss from now on; after the last step, which a validation follows, print it."""
-        self._val_loss = f"{loss:.4f}"
+    def validated(self, loss: float, beside: Mapping[str, float] | None = None) -> None:
+        """Show this validation loss from now on, with what was measured beside it; after the last step, which a
+        validation follows, print it."""
+        more = ", ".join(f"{name} {plain(value, 3)}" for name, value in (beside or {}).items())
+        self._val_loss = f"{loss:.4f}" + (f" ({more})" if more else "")
         if self._figures:
             self._line = self._figures.format(self._val_loss)
             self._live.show(self._line, self._step, now=self._step == self._steps)

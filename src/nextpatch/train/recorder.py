@@ -19,6 +19,7 @@ from nextpatch.train.state import TrainState
 from nextpatch.train.step import BadStepError, stopped
 
 log = logging.getLogger(__name__)
+_BESIDE = ("perplexity", "accuracy")  # of a validation, shown behind its loss
 
 
 class Recorder:
@@ -86,7 +87,7 @@ class Recorder:
         loss = float(found["loss"])
         self.state.validated(loss)
         self.logs.metric("val", self.state.step, **found, elapsed_s=self._elapsed_s())
-        self.display.validated(loss)
+        self.display.validated(loss, {name: found[name] for name in _BESIDE if name in found})
         decision = decide_validation(self.guard, loss)
         if decision.trouble:
             self.logs.metric("guard", self.state.step, action=decision.action, trouble=decision.trouble)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from nextpatch.core.random import FixedSeed
 from nextpatch.data.loader import Batch
 from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.aim import AIM
-from nextpatch.objective.objective import Objective, fixed_patches
+from nextpatch.objective.objective import Draws, MeasuresMore, Objective, fixed_patches
 from nextpatch.train.compute import Compute
 
 CHUNKS = 16  # of a sequence (Figure 7)
@@ -37,10 +38,12 @@ class ValidationLoss:
     images: int
     chunk_start: list[int]
     patch_loss: list[float | None] | None = None
+    figures: dict[str, float] = field(default_factory=dict)  # what the objective tells beside, by name
 
     def entry(self) -> dict[str, Any]:
-        """The values of a "val" entry."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """The values of a "val" entry; the figures are among them, each under its own name."""
+        values = {name: value for name, value in asdict(self).items() if value is not None and name != "figures"}
+        return {**values, **self.figures}
 
     def flipped_entry(self) -> dict[str, Any]:
         """The same where the images were upside down."""
@@ -99,7 +102,8 @@ def interruptible_loss(
             "no held-out image could be decoded: bad_samples.jsonl and the log name the files and reasons; remove "
             "them, or give other images to validate on by --data.val"
         )
-    return _summary(parts, chunk_starts(model.cfg.num_patches), objective.places)
+    loss = _summary(parts, chunk_starts(model.cfg.num_patches), objective.places)
+    return replace(loss, figures=_figures(objective, loss.loss, parts))
 
 
 def _until_failure(batches: Iterable[Batch], failed: list[Exception]) -> Iterator[Batch]:
@@ -127,22 +131,38 @@ class _Part(NamedTuple):
     place_counts: list[int]
     patch_sums: list[float]
     patch_counts: list[int]
+    more: dict[str, float]  # sums of what is told beside the loss
 
 
 def _sums(objective: Objective, model: AIM, batch: Batch, compute: Compute) -> _Part:
     draws = objective.draw(FixedSeed.VALIDATION, batch.positions)
     with compute.autocast():
-        found = objective.position_losses(model, compute.inputs(batch.images), draws)
-    losses, scored = found.cpu().double(), objective.scored(draws).cpu()
+        values = _place_values(objective, model, compute.inputs(batch.images), draws)
+    losses, scored = values.pop("loss").cpu().double(), objective.scored(draws).cpu()
     part = _Part(
-        int(batch.positions[0]), len(batch.images), losses.sum(dim=0).tolist(), scored.sum(dim=0).tolist(), [], []
-    )
+        int(batch.positions[0]), len(batch.images), losses.sum(dim=0).tolist(), scored.sum(dim=0).tolist(), [], [],
+        {name: float(found.cpu().double().sum()) for name, found in values.items()},
+    )  # fmt: skip
     if fixed_patches(objective) is not None:
         return part
     patches = objective.predicts(draws)
     sums = losses.new_zeros(len(losses), model.cfg.num_patches).scatter_add(1, patches, losses)
     counts = scored.new_zeros(sums.shape, dtype=torch.int64).scatter_add(1, patches, scored.long())
     return part._replace(patch_sums=sums.sum(dim=0).tolist(), patch_counts=counts.sum(dim=0).tolist())
+
+
+def _place_values(objective: Objective, model: AIM, images: Tensor, draws: Draws) -> dict[str, Tensor]:
+    if isinstance(objective, MeasuresMore):
+        return objective.place_values(model, images, draws)
+    return {"loss": objective.position_losses(model, images, draws)}
+
+
+def _figures(objective: Objective, loss: float, parts: Sequence[_Part]) -> dict[str, float]:
+    """What the objective tells of the loss and of the means of its further values."""
+    if not isinstance(objective, MeasuresMore):
+        return {}
+    count = sum(sum(part.place_counts) for part in parts)
+    return objective.figures(loss, {name: math.fsum(p.more[name] for p in parts) / count for name in parts[0].more})
 
 
 def blank(model: AIM, count: int = 1) -> Batch:

@@ -42,6 +42,22 @@ def test_a_loss_at_or_above_the_guess_is_called_no_better(loss: float) -> None:
     assert "no better than" in sentence(replace(EMPTY, val=val(1.1, loss), baseline_loss=0.8))
 
 
+CODES = replace(EMPTY, unit="nats", baseline="always predicting the frequencies of the codes", baseline_loss=4.0)
+
+
+def test_a_loss_of_codes_is_compared_by_difference_and_told_with_perplexity_and_accuracy() -> None:
+    last = ValEntry(step=100, loss=3.25, perplexity=25.79, accuracy=0.125)
+    text = sentence(replace(CODES, val=[last]))
+    assert text == (
+        "After 100 steps the validation loss is 3.250 nats (perplexity 25.8, 12.5 % of the codes right), 0.75 below "
+        "always predicting the frequencies of the codes (4.000)."
+    )
+    _, right = key_figures(replace(CODES, val=[last]))
+    assert (right.label, right.value, right.note) == ("Codes predicted right", "12.5 %", "perplexity 25.8")
+    assert "no better than" in sentence(replace(CODES, val=val(3.995)))
+    assert "no better than" in sentence(replace(CODES, val=val(5.0)))
+
+
 def test_an_unfinished_run_is_said_to_be_one_and_a_rise_is_not_called_a_fall() -> None:
     text = sentence(replace(EMPTY, val=val(0.6, 0.7)))
     assert "50 of 100 steps" in text

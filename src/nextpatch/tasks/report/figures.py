@@ -102,9 +102,10 @@ def figures(facts: Facts, outputs: ModelOutputs) -> ReportFigures:
     """The figures of a run as read."""
     name = facts.path.resolve().name
     history, planned, baseline_loss = facts.history, facts.recipe.train.steps, outputs.baseline_loss
-    baseline = objective_of(facts.recipe.model).words.guess
+    objective = objective_of(facts.recipe.model)
+    baseline = objective.words.guess
     results, probed = (facts.probe.results, facts.probe.checkpoint_step) if facts.probe else ((), None)
-    evidence = Evidence(history.train, history.val, planned, baseline_loss, baseline, results, probed)
+    evidence = Evidence(history.train, history.val, planned, baseline_loss, baseline, results, probed, objective.unit)
     return ReportFigures(
         run=name,
         verdict=sentence(evidence),

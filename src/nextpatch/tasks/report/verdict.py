@@ -10,6 +10,9 @@ from nextpatch.measure.probe_result import PIXELS, PRETRAINED, RANDOM, ProbeScor
 from nextpatch.measure.run_summary import TrainEntry, ValEntry
 from nextpatch.tasks.report.axes import Number, number
 
+NATS = "nats"
+LEAST_NATS = 0.01  # less below the baseline is no better
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -22,6 +25,7 @@ class Evidence:
     baseline: str
     results: Sequence[ProbeScore]
     probed_step: int | None = None  # of the checkpoint whose features were probed
+    unit: str = ""  # of the loss
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,9 @@ def _loss_clause(e: Evidence) -> str:
     first, last, step = entries[0].loss, entries[-1].loss, entries[-1].step
     steps = f"{step:,} steps" if step >= e.planned_steps else f"{step:,} of {e.planned_steps:,} steps"
     if e.val and e.baseline_loss is not None:
+        if e.unit == NATS:
+            beside = _in_nats(last, e.baseline_loss, e.baseline)
+            return f"After {steps} the validation loss is {last:.3f} nats{_codes(e.val[-1])}, {beside}"
         return f"After {steps} the validation loss is {last:.3f}, {_against(last, e.baseline_loss, e.baseline)}"
     if len(entries) == 1:
         return f"After {steps} the {what} loss is {last:.3f}"
@@ -94,6 +101,19 @@ def _against(loss: Number, guess: Number, name: str) -> str:
     if share < 0.5:
         return f"no better than {name} ({guess:.3f})"
     return f"{share:.0f} % below {name} ({guess:.3f})"
+
+
+def _in_nats(loss: Number, guess: Number, name: str) -> str:
+    """A loss of codes is compared by difference: no loss means half of another one."""
+    gained = guess - loss
+    return f"no better than {name} ({guess:.3f})" if gained < LEAST_NATS else f"{gained:.2f} below {name} ({guess:.3f})"
+
+
+def _codes(last: ValEntry) -> str:
+    """Perplexity and accuracy, in brackets."""
+    if last.perplexity is None or last.accuracy is None:
+        return ""
+    return f" (perplexity {number(last.perplexity)}, {100 * last.accuracy:.1f} % of the codes right)"
 
 
 def _probe_clause(e: Evidence) -> str:
@@ -131,13 +151,16 @@ def _compared(row: ProbeScore, other: ProbeScore, name: str) -> str:
 
 
 def key_figures(e: Evidence) -> list[KeyFigure]:
-    """Up to five numbers for the head of the page, each with its comparison."""
+    """Up to six numbers for the head of the page, each with its comparison."""
     found = []
     if e.val:
         note = (
             f"at the start: {e.val[0].loss:.3f}" if e.baseline_loss is None else f"{e.baseline}: {e.baseline_loss:.3f}"
         )
         found.append(KeyFigure("Validation loss", f"{e.val[-1].loss:.3f}", note))
+        if (accuracy := e.val[-1].accuracy) is not None:
+            perplexity = "" if e.val[-1].perplexity is None else f"perplexity {number(e.val[-1].perplexity)}"
+            found.append(KeyFigure("Codes predicted right", f"{100 * accuracy:.1f} %", perplexity))
     rows = main_rows(e.results)
     if rows.get(PRETRAINED):
         found += _probe_figures(rows, max(rows[PRETRAINED]), e.probed_step if _other_step(e) else None)
