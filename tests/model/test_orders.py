@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -109,6 +111,12 @@ def test_order_and_seed_are_part_of_what_a_run_is_and_older_runs_keep_their_dige
     recipes = [Recipe(config(order="random", order_seed=seed)) for seed in (0, 1)]
     recipes += [Recipe(config(order=name)) for name in SEEDLESS_ORDERS]
     assert len({recipe_digest(recipe) for recipe in recipes}) == 5
+
+
+def test_the_picture_of_the_page_is_of_these_orders() -> None:
+    root = Path(__file__).parents[2]
+    drawn = runpy.run_path(str(root / "runs" / "draw_orders.py"))["drawing"]()
+    assert (root / "docs" / "orders.svg").read_text() == drawn
 
 
 SMALL = ModelConfig("nano", (6, 8), 2, 2, embed_dim=16, depth=2, num_heads=2, head_width=16, head_depth=1)

@@ -222,6 +222,16 @@ def test_a_graph_computes_causal_features_and_other_layouts_refuse_them(probed: 
     assert nextpatch.load(tmp_path / "hub").classifier is None
 
 
+def test_an_exported_model_keeps_its_order(run: Path, tmp_path: Path) -> None:
+    wanted = nextpatch.load(run, attention="causal")
+    for words in (["safetensors", "m.safetensors"], ["released", "released"], ["hub", "hub"]):
+        out = tmp_path / words[1]
+        assert main(["export", str(run), "--to", words[0], "--out", str(out)]) == 0
+        model = nextpatch.load(out, attention="causal")
+        assert (model.aim.cfg.order, model.about.attention) == ("spiral", "causal")
+        torch.testing.assert_close(model.embed(pixels()), wanted.embed(pixels()))
+
+
 def test_the_map_of_where_a_probe_looks_is_of_its_own_features(probed: Path) -> None:
     model = nextpatch.load(probed)
     inputs = model.inputs(pixels())

@@ -17,6 +17,7 @@ from nextpatch.data.error import DataError
 from nextpatch.data.sources.folder import FolderSource
 from nextpatch.data.views import eval_view, train_view
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.names import ORDERS
 from nextpatch.patches import patchify
 from nextpatch.runs.config import OptimConfig, TrainConfig
 from nextpatch.runs.recipe import Recipe
@@ -69,6 +70,19 @@ def test_the_target_is_shown_after_the_prefix_only(photos: Path) -> None:
         prefix = int(row.views[0].given.sum())
         assert bool((patches[:prefix] == 0.5).all())
         assert bool((patches[prefix:].std(dim=1) > 0.1).all())  # random pixels, normalized
+
+
+@pytest.mark.parametrize("order", list(ORDERS))
+def test_the_given_patches_are_the_first_of_the_sequence(photos: Path, order: str) -> None:
+    model = ModelConfig(size="nano", img_size=(16, 12), patch_size=4, order=order, target="pixels")
+    sequence = ORDERS[order](model.grid, 0)
+    for row in shown(photos, recipe(model), images=2).rows:
+        for view in row.views:
+            count = int(view.told.split()[3])
+            assert set(view.given.nonzero().flatten().tolist()) == set(sequence[:count].tolist())
+        patches, true = (patchify(x[None].float(), 4)[0] for x in (row.target * 255, row.views[0].image))
+        hidden = ~row.views[0].given
+        torch.testing.assert_close(patches[hidden], true[hidden], atol=0.01, rtol=0)
 
 
 def test_pixels_as_targets_are_the_view_itself(photos: Path) -> None:

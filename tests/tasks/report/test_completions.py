@@ -10,21 +10,24 @@ from losses import patch_losses, targets
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
+from nextpatch.model.names import ORDERS
 from nextpatch.objective.next_patch import PREFIX_LEN, NextPatch
+from nextpatch.patches import patchify
 from nextpatch.tasks.report.features import overlay, principal_colors
 from nextpatch.tasks.report.pictures import Completion, complete
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 
-def config(target: str = "norm_pixels") -> ModelConfig:
+def config(target: str = "norm_pixels", order: str = "raster") -> ModelConfig:
     return ModelConfig(
-        "nano", (16, 24), 8, 3, embed_dim=32, depth=2, num_heads=2, head_width=16, head_depth=1, target=target
-    )
+        "nano", (16, 24), 8, 3, embed_dim=32, depth=2, num_heads=2, head_width=16, head_depth=1, target=target,
+        order=order,
+    )  # fmt: skip
 
 
 class Oracle(AIM):
-    """Predicts the next patch perfectly."""
+    """Predicts the next patch of the sequence perfectly."""
 
     def predict(self, patches: Tensor, mask: Tensor | None, *places: Tensor | None) -> Tensor:
         return targets(patches, self.cfg.target).roll(-1, dims=1)
@@ -56,6 +59,18 @@ def test_only_the_prefix_is_shown_as_seen() -> None:
     torch.testing.assert_close(done.seen[:, :, :8], shown[:, :, :8], atol=1e-6, rtol=0)
     assert bool((done.seen[:, :, 8:] == 0.5).all())
     assert bool((done.predicted[:, :, :8] == 0.5).all())
+
+
+@pytest.mark.parametrize("order", list(ORDERS))
+def test_a_completion_in_any_order_stands_where_its_patches_are(order: str) -> None:
+    """The prefix is of the first places of the sequence, and what was predicted lies at its own place."""
+    shown, inputs = images()
+    done = completed(Oracle(config(order=order)), inputs)
+    torch.testing.assert_close(done.restored, shown, atol=1e-5, rtol=0)
+    known = (patchify(done.seen, 8) != 0.5).any(dim=-1)
+    assert set(known[0].nonzero().flatten().tolist()) == set(ORDERS[order]((2, 3), 0)[:3].tolist())
+    torch.testing.assert_close(patchify(done.seen, 8)[known], patchify(shown, 8)[known], atol=1e-6, rtol=0)
+    assert bool((patchify(done.predicted, 8)[known] == 0.5).all())
 
 
 def test_losses_are_those_of_the_model() -> None:
