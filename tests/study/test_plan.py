@@ -19,7 +19,7 @@ CAUSAL = {"model": {"attention": "causal"}}
 
 
 def planned(study: Any) -> dict[str, Recipe]:
-    return recipes_of(study, 1, {})
+    return recipes_of(study, 1, {}, {})
 
 
 def test_variants_that_differ_only_in_how_they_are_measured_share_a_run() -> None:

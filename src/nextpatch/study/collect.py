@@ -41,14 +41,17 @@ Runs = Mapping[tuple[str, int], PlannedRun]
 
 def result_of(
     study: StudyConfig, recipes: Mapping[str, Recipe], runs: Runs, layout: Layout,
-    works: Mapping[str, Work], failures: Mapping[str, str],
+    works: Mapping[str, Work], failures: Mapping[str, str], waiting: Mapping[str, str],
 ) -> StudyResult:  # fmt: skip
-    """The study so far. `works` and `failures` are by the folder of a run: what is to be done, and why it failed."""
+    """The study so far. `works` and `failures` are by the folder of a run: what is to be done, and why it failed;
+    `waiting`: why a tokenizer is not there, by its name."""
     variants = []
     for variant in study.variants:
         planned = [(seed, runs.get((variant.name, seed))) for seed in study.seeds]
         found = [
-            SeedRun(seed=seed) if run is None else _seed_run(study, variant, run, layout, works, failures)
+            _not_planned(seed, waiting.get(variant.tokenizer, ""))
+            if run is None
+            else _seed_run(study, variant, run, layout, works, failures)
             for seed, run in planned
         ]
         variants.append(_variant(study, variant, recipes.get(variant.name), tuple(found)))
@@ -95,6 +98,10 @@ def _variant(study: StudyConfig, variant: Variant, recipe: Recipe | None, runs: 
         probe=study.probe_of(variant), finetune=study.finetune_of(variant), metrics=study.metrics_of(variant),
         paper=variant.paper, runs=runs, **sizes,
     )  # fmt: skip
+
+
+def _not_planned(seed: int, reason: str) -> SeedRun:
+    return SeedRun(seed=seed, status="failed" if reason else "missing", reason=reason)
 
 
 def _seed_run(

@@ -23,12 +23,14 @@ _REMEDY = "begin again with another --out"
 @dataclass(frozen=True)
 class Settled:
     """What was fixed when a study began, whatever machine goes on with it: threads of a run, recipes by the name of
-    the variant, folders by the digest of the run; and where the runs lie, "" for inside of the study's folder."""
+    the variant, folders by the digest of the run; the recipe that tokenizers are fitted by; and where the runs lie, ""
+    for inside of the study's folder."""
 
     threads: int
     runs: str = ""
     recipes: dict[str, Recipe] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
+    base: Recipe | None = None
 
 
 def study_digest(study: StudyConfig) -> str:
@@ -93,14 +95,21 @@ def read_settled(layout: Layout) -> Settled | None:
     if not layout.plan.exists():
         return None
     values = read_json(layout.plan, "the plan of a study", _REMEDY, ConfigError)
-    recipes = {name: recipe_from_dict(one, shown(layout.plan)) for name, one in values["recipes"].items()}
-    return Settled(int(values["threads"]), str(values["runs"]), recipes, dict(values["folders"]))
+    try:
+        recipes = {name: recipe_from_dict(one, shown(layout.plan)) for name, one in values["recipes"].items()}
+        base = recipe_from_dict(values["base"], shown(layout.plan)) if values["base"] else None
+        return Settled(int(values["threads"]), str(values["runs"]), recipes, dict(values["folders"]), base)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{shown(layout.plan)} is not the plan of a study ({error}); {_REMEDY}") from None
 
 
 def write_settled(layout: Layout, settled: Settled) -> None:
     """Write down what is settled, before anything is done by it."""
-    recipes = {name: to_dict(recipe) for name, recipe in settled.recipes.items()}
-    values = {"threads": settled.threads, "runs": settled.runs, "recipes": recipes, "folders": settled.folders}
+    values = {
+        "threads": settled.threads, "runs": settled.runs, "folders": settled.folders,
+        "recipes": {name: to_dict(recipe) for name, recipe in settled.recipes.items()},
+        "base": to_dict(settled.base) if settled.base else None,
+    }  # fmt: skip
     write_json(layout.plan, values)
 
 

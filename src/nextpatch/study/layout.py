@@ -42,6 +42,10 @@ class Layout(NamedTuple):
         """One line for each command that ended: when, how long, where."""
         return self.out / "times.jsonl"
 
+    def tokenizer(self, folder: str) -> Path:
+        """A tokenizer that was fitted for a study; among the runs, so that studies share it."""
+        return self.runs / f"{folder}.safetensors"
+
     def recipe(self, folder: str) -> Path:
         """The recipe of a run, as it is given to nextpatch pretrain."""
         return self.out / "recipes" / f"{folder}.toml"

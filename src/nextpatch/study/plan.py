@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import gcd
+from pathlib import Path
 from typing import Any
 
 from nextpatch.config import ConfigError, dumps_toml, from_dict, to_dict
@@ -20,6 +21,7 @@ from nextpatch.tasks.finetune.config import FinetuneConfig
 from nextpatch.tasks.pretrain.places import placed
 from nextpatch.tasks.pretrain.plan import resolve
 from nextpatch.tasks.probe.config import ProbeConfig
+from nextpatch.tokenizer.config import FitOptions
 
 _BUDGET = {
     "data": ("train", "val", "val_images", "streams", "window"),
@@ -27,7 +29,7 @@ _BUDGET = {
 }  # which images, in which order, for how long
 _CONFIGS: dict[str, Any] = {"probe": ProbeConfig, "finetune": FinetuneConfig}
 _OURS = ("weights", "out", "seed", "step", "resume")  # of a measurement: the study says these
-_DIGITS = 10  # of a digest in a folder's name
+DIGITS = 10  # of a digest in a folder's name
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,32 @@ class PlannedRun:
     measurements: tuple[Measurement, ...]
 
 
-def recipes_of(study: StudyConfig, threads: int, known: Mapping[str, Recipe]) -> dict[str, Recipe]:
+def recipes_of(
+    study: StudyConfig, threads: int, known: Mapping[str, Recipe], tokenizers: Mapping[str, Path]
+) -> dict[str, Recipe]:
     """The recipe of every variant with nothing left to choose, for seed 0; those `known` from before stay.
 
-    Reads the headers of a few images. ConfigError or DataError names the variant that cannot be trained.
+    A variant whose tokenizer is not there yet is checked with the base's target, and left out. Reads the headers of a
+    few images. ConfigError or DataError names the variant that cannot be trained.
     """
-    found = {variant.name: known.get(variant.name) or _resolved(study, variant, threads) for variant in study.variants}
+    found = {
+        variant.name: known.get(variant.name) or resolved(study, variant, threads, tokenizers)
+        for variant in study.variants
+    }
     _check_equal(study, found)
-    return found
+    waiting = [one.name for one in study.variants if one.tokenizer and not tokenizers[one.tokenizer].is_file()]
+    return {
+        variant.name: _with_tokenizer(found[variant.name], tokenizers.get(variant.tokenizer))
+        for variant in study.variants
+        if variant.name not in waiting
+    }
 
 
 def check_measurements(study: StudyConfig) -> None:
-    """ConfigError for values that no probe or fine-tuning takes, DataError for labeled images that cannot be opened."""
+    """ConfigError for values that no probe, fine-tuning or tokenizer takes, DataError for labeled images that cannot be
+    opened."""
+    for name, values in study.tokenizers.items():
+        from_dict(FitOptions, values, f"tokenizers.{name}")
     opened: set[str] = set()
     for variant in study.variants:
         for kind, values in (("probe", study.probe_of(variant)), ("finetune", study.finetune_of(variant))):
@@ -127,7 +143,7 @@ def flags_of(values: Values) -> tuple[str, ...]:
 
 def run_digest(recipe: Recipe) -> str:
     """A name for all that decides what a run learns: equal for runs that are the same, whoever asks for them."""
-    return digest_of_json({**binding(recipe, places=True), "guard": to_dict(recipe.guard)})[:_DIGITS]
+    return digest_of_json({**binding(recipe, places=True), "guard": to_dict(recipe.guard)})[:DIGITS]
 
 
 def run_flops(recipe: Recipe) -> float:
@@ -156,11 +172,12 @@ def _seeded(recipe: Recipe, seed: int) -> Recipe:
 
 
 def _measurement(kind: str, values: Values) -> Measurement:
-    return Measurement(kind, values, digest_of_json({"kind": kind, **values})[:_DIGITS])
+    return Measurement(kind, values, digest_of_json({"kind": kind, **values})[:DIGITS])
 
 
-def _resolved(study: StudyConfig, variant: Variant, threads: int) -> Recipe:
-    values = laid_over(_with_checkpoints(study), variant.values)
+def resolved(study: StudyConfig, variant: Variant, threads: int, tokenizers: Mapping[str, Path]) -> Recipe:
+    """The recipe of one variant, for seed 0; of one whose tokenizer is not there, with the base's target."""
+    values = laid_over(_with_checkpoints(study), _of_codes(variant, tokenizers.get(variant.tokenizer)))
     train = values.get("train", {})
     try:
         if isinstance(train, dict) and train.get("minutes"):
@@ -173,6 +190,23 @@ def _resolved(study: StudyConfig, variant: Variant, threads: int) -> Recipe:
         return recipe
     except UserError as error:
         raise type(error)(f"variant '{variant.name}': {error}") from None
+
+
+def _of_codes(variant: Variant, tokenizer: Path | None) -> Values:
+    """The values of a variant, with the codes of its tokenizer as the target where it has one."""
+    if tokenizer is None:
+        return variant.values
+    if tokenizer.is_file():
+        return overlay(variant.values, {"model": {"target": "tokens", "tokenizer": str(tokenizer)}})
+    model = {name: value for name, value in variant.values.get("model", {}).items() if name != "target"}
+    return {**variant.values, "model": model}
+
+
+def _with_tokenizer(recipe: Recipe, tokenizer: Path | None) -> Recipe:
+    """The recipe with its tokenizer where it lies now; that it is the same is for its digest to say."""
+    if tokenizer is None:
+        return recipe
+    return replace(recipe, model=replace(recipe.model, tokenizer=str(tokenizer)))
 
 
 def _with_checkpoints(study: StudyConfig) -> Values:

@@ -25,7 +25,7 @@ class StudyProgress:
     """
 
     def __init__(
-        self, works: Sequence[Work], steps: Mapping[str, int], runs: Path, jobs: int, console: Console,
+        self, what: str, works: Sequence[Work], steps: Mapping[str, int], runs: Path, jobs: int, console: Console,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._works = {work.name: work for work in works}
@@ -34,7 +34,7 @@ class StudyProgress:
         self._ended: dict[str, float] = {}  # seconds, of those of this session
         self._left = {work.name for work in works if not work.done}
         self._looked_s = -_LOOK_EVERY_S
-        self._live = LiveLine("runs", len(works), len(works) - len(self._left), console, clock)
+        self._live = LiveLine(what, len(works), len(works) - len(self._left), console, clock)
         self._console = console
 
     def __enter__(self) -> StudyProgress:
@@ -75,7 +75,7 @@ class StudyProgress:
     def left_s(self, parts: Mapping[str, float]) -> float | None:
         """Seconds that the rest takes; `parts` are the shares of running trainings that are done."""
         spent = sum(self._ended.values())
-        if not spent:
+        if not spent or not any(self._works[name].flops for name in self._ended):
             return None
         speed = sum(self._works[name].flops for name in self._ended) / spent
         rest = sum(self._works[name].flops * (1 - parts.get(name, 0.0)) for name in self._left)
@@ -83,4 +83,4 @@ class StudyProgress:
 
     def _share(self, name: str) -> float:
         entries = entries_of(self._runs / name / "metrics.jsonl")
-        return min(1.0, entries[-1]["step"] / self._steps[name]) if entries else 0.0
+        return min(1.0, entries[-1]["step"] / self._steps[name]) if entries else 0.0  # a tokenizer has none

@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,36 +15,24 @@ from rich.console import Console
 
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.files import write_json
-from nextpatch.core.machine import usable_cores
 from nextpatch.core.progress import phase
 from nextpatch.core.signals import StopSignals
 from nextpatch.core.text import shown
 from nextpatch.core.writer import InUseError, only_writer
 from nextpatch.measure.paired import need_scipy
 from nextpatch.measure.study_result import StudyResult
-from nextpatch.study.collect import Runs, result_of
 from nextpatch.study.config import StudyConfig
-from nextpatch.study.kept import (
-    Settled,
-    add_times,
-    check_same,
-    read_failures,
-    read_settled,
-    write_settled,
-    write_study,
-)
+from nextpatch.study.kept import Settled, add_times, read_failures
 from nextpatch.study.layout import Layout
 from nextpatch.study.outputs import write_outputs
-from nextpatch.study.plan import check_measurements, recipes_of, runs_of
 from nextpatch.study.progress import StudyProgress
-from nextpatch.study.reading import read_study
+from nextpatch.study.ready import Ready, as_it_is, made_ready
 from nextpatch.study.schedule import Stop, default_jobs, perform_all
 from nextpatch.study.work import Ended, Work
-from nextpatch.study.works import works_of, write_recipes
 from nextpatch.tasks.report.templates import ReportError
 
 log = logging.getLogger(__name__)
-Perform = Callable[[Sequence[Work], Stop, Callable[[str], None], Callable[[], None]], Iterator[Ended]]
+Perform = Callable[..., Iterator[Ended]]  # of works, with stop, began and look, as perform_all has them
 
 
 @dataclass(frozen=True)
@@ -54,21 +43,6 @@ class Studied:
     failures: dict[str, str]
     signal: signal.Signals | None = None
     page: Path | None = None
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A study whose every run is known."""
-
-    study: StudyConfig
-    layout: Layout
-    settled: Settled
-    runs: Runs
-    works: dict[str, Work]
-
-    def result(self, failures: dict[str, str]) -> StudyResult:
-        """What it has come to."""
-        return result_of(self.study, self.settled.recipes, self.runs, self.layout, self.works, failures)
 
 
 def run_study(
@@ -96,69 +70,35 @@ def run_study(
     _check_part(study, seeds, only)
     with only_writer(out, "study"):
         devices = torch.cuda.device_count()
+        plan = partial(made_ready, study, out.absolute(), runs, jobs or default_jobs(len(study.variants), devices))
         with phase("planning every variant", console):
-            ready = _planned(study, out.absolute(), runs, jobs or default_jobs(len(study.variants), devices))
-        wanted = [ready.runs[v.name, seed].folder for seed in study.seeds for v in study.variants
-                  if (not seeds or seed in seeds) and (not only or v.name in only)]  # fmt: skip
-        works = [ready.works[name] for name in dict.fromkeys(wanted)]
-        jobs = jobs or default_jobs(len(works), devices)
-        return _performed(ready, works, _performer(ready.settled, jobs, devices, ray), jobs, console)
+            ready = plan()
+        chosen = [one for one in study.variants if not only or one.name in only]
+        performer = partial(_performer, ready.settled, jobs, devices, ray)
+        fits = [ready.fits[name] for name in dict.fromkeys(one.tokenizer for one in chosen) if name]
+        if any(not work.done for work in fits):
+            done = _performed(ready, fits, performer, console, "tokenizers")
+            if done.signal is not None:
+                return done
+            ready = plan()
+        wanted = [(one.name, seed) for seed in study.seeds for one in chosen if not seeds or seed in seeds]
+        folders = dict.fromkeys(ready.runs[key].folder for key in wanted if key in ready.runs)
+        return _performed(ready, [ready.works[name] for name in folders], performer, console, "runs")
 
 
 def show_study(out: Path) -> Studied:
     """What the study at `out` has come to, also while it runs; its page is written where nobody else does so now."""
-    layout = Layout.of(out.absolute())
-    settled = read_settled(layout)
-    if settled is None:
+    ready = as_it_is(out.absolute())
+    if ready is None:
         raise ConfigError(f"{shown(out)} holds no study; begin one with: nextpatch study FILE --out {shown(out)}")
-    ready = _ready(read_study(layout.study), Layout.of(layout.out, _place(settled.runs)), settled)
-    failures = read_failures(layout)
+    failures = read_failures(ready.layout)
     result, page = ready.result(failures), None
     try:
         with only_writer(out, "study"):
-            page = _page(result, layout.out, ready.layout.runs)
+            page = _page(result, ready.layout.out, ready.layout.runs)
     except InUseError as error:
         log.info("%s", error)
     return Studied(result, failures, page=page)
-
-
-def _planned(study: StudyConfig, out: Path, runs: Path | None, jobs: int) -> _Ready:
-    """All that can be known and refused before the first run, and written down once it is."""
-    begun = read_settled(Layout.of(out))
-    check_same(Layout.of(out), study)
-    settled = begun or Settled(max(1, usable_cores() // jobs))
-    if runs is not None:
-        settled = replace(settled, runs=str(runs.absolute()))
-    layout = Layout.of(out, _place(settled.runs))
-    check_measurements(study)
-    recipes = recipes_of(study, settled.threads, settled.recipes)
-    planned = runs_of(study, recipes, settled.folders)
-    folders = settled.folders | {
-        run.digest: _existing(layout, run.digest) or run.folder
-        for run in planned.values()
-        if run.digest not in settled.folders
-    }
-    settled = replace(settled, recipes=recipes, folders=folders)
-    write_study(layout, study)
-    write_settled(layout, settled)
-    ready = _ready(study, layout, settled)
-    write_recipes(ready.runs.values(), layout)
-    return ready
-
-
-def _ready(study: StudyConfig, layout: Layout, settled: Settled) -> _Ready:
-    known = replace(study, variants=tuple(one for one in study.variants if one.name in settled.recipes))
-    runs = runs_of(known, settled.recipes, settled.folders)
-    return _Ready(study, layout, settled, runs, works_of(runs.values(), layout))
-
-
-def _place(runs: str) -> Path | None:
-    return Path(runs) if runs else None
-
-
-def _existing(layout: Layout, digest: str) -> str:
-    """The folder of the same run, made by whichever study; "" where there is none."""
-    return next((path.name for path in sorted(layout.runs.glob(f"*-{digest}"))), "")
 
 
 def _check_part(study: StudyConfig, seeds: Sequence[int], only: Sequence[str]) -> None:
@@ -169,15 +109,16 @@ def _check_part(study: StudyConfig, seeds: Sequence[int], only: Sequence[str]) -
         raise ConfigError(f"the study has no seed {', '.join(unknown)}, only {known}; add it to the study file")
 
 
-def _performer(settled: Settled, jobs: int, devices: int, ray: bool) -> Perform:
-    """How the runs are worked on: by this process's own children, or by Ray's workers."""
+def _performer(settled: Settled, jobs: int, devices: int, ray: bool, works: int) -> tuple[Perform, int]:
+    """How so many runs are worked on, and how many of them at a time: by this process's own children, or by Ray's."""
     threads = {"OMP_NUM_THREADS": str(settled.threads)}
     if ray:
         from nextpatch.study.on_ray import perform_on_ray
 
-        return lambda works, stop, began, look: perform_on_ray(works, threads, jobs, stop, began, look)
+        return partial(perform_on_ray, env=threads, jobs=jobs), jobs or 1
+    jobs = jobs or default_jobs(works, devices)
     own = [threads | ({"CUDA_VISIBLE_DEVICES": _device(slot, devices)} if devices else {}) for slot in range(jobs)]
-    return lambda works, stop, began, look: perform_all(works, own, stop, began, look)
+    return partial(perform_all, environments=own), jobs
 
 
 def _device(slot: int, devices: int) -> str:
@@ -186,8 +127,12 @@ def _device(slot: int, devices: int) -> str:
     return seen[slot % devices] if len(seen) == devices and seen[0] else str(slot % devices)
 
 
-def _performed(ready: _Ready, works: Sequence[Work], perform: Perform, jobs: int, console: Console) -> Studied:
+def _performed(
+    ready: Ready, works: Sequence[Work], performer: Callable[[int], tuple[Perform, int]], console: Console, what: str
+) -> Studied:
+    """Work on what is not done of `works`, and write down what comes of it as it comes."""
     layout, failures, stop = ready.layout, read_failures(ready.layout), Stop()
+    perform, jobs = performer(len(works))
     steps = {run.folder: run.recipe.train.steps for run in ready.runs.values()}
     todo = [work for work in works if not work.done]
     _, page = _written(ready, failures)
@@ -202,8 +147,8 @@ def _performed(ready: _Ready, works: Sequence[Work], perform: Perform, jobs: int
             stop.ask()
         progress.look()
 
-    with StopSignals() as signals, StudyProgress(works, steps, layout.runs, jobs, console) as progress:
-        for ended in perform(todo, stop, began, look):
+    with StopSignals() as signals, StudyProgress(what, works, steps, layout.runs, jobs, console) as progress:
+        for ended in perform(todo, stop=stop, began=began, look=look):
             add_times(layout, ended.times)
             if ended.how == "failed":
                 failures[ended.name] = ended.reason
@@ -214,7 +159,7 @@ def _performed(ready: _Ready, works: Sequence[Work], perform: Perform, jobs: int
     return Studied(result, failures, signals.received, page)
 
 
-def _written(ready: _Ready, failures: dict[str, str]) -> tuple[StudyResult, Path | None]:
+def _written(ready: Ready, failures: dict[str, str]) -> tuple[StudyResult, Path | None]:
     result = ready.result(failures)
     write_json(ready.layout.result, result.to_dict())
     return result, _page(result, ready.layout.out, ready.layout.runs)

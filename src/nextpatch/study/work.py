@@ -23,11 +23,13 @@ Stopping = Callable[[], str]  # "": go on; "save": end after saving; "now": end 
 
 @dataclass(frozen=True)
 class Step:
-    """One command line, the file that is there when it has been done, and the output that it alone may write."""
+    """One command line, the file that is there when it has been done, and the output that it alone may write: a folder,
+    or with `file` a file."""
 
     words: tuple[str, ...]
     result: Path
     writes: Path
+    file: bool = False
 
     @property
     def done(self) -> bool:
@@ -119,7 +121,7 @@ def _watched(process: subprocess.Popen[bytes], stopping: Stopping) -> int:
 
 def _in_use(step: Step) -> bool:
     try:
-        with only_writer(step.writes, "study"):
+        with only_writer(step.writes, "study", file=step.file):
             return False
     except InUseError:
         return True

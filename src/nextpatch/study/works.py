@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from nextpatch.core.files import write_text
+from nextpatch.core.files import digest_of_json, write_text
 from nextpatch.data.collection import absolute
 from nextpatch.runs.export import EXPORTED
+from nextpatch.runs.recipe import Recipe
+from nextpatch.study.config import StudyConfig
 from nextpatch.study.layout import Layout
-from nextpatch.study.plan import Measurement, PlannedRun, as_text, flags_of
+from nextpatch.study.plan import DIGITS, Measurement, PlannedRun, as_text, flags_of, run_digest
 from nextpatch.study.work import Step, Work
 
 RESULTS = {"probe": "probe.json", "finetune": "finetune.json"}  # that is there when a measurement is done
@@ -24,12 +26,29 @@ def works_of(runs: Iterable[PlannedRun], layout: Layout) -> dict[str, Work]:
     }
 
 
+def fits_of(study: StudyConfig, base: Recipe, layout: Layout) -> dict[str, Work]:
+    """The fitting of each tokenizer, by its name: on the images that the base learns from, as its seed 0 sees them."""
+    found = {}
+    for name, options in study.tokenizers.items():
+        digest = digest_of_json({"options": options, "base": run_digest(base)})[:DIGITS]
+        folder = f"tokenizer-{name}-{digest}"
+        file = layout.tokenizer(folder)
+        words = ("tokenizer", "fit", "--recipe", str(layout.recipe(folder)), "--out", str(file), *flags_of(options))
+        found[name] = Work(folder, (Step(words, file, file, file=True),), layout.log(folder))
+    return found
+
+
+def write_recipe(recipe: Recipe, folder: str, layout: Layout) -> None:
+    """The recipe that a command is started by."""
+    path, text = layout.recipe(folder), as_text(recipe)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
 def write_recipes(runs: Iterable[PlannedRun], layout: Layout) -> None:
     """The recipes that the trainings are started by."""
     for run in runs:
-        path, text = layout.recipe(run.folder), as_text(run.recipe)
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
+        write_recipe(run.recipe, run.folder, layout)
 
 
 def result_file(run: PlannedRun, one: Measurement, layout: Layout) -> Path:
