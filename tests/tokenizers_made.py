@@ -51,6 +51,7 @@ class Surroundings:
         self.patch_size, self.in_chans = facts.patch_size, facts.in_chans
         self.mean, self.std, self.digest = facts.mean, facts.std, made.digest
         self.frequencies = made.frequencies()
+        self.params, self.flops_per_patch = 0, 0.0
 
     def encode(self, images: Tensor) -> Tensor:
         means = patchify(images, self.patch_size).mean(dim=-1)

@@ -5,18 +5,27 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from hub_models import Hub
+from nextpatch.core.errors import ConfigError
+from nextpatch.patches import patchify
+from nextpatch.tokenizer.config import FitOptions
 from nextpatch.tokenizer.dalle import CodebookSizes, empty_encoder
-from nextpatch.weights.codebook import codebook_tensors
+from nextpatch.tokenizer.error import TokenizerError
+from nextpatch.tokenizer.tokenizer import tokenizer_of
+from nextpatch.weights.codebook import codebook_tensors, fit_codebook
 from nextpatch.weights.error import WeightsError
 from ranks import run_alone
+from tokenizers_made import views
 
 SIZES = CodebookSizes(hidden=8, codes=16)
 
@@ -86,6 +95,34 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         codebook_tensors(str(tmp_path))
     with pytest.raises(WeightsError, match=r"absent\.safetensors does not exist"):
         codebook_tensors(str(tmp_path / "absent.safetensors"))
+
+
+def test_its_codes_are_counted_and_their_mean_patches_kept(tmp_path: Path) -> None:
+    save_file(state(), tmp_path / "codebook.safetensors")
+    options = FitOptions(kind="codebook", weights=str(tmp_path / "codebook.safetensors"), coded_images=70)
+    seen = views(images=100)
+    made = fit_codebook(seen, options, 4, seed=0)
+    assert (made.facts.codes, made.facts.mean, made.facts.std) == (16, seen.mean, seen.std)
+    tokenizer = tokenizer_of(made)
+    images = torch.cat(list(islice(seen.batches(0, 35), 2)))
+    codes, patches = tokenizer.encode(images).flatten(), patchify(images, 4).flatten(0, 1)
+    counts = torch.bincount(codes, minlength=16)
+    assert 1 < int((counts > 0).sum()) < 16
+    torch.testing.assert_close(made.tensors["frequencies"], counts / counts.sum())
+    for code in range(16):
+        mean = patches[codes == code].mean(0) if counts[code] else patches.mean(0)
+        torch.testing.assert_close(made.tensors["patches"][code], mean, atol=1e-4, rtol=1e-4)
+    assert tokenizer.decode(codes[None, :16], (4, 4)).shape == (1, 1, 16, 16)
+    assert fit_codebook(seen, options, 4, seed=1).digest == made.digest
+
+
+def test_another_number_of_codes_and_other_channels_are_refused(tmp_path: Path) -> None:
+    save_file(state(), tmp_path / "codebook.safetensors")
+    options = FitOptions(kind="codebook", weights=str(tmp_path / "codebook.safetensors"), codes=100)
+    with pytest.raises(ConfigError, match="has 16 codes, not 100; leave codes out"):
+        fit_codebook(views(images=5), options, 4, seed=0)
+    with pytest.raises(TokenizerError, match="3 channels or grey ones, not of 2"):
+        fit_codebook(views(np.zeros((5, 16, 16, 2), np.uint8)), replace(options, codes=16), 4, seed=0)
 
 
 @pytest.fixture

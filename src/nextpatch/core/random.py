@@ -33,8 +33,9 @@ class Stream(IntEnum):
     LABELED_VIEW = 12  # the augmentation of a labeled image, by position
     MIXUP = 13  # the partners and shares of mixup, by step of fine-tuning
     PATCH_ORDER = 14  # the order of the patches of all images, by grid, where it is a random one
-    FIRST_CODES = 17  # the patches that are the first codes of a tokenizer of k-means
+    FIRST_CODES = 17  # the patches, or vectors of patches, that are the first codes of a tokenizer
     KEPT_PATCHES = 18  # the patches of an image that are kept in memory to fit codes on, by position
+    DEAD_CODES = 19  # the vectors that dead codes of a discrete autoencoder begin anew from, by step
     PREVIEW = 101  # the images that a preview shows
     PREFIX = 0x5052  # the prefix length of a training image, by position
 

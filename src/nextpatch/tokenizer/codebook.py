@@ -36,6 +36,8 @@ class CodebookTokenizer:
         self.patches: Float[Tensor, "codes values"] = artifact.tensor("patches", facts.codes, facts.patch_dim)
         self.frequencies: Float[Tensor, " codes"] = artifact.frequencies()
         self.digest = artifact.digest
+        self.params = sum(values.numel() for values in self.encoder.parameters())
+        self.flops_per_patch = self.encoder.flops
 
     def encode(self, images: Float[Tensor, "batch channels height width"]) -> Int[Tensor, "batch patches"]:
         """The likeliest code of each patch, in raster order; UserError for images of other channels or sides.
@@ -59,16 +61,6 @@ class CodebookTokenizer:
         self.encoder = self.encoder.to(device)
         self.patches, self.frequencies = self.patches.to(device), self.frequencies.to(device)
         return self
-
-    @property
-    def params(self) -> int:
-        """Learned values that `encode` uses."""
-        return sum(values.numel() for values in self.encoder.parameters())
-
-    @property
-    def flops_per_patch(self) -> float:
-        """Operations of `encode` for a patch of an image."""
-        return self.encoder.flops
 
     def _codes(self, images: Float[Tensor, "batch channels height width"]) -> Int[Tensor, "batch rows columns"]:
         pixels = as_cells(to_pixels(images, self.mean, self.std), self.patch_size)

@@ -27,6 +27,7 @@ class KMeansTokenizer:
         self.centers: Float[Tensor, "codes values"] = artifact.tensor("centers", facts.codes, facts.patch_dim)
         self.frequencies: Float[Tensor, " codes"] = artifact.frequencies()
         self.digest = artifact.digest
+        self.params, self.flops_per_patch = self.centers.numel(), 2.0 * self.centers.numel()
 
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "batch channels height width"]) -> Int[Tensor, "batch patches"]:

@@ -7,6 +7,12 @@ from nextpatch.core.registry import Registry
 TOKENIZERS = Registry(
     "tokenizer",
     kmeans="nextpatch.tokenizer.kmeans:KMeansTokenizer",
+    dvae="nextpatch.tokenizer.dvae:DVAETokenizer",
     codebook="nextpatch.tokenizer.codebook:CodebookTokenizer",
 )
-FITS = Registry("kind of tokenizer to fit", kmeans="nextpatch.tokenizer.kmeans_fit:fit_kmeans")
+FITS = Registry(
+    "kind of tokenizer to fit",
+    kmeans="nextpatch.tokenizer.kmeans_fit:fit_kmeans",
+    dvae="nextpatch.tokenizer.dvae_fit:fit_dvae",
+    codebook="nextpatch.weights.codebook:fit_codebook",
+)

@@ -34,6 +34,8 @@ class Tokenizer(Protocol):
     left_out: str  # what codes do not contain: "mean and variance" of each patch, or ""
     frequencies: Float[Tensor, " codes"]  # share of each code on the collection that it was fitted on
     digest: str  # SHA-256 of tensors and facts
+    params: int  # learned values that `encode` uses
+    flops_per_patch: float  # operations of `encode`, counted as in model/cost.py; an image costs that times its patches
 
     def __init__(self, artifact: Artifact) -> None: ...
 

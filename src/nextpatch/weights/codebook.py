@@ -1,4 +1,4 @@
-"""Tensors of the public DALL-E / FLAVA codebook, by one name: a file, the folder of a snapshot, or one of the Hub."""
+"""The public DALL-E / FLAVA codebook by a name, that of a file, a snapshot or a model of the Hub, as a tokenizer."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from nextpatch.core.errors import ConfigError
 from nextpatch.core.text import shown
+from nextpatch.tokenizer.artifact import Artifact
+from nextpatch.tokenizer.codebook_fit import measured_codebook
+from nextpatch.tokenizer.config import FitOptions
 from nextpatch.tokenizer.dalle import CodebookSizes, sizes_of
 from nextpatch.tokenizer.error import TokenizerError
+from nextpatch.tokenizer.views import Views
 from nextpatch.weights.download import SNAPSHOT, first_fetched
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.names import HUB
@@ -33,6 +38,17 @@ def codebook_tensors(spec: str) -> tuple[CodebookSizes, dict[str, Tensor]]:
         return sizes_of(tensors), tensors
     except TokenizerError as error:
         raise WeightsError(f"{shown(path)} cannot be used as a codebook ({error}); give {PUBLIC}") from None
+
+
+def fit_codebook(views: Views, options: FitOptions, patch_size: int, seed: int) -> Artifact:
+    """The tokenizer of `options.weights`, whose codes are measured on views; nothing is learned.
+
+    ConfigError for another number of codes than the weights have.
+    """
+    sizes, tensors = codebook_tensors(options.weights)
+    if options.codes not in (sizes.codes, FitOptions.codes):
+        raise ConfigError(f"{shown(options.weights)} has {sizes.codes:,} codes, not {options.codes:,}; leave codes out")
+    return measured_codebook(views, sizes, tensors, patch_size, min(views.images, options.coded_images))
 
 
 def _file(spec: str) -> Path:
