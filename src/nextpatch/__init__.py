@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from nextpatch.api.session import Stopped as Stopped
     from nextpatch.api.similar import similar as similar
     from nextpatch.api.study import run_study as run_study
+    from nextpatch.api.tokenizer import fit_tokenizer as fit_tokenizer
+    from nextpatch.api.tokenizer import load_tokenizer as load_tokenizer
     from nextpatch.measure.study_result import StudyResult as StudyResult
     from nextpatch.weights.backbone import Backbone as Backbone
     from nextpatch.weights.load import load as load
@@ -36,7 +38,9 @@ _PLACES = {
     "dataset": "nextpatch.api.images",
     "embed": "nextpatch.api.embed",
     "finetune": "nextpatch.api.finetune",
+    "fit_tokenizer": "nextpatch.api.tokenizer",
     "load": "nextpatch.weights.load",
+    "load_tokenizer": "nextpatch.api.tokenizer",
     "pretrain": "nextpatch.api.pretrain",
     "probe": "nextpatch.api.probe",
     "report": "nextpatch.api.report",
@@ -54,7 +58,9 @@ __all__ = [
     "dataset",
     "embed",
     "finetune",
+    "fit_tokenizer",
     "load",
+    "load_tokenizer",
     "pretrain",
     "probe",
     "report",

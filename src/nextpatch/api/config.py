@@ -15,7 +15,7 @@ from nextpatch.core.text import did_you_mean
 T = TypeVar("T")
 
 
-def config_of(kind: type[T], function: Callable[..., Any], **values: Any) -> T:
+def config_of(kind: type[T], function: Callable[..., Any], /, **values: Any) -> T:
     """The dataclass `kind` of these values, which `function` was given; None leaves a value out.
 
     ConfigError for a wrong name, kind or number.

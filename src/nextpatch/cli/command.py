@@ -23,6 +23,7 @@ from nextpatch.cli import (
     probe,
     report,
     study,
+    tokenizer,
 )
 from nextpatch.cli.failure import Failure
 from nextpatch.cli.verb import Group, Verb, listed, start
@@ -64,6 +65,7 @@ VERBS: dict[str, Verb | Group] = {
     "fit-head": Verb("fit a pixel head to weights that have none", fit_head.FitHead, fit_head.run, ranks=True),
     "report": Verb("write a page about a run", report.Report, report.run, needs=("tasks.report.build",)),
     "data": Group("inspect and prepare images before training", data.VERBS),
+    "tokenizer": Group("fit and use codes of patches, for targets that are classes", tokenizer.VERBS),
     "plan": Verb("estimate the memory, time and cost of a run", plan.Plan, plan.run),
     "export": Verb(
         "export weights to a file, for timm or to the Hub",

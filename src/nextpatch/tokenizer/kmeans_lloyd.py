@@ -90,12 +90,14 @@ def lloyd(
 
     `told` is called before each with its number and the mean squared distance to the centers.
     """
-    totals, last = _look(centers, batches), math.inf
+    totals, last, dead = _look(centers, batches), math.inf, len(centers)
     for number in range(passes):
         error = float(totals.error / totals.counts.sum())
         told(number, error)
-        if error > last * (1 - _GAIN) and bool((totals.counts > 0).all()):
+        still_dead = int((totals.counts == 0).sum())
+        if error > last * (1 - _GAIN) and (not still_dead or still_dead >= dead):
             break
+        dead = still_dead
         centers, last = totals.means(centers), error
         totals = _look(centers, batches)
     return centers, totals

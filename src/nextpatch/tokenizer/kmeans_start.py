@@ -20,16 +20,16 @@ def first_centers(rows: Float[Tensor, "rows values"], codes: int, seed: int) -> 
     different rows. Source: Arthur and Vassilvitskii, k-means++ (2007), greedy.
     """
     squares = rows.square().sum(dim=1)
-    tiny = 1e-6 * float(squares.mean())  # what rounding leaves of a distance of 0
+    tiny = 1e-5 * squares[:, None]  # what rounding may leave of a distance of 0
     left = torch.full_like(squares, 1.0)
     chosen = rows[:0]
     while len(chosen) < codes:
         wanted = min(codes - len(chosen), 1 + len(chosen) // _ONE_BY_ONE)
         drawn = _drawn(left, wanted * _CANDIDATES, seed, len(chosen))
-        if not len(drawn):
+        if not len(drawn) or codes > len(rows):
             raise TokenizerError(
-                f"only {len(chosen):,} of {len(rows):,} patches are different, too few for {codes:,} codes; give fewer "
-                "codes, or more varied images"
+                f"only {len(chosen) or len(rows):,} of {len(rows):,} patches are different, too few for {codes:,} "
+                "codes; give fewer codes, or more varied images"
             )
         points = torch.unique(rows[drawn], dim=0)  # rows may be equal
         to_each = _distances(rows, squares, points)

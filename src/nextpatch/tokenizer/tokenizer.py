@@ -72,9 +72,14 @@ def open_tokenizer(path: Path) -> Tokenizer:
 
     Raises TokenizerError for a file that is absent, damaged or of another kind.
     """
-    file = path / FILE if path.is_dir() else path
+    file = file_of(path)
     artifact = read_artifact(file)
     try:
         return tokenizer_of(artifact)
     except TokenizerError as error:
         raise TokenizerError(f"{shown(file)} cannot be used as a tokenizer ({error}); fit it again") from None
+
+
+def file_of(path: Path) -> Path:
+    """The file of a tokenizer that a path names: itself, or the one in the folder of a run."""
+    return path / FILE if path.is_dir() else path

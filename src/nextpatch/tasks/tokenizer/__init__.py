@@ -1,0 +1,1 @@
+"""Fits tokenizers, shows what their codes are, and gives the codes of images."""
