@@ -33,7 +33,7 @@ from nextpatch.study.config import Claim, StudyConfig, Variant
 from nextpatch.study.kept import said, study_digest
 from nextpatch.study.layout import Layout
 from nextpatch.study.plan import Measurement, PlannedRun, images_of, measurements_of, run_flops, size_of
-from nextpatch.study.work import Work
+from nextpatch.study.work import RunWork
 from nextpatch.study.works import result_file
 
 Runs = Mapping[tuple[str, int], PlannedRun]
@@ -41,7 +41,7 @@ Runs = Mapping[tuple[str, int], PlannedRun]
 
 def result_of(
     study: StudyConfig, recipes: Mapping[str, Recipe], runs: Runs, layout: Layout,
-    works: Mapping[str, Work], failures: Mapping[str, str], waiting: Mapping[str, str],
+    works: Mapping[str, RunWork], failures: Mapping[str, str], waiting: Mapping[str, str],
 ) -> StudyResult:  # fmt: skip
     """The study so far. `works` and `failures` are by the folder of a run: what is to be done, and why it failed;
     `waiting`: why a tokenizer is not there, by its name."""
@@ -105,7 +105,7 @@ def _not_planned(seed: int, reason: str) -> SeedRun:
 
 
 def _seed_run(
-    study: StudyConfig, variant: Variant, run: PlannedRun, layout: Layout, works: Mapping[str, Work],
+    study: StudyConfig, variant: Variant, run: PlannedRun, layout: Layout, works: Mapping[str, RunWork],
     failures: Mapping[str, str],
 ) -> SeedRun:  # fmt: skip
     """One run as far as it is, by what its variant measures of it."""
@@ -113,7 +113,7 @@ def _seed_run(
     history = _history(path / "metrics.jsonl")
     wanted = measurements_of(study, variant, run.seed)
     places = {one.digest: result_file(run, one, layout) for one in wanted}
-    trained = works[run.folder].steps[0].done
+    trained = works[run.folder].commands[0].done
     measured = all(place.is_file() for place in places.values())
     reason = failures.get(run.folder, "")
     done = trained and measured

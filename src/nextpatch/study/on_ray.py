@@ -7,14 +7,14 @@ from typing import Any
 
 from nextpatch.dist.ray_cluster import opened_ray
 from nextpatch.study.schedule import Stop
-from nextpatch.study.work import Ended, Work, perform
+from nextpatch.study.work import Ended, RunWork, perform
 
 _LOOK_S = 0.2
 _RETRIES = 10  # of a run whose worker or machine dies; each goes on from the last checkpoint
 
 
 def perform_on_ray(
-    works: Sequence[Work],
+    works: Sequence[RunWork],
     env: Mapping[str, str],
     jobs: int,
     stop: Stop,

@@ -12,7 +12,7 @@ from rich.console import Console
 from nextpatch.core.progress import LiveLine
 from nextpatch.core.text import format_duration
 from nextpatch.runs.logs import entries_of
-from nextpatch.study.work import Ended, Work
+from nextpatch.study.work import Ended, RunWork
 
 _LOOK_EVERY_S = 5.0
 
@@ -25,7 +25,7 @@ class StudyProgress:
     """
 
     def __init__(
-        self, what: str, works: Sequence[Work], steps: Mapping[str, int], runs: Path, jobs: int, console: Console,
+        self, what: str, works: Sequence[RunWork], steps: Mapping[str, int], runs: Path, jobs: int, console: Console,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._works = {work.name: work for work in works}

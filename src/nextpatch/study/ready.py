@@ -14,7 +14,7 @@ from nextpatch.study.kept import Settled, check_same, read_settled, write_settle
 from nextpatch.study.layout import Layout
 from nextpatch.study.plan import PlannedRun, check_measurements, recipes_of, resolved, runs_of
 from nextpatch.study.reading import read_study
-from nextpatch.study.work import Work
+from nextpatch.study.work import RunWork
 from nextpatch.study.works import fits_of, works_of, write_recipe, write_recipes
 
 
@@ -28,9 +28,9 @@ class Ready:
     study: StudyConfig
     layout: Layout
     settled: Settled
-    fits: dict[str, Work]
+    fits: dict[str, RunWork]
     runs: Runs
-    works: dict[str, Work]
+    works: dict[str, RunWork]
 
     def result(self, failures: dict[str, str]) -> StudyResult:
         """What it has come to; `failures` are by the name of the work."""
@@ -52,7 +52,7 @@ def made_ready(study: StudyConfig, out: Path, runs: Path | None, jobs: int) -> R
     base = _base(study, settled)
     settled = replace(settled, base=base)
     fits = _fits(study, base, layout)
-    tokenizers = {name: work.steps[0].result for name, work in fits.items()}
+    tokenizers = {name: work.commands[0].result for name, work in fits.items()}
     recipes = recipes_of(study, settled.threads, settled.recipes, tokenizers)
     settled = replace(settled, recipes=recipes)
     planned = runs_of(_part(study, settled), recipes, settled.folders)
@@ -78,7 +78,7 @@ def as_it_is(out: Path) -> Ready | None:
     return _ready(study, layout, settled, _fits(study, settled.base, layout))
 
 
-def _ready(study: StudyConfig, layout: Layout, settled: Settled, fits: dict[str, Work]) -> Ready:
+def _ready(study: StudyConfig, layout: Layout, settled: Settled, fits: dict[str, RunWork]) -> Ready:
     runs = runs_of(_part(study, settled), settled.recipes, settled.folders)
     return Ready(study, layout, settled, fits, runs, works_of(runs.values(), layout))
 
@@ -90,7 +90,7 @@ def _base(study: StudyConfig, settled: Settled) -> Recipe | None:
     return settled.base or resolved(study, Variant(name="base"), settled.threads, {})
 
 
-def _fits(study: StudyConfig, base: Recipe | None, layout: Layout) -> dict[str, Work]:
+def _fits(study: StudyConfig, base: Recipe | None, layout: Layout) -> dict[str, RunWork]:
     return fits_of(study, base, layout) if base else {}
 
 

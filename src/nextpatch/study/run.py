@@ -28,7 +28,7 @@ from nextpatch.study.outputs import write_outputs
 from nextpatch.study.progress import StudyProgress
 from nextpatch.study.ready import Ready, as_it_is, made_ready
 from nextpatch.study.schedule import Stop, default_jobs, perform_all
-from nextpatch.study.work import Ended, Work
+from nextpatch.study.work import Ended, RunWork
 from nextpatch.tasks.report.templates import ReportError
 
 log = logging.getLogger(__name__)
@@ -128,9 +128,9 @@ def _device(slot: int, devices: int) -> str:
 
 
 def _performed(
-    ready: Ready, works: Sequence[Work], performer: Callable[[int], tuple[Perform, int]], console: Console, what: str
+    ready: Ready, works: Sequence[RunWork], performer: Callable[[int], tuple[Perform, int]], console: Console, what: str
 ) -> Studied:
-    """Work on what is not done of `works`, and write down what comes of it as it comes."""
+    """RunWork on what is not done of `works`, and write down what comes of it as it comes."""
     layout, failures, stop = ready.layout, read_failures(ready.layout), Stop()
     perform, jobs = performer(len(works))
     steps = {run.folder: run.recipe.train.steps for run in ready.runs.values()}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from nextpatch.core.machine import usable_cores
-from nextpatch.study.work import Ended, Stopping, Work, perform
+from nextpatch.study.work import Ended, RunWork, Stopping, perform
 
 _LOOK_S = 0.2
 CORES_PER_RUN = 2
@@ -39,13 +39,13 @@ def default_jobs(runs: int, devices: int) -> int:
 
 
 def perform_all(
-    works: Sequence[Work],
+    works: Sequence[RunWork],
     environments: Sequence[dict[str, str]],
     stop: Stop,
     began: Callable[[str], None],
     look: Callable[[], None],
 ) -> Iterator[Ended]:
-    """Work on all, as many at a time as there are `environments`, in order; each as it ends.
+    """RunWork on all, as many at a time as there are `environments`, in order; each as it ends.
 
     `began` is called with a run's name before it is worked on, `look` several times a second, both by the thread that
     iterates. When that is left early, everything ends.
@@ -54,7 +54,7 @@ def perform_all(
     threads: dict[str, threading.Thread] = {}
     free = list(environments)
 
-    def begin(work: Work, env: dict[str, str]) -> None:
+    def begin(work: RunWork, env: dict[str, str]) -> None:
         def run() -> None:
             ended.put(_ended(work, env, stop))
             free.append(env)
@@ -80,7 +80,7 @@ def perform_all(
             yield found
 
 
-def _ended(work: Work, env: dict[str, str], stopping: Stopping) -> Ended | BaseException:
+def _ended(work: RunWork, env: dict[str, str], stopping: Stopping) -> Ended | BaseException:
     try:
         return perform(work, env, stopping)
     except BaseException as error:

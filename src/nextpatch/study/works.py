@@ -12,21 +12,22 @@ from nextpatch.runs.recipe import Recipe
 from nextpatch.study.config import StudyConfig
 from nextpatch.study.layout import Layout
 from nextpatch.study.plan import DIGITS, Measurement, PlannedRun, as_text, flags_of, run_digest
-from nextpatch.study.work import Step, Work
+from nextpatch.study.work import Command, RunWork
 
 RESULTS = {"probe": "probe.json", "finetune": "finetune.json"}  # that is there when a measurement is done
 _IMAGES = ("data", "test")
 
 
-def works_of(runs: Iterable[PlannedRun], layout: Layout) -> dict[str, Work]:
+def works_of(runs: Iterable[PlannedRun], layout: Layout) -> dict[str, RunWork]:
     """The work on each run, by its folder."""
     unique = {run.folder: run for run in runs}
     return {
-        name: Work(name, _steps(run, layout), layout.log(name), run.flops, run.seed) for name, run in unique.items()
+        name: RunWork(name, _commands(run, layout), layout.log(name), run.flops, run.seed)
+        for name, run in unique.items()
     }
 
 
-def fits_of(study: StudyConfig, base: Recipe, layout: Layout) -> dict[str, Work]:
+def fits_of(study: StudyConfig, base: Recipe, layout: Layout) -> dict[str, RunWork]:
     """The fitting of each tokenizer, by its name: on the images that the base learns from, as its seed 0 sees them."""
     found = {}
     for name, options in study.tokenizers.items():
@@ -34,7 +35,7 @@ def fits_of(study: StudyConfig, base: Recipe, layout: Layout) -> dict[str, Work]
         folder = f"tokenizer-{name}-{digest}"
         file = layout.tokenizer(folder)
         words = ("tokenizer", "fit", "--recipe", str(layout.recipe(folder)), "--out", str(file), *flags_of(options))
-        found[name] = Work(folder, (Step(words, file, file, file=True),), layout.log(folder))
+        found[name] = RunWork(folder, (Command(words, file, file, file=True),), layout.log(folder))
     return found
 
 
@@ -56,17 +57,17 @@ def result_file(run: PlannedRun, one: Measurement, layout: Layout) -> Path:
     return layout.measured(run.folder, one.kind, one.digest) / RESULTS[one.kind]
 
 
-def _steps(run: PlannedRun, layout: Layout) -> tuple[Step, ...]:
+def _commands(run: PlannedRun, layout: Layout) -> tuple[Command, ...]:
     path = layout.runs / run.folder
     words = ("pretrain", str(layout.recipe(run.folder)), "--out", str(path), "--resume")
-    training = Step(words, path / EXPORTED, path)
+    training = Command(words, path / EXPORTED, path)
     return (training, *(_measuring(run, one, layout) for one in run.measurements))
 
 
-def _measuring(run: PlannedRun, one: Measurement, layout: Layout) -> Step:
+def _measuring(run: PlannedRun, one: Measurement, layout: Layout) -> Command:
     path, place = str(layout.runs / run.folder), layout.measured(run.folder, one.kind, one.digest)
     values = {name: absolute(value) if name in _IMAGES and value else value for name, value in one.values.items()}
     if values.get("step") == -1:
         del values["step"]
     first = ("probe", path) if one.kind == "probe" else ("finetune", "--weights", path, "--resume")
-    return Step((*first, "--out", str(place), *flags_of(values)), place / RESULTS[one.kind], place)
+    return Command((*first, "--out", str(place), *flags_of(values)), place / RESULTS[one.kind], place)
