@@ -96,7 +96,7 @@ def interruptible_loss(
             return None
         _sums(objective, model, blank(model), compute)
     _stop_together(failed, ranks)
-    parts = sorted((part for own in ranks.gather(found) for part in own), key=lambda part: part.position)
+    parts = sorted((_Part(*part) for own in ranks.gather(found) for part in own), key=lambda part: part.position)
     if not parts:
         raise UserError(
             "no held-out image could be decoded: bad_samples.jsonl and the log name the files and reasons; remove "

@@ -13,17 +13,19 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from nextpatch.config import ConfigError
+from nextpatch.config import ConfigError, to_dict
+from nextpatch.dist.ranks import Ranks
 from nextpatch.model.config import ModelConfig
 from nextpatch.runs.checkpoint import newest_checkpoint
 from nextpatch.runs.given import read_recipe
-from nextpatch.runs.recipe import binding
+from nextpatch.runs.recipe import binding, recipe_from_dict
 from nextpatch.runs.run import RunDir, load_run
 from nextpatch.tasks.pretrain.plan import resolve
 from nextpatch.tasks.pretrain.run import pretrain
 from nextpatch.tokenizer.artifact import write_artifact
 from nextpatch.tokenizer.error import TokenizerError
 from nextpatch.tokenizer.tokenizer import open_tokenizer
+from ranks import run_ranks
 from tokenizers_made import kmeans
 
 SHAPE = {"size": "nano", "embed_dim": 16, "depth": 2, "num_heads": 2, "head_width": 16, "head_depth": 1}
@@ -161,3 +163,25 @@ def test_a_folder_that_holds_nothing_but_the_tokenizer_can_become_the_run(given:
     write_artifact(out / "tokenizer.safetensors", kmeans(ModelConfig(img_size=(8, 8), patch_size=4, in_chans=3)))
     recipe = resolve(given(tokenizer=str(out / "tokenizer.safetensors"))).recipe
     assert run_quietly(recipe, out).recipe.model.tokenizer == str(out / "tokenizer.safetensors")
+
+
+def by_two(out: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """A run whose parameters are spread over both ranks, two images at a time."""
+    with Ranks.opened() as ranks:
+        recipe = recipe_from_dict(values)
+        run = pretrain(recipe, Path(out), console=Console(quiet=True), ranks=ranks).run
+        return run.read_metrics()
+
+
+def test_two_ranks_that_share_the_model_learn_what_one_does(given: Any, tmp_path: Path) -> None:
+    recipe = resolve(given()).recipe
+    alone = run_quietly(recipe, tmp_path / "alone").read_metrics()
+    spread = replace(
+        recipe, train=replace(recipe.train, micro_batch_size=1), engine=replace(recipe.engine, replicate=1, shard=2)
+    )
+    together = run_ranks(by_two, 2, str(tmp_path / "two"), to_dict(spread))[0]
+    names = {"train": ("loss", "grad_norm"), "val": ("loss", "perplexity", "accuracy")}
+    assert [entry["kind"] for entry in together] == [entry["kind"] for entry in alone]
+    for ours, theirs in zip(together, alone, strict=True):
+        for name in names[ours["kind"]]:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4), (ours["step"], name)
