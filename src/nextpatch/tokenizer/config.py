@@ -61,7 +61,7 @@ class FitOptions(KMeansOptions, DVAEOptions, CodebookOptions):
     codes: int = 512
     """Number of codes."""
     images: int = 32_768
-    """At most this many views of images are fitted on; fewer if there are fewer images. (dvae: steps settle it.)"""
+    """At most this many views of images are fitted on, fewer if there are fewer images; of dvae as steps say."""
 
     def __post_init__(self) -> None:
         TOKENIZERS.check(self.kind)
