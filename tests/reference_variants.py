@@ -79,7 +79,7 @@ def predictions(state: State, patches: Tensor, drawn: list[list[int]], setting: 
     x = layer_norm(state, "patch_embed.norm", linear(state, "patch_embed.proj", patches))
     if setting.attention == "masked":
         shown = torch.tensor([[patch in given for patch in range(length)] for given in drawn])
-        x = torch.where(shown[..., None], x, state["mask_token"])
+        x = torch.where(shown[..., None], x, state["mask_token.token"])
     x = (x + place)[:, order]
     mode = "bidirectional" if setting.attention == "masked" else setting.attention
     may = allowed(mode, [len(given) for given in drawn], length)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from itertools import combinations, product
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from nextpatch.model.init import init_weights
 
 VALUES = {
     "order": ("raster", "spiral", "checkerboard", "random"),
-    "attention": ("prefix", "causal"),
+    "attention": ("prefix", "causal", "masked"),
     "target": ("norm_pixels", "pixels"),
     "head": ("mlp", "none", "transformer"),
     "grid": ((3, 3), (2, 3)),
@@ -31,11 +32,20 @@ class Variant:
     head: str
     grid: tuple[int, int]
 
+    @property
+    def exists(self) -> bool:
+        """The objective masked sees all places at once and has no order."""
+        return self.attention != "masked" or self.order == "raster"
+
     def __str__(self) -> str:
         return "-".join([self.order, self.attention, self.target, self.head, "x".join(map(str, self.grid))])
 
     def config(self) -> ModelConfig:
-        values = {"order": self.order, "target": self.target, "head": self.head, "attention": self.attention}
+        values: dict[str, Any] = {"order": self.order, "target": self.target, "head": self.head}
+        if self.attention == "masked":
+            values |= {"objective": "masked", "mask_ratio": 0.6}
+        else:
+            values["attention"] = self.attention
         if self.order == "random":
             values["order_seed"] = 3
         img_size = (2 * self.grid[0], 2 * self.grid[1])
@@ -55,7 +65,7 @@ def every_pair(variants: Iterable[Variant]) -> list[Variant]:
     return chosen
 
 
-ALL = [Variant(*values) for values in product(*VALUES.values())]
+ALL = [variant for values in product(*VALUES.values()) if (variant := Variant(*values)).exists]
 FEW = every_pair(ALL)
 per_variant = pytest.mark.parametrize(
     "variant", [pytest.param(v, marks=() if v in FEW else pytest.mark.slow, id=str(v)) for v in ALL]

@@ -21,7 +21,8 @@ LIBRARIES = ("np.random.", "numpy.random.", "torch.", "random.")
 FIRST_DRAWS = {  # of seed 3 at position 5, as they were before there was a table: no number in it may change
     "ORDER": 132, "VIEW": 379, "HELD_OUT": 344, "REPLACEMENT": 169, "SHARDS": 272, "MIXTURE": 322,
     "LABEL_SPLIT": 389, "LABELED_ORDER": 568, "LABELED_VIEW": 998, "MIXUP": 838, "PREVIEW": 981, "PREFIX": 140,
-    "PATCH_ORDER": 480,
+    "PATCH_ORDER": 480, "FIRST_CODES": 684,
+    "KEPT_PATCHES": 195, "DEAD_CODES": 356, "MASK": 832,
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from losses import loss_sum, patch_losses
 from nextpatch.core.errors import ConfigError
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.cost import Work
+from nextpatch.model.cost import Workload
 from nextpatch.model.count import count_params
 from nextpatch.model.heads.linear import LinearHead
 from nextpatch.model.heads.mlp import MLPHead
@@ -70,7 +70,7 @@ def test_what_a_head_says_of_itself_is_what_it_does(monkeypatch, head):
     model = built(monkeypatch, head)
     assert count_params(model.cfg).head == sum(values.numel() for values in model.head.parameters())
     assert HEADS[head].table_values(model.cfg) == sum(values.numel() for values in model.head.buffers())
-    assert len(HEADS[head].units(model.cfg, Work(1, 1, 1))) == len(model.head.blocks)
+    assert len(HEADS[head].units(model.cfg, Workload(1, 1, 1))) == len(model.head.blocks)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         loss_sum(model, torch.randn(2, 2, 20, 28), torch.tensor([9, 9])).backward()
     assert counter.get_total_flops() == 2 * train_step_flops(model.cfg, scored=26)
@@ -101,3 +101,10 @@ def test_a_head_is_named_in_a_recipe_and_never_placed_there():
     with pytest.raises(ConfigError, match="there is a head 'mlp' already"):
         HEADS.add("mlp", LinearHead)
     assert HEADS["mlp"] is MLPHead
+
+
+def test_attention_heads_of_a_transformer_head_are_as_wide_as_those_of_the_trunk():
+    assert ModelConfig("small", head="transformer").shape.head_heads == 6
+    assert ModelConfig("600m", head="transformer").shape.head_heads == 16
+    with pytest.raises(ConfigError, match=r"head_width 200 is not a multiple of 64, .*; use 192"):
+        ModelConfig("small", head="transformer", head_width=200)

@@ -39,12 +39,12 @@ def setting(variant: Variant) -> reference.Setting:
 
 
 def theirs(
-    variant: Variant, model: AIM, images: Tensor, prefix_len: list[int]
+    variant: Variant, model: AIM, images: Tensor, given: list[list[int]]
 ) -> tuple[dict[tuple[int, int], Tensor], Tensor, dict[str, Tensor]]:
     """Of the reference: the loss of each scored patch, their mean, and its gradients."""
     state = {name: tensor.detach().clone().requires_grad_() for name, tensor in model.state_dict().items()}
     how = setting(variant)
-    found = reference.losses(state, images, [how.order[:n] for n in prefix_len], how)
+    found = reference.losses(state, images, given, how)
     mean = torch.stack([*found.values()]).mean()
     gradients = torch.autograd.grad(mean, list(state.values()))
     return found, mean, dict(zip(state, gradients, strict=True))
@@ -66,7 +66,8 @@ def deviations(variant: Variant, model: AIM) -> dict[str, float]:
     """Relative, of what we compute from what the reference does: losses, their mean and its gradients by each path."""
     objective, images = objective_of(model.cfg), images_of(model.cfg, BATCH)
     draws = objective.draw(5, torch.arange(BATCH))
-    losses, mean, gradients = theirs(variant, model, images, draws["prefix_len"].tolist())
+    given = [row.nonzero().flatten().tolist() for row in objective.given(draws)]
+    losses, mean, gradients = theirs(variant, model, images, given)
     assert len(losses) == int(objective.scored(draws).sum())
     wanted = [
         torch.stack([losses.get((image, patch), torch.zeros(())) for patch in patches])

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from losses import loss_sum
 from nextpatch.dist.config import EngineConfig
 from nextpatch.dist.parallelize import parallelize
 from nextpatch.model.aim import AIM
@@ -20,6 +19,9 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
 from nextpatch.model.init import init_weights
 from nextpatch.model.precision import autocast
+from nextpatch.objective.next_patch import with_prefix
+from nextpatch.objective.objective import scored_count
+from nextpatch.objective.registry import objective_of
 from nextpatch.train.memory import Setting, kept_bytes, largest_micro_batch, step_memory
 
 TESTS = Path(__file__).parents[1]
@@ -131,8 +133,9 @@ CFG = ModelConfig("nano", (32, 32), 4, 3)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("how", ["none", "full"])
 @pytest.mark.parametrize("head", ["mlp", "none", "transformer"])
-def test_what_autograd_keeps_is_what_the_formula_says(precision, how, head):
-    cfg = replace(CFG, head=head)
+@pytest.mark.parametrize("objective", ["next_patch", "masked"])
+def test_what_autograd_keeps_is_what_the_formula_says(precision, how, head, objective):
+    cfg = replace(CFG, head=head, objective=objective)
     model = AIM(cfg)
     init_weights(model, 0)
     parallelize(model, None, EngineConfig(activation_checkpointing=how), precision)
@@ -148,11 +151,13 @@ def test_what_autograd_keeps_is_what_the_formula_says(precision, how, head):
                 alive.append(tensor)
             return tensor
 
-        prefix = torch.linspace(1, CFG.num_patches - 1, images).long()
-        cpu = torch.device("cpu")
+        task, cpu = objective_of(cfg), torch.device("cpu")
+        draws = with_prefix(torch.linspace(1, CFG.num_patches - 1, images).long())
+        if objective == "masked":
+            draws = task.draw(0, torch.arange(images))
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast(cpu, precision):
-            loss_sum(model, torch.randn(images, 3, 32, 32), prefix)
-        return sum(storages.values()), float((CFG.num_patches - prefix).float().mean())
+            task.loss_sum(model, torch.randn(images, 3, 32, 32), draws)
+        return sum(storages.values()), scored_count(task, draws) / images
 
     (most, scored), (least, _) = saved(16), saved(8)  # the difference leaves out copies of the weights
     width, kernel = (2, "written out") if precision == "bf16" else (4, "fused")

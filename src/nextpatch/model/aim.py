@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from nextpatch.core.errors import UserError
@@ -15,6 +14,7 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.heads.absent import NoHead
 from nextpatch.model.heads.head import Head
 from nextpatch.model.layers import HasGrid
+from nextpatch.model.mask_token import MaskToken
 from nextpatch.model.names import HEADS
 from nextpatch.model.orders import order_of
 from nextpatch.model.patch_embed import PatchEmbed
@@ -26,7 +26,8 @@ class AIM(nn.Module):
     """Trunk and pixel head of AIM (sections 4.1 and 4.2) for images of any channel count and any grid.
 
     Images are float, "batch channels height width", already normalized by the data's mean and std. Parameters are
-    undefined until `init_weights` or a checkpoint fills them. Without `pixel_head` the model gives features only.
+    undefined until `init_weights` or a checkpoint fills them. Without `pixel_head` the model gives features only; it
+    has a mask token where it predicts and its objective asks for one.
     """
 
     def __init__(self, cfg: ModelConfig, pixel_head: bool = True) -> None:
@@ -35,11 +36,12 @@ class AIM(nn.Module):
         self.patch_embed = PatchEmbed(cfg)
         self.trunk = Trunk(cfg)
         self.head: Head = HEADS[cfg.head](cfg) if pixel_head else NoHead(cfg)
+        self.mask_token = MaskToken(cfg) if pixel_head and cfg.mask_token else None
         self._order: tuple[ModelConfig, Tensor | None] | None = None
 
     def resize(self, img_size: tuple[int, int]) -> None:
         """Take images of another size, (height, width) in pixels: positions are computed, so nothing else changes."""
-        self.cfg = replace(self.cfg, img_size=img_size)
+        self.cfg = self.cfg.resized(img_size)
         for module in self.modules():
             if isinstance(module, HasGrid):
                 module.set_grid(self.cfg.grid)
@@ -97,16 +99,21 @@ class AIM(nn.Module):
         mask: Float[Tensor, "#batch 1 length length"] | None,
         position: Int[Tensor, " length"] | None = None,
         target_position: Int[Tensor, " length"] | None = None,
+        masked: Bool[Tensor, "batch length"] | None = None,
     ) -> Float[Tensor, "batch length outputs"]:
         """The head's outputs at every place of a sequence of patches; `mask` says what each may attend to.
 
         `position`: the raster places of the patches (default 0, 1, 2 ...); `target_position`: those of the patches that
-        the outputs are for (default: the next in raster order).
+        the outputs are for (default: the next in raster order). `masked`: which tokens are the mask token.
         """
         batch, length, _ = patches.shape
         image = torch.arange(batch, device=patches.device)[:, None].expand(batch, length)
         here, there = self._places(length, position, target_position, patches.device)
-        features = self.trunk(self.patch_embed(patches, position), mask)["post_trunk_norm"]
+        if masked is None:
+            tokens = self.patch_embed(patches, position)
+        else:
+            tokens = self._mask_token()(self.patch_embed, patches, masked, position)
+        features = self.trunk(tokens, mask)["post_trunk_norm"]
         out: Tensor = self.head(features, here, there, image, mask)
         return out
 
@@ -117,12 +124,13 @@ class AIM(nn.Module):
         rows: Rows,
         position: Int[Tensor, " length"] | None = None,
         target_position: Int[Tensor, " length"] | None = None,
+        masked: Bool[Tensor, "batch length"] | None = None,
     ) -> Float[Tensor, "rows outputs"]:
         """The same at `rows` alone, packed: all that is computed for them and for nothing else.
 
         A head that needs whole sequences gets the features of all tokens, and computes what the rows need.
         """
-        hidden = self._hidden_rows(patches, mask, rows, position, target_position)
+        hidden = self._hidden_rows(patches, mask, rows, position, target_position, masked)
         out: Tensor = self.head.pred(hidden)
         return out
 
@@ -134,23 +142,34 @@ class AIM(nn.Module):
         rows: Rows,
         position: Int[Tensor, " length"] | None = None,
         target_position: Int[Tensor, " length"] | None = None,
+        masked: Bool[Tensor, "batch length"] | None = None,
     ) -> Float[Tensor, ""]:
         """A loss of what `predict_rows` gives, made from what the last layer gets and from that layer."""
-        hidden = self._hidden_rows(patches, mask, rows, position, target_position)
+        hidden = self._hidden_rows(patches, mask, rows, position, target_position, masked)
         return loss(hidden, self.head.pred)
 
     def _hidden_rows(
-        self, patches: Tensor, mask: Tensor | None, rows: Rows, position: Tensor | None, target_position: Tensor | None
-    ) -> Float[Tensor, "rows width"]:
+        self, patches: Tensor, mask: Tensor | None, rows: Rows, position: Tensor | None,
+        target_position: Tensor | None, masked: Tensor | None,
+    ) -> Float[Tensor, "rows width"]:  # fmt: skip
         """What the head's last layer gets at `rows`."""
         here, there = self._places(patches.shape[1], position, target_position, patches.device)
-        tokens = self.patch_embed(patches, position)
+        if masked is None:
+            tokens = self.patch_embed(patches, position)
+        else:
+            tokens = self._mask_token().packed(self.patch_embed, patches, masked, position)
         if self.head.packed:
             features = self.trunk.rows(tokens, mask, rows)
             return self.head.hidden(features, here[rows.position], there[rows.position], rows.image)
         image = torch.arange(len(patches), device=patches.device)[:, None].expand(patches.shape[:2])
         features = self.trunk(tokens, mask)["post_trunk_norm"]
         return self.head.hidden_rows(features, here, there, image, mask, rows)
+
+    def _mask_token(self) -> MaskToken:
+        """UserError for weights without one."""
+        if self.mask_token is None:
+            raise UserError("these weights have no mask token, so they cannot predict masked patches")
+        return self.mask_token
 
     def _places(
         self, length: int, position: Tensor | None, target_position: Tensor | None, device: torch.device

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.core.errors import UserError
-from nextpatch.model.cost import Work
+from nextpatch.model.cost import Workload
 
 Mode = Literal["bidirectional", "prefix", "causal"]
 
@@ -137,7 +137,7 @@ def attend(
     return out
 
 
-def attention_bytes(heads: int, queries: int, work: Work) -> float:
+def attention_bytes(heads: int, queries: int, work: Workload) -> float:
     """Beyond qkv's output and proj's input: fused kernels keep 4 bytes a query and head (and in bfloat16 a copy of the
     mask); written out, the probabilities, in bfloat16 in both formats, and scaled queries in the place of queries.
     """

@@ -12,7 +12,7 @@ from nextpatch.core.fields import Flag
 from nextpatch.core.text import shown
 from nextpatch.model.names import HEADS, OBJECTIVES, ORDERS, SEEDLESS_ORDERS, TARGETS
 
-Attention = Literal["prefix", "causal"]
+Attention = Literal["prefix", "causal", "bidirectional"]
 InferenceAttention = Literal["bidirectional", "causal"]
 MOST_PATCHES = 2**18
 
@@ -77,7 +77,10 @@ class ModelConfig:
     """Head that predicts from the trunk's features: mlp, as in the paper; none, a single linear layer; or transformer,
     with attention in its blocks. See docs/variants.md."""
     objective: Annotated[str, OBJECTIVES] = "next_patch"
-    """What is learned: the next patch from those before it."""
+    """What is learned: next_patch, each patch from those before it, or masked, hidden patches from the others. See
+    docs/variants.md."""
+    mask_ratio: float = 0.5
+    """Share of an image's patches that the objective masked hides."""
     order: Annotated[str, ORDERS] = "raster"
     """Order in which the patches of an image follow one another: raster, spiral, checkerboard or random, one drawn for
     all images. See docs/variants.md."""
@@ -93,12 +96,13 @@ class ModelConfig:
     tokenizer_sha256: Annotated[str, Flag("DIGEST")] = ""
     """Digest of the tokenizer, which a run must go on with (as the tokenizer says)."""
     attention: Attention = "prefix"
-    """Attention in pre-training: prefix, bidirectional in a prefix of random length and causal after it, or causal."""
+    """Attention in pre-training: prefix, bidirectional in a prefix of random length and causal after it, or causal. The
+    objective masked is bidirectional."""
 
     def __post_init__(self) -> None:
         check_bounds(
             self, patch_size=(1, 4096), img_size=(1, 2**16), in_chans=(1, 4096), embed_dim=(0, 2**17), depth=(0, 4096),
-            num_heads=(0, 4096), head_width=(0, 2**17), head_depth=(0, 4096), order_seed=SEED,
+            num_heads=(0, 4096), head_width=(0, 2**17), head_depth=(0, 4096), order_seed=SEED, mask_ratio=(0.0, 1.0),
         )  # fmt: skip
         if self.size not in SIZES:
             near = difflib.get_close_matches(self.size.lower(), SIZES, n=1)
@@ -113,6 +117,7 @@ class ModelConfig:
                 f"order_seed {self.order_seed} changes nothing in the order {self.order}; leave it out, or choose "
                 "the order random"
             )
+        self._settle_attention()
         s = self.shape
         for name, side in zip(("height", "width"), self.img_size, strict=True):
             if side % self.patch_size:
@@ -127,6 +132,12 @@ class ModelConfig:
             )
         if self.num_patches < 2:
             raise ConfigError(f"{self.img_size} px at patch_size {self.patch_size} is one patch; there is no next one")
+        if self.objective == "masked" and not 0 < self.num_masked < self.num_patches:
+            hides = "none" if self.num_masked == 0 else "all"
+            raise ConfigError(
+                f"mask_ratio {self.mask_ratio:g} hides {hides} of {self.num_patches} patches; give one that hides 1 to "
+                f"{self.num_patches - 1}, such as 0.5"
+            )
         if self.target == "norm_pixels" and self.patch_dim < 2:
             raise ConfigError("a patch of one value has no variance to normalize by; use a larger patch_size")
         if s.embed_dim % s.num_heads:
@@ -141,6 +152,32 @@ class ModelConfig:
                 f"head_width {s.head_width} is not a multiple of {each}, the width of the trunk's attention heads, "
                 f"which a transformer head has as well; use {max(1, round(s.head_width / each)) * each}"
             )
+
+    def _settle_attention(self) -> None:
+        """Attention follows from the objective masked, which has no order either; ConfigError for what contradicts."""
+        if self.objective == "next_patch":
+            if self.mask_ratio != 0.5:
+                raise ConfigError(
+                    f"mask_ratio {self.mask_ratio:g} changes nothing in the objective next_patch; leave it out, or "
+                    "choose the objective masked"
+                )
+            if self.attention == "bidirectional":
+                raise ConfigError(
+                    "with attention bidirectional the objective next_patch would see the patches that it predicts; "
+                    "choose prefix or causal, or the objective masked"
+                )
+        if self.objective == "masked":
+            if self.attention == "causal":
+                raise ConfigError(
+                    "the objective masked is bidirectional, and attention is causal; leave attention out, or choose "
+                    "the objective next_patch"
+                )
+            if self.order != "raster":
+                raise ConfigError(
+                    f"order {self.order} changes nothing in the objective masked, which sees all places at once; leave "
+                    "it out"
+                )
+            object.__setattr__(self, "attention", "bidirectional")
 
     def _check_tokenizer(self) -> None:
         check_bounds(self, codes=(0, 2**20))
@@ -172,6 +209,16 @@ class ModelConfig:
         return self.grid[0] * self.grid[1]
 
     @property
+    def num_masked(self) -> int:
+        """Patches of an image that the objective masked hides."""
+        return round(self.mask_ratio * self.num_patches)
+
+    @property
+    def mask_token(self) -> bool:
+        """Whether the model has a mask token: the objective says it (and is loaded for that)."""
+        return bool(getattr(OBJECTIVES[self.objective], "mask_token", False))
+
+    @property
     def patch_dim(self) -> int:
         """Values in one patch: P * P * C."""
         return self.patch_size * self.patch_size * self.in_chans
@@ -184,6 +231,14 @@ class ModelConfig:
     def without_places(self) -> ModelConfig:
         """The same model for others, who do not have our files: its tokenizer is known by its digest."""
         return replace(self, tokenizer="")
+
+    def resized(self, img_size: tuple[int, int]) -> ModelConfig:
+        """The same model for images of another size; where its ratio would mask all or none, the nearest number."""
+        count = (img_size[0] // self.patch_size) * (img_size[1] // self.patch_size)
+        if self.objective != "masked" or 0 < round(self.mask_ratio * count) < count or count < 2:
+            return replace(self, img_size=img_size)
+        nearest = min(max(1, round(self.mask_ratio * count)), count - 1)
+        return replace(self, img_size=img_size, mask_ratio=nearest / count)
 
     def resolved(self) -> ModelConfig:
         """The same model with every 0 written out."""

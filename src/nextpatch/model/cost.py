@@ -15,7 +15,7 @@ Kernel = Literal["fused", "written out"]  # attention without its matrix of scor
 Recompute = Literal["none", "selective", "full"]  # what backward computes again instead of keeping it
 
 
-class Work(NamedTuple):
+class Workload(NamedTuple):
     """What is computed of one image for its loss, and how.
 
     Of the `tokens` of its sequence `rows` are scored, and `longest` of the image of the micro-batch that has the most.

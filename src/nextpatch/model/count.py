@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.layers import Block
+from nextpatch.model.mask_token import MaskToken
 from nextpatch.model.names import HEADS
 from nextpatch.model.patch_embed import PatchEmbed
 from nextpatch.model.trunk import Trunk
@@ -22,6 +23,7 @@ class Params(NamedTuple):
     patch_embed: int
     trunk: int
     head: int
+    mask_token: int = 0
 
     @property
     def total(self) -> int:
@@ -31,7 +33,7 @@ class Params(NamedTuple):
 
 def count_params(cfg: ModelConfig) -> Params:
     """Parameters of the model: Table 1 gives `trunk` for the paper's sizes."""
-    return Params(PatchEmbed.params(cfg), Trunk.params(cfg), HEADS[cfg.head].params(cfg))
+    return Params(PatchEmbed.params(cfg), Trunk.params(cfg), HEADS[cfg.head].params(cfg), MaskToken.params(cfg))
 
 
 def forward_flops(cfg: ModelConfig, blocks: int | None = None) -> float:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nextpatch.model.attention import Attention, Rows, attention_bytes
-from nextpatch.model.cost import Unit, Work
+from nextpatch.model.cost import Unit, Workload
 from nextpatch.model.init import Init
 
 LN_EPS = 1e-6
@@ -105,7 +105,7 @@ class Block(nn.Module):
         return 2 * (length * 2 + rows * 10) * dim * dim + 4 * rows * length * dim
 
     @staticmethod
-    def kept_bytes(dim: int, heads: int, work: Work) -> float:
+    def kept_bytes(dim: int, heads: int, work: Workload) -> float:
         """What autograd keeps of `forward`: norms' inputs (float32) and statistics; what products and GELU keep.
 
         That is qkv's input and output 4 c d a token, proj's input c d, fc1's input c d, fc1's and GELU's output 8 c d.
@@ -119,7 +119,7 @@ class Block(nn.Module):
         return length * (8 * dim + 14 * width * dim + 16) + attention_bytes(heads, length, work)
 
     @staticmethod
-    def rows_kept_bytes(dim: int, heads: int, work: Work) -> float:
+    def rows_kept_bytes(dim: int, heads: int, work: Workload) -> float:
         """The same of `rows`: on all tokens the norm and keys and values; on the longest of the batch queries, and
         attention's output apart from the rows; per row the rest. Computed again, it leaves its input.
         """
@@ -131,7 +131,7 @@ class Block(nn.Module):
         return tokens + own + attention_bytes(heads, work.longest, work) + work.longest * padded * width * dim
 
     @staticmethod
-    def unit(dim: int, heads: int, work: Work, rows: bool = False) -> Unit:
+    def unit(dim: int, heads: int, work: Workload, rows: bool = False) -> Unit:
         """The block in backward, after `forward`, or after `rows`."""
         kept = Block.rows_kept_bytes if rows else Block.kept_bytes
         again = 0.0 if work.recompute == "none" else Block.kept_bytes(dim, heads, work._replace(recompute="none"))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from nextpatch.core.registry import Registry
 
-OBJECTIVES = Registry("objective", next_patch="nextpatch.objective.next_patch:NextPatch")
+OBJECTIVES = Registry(
+    "objective",
+    next_patch="nextpatch.objective.next_patch:NextPatch",
+    masked="nextpatch.objective.masked:Masked",
+)
 TARGETS = Registry(
     "target",
     norm_pixels="nextpatch.objective.targets.pixels:NormalizedPixels",

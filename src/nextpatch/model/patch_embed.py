@@ -36,9 +36,16 @@ class PatchEmbed(nn.Module):
         self, patches: Float[Tensor, "batch length values"], position: Int[Tensor, " length"] | None = None
     ) -> Float[Tensor, "batch length dim"]:
         """Tokens of patches at the raster places `position`; by default of the first `length` of each image."""
-        where = self.positions[: patches.shape[1]] if position is None else self.positions[position]
-        out: Tensor = self.norm(self.proj(patches)) + where
+        return self.content(patches) + self.places(patches.shape[1], position)
+
+    def content(self, patches: Float[Tensor, "*rows values"]) -> Float[Tensor, "*rows dim"]:
+        """Tokens that do not know their place yet."""
+        out: Tensor = self.norm(self.proj(patches))
         return out
+
+    def places(self, length: int, position: Int[Tensor, " length"] | None = None) -> Float[Tensor, "length dim"]:
+        """What tells them: the rows of the table of positions."""
+        return self.positions[:length] if position is None else self.positions[position]
 
     @staticmethod
     def params(cfg: ModelConfig) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nextpatch.model.attention import Rows
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.cost import Work
+from nextpatch.model.cost import Workload
 from nextpatch.model.layers import Block, LayerNorm
 
 
@@ -68,7 +68,7 @@ class Trunk(nn.Module):
         return (cfg.shape.depth - 1) * Block.flops(d, tokens) + Block.rows_flops(d, tokens, rows)
 
     @staticmethod
-    def kept_bytes(cfg: ModelConfig, work: Work, packed: bool) -> float:
+    def kept_bytes(cfg: ModelConfig, work: Workload, packed: bool) -> float:
         """What autograd keeps of `rows`, or, where not `packed`, of `forward`: the final norm's input and statistics,
         and the blocks, of which the last may be there at its rows only.
         """

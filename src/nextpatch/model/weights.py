@@ -15,7 +15,9 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("trunk.", "trunk."),
     ("attentive.", "head."),  # the attentive classifier; the released files have no pixel head
     ("head.", "pixel_head."),
+    ("mask_token.", "mask_token."),  # of the objective masked; only what predicts has it
 )
+PREDICTS = ("head.", "mask_token.")  # ours that features do without
 PATCH_WEIGHT = "patch_embed.proj.weight"  # a linear [d, P * P * C] here, a convolution [d, C, P, P] there
 
 

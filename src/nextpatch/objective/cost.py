@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.cost import Work
+from nextpatch.model.cost import Workload
 from nextpatch.model.count import forward_flops
 from nextpatch.model.names import HEADS, TARGETS
 from nextpatch.model.patch_embed import PatchEmbed
 from nextpatch.model.trunk import Trunk
+from nextpatch.objective.objective import EmbedsLess
 from nextpatch.objective.registry import objective_of
 from nextpatch.objective.targets.target import StatesCost
 
@@ -22,12 +25,21 @@ def expected_scored(cfg: ModelConfig) -> float:
     return objective_of(cfg).mean_scored
 
 
-def work_of(cfg: ModelConfig, scored: float | None = None, longest: int | None = None) -> Work:
+def work_of(cfg: ModelConfig, scored: float | None = None, longest: int | None = None) -> Workload:
     """What is computed of an image with `scored` scored patches (default: expected), of which another image of the
     micro-batch may have `longest` (default: as many as there can be).
     """
     n = tokens_of(cfg)
-    return Work(n, expected_scored(cfg) if scored is None else scored, n if longest is None else longest)
+    rows = expected_scored(cfg) if scored is None else scored
+    if cfg.attention == "bidirectional":
+        return Workload(n, rows, longest or math.ceil(rows), mask=False)
+    return Workload(n, rows, n if longest is None else longest)
+
+
+def embedded_of(cfg: ModelConfig) -> int:
+    """Tokens of an image that are made from patches."""
+    objective = objective_of(cfg)
+    return objective.embedded if isinstance(objective, EmbedsLess) else objective.tokens
 
 
 def recomputed_flops(cfg: ModelConfig) -> float:
@@ -56,7 +68,7 @@ def train_step_flops(cfg: ModelConfig, scored: float | None = None, frozen_trunk
     no gradient for the pixels.
     """
     work, head = work_of(cfg, scored), HEADS[cfg.head]
-    embed, above = PatchEmbed.flops(cfg, work.tokens), head.flops(cfg, work)
+    embed, above = PatchEmbed.flops(cfg, embedded_of(cfg)), head.flops(cfg, work)
     trunk = Trunk.rows_flops(cfg, work.tokens, work.rows if head.packed else work.tokens)
     if frozen_trunk:  # no backward through it, and none into the head's input
         return float(trunk + embed + 3 * above - head.input_flops(cfg, work))

@@ -22,6 +22,7 @@ class ConstantGuess(AIM):
         mask: Tensor | None,
         position: Tensor | None = None,
         target_position: Tensor | None = None,
+        masked: Tensor | None = None,
     ) -> Float[Tensor, "batch length outputs"]:
         """What is always guessed."""
         return self._outputs.to(patches).expand(*patches.shape[:2], -1)

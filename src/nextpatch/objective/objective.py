@@ -210,6 +210,20 @@ class MeasuresMore(Protocol):
         ...
 
 
+@runtime_checkable
+class ScoresSoMany(Protocol):
+    """An objective that scores the same number of places in every image."""
+
+    scored_each: int
+
+
+@runtime_checkable
+class EmbedsLess(Protocol):
+    """An objective that embeds fewer patches of an image than its trunk has tokens: the others are the mask token."""
+
+    embedded: int
+
+
 def scored_count(claims: Claims, draws: Draws) -> int:
     """Scored places of a batch: summed over the global batch, the loss's denominator."""
     return int(claims.scored(draws).sum())

@@ -25,6 +25,7 @@ _LATER: dict[
     "model": {
         "head": "mlp",
         "objective": "next_patch",
+        "mask_ratio": 0.5,
         "order": "raster",
         "order_seed": 0,
         "codes": 0,

@@ -17,13 +17,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.cost import Kernel, Recompute, Work
+from nextpatch.model.cost import Kernel, Recompute, Workload
 from nextpatch.model.count import count_params
 from nextpatch.model.layers import Block
+from nextpatch.model.mask_token import MaskToken
 from nextpatch.model.names import HEADS
 from nextpatch.model.patch_embed import PatchEmbed
 from nextpatch.model.trunk import Trunk
-from nextpatch.objective.cost import loss_fixed_bytes, loss_row_bytes, work_of
+from nextpatch.objective.cost import embedded_of, loss_fixed_bytes, loss_row_bytes, work_of
 
 _TRANSIENT = 9.0  # numbers a token and width that a block's backward makes and drops, measured
 _COMPUTING_AGAIN = 11.5  # and more of them when it has to compute forward again
@@ -129,13 +130,15 @@ def kept_bytes(
     trunk = Trunk.kept_bytes(cfg, work, head.packed)
     above = head.kept_bytes(cfg, work) + sum(unit.kept for unit in head.units(cfg, work))
     errors = work.rows * loss_row_bytes(cfg, width)
-    mask = 4 * work.tokens**2 if width == 4 or recompute != "none" else 0  # computing again needs it as it was
-    return float(trunk + above + errors + PatchEmbed.kept_bytes(cfg, work.tokens, width) + mask)
+    mask = 4 * work.tokens**2 if work.mask and (width == 4 or recompute != "none") else 0
+    embedded = embedded_of(cfg)
+    below = PatchEmbed.kept_bytes(cfg, embedded, width) + MaskToken.kept_bytes(cfg, embedded)
+    return float(trunk + above + errors + below + mask)
 
 
 def _work(
     cfg: ModelConfig, width: int, recompute: Recompute, kernel: Kernel, scored: float | None, longest: int | None
-) -> Work:
+) -> Workload:
     return work_of(cfg, scored, longest)._replace(width=width, recompute=recompute, kernel=kernel)
 
 

@@ -19,6 +19,7 @@ from nextpatch.core.text import shown
 from nextpatch.data.preprocessing import Preprocessing
 from nextpatch.model.attentive import AttentiveClassifier
 from nextpatch.model.config import InferenceAttention
+from nextpatch.model.weights import PREDICTS
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.tensors import read_tensors
 
@@ -76,14 +77,14 @@ def in_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def mark_of(trunk: nn.Module) -> str:
-    """A digest of some values of every tensor of a trunk, of any size in a moment; the pixel head does not count.
+    """A digest of some values of every tensor of a trunk, of any size in a moment; what predicts does not count.
 
     Values are rounded to bfloat16, so that a trunk keeps its mark when its matrices are converted for computing. One
     step of training changes it.
     """
     total = hashlib.sha256()
     for name, tensor in sorted(trunk.state_dict().items()):
-        if not name.startswith("head."):
+        if not name.startswith(PREDICTS):
             flat = tensor.detach().reshape(-1)
             some = flat[:: max(1, len(flat) // _MARKED)][:_MARKED].to(torch.bfloat16).cpu()
             total.update(f"{name} {tuple(tensor.shape)}\n".encode())

@@ -13,7 +13,7 @@ from nextpatch.core.tensors import save_safetensors
 from nextpatch.core.text import shown
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.weights import from_released, to_released
+from nextpatch.model.weights import PREDICTS, from_released, to_released
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.build import build_aim, naming_file
 from nextpatch.weights.classifier import mark_of
@@ -36,7 +36,7 @@ def with_pixel_head(backbone: Backbone, path: Path) -> Backbone:
         raise WeightsError(f"{shown(path)} was fitted to other weights than {shown(backbone.about.name)}; fit it again")
     with naming_file(name):
         cfg = _config(model.cfg, state, facts)
-        ours = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("head.")}
+        ours = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith(PREDICTS)}
         both = ours | from_released(state)
     backbone.trunk = build_aim(cfg, both, name).to(backbone.device).eval()
     return with_tokenizer_beside(backbone, path.parent)
@@ -54,7 +54,7 @@ def save_pixel_head(path: Path, model: AIM) -> None:
 
     With it goes what it predicts, and in which order: the weights that it is put onto may be of another objective.
     """
-    state = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
+    state = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(PREDICTS)}
     values = to_dict(model.cfg.resolved().without_places())
     said = {name: value for name, value in values.items() if name not in _OF_TRUNK}
     facts = {"format": PIXEL_HEAD, "target": model.cfg.target, "trunk": mark_of(model), "model": json.dumps(said)}

@@ -9,7 +9,7 @@ from nextpatch.config import to_dict
 from nextpatch.core.files import write_text
 from nextpatch.core.tensors import save_safetensors
 from nextpatch.core.text import shown
-from nextpatch.model.weights import to_released
+from nextpatch.model.weights import PREDICTS, to_released
 from nextpatch.runs.export import FORMAT
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.classifier import attention_facts, numbered
@@ -35,7 +35,7 @@ def save_snapshot(backbone: Backbone, folder: Path) -> None:
             "say; export a graph (onnx, torch.export), or without it: --attention bidirectional"
         )
     cfg, classifier = model.cfg, backbone.classifier
-    state = {name: t for name, t in model.state_dict().items() if not name.startswith("head.")}
+    state = {name: t for name, t in model.state_dict().items() if not name.startswith(PREDICTS)}
     if classifier is not None:
         state |= {f"attentive.{name}": tensor for name, tensor in classifier.state_dict().items()}
     facts = {

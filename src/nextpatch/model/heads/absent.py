@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from nextpatch.core.errors import UserError
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.cost import Unit, Work
+from nextpatch.model.cost import Unit, Workload
 from nextpatch.model.heads.head import Head
 
 
@@ -36,12 +36,12 @@ class NoHead(Head):
         return 0
 
     @staticmethod
-    def flops(cfg: ModelConfig, work: Work) -> float:
+    def flops(cfg: ModelConfig, work: Workload) -> float:
         """None."""
         return 0
 
     @staticmethod
-    def input_flops(cfg: ModelConfig, work: Work) -> float:
+    def input_flops(cfg: ModelConfig, work: Workload) -> float:
         """None."""
         return 0
 
@@ -51,11 +51,11 @@ class NoHead(Head):
         return 0
 
     @staticmethod
-    def kept_bytes(cfg: ModelConfig, work: Work) -> float:
+    def kept_bytes(cfg: ModelConfig, work: Workload) -> float:
         """Nothing."""
         return 0
 
     @staticmethod
-    def units(cfg: ModelConfig, work: Work) -> list[Unit]:
+    def units(cfg: ModelConfig, work: Workload) -> list[Unit]:
         """No blocks."""
         return []

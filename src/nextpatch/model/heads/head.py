@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nextpatch.model.attention import Rows
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.cost import Unit, Work
+from nextpatch.model.cost import Unit, Workload
 
 
 class Head(nn.Module, ABC):
@@ -81,12 +81,12 @@ class Head(nn.Module, ABC):
 
     @staticmethod
     @abstractmethod
-    def flops(cfg: ModelConfig, work: Work) -> float:
+    def flops(cfg: ModelConfig, work: Workload) -> float:
         """Operations of the products for the predictions at the rows of an image."""
 
     @staticmethod
     @abstractmethod
-    def input_flops(cfg: ModelConfig, work: Work) -> float:
+    def input_flops(cfg: ModelConfig, work: Workload) -> float:
         """Those of them in the layers that take features: behind a frozen trunk no gradient goes into these."""
 
     @staticmethod
@@ -96,10 +96,10 @@ class Head(nn.Module, ABC):
 
     @staticmethod
     @abstractmethod
-    def kept_bytes(cfg: ModelConfig, work: Work) -> float:
+    def kept_bytes(cfg: ModelConfig, work: Workload) -> float:
         """What autograd keeps of an image beside `units`, the head's own input included."""
 
     @staticmethod
     @abstractmethod
-    def units(cfg: ModelConfig, work: Work) -> list[Unit]:
+    def units(cfg: ModelConfig, work: Workload) -> list[Unit]:
         """The cost of each of `blocks`, in the order of backward."""

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.cost import Unit, Work
+from nextpatch.model.cost import Unit, Workload
 from nextpatch.model.heads.head import Head
 
 
@@ -35,12 +35,12 @@ class LinearHead(Head):
         return (cfg.shape.embed_dim + 1) * cfg.outputs
 
     @staticmethod
-    def flops(cfg: ModelConfig, work: Work) -> float:
+    def flops(cfg: ModelConfig, work: Workload) -> float:
         """One product."""
         return 2 * work.rows * cfg.shape.embed_dim * cfg.outputs
 
     @staticmethod
-    def input_flops(cfg: ModelConfig, work: Work) -> float:
+    def input_flops(cfg: ModelConfig, work: Workload) -> float:
         """All of them."""
         return LinearHead.flops(cfg, work)
 
@@ -50,11 +50,11 @@ class LinearHead(Head):
         return 0
 
     @staticmethod
-    def kept_bytes(cfg: ModelConfig, work: Work) -> float:
+    def kept_bytes(cfg: ModelConfig, work: Workload) -> float:
         """Its input."""
         return work.rows * work.width * cfg.shape.embed_dim
 
     @staticmethod
-    def units(cfg: ModelConfig, work: Work) -> list[Unit]:
+    def units(cfg: ModelConfig, work: Workload) -> list[Unit]:
         """No blocks."""
         return []

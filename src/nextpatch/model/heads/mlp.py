@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.cost import Unit, Work
+from nextpatch.model.cost import Unit, Workload
 from nextpatch.model.heads.head import Head
 from nextpatch.model.init import Init
 from nextpatch.model.layers import MLP, LayerNorm
@@ -81,13 +81,13 @@ class MLPHead(Head):
         return d * h + h + blocks + 2 * h + h * cfg.outputs + cfg.outputs
 
     @staticmethod
-    def flops(cfg: ModelConfig, work: Work) -> float:
+    def flops(cfg: ModelConfig, work: Workload) -> float:
         """A block is 8 h^2 weights."""
         d, h = cfg.shape.embed_dim, cfg.shape.head_width
         return 2 * work.rows * (d * h + cfg.shape.head_depth * 8 * h * h + h * cfg.outputs)
 
     @staticmethod
-    def input_flops(cfg: ModelConfig, work: Work) -> float:
+    def input_flops(cfg: ModelConfig, work: Workload) -> float:
         """The projection's."""
         return 2 * work.rows * cfg.shape.embed_dim * cfg.shape.head_width
 
@@ -97,13 +97,13 @@ class MLPHead(Head):
         return cfg.num_patches * cfg.shape.head_width
 
     @staticmethod
-    def kept_bytes(cfg: ModelConfig, work: Work) -> float:
+    def kept_bytes(cfg: ModelConfig, work: Workload) -> float:
         """The inputs of the first and last linear layer, and the last norm's with its statistics."""
         d, h = cfg.shape.embed_dim, cfg.shape.head_width
         return work.rows * (work.width * d + (4 + work.width) * h + 8)
 
     @staticmethod
-    def units(cfg: ModelConfig, work: Work) -> list[Unit]:
+    def units(cfg: ModelConfig, work: Workload) -> list[Unit]:
         """Of a block: the norm's input (float32) and statistics, and what products and GELU keep, 9 numbers a value."""
         h = cfg.shape.head_width
         return [Unit(8 * h * h, work.rows * ((4 + 9 * work.width) * h + 8), work.rows * h)] * cfg.shape.head_depth

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nextpatch.model.attention import Rows
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.cost import Unit, Work
+from nextpatch.model.cost import Unit, Workload
 from nextpatch.model.heads.mlp import MLPHead
 from nextpatch.model.layers import Block
 
@@ -69,25 +69,25 @@ class TransformerHead(MLPHead):
         return d * h + h + blocks + 2 * h + h * cfg.outputs + cfg.outputs
 
     @staticmethod
-    def flops(cfg: ModelConfig, work: Work) -> float:
+    def flops(cfg: ModelConfig, work: Workload) -> float:
         """The projection and all blocks but the last for every token."""
         h, n = cfg.shape.head_width, work.tokens
         blocks = (cfg.shape.head_depth - 1) * Block.flops(h, n) + Block.rows_flops(h, n, work.rows)
         return TransformerHead.input_flops(cfg, work) + blocks + 2 * work.rows * h * cfg.outputs
 
     @staticmethod
-    def input_flops(cfg: ModelConfig, work: Work) -> float:
+    def input_flops(cfg: ModelConfig, work: Workload) -> float:
         """The projection's."""
         return 2 * work.tokens * cfg.shape.embed_dim * cfg.shape.head_width
 
     @staticmethod
-    def kept_bytes(cfg: ModelConfig, work: Work) -> float:
+    def kept_bytes(cfg: ModelConfig, work: Workload) -> float:
         """The inputs of the first and last linear layer, and the last norm's with its statistics."""
         d, h = cfg.shape.embed_dim, cfg.shape.head_width
         return work.tokens * work.width * d + work.rows * ((4 + work.width) * h + 8)
 
     @staticmethod
-    def units(cfg: ModelConfig, work: Work) -> list[Unit]:
+    def units(cfg: ModelConfig, work: Workload) -> list[Unit]:
         """The last block at the rows, then the others."""
         h, heads = cfg.shape.head_width, cfg.shape.head_heads
         rest = [Block.unit(h, heads, work)] * (cfg.shape.head_depth - 1)

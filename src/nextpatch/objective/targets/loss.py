@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from nextpatch.model.aim import AIM
@@ -33,9 +33,10 @@ def rows_loss(
     rows: Rows,
     position: Int[Tensor, " length"] | None = None,
     target_position: Int[Tensor, " length"] | None = None,
+    masked: Bool[Tensor, "batch length"] | None = None,
 ) -> Float[Tensor, ""]:
     """The sum of the target's losses at `rows`, against what is `wanted` there; the rest as in `AIM.predict_rows`."""
-    at = (patches, mask, rows, position, target_position)
+    at = (patches, mask, rows, position, target_position, masked)
     if isinstance(goal, LossInPieces):
         return model.loss_rows(partial(goal.hidden_loss_sum, wanted=wanted), *at)
     return goal.loss_sum(model.predict_rows(*at), wanted)

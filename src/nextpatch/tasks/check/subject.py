@@ -60,7 +60,7 @@ def small_config(cfg: ModelConfig, weights: bool) -> ModelConfig:
     Positions are computed, so the same weights fit every grid.
     """
     rows, columns = (min(side, MAX_SIDE) for side in cfg.grid)
-    smaller = replace(cfg, img_size=(rows * cfg.patch_size, columns * cfg.patch_size))
+    smaller = cfg.resized((rows * cfg.patch_size, columns * cfg.patch_size))
     return smaller if weights else replace(smaller, embed_dim=64, depth=3, num_heads=2, head_width=64, head_depth=2)
 
 

@@ -20,6 +20,7 @@ from nextpatch.objective.objective import Objective, Words
 from nextpatch.objective.registry import objective_of
 from nextpatch.runs.recipe import Recipe, load_recipe
 from nextpatch.runs.run import load_run
+from nextpatch.tasks.check.draws import prove_draws
 from nextpatch.tasks.check.proofs import prove
 from nextpatch.tasks.check.subject import small_config, subject_of
 from nextpatch.tasks.check.told import Verdict
@@ -100,7 +101,7 @@ def check_objective(objective: Objective, model: AIM) -> list[Verdict]:
     For one of another make see `nextpatch.tasks.check.foreign`.
     """
     subject = subject_of(objective, model.double())
-    return [*prove(subject), *prove_training(objective, model, subject.images)]
+    return [*prove(subject), *prove_draws(objective), *prove_training(objective, model, subject.images)]
 
 
 def model_to_check(target: Path | Recipe | ModelConfig | AIM | None) -> tuple[AIM, str]:

@@ -29,7 +29,7 @@ class Draft:
         if img_size and not patch:
             settled["patch_size"] = 1
         elif patch and not img_size and isinstance(settled["patch_size"], int):
-            settled["img_size"] = [2 * settled["patch_size"]] * 2
+            settled["img_size"] = [16 * settled["patch_size"]] * 2
         return {**self.values, "model": settled}
 
     def value(self, table: str, name: str, default: Any) -> Any:

@@ -53,6 +53,11 @@ def begin_from(model: AIM, init: str) -> None:
     """
     source = _loaded(init, model.cfg.img_size).aim
     given: dict[str, Tensor] = dict(source.named_parameters())
+    if model.mask_token is not None and source.mask_token is None and not model.mask_token.token.requires_grad:
+        raise ConfigError(
+            f"{init} has no mask token, and with train.freeze_trunk none is learned; choose the objective next_patch, "
+            "or let the trunk learn"
+        )
     for name, parameter in model.named_parameters():
         if name in given:
             if given[name].shape != parameter.shape:
@@ -72,6 +77,7 @@ def _loaded(init: str, img_size: tuple[int, int] | None = None) -> Backbone:
 
 
 def freeze_trunk(model: AIM) -> None:
-    """Let the pixel head alone learn."""
-    for part in (model.patch_embed, model.trunk):
-        part.requires_grad_(False)
+    """Let the pixel head alone learn: nothing that a feature is made of, the mask token neither."""
+    for part in (model.patch_embed, model.trunk, model.mask_token):
+        if part is not None:
+            part.requires_grad_(False)

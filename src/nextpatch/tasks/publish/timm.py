@@ -15,7 +15,7 @@ from nextpatch.core.random import FixedSeed, torch_generator
 from nextpatch.core.tensors import save_safetensors
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.weights import to_released
+from nextpatch.model.weights import PREDICTS, to_released
 from nextpatch.patches import sincos_positions
 from nextpatch.tasks.publish.view import facts_of, timm_view
 from nextpatch.weights.backbone import Backbone
@@ -53,7 +53,7 @@ def timm_model(cfg: ModelConfig) -> nn.Module:
 
 def timm_state(model: AIM) -> dict[str, Tensor]:
     """The trunk's tensors under timm's names; the positions, which we compute, are a tensor there."""
-    kept = {name: t for name, t in model.state_dict().items() if not name.startswith("head.")}
+    kept = {name: t for name, t in model.state_dict().items() if not name.startswith(PREDICTS)}
     state: Mapping[str, Tensor] = to_released(kept, model.cfg)
     out = {}
     for name, tensor in state.items():
