@@ -67,7 +67,9 @@ class StudyProgress:
             return
         self._looked_s = self._clock()
         parts = {name: self._share(name) for name in list(self._began_s)}
-        at = ", ".join(f"{name} {100 * part:.0f} %" for name, part in parts.items())
+        at = ", ".join(
+            f"{name} {100 * part:.0f} %" if part < 1 else f"measuring {name}" for name, part in parts.items()
+        )
         left = self.left_s(parts)
         line = " · ".join(filter(None, (at, f"about {format_duration(left)} left" if left else "")))
         self._live.show(line, len(self._works) - len(self._left))

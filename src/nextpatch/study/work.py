@@ -17,7 +17,7 @@ from nextpatch.core.writer import InUseError, only_writer
 
 PROGRAM = (sys.executable, "-m", "nextpatch.study.child")  # what a command's words are given to
 _LOOK_S = 0.1
-_LAST_LINES, _LINE = 4, 300  # of a log, that a failure is told by
+_LAST_LINES, _LINE = 4, 400  # of a log, that a failure is told by
 Stopping = Callable[[], str]  # "": go on; "save": end after saving; "now": end at once
 
 
@@ -142,8 +142,9 @@ def _time(name: str, command: Command, elapsed_s: float, code: int) -> dict[str,
 
 
 def _reason(command: Command, log: Path, code: int) -> str:
-    """What a command was, how it ended, and the last lines that it printed."""
+    """What a command was, how it ended, and the error that it told, or else the last lines that it printed."""
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    said = [shown(line)[:_LINE] for line in lines[-_LAST_LINES:] if not line.startswith("$ ")]
-    return "\n".join([f"nextpatch {command.words[0]} ended with {how}", *said])
+    text = log.read_text(encoding="utf-8", errors="replace").rpartition("$ nextpatch ")[2]
+    lines = [shown(line.strip())[:_LINE] for line in text.splitlines()[1:] if line.strip()]
+    told = [line for line in lines if line.startswith("nextpatch: error: ")][-1:] if code > 0 else []
+    return "\n".join([f"nextpatch {command.words[0]} ended with {how}", *(told or lines[-_LAST_LINES:])])
