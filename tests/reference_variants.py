@@ -48,51 +48,50 @@ class Setting:
 
 
 def losses(
-    state: State, images: Tensor, drawn: list[list[int]], setting: Setting, codes: list[list[int]] | None = None
+    state: State, images: Tensor, drawn: list[list[int]], how: Setting, codes: list[list[int]]
 ) -> dict[tuple[int, int], Tensor]:
     """The loss of each scored patch: key (image, raster index of the patch).
 
     `drawn`: of each image the raster indices of the patches that are not scored: the prefix, or those not masked.
     `codes`: of each image the code of each patch in raster order.
     """
-    patches, order = patchify(images, setting.patch), setting.order
+    patches, order = patchify(images, how.patch), how.order
     found = {}
-    outputs = predictions(state, patches, drawn, setting)
+    outputs = predictions(state, patches, drawn, how)
     for image, given in enumerate(drawn):
         for turn, patch in enumerate(order):
             if patch in given:
                 continue
-            at = turn if setting.attention == "masked" else turn - 1
+            at = turn if how.attention == "masked" else turn - 1
             output = outputs[image, at]
-            if setting.target == "tokens":
-                assert codes is not None
+            if how.target == "tokens":
                 found[image, patch] = -(output.exp() / output.exp().sum())[codes[image][patch]].log()
             else:
-                found[image, patch] = ((output - target(patches[image, patch], setting.target)) ** 2).mean()
+                found[image, patch] = ((output - target(patches[image, patch], how.target)) ** 2).mean()
     return found
 
 
-def predictions(state: State, patches: Tensor, drawn: list[list[int]], setting: Setting) -> Tensor:
+def predictions(state: State, patches: Tensor, drawn: list[list[int]], how: Setting) -> Tensor:
     """What the head gives at every turn of the sequence."""
-    order, length = setting.order, patches.shape[1]
-    place = positions(*setting.grid, state["patch_embed.proj.bias"].shape[0])
+    order, length = how.order, patches.shape[1]
+    place = positions(*how.grid, state["patch_embed.proj.bias"].shape[0])
     x = layer_norm(state, "patch_embed.norm", linear(state, "patch_embed.proj", patches))
-    if setting.attention == "masked":
+    if how.attention == "masked":
         shown = torch.tensor([[patch in given for patch in range(length)] for given in drawn])
         x = torch.where(shown[..., None], x, state["mask_token.token"])
     x = (x + place)[:, order]
-    mode = "bidirectional" if setting.attention == "masked" else setting.attention
+    mode = "bidirectional" if how.attention == "masked" else how.attention
     may = allowed(mode, [len(given) for given in drawn], length)
     for n in range(depth(state, "trunk")):
-        x = block(state, f"trunk.blocks.{n}", x, setting.heads, may)
+        x = block(state, f"trunk.blocks.{n}", x, how.heads, may)
     x = layer_norm(state, "trunk.post_trunk_norm", x)
-    if setting.head == "none":
+    if how.head == "none":
         return linear(state, "head.pred", x)
     h = linear(state, "head.proj", x)
-    h = h + positions(*setting.grid, h.shape[-1])[order]
+    h = h + positions(*how.grid, h.shape[-1])[order]
     for n in range(depth(state, "head")):
-        if setting.head == "transformer":
-            h = block(state, f"head.blocks.{n}", h, setting.head_heads, may)
+        if how.head == "transformer":
+            h = block(state, f"head.blocks.{n}", h, how.head_heads, may)
         else:
             h = h + mlp(state, f"head.blocks.{n}.mlp", layer_norm(state, f"head.blocks.{n}.norm", h))
     return linear(state, "head.pred", layer_norm(state, "head.norm", h))

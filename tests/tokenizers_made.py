@@ -17,6 +17,7 @@ from nextpatch.data.mixture import Mixture, MixturePart
 from nextpatch.model.config import ModelConfig
 from nextpatch.patches import patchify, unpatchify
 from nextpatch.tokenizer.artifact import Artifact, TokenizerFacts, write_artifact
+from nextpatch.tokenizer.autoencoder import Autoencoder, AutoencoderSizes
 from nextpatch.tokenizer.names import TOKENIZERS
 from nextpatch.tokenizer.views import Views
 
@@ -38,6 +39,21 @@ def kmeans(cfg: ModelConfig, codes: int = 7, norm: bool = False, kind: str = "km
     shares = torch.rand(codes, generator=draw) + 0.1
     centers = torch.randn(codes, cfg.patch_dim, generator=draw)
     return Artifact(facts, {"centers": centers, "frequencies": shares / shares.sum()})
+
+
+DVAE_OPTIONS = {"pixel_width": 4, "width": 8, "depth": 1, "code_dim": 6}
+
+
+def dvae(patch: int = 3, channels: int = 2, codes: int = 20, **tensors: Tensor) -> Artifact:
+    """A discrete autoencoder of random weights, with the vectors of random patches as codes."""
+    torch.manual_seed(0)
+    networks = Autoencoder(AutoencoderSizes(patch, channels, **DVAE_OPTIONS))
+    for weights in networks.parameters():
+        torch.nn.init.normal_(weights, std=0.3)
+    facts = TokenizerFacts("dvae", codes, patch, channels, (0.5,) * channels, (0.2,) * channels, dict(DVAE_OPTIONS))
+    vectors = networks.encoder(torch.randn(codes, channels, patch, patch)).flatten(0, 2).detach()
+    shares = torch.full((codes,), 1 / codes)
+    return Artifact(facts, {**networks.state_dict(), "vectors": vectors, "frequencies": shares, **tensors})
 
 
 class Surroundings:
@@ -74,7 +90,8 @@ def of_tokens(
 ) -> ModelConfig:
     """A model of these values that predicts the codes of a tokenizer that was made for it; kinds: also surroundings."""
     monkeypatch.setitem(TOKENIZERS._places, "surroundings", Surroundings)
-    path, made = folder / f"{kind}.safetensors", kmeans(ModelConfig(**cfg), codes, norm, kind)
+    path, plain = folder / f"{kind}.safetensors", ModelConfig(**cfg)
+    made = dvae(plain.patch_size, plain.in_chans, codes) if kind == "dvae" else kmeans(plain, codes, norm, kind)
     write_artifact(path, made)
     return ModelConfig(**cfg, target="tokens", tokenizer=str(path), codes=codes, tokenizer_sha256=made.digest)
 

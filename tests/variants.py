@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from itertools import combinations, product
-from typing import Any
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,14 +14,18 @@ from torch import Tensor
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
+from tokenizers_made import of_tokens
 
 VALUES = {
     "order": ("raster", "spiral", "checkerboard", "random"),
     "attention": ("prefix", "causal", "masked"),
-    "target": ("norm_pixels", "pixels"),
+    "target": ("norm_pixels", "pixels", "kmeans", "dvae"),
     "head": ("mlp", "none", "transformer"),
     "grid": ((3, 3), (2, 3)),
 }
+
+SMALL = {"size": "nano", "patch_size": 2, "in_chans": 3, "embed_dim": 16, "depth": 2, "num_heads": 2}
+SMALL |= {"head_width": 24, "head_depth": 2}
 
 
 @dataclass(frozen=True)
@@ -32,26 +36,28 @@ class Variant:
     head: str
     grid: tuple[int, int]
 
+    def __str__(self) -> str:
+        return "-".join([self.order, self.attention, self.target, self.head, "x".join(map(str, self.grid))])
+
     @property
     def exists(self) -> bool:
         """The objective masked sees all places at once and has no order."""
         return self.attention != "masked" or self.order == "raster"
 
-    def __str__(self) -> str:
-        return "-".join([self.order, self.attention, self.target, self.head, "x".join(map(str, self.grid))])
+    @property
+    def tokens(self) -> bool:
+        """Whether codes are predicted; `target` is the kind of tokenizer then."""
+        return not self.target.endswith("pixels")
 
-    def config(self) -> ModelConfig:
-        values: dict[str, Any] = {"order": self.order, "target": self.target, "head": self.head}
-        if self.attention == "masked":
-            values |= {"objective": "masked", "mask_ratio": 0.6}
-        else:
-            values["attention"] = self.attention
-        if self.order == "random":
-            values["order_seed"] = 3
-        img_size = (2 * self.grid[0], 2 * self.grid[1])
-        return ModelConfig(
-            "nano", img_size, 2, 3, embed_dim=16, depth=2, num_heads=2, head_width=24, head_depth=2, **values
-        )
+    def config(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModelConfig:
+        """Small widths that all differ; a tokenizer is written into `folder`."""
+        values = {**SMALL, "img_size": (2 * self.grid[0], 2 * self.grid[1]), "order": self.order, "head": self.head}
+        values |= {"order_seed": 3 if self.order == "random" else 0}
+        masked = {"objective": "masked", "mask_ratio": 0.6}
+        values |= masked if self.attention == "masked" else {"attention": self.attention}
+        if self.tokens:
+            return of_tokens(values, folder, monkeypatch, kind=self.target)
+        return ModelConfig(**values, target=self.target)
 
 
 def every_pair(variants: Iterable[Variant]) -> list[Variant]:
@@ -72,9 +78,9 @@ per_variant = pytest.mark.parametrize(
 )
 
 
-def built(variant: Variant) -> AIM:
+def built(cfg: ModelConfig) -> AIM:
     """In float64, no parameter at a special value: a zero bias or a norm of ones would hide that one is missing."""
-    model, generator = AIM(variant.config()), torch.Generator().manual_seed(1)
+    model, generator = AIM(cfg), torch.Generator().manual_seed(1)
     init_weights(model, 0)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from nextpatch.objective.registry import objective_of
 from nextpatch.tasks.check.verdict import check_objective
 from variants import Variant, built, per_variant
 
 
 @per_variant
-def test_all_proofs_hold(variant: Variant) -> None:
-    model = built(variant)
+def test_all_proofs_hold(variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = built(variant.config(tmp_path, monkeypatch))
     verdicts = check_objective(objective_of(model.cfg), model)
     assert [verdict for verdict in verdicts if verdict.reason] == []
-    assert len(verdicts) == 9 + (variant.attention == "masked")
+    assert len(verdicts) == 9 + 2 * variant.tokens + (variant.attention == "masked")

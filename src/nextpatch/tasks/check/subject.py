@@ -12,6 +12,8 @@ from nextpatch.core.random import FixedSeed, torch_generator
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.objective.objective import Claims, Draws, Objective, scored_count
+from nextpatch.tokenizer.of_model import tokenizer_of_model
+from nextpatch.tokenizer.tokenizer import Tokenizer
 
 MAX_SIDE = 6  # patches: every output is examined against every patch, at a cost that grows with their number squared
 
@@ -66,8 +68,9 @@ def small_config(cfg: ModelConfig, weights: bool) -> ModelConfig:
 
 def subject_of(objective: Objective, model: AIM, batch: int = 3) -> Subject:
     """An objective of ours with the plain formulation of its loss; float64 weights make the examination exact."""
-    cfg, generator = model.cfg, torch_generator(FixedSeed.EXAMPLE_IMAGES)
-    images = torch.randn(batch, cfg.in_chans, *cfg.img_size, generator=generator, dtype=torch.float64)
+    kind = next(model.parameters()).dtype
+    tokenizer = tokenizer_of_model(model.cfg) if model.cfg.target == "tokens" else None
+    images = _noise(model.cfg, batch) if tokenizer is None else _drawn(tokenizer, model.cfg, batch)
 
     def predict(images: Tensor, draws: Draws) -> Tensor:
         return objective.predict(model, images, draws)
@@ -75,5 +78,20 @@ def subject_of(objective: Objective, model: AIM, batch: int = 3) -> Subject:
     def loss(predictions: Tensor, images: Tensor, draws: Draws) -> Tensor:
         return objective.score(model, predictions, images, draws).sum() / scored_count(objective, draws)
 
-    images = images.to(next(model.parameters()).dtype)
-    return Subject(predict, loss, objective, images, cfg.patch_size, objective.examples())
+    def code_loss(predictions: Tensor, codes: Tensor, draws: Draws) -> Tensor:
+        return objective.compare(predictions, codes, draws).sum() / scored_count(objective, draws)
+
+    codes = None if tokenizer is None else Codes(lambda x: tokenizer.encode(x.float()), code_loss, tokenizer.local)
+    return Subject(predict, loss, objective, images.to(kind), model.cfg.patch_size, objective.examples(), codes)
+
+
+def _noise(cfg: ModelConfig, batch: int) -> Tensor:
+    generator = torch_generator(FixedSeed.EXAMPLE_IMAGES)
+    return torch.randn(batch, cfg.in_chans, *cfg.img_size, generator=generator, dtype=torch.float64)
+
+
+def _drawn(tokenizer: Tokenizer, cfg: ModelConfig, batch: int) -> Tensor:
+    """Images of codes, another one in each image at every place: of noise most codes would be one and the same."""
+    generator = torch_generator(FixedSeed.EXAMPLE_IMAGES)
+    by_place = torch.rand(tokenizer.codes, cfg.num_patches, generator=generator).argsort(dim=0)
+    return tokenizer.decode(by_place[torch.arange(batch) % tokenizer.codes], cfg.grid)
