@@ -94,6 +94,7 @@ def test_a_base_is_found_beside_the_study(tmp_path: Path) -> None:
         ('base = "demo"', 'drawings = ["chunk"]', "did you mean 'chunks'?"),
         ("[recipe.model]", "[recipe.modle]", "'recipe.modle' (did you mean 'model'?)"),
         ('model.order = "spiral"', 'model.target = "pixels"', "they differ in target"),
+        ('model.order = "spiral"', 'model.attention = "prefix"', "they differ in attention"),
         ('model.order = "spiral"', 'data.train = "elsewhere"', "they differ in the held-out images"),
         ("[variants.spiral]\n", '[variants."../spiral"]\n', "cannot be called"),
         ('title = "Order"\n', "", "'title' is missing"),

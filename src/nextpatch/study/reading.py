@@ -18,7 +18,16 @@ TABLES = tuple(Recipe.__dataclass_fields__)
 _OWN = ("base", *StudyConfig.__dataclass_fields__)
 _OF_A_VARIANT = (*(name for name in Variant.__dataclass_fields__ if name not in ("name", "values")), *TABLES)
 _DEPTH = 8  # of files that extend each other
-_OTHER_LOSS = ("target", "objective", "patch_size", "img_size", "in_chans", "tokenizer")  # of the model
+_OTHER_LOSS = (
+    "target",
+    "objective",
+    "mask_ratio",
+    "attention",
+    "patch_size",
+    "img_size",
+    "in_chans",
+    "tokenizer",
+)  # of the model
 
 
 def study_path(name: str) -> Path:
