@@ -18,13 +18,15 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.heads.absent import NoHead
 from nextpatch.objective.objective import Objective, Words
 from nextpatch.objective.registry import objective_of
-from nextpatch.runs.recipe import Recipe, load_recipe
+from nextpatch.runs.given import read_recipe
+from nextpatch.runs.recipe import Recipe, recipe_from_dict
 from nextpatch.runs.run import load_run
 from nextpatch.tasks.check.draws import prove_draws
 from nextpatch.tasks.check.proofs import prove
 from nextpatch.tasks.check.subject import small_config, subject_of
 from nextpatch.tasks.check.told import Verdict
 from nextpatch.tasks.check.training import prove_training
+from nextpatch.tokenizer.of_model import settled
 
 
 @dataclass(frozen=True, repr=False)
@@ -114,10 +116,10 @@ def model_to_check(target: Path | Recipe | ModelConfig | AIM | None) -> tuple[AI
     if target is None:
         cfg, what = ModelConfig(size="nano", img_size=(70, 56)), "a model of size nano"
     else:
-        recipe = load_recipe(target) if isinstance(target, Path) else target
+        recipe = recipe_from_dict(read_recipe(str(target)), str(target)) if isinstance(target, Path) else target
         of = f"of {target}" if isinstance(target, Path) else "as configured"
         whole = recipe.model if isinstance(recipe, Recipe) else recipe
-        cfg, what = small_config(whole, weights=False), f"the model {of}, with small widths,"
+        cfg, what = small_config(settled(whole), weights=False), f"the model {of}, with small widths,"
     return materialize(cfg, 0), what
 
 
