@@ -220,6 +220,11 @@ def test_a_graph_computes_causal_features_and_other_layouts_refuse_them(probed: 
     assert main(["export", str(probed), "--to", "timm", *words, str(tmp_path / "t.safetensors")]) == 0
     assert main(["export", str(probed), "--to", "hub", *words, str(tmp_path / "hub")]) == 0
     assert nextpatch.load(tmp_path / "hub").classifier is None
+    words = ["--to", "released", "--layers", "0", "--attention", "causal", "--out", str(tmp_path / "trunk")]
+    assert main(["export", str(probed), *words]) == 0
+    trunk = nextpatch.load(tmp_path / "trunk")
+    assert (trunk.about.attention, trunk.classifier) == ("causal", None)
+    assert nextpatch.load(tmp_path / "trunk", attention="bidirectional").about.attention == "bidirectional"
 
 
 def test_an_exported_model_keeps_its_order(run: Path, tmp_path: Path) -> None:

@@ -73,7 +73,9 @@ def of_export(state: Mapping[str, Tensor], facts: Mapping[str, str], name: str, 
             Preprocessing, _json(facts.get("preprocessing", "{}")), f"{shown(name)}, preprocessing"
         )
         ours = from_released(state) if facts["layout"] == "released" else dict(state)
-        head, ours = _classifier_head_in(ours, cfg, layers, classes, attention_in(facts))
+        head, ours = _classifier_head_in(ours, cfg, layers, classes)
+        if options.attention is None and "attention" in facts:
+            options = replace(options, attention=attention_in(facts))
     return of_model(build_aim(cfg, ours, name), name, options, head, (mean, std), preprocessing)
 
 
@@ -174,9 +176,8 @@ def _fitting(model: AIM, name: str, options: LoadOptions, head: ClassifierHead |
 
 
 def _classifier_head_in(
-    state: Mapping[str, Tensor], cfg: ModelConfig, layers: Sequence[str], classes: Sequence[str],
-    attention: InferenceAttention = "bidirectional",
-) -> tuple[ClassifierHead | None, dict[str, Tensor]]:  # fmt: skip
+    state: Mapping[str, Tensor], cfg: ModelConfig, layers: Sequence[str], classes: Sequence[str]
+) -> tuple[ClassifierHead | None, dict[str, Tensor]]:
     """(the classifier among tensors with our names, the other tensors)."""
     own = {name.removeprefix("attentive."): t for name, t in state.items() if name.startswith("attentive.")}
     rest = {name: t for name, t in state.items() if not name.startswith("attentive.")}
@@ -185,8 +186,7 @@ def _classifier_head_in(
     classifier = classifier_of(own, cfg.shape.num_heads)
     if not classes and classifier.linear.out_features == _IMAGENET:
         classes = imagenet_classes()
-    read = tuple(layers or last_blocks(cfg.shape.depth))
-    return ClassifierHead(classifier, read, tuple(classes), attention=attention), rest
+    return ClassifierHead(classifier, tuple(layers or last_blocks(cfg.shape.depth)), tuple(classes)), rest
 
 
 def imagenet_classes() -> tuple[str, ...]:
