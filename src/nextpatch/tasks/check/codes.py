@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from nextpatch.objective.objective import Draws
 from nextpatch.tasks.check.observe import listed, other_pixels
 from nextpatch.tasks.check.subject import Codes, Subject
 from nextpatch.tasks.check.told import Verdict, some
@@ -34,27 +35,29 @@ def _of_the_images(subject: Subject, codes: Codes) -> str:
     grids = codes.encode(subject.images)
     if torch.equal(grids, grids[:1].expand_as(grids)):
         return f"all {len(grids)} example images have the same codes: give images that differ, or another tokenizer"
-    for i in range(subject.draws.batch_size):
-        draws = subject.draws.part(i, i + 1)
-        with torch.no_grad():
-            predictions = subject.predict(subject.images[:1], draws)
-            losses = [float(subject.loss(predictions, image[None], draws)) for image in subject.images]
-            wanted = [float(codes.loss(predictions, grid[None], draws)) for grid in grids]
-        if reason := _other_codes(losses, wanted):
-            return f"with {subject.claims.told(draws)[0]}, {reason}"
+    tried = [_by_image(subject, codes, grids, subject.draws.part(i, i + 1)) for i in range(subject.draws.batch_size)]
+    for i, (losses, wanted) in enumerate(tried):
+        for image, (found, right) in enumerate(zip(losses, wanted, strict=True)):
+            if not _same(found, right):
+                told = subject.claims.told(subject.draws.part(i, i + 1))[0]
+                return f"with {told}, image {image} has the loss {found:.6g}, and {right:.6g} with its own codes: " + (
+                    "it is the same for other images too, so the codes are kept from elsewhere"
+                    if all(_same(loss, losses[0]) for losses, _ in tried for loss in losses)
+                    else "the codes are those of another view (crop, flip or scale) than the one that the model sees"
+                )
     return ""
 
 
-def _other_codes(losses: list[float], wanted: list[float]) -> str:
-    for image, (found, right) in enumerate(zip(losses, wanted, strict=True)):
-        if abs(found - right) <= _TOLERANCE * abs(right):
-            continue
-        if len(set(losses)) == 1 and len(set(wanted)) > 1:
-            why = "it is the same for other images too, so the codes are kept from elsewhere"
-        else:
-            why = "the codes are those of another view (crop, flip or scale) than the one that the model sees"
-        return f"image {image} has the loss {found:.6g}, and {right:.6g} with its own codes: {why}"
-    return ""
+def _by_image(subject: Subject, codes: Codes, grids: Tensor, draws: Draws) -> tuple[list[float], list[float]]:
+    """(the loss with each image, the loss with its codes), all of the same predictions."""
+    with torch.no_grad():
+        predictions = subject.predict(subject.images[:1], draws)
+        losses = [float(subject.loss(predictions, image[None], draws)) for image in subject.images]
+        return losses, [float(codes.loss(predictions, grid[None], draws)) for grid in grids]
+
+
+def _same(found: float, right: float) -> bool:
+    return abs(found - right) <= _TOLERANCE * abs(right)
 
 
 def _of_the_patch(subject: Subject, codes: Codes) -> str:

@@ -91,7 +91,8 @@ def _noise(cfg: ModelConfig, batch: int) -> Tensor:
 
 
 def _drawn(tokenizer: Tokenizer, cfg: ModelConfig, batch: int) -> Tensor:
-    """Images of codes, another one in each image at every place: of noise most codes would be one and the same."""
+    """Images of codes, another one in each image at every place, and noise: of either, most codes may be the same."""
     generator = torch_generator(FixedSeed.EXAMPLE_IMAGES)
     by_place = torch.rand(tokenizer.codes, cfg.num_patches, generator=generator).argsort(dim=0)
-    return tokenizer.decode(by_place[torch.arange(batch) % tokenizer.codes], cfg.grid)
+    drawn = tokenizer.decode(by_place[torch.arange(batch) % tokenizer.codes], cfg.grid)
+    return torch.cat([drawn.double(), _noise(cfg, batch)])
