@@ -88,6 +88,7 @@ def test_a_wrong_value_is_named_with_its_variant(variant: dict[str, Any], said: 
         ({"probe": {**PROBE, "layer": ["0"]}}, "did you mean 'layers'"),
         ({"probe": {**PROBE, "seed": 3}}, "seed is for the study to say"),
         ({"probe": {**PROBE, "data": "nowhere"}}, "nowhere"),
+        ({"probe": {**PROBE, "test": "demo:test"}}, "a test on the training images says nothing"),
         ({"finetune": {"data": "demo:test", "full": True, "rank": 4}}, "rank apply to adapters only"),
     ],
 )

@@ -51,7 +51,8 @@ def test_a_study_on_ray_with_a_worker_killed_ends_as_one_without_ray(tmp_path: P
     _, told = study.communicate()
     assert study.returncode == 0, told.decode()
     alone = started(file, tmp_path / "alone")
-    assert alone.wait() == 0
+    _, told = alone.communicate()
+    assert alone.returncode == 0, told.decode()
     assert (tmp_path / "ray" / "study.json").read_bytes() == (tmp_path / "alone" / "study.json").read_bytes()
 
 

@@ -24,9 +24,9 @@ def commands() -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
-def photos(folder: Path, count: int) -> None:
+def photos(folder: Path, count: int, seed: int = 0) -> None:
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for number in range(count):
         Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(folder / f"{number}.png")
 
@@ -40,8 +40,8 @@ def test_every_command_of_the_page_works_as_it_stands(tmp_path: Path, monkeypatc
     assert small != study
     Path("orders.toml").write_text(small)
     photos(Path("photos"), 24)
-    for name in ("cat", "dog"):
-        photos(Path("labeled") / name, 24)
+    for seed, name in enumerate(("cat", "dog"), 1):
+        photos(Path("labeled") / name, 24, seed)
     for words in commands():
         if words[-1] == "--ray":  # tests/study/test_ray.py
             continue
@@ -68,7 +68,7 @@ def test_tokenizers_are_fitted_once_and_a_failed_run_is_named_and_tried_again(tm
         found = nextpatch.run_study(study, tmp_path / "study", quiet=True)
         status = {variant.name: variant.runs[0].status for variant in found.variants}
         assert status == {"pixels": "done", "codes": "done", "causal": "done", "wild": "failed"}
-    assert "the loss is not finite" in found.variants[3].runs[0].reason
+    assert "not finite" in found.variants[3].runs[0].reason
     lines = [json.loads(line) for line in (tmp_path / "study" / "times.jsonl").read_text().splitlines()]
     begun = [line["run"].split("-")[0] for line in lines]
     assert {name: begun.count(name) for name in begun} == {

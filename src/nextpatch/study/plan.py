@@ -11,7 +11,7 @@ from typing import Any
 from nextpatch.config import ConfigError, dumps_toml, from_dict, to_dict
 from nextpatch.core.errors import UserError
 from nextpatch.core.files import digest_of_json
-from nextpatch.data.sources.open import open_source
+from nextpatch.data.splits import open_splits
 from nextpatch.model.count import count_params
 from nextpatch.objective.cost import train_step_flops
 from nextpatch.runs.given import Values, laid_over, overlay
@@ -79,10 +79,10 @@ def recipes_of(
 
 def check_measurements(study: StudyConfig) -> None:
     """ConfigError for values that no probe, fine-tuning or tokenizer takes, DataError for labeled images that cannot be
-    opened."""
+    used, as those to test on that are among those to learn from."""
     for name, values in study.tokenizers.items():
         from_dict(FitOptions, values, f"tokenizers.{name}")
-    opened: set[str] = set()
+    opened: set[tuple[str, ...]] = set()
     for variant in study.variants:
         for kind, values in (("probe", study.probe_of(variant)), ("finetune", study.finetune_of(variant))):
             if not values:
@@ -91,10 +91,9 @@ def check_measurements(study: StudyConfig) -> None:
             if ours := [name for name in _OURS if name in values]:
                 raise ConfigError(f"{where}: {', '.join(ours)} is for the study to say; leave it out")
             config = from_dict(_CONFIGS[kind], {"weights": "run", "out": "out", **values}, where)
-            for data in filter(None, (config.data, config.test)):
-                if data not in opened:
-                    open_source(data)
-                    opened.add(data)
+            if (images := (config.data, config.test, config.overlap)) not in opened:
+                open_splits(*images[:2], seed=0, overlap=config.overlap)
+                opened.add(images)
 
 
 def runs_of(

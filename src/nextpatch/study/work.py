@@ -17,7 +17,7 @@ from nextpatch.core.writer import InUseError, only_writer
 
 PROGRAM = (sys.executable, "-m", "nextpatch.study.child")  # what a command's words are given to
 _LOOK_S = 0.1
-_LAST_LINES, _LINE = 4, 400  # of a log, that a failure is told by
+_LAST_LINES, _LINE = 4, 1000  # of a log, that a failure is told by
 Stopping = Callable[[], str]  # "": go on; "save": end after saving; "now": end at once
 
 
