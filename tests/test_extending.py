@@ -66,7 +66,7 @@ def test_what_was_registered_is_what_ran(outcome: tuple[Path, str]) -> None:
     for title in ("A target", "An order", "A head", "An objective"):
         assert parts[title].count("holds") == 9, parts[title]
     for run, value in (("colour", 'target = "mean_colour"'), ("columns", 'order = "columns"'),
-                       ("aimed", 'head = "aimed"'), ("blanked", 'objective = "blanked"'),
+                       ("aimed", 'head = "aimed"'), ("ahead", 'objective = "two_ahead"'),
                        ("digits", "idx:digits.idx")):  # fmt: skip
         assert value in (folder / "runs" / run / "recipe.toml").read_text()
         losses = [json.loads(line) for line in (folder / "runs" / run / "metrics.jsonl").read_text().splitlines()]

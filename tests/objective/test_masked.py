@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,9 @@ def test_the_mask_token_goes_with_what_predicts_and_not_with_features(head: str,
         assert found.cfg.resolved() == model.cfg.resolved()
         assert torch.equal(objective.loss_sum(found, images, draws), loss), weights
         assert torch.equal(found(images)["post_trunk_norm"], features.aim(images)["post_trunk_norm"])
+
+
+def test_the_picture_of_the_page_is_of_these_masks() -> None:
+    root = Path(__file__).parents[2]
+    drawn = runpy.run_path(str(root / "runs" / "draw_masks.py"))["drawing"]()
+    assert (root / "docs" / "masks.svg").read_text() == drawn

@@ -76,7 +76,7 @@ class TrainConfig:
     device: Device = "auto"
     """Where to compute (chosen from the machine)."""
     seed: int = 0
-    """Seed of initial weights, order of the images, crops and prefixes."""
+    """Seed of initial weights, order of the images, crops, and prefixes or masks."""
     val_every: int = 0
     """Steps between validations (chosen from the length of the run)."""
     checkpoint_every: int = 0
