@@ -18,6 +18,8 @@ from nextpatch.runs.checkpoint import save_checkpoint
 from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir, RunError
 from nextpatch.tasks.check.verdict import check
+from nextpatch.tokenizer.artifact import write_artifact
+from tokenizers_made import kmeans
 
 CFG = ModelConfig(img_size=(16, 24), patch_size=8, in_chans=1, embed_dim=16, depth=2, num_heads=2, head_width=16)
 
@@ -41,6 +43,16 @@ def test_a_recipe_is_examined_with_small_widths(tmp_path: Path) -> None:
     assert code == 0
     assert "mine.toml, with small widths, on 6 x 6 patches" in text.replace("\n", " ")
     assert "what causal attention allows" in text
+
+
+def test_a_recipe_of_codes_that_are_not_counted_yet_is_examined_with_its_tokenizer(tmp_path: Path) -> None:
+    model = ModelConfig(img_size=(12, 8), patch_size=4)
+    write_artifact(tmp_path / "codes.safetensors", kmeans(model))
+    recipe = Recipe(replace(model, target="tokens", tokenizer=str(tmp_path / "codes.safetensors")))
+    (tmp_path / "mine.toml").write_text(dumps_toml(to_dict(recipe)))
+    code, text = printed(tmp_path / "mine.toml")
+    assert code == 0
+    assert "all 11 proofs hold" in text
 
 
 def test_a_run_is_examined_with_its_weights(tmp_path: Path) -> None:
