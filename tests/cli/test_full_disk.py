@@ -25,6 +25,7 @@ VERBS = {
     "inspect": ["data", "inspect", "{photos}", "--json", "{out}/found.json", "--bad", "{out}/bad.jsonl"],
     "preview": ["data", "preview", "{photos}", "--out", "{out}/sheet.png", "--images", "1"],
     "pack": ["data", "pack", "{photos}", "--out", "{out}/packed"],
+    "tokenizer": ["tokenizer", "fit", "{photos}", "--out", "{out}/t.safetensors", "--codes", "8", "--device", "cpu"],
     "safetensors": ["export", "{weights}", "--out", "{out}/w"],
     "timm": ["export", "{weights}", "--to", "timm", "--out", "{out}/w.safetensors"],
 }  # fmt: skip

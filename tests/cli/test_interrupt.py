@@ -26,6 +26,7 @@ VERBS = {
     "embed": ["embed", "demo:train", "--weights", "{run}", "--out", "{out}.parquet"],
     "inspect": ["data", "inspect", "demo:train"],
     "pack": ["data", "pack", "demo:train", "--out", "{out}"],
+    "tokenizer": ["tokenizer", "fit", "demo:train", "--out", "{out}.safetensors"],
     "report": ["report", "{run}"],
     "export": ["export", "{run}", "--to", "onnx", "--out", "{out}.onnx"],
     "check": ["check", "{run}"],
