@@ -78,7 +78,8 @@ class ProbeResult:
 
     `num_select` images were held out to choose by, of `num_train_pool` the classifiers learned; `elapsed_s` is of the
     whole probe; `view` says in words how images were seen, `feature_attention` by which attention the trunk computed
-    the features. `attention`: the classifier that was kept, if any.
+    the features, `pooling` of what the one vector was made that linear, knn and logistic probes take: the mean of all
+    patches, or the means of so many regions. `attention`: the classifier that was kept, if any.
     """
 
     weights: str = ""
@@ -102,6 +103,7 @@ class ProbeResult:
     sweep: tuple[LayerScore, ...] = ()
     attention: SavedProbe | None = None
     feature_attention: str = "bidirectional"
+    pooling: str = "mean"
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "a probe") -> ProbeResult:
@@ -125,6 +127,8 @@ class ProbeResult:
             title += "\nchosen on these same images, as in the paper: too high"
         if self.feature_attention != "bidirectional":
             title += f"\n{self.feature_attention} attention"
+        if self.pooling != "mean":
+            title += f"\nlinear and nearest neighbors: on the means of {self.pooling}"
         cells = {(row.labels, row.probe, row.features): _cell(row) for row in self.results}
         order = list(dict.fromkeys(row.probe for row in self.results))
         lines = sorted({key[:2] for key in cells}, key=lambda line: (line[0], order.index(line[1])))

@@ -67,6 +67,11 @@ class ProbeConfig(ViewOptions):
     """Share of the updates in which the learning rate rises."""
     neighbors: tuple[int, ...] = NEIGHBORS
     """Numbers of nearest neighbors to try."""
+    pooling: Literal["auto", "mean"] = "auto"
+    """How linear, knn and logistic probes make one vector of the patches; mean: the mean of all, as in the paper; auto:
+    the means of 3 x 3 or 2 x 2 regions where they are few enough values, and neighbors in a whitened space if that is
+    better on the held-out images.
+    """
     step: int = -1
     """Checkpoint of the run to measure, by its step (default: the newest).
 

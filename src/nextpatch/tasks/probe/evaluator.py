@@ -18,6 +18,7 @@ from nextpatch.tasks.probe.config import ProbeConfig
 from nextpatch.tasks.probe.kinds import PROBE_KINDS
 from nextpatch.tasks.probe.labeled import Labeled
 from nextpatch.weights.backbone import ModelInfo
+from nextpatch.weights.pooling import RegionMeans
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class ProbeSetup:
 
 
 class Vectors(NamedTuple):
-    """The mean over patches of images of all ranks, for every layer set, and their classes."""
+    """One vector for each image of all ranks, for every layer set, and their classes."""
 
-    features: Float[Tensor, "sets images dim"]
+    features: Float[Tensor, "sets images values"]
     labels: Int64[Tensor, " images"]
 
 
@@ -52,13 +53,23 @@ class ProbeData:
 
     @cached_property
     def train_vectors(self) -> Vectors:
-        """Of the images to learn from; computed once for all kinds that need them."""
+        """Of the images to learn from, the mean over patches; computed once for all kinds that need them."""
         return _vectors(self.train, self.setup.ranks)
 
     @cached_property
     def select_vectors(self) -> Vectors:
-        """Of the images to select by."""
+        """Of the images to select by, the mean over patches."""
         return _vectors(self.select, self.setup.ranks)
+
+    @cached_property
+    def train_regions(self) -> Vectors:
+        """As `train_vectors`, but as the features' `pool` makes them: the means of regions."""
+        return _vectors(self.train, self.setup.ranks, self.train.extract.pool)
+
+    @cached_property
+    def select_regions(self) -> Vectors:
+        """As `select_vectors`, in the same way."""
+        return _vectors(self.select, self.setup.ranks, self.train.extract.pool)
 
 
 class Candidate(NamedTuple):
@@ -131,6 +142,6 @@ def evaluator_of(kind: str) -> Evaluator:
     return found
 
 
-def _vectors(images: Labeled, ranks: Ranks) -> Vectors:
-    vectors, labels = images.pooled()
+def _vectors(images: Labeled, ranks: Ranks, pool: RegionMeans | None = None) -> Vectors:
+    vectors, labels = images.pooled(pool)
     return Vectors(ranks.gathered(vectors.transpose(0, 1).contiguous()).transpose(0, 1), ranks.gathered(labels))

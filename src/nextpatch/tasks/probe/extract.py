@@ -23,6 +23,7 @@ from nextpatch.weights.backbone import digest_of_tensors, mean_of
 from nextpatch.weights.classifier import attention_facts
 from nextpatch.weights.finite import check_features_finite
 from nextpatch.weights.inference import InferenceModel
+from nextpatch.weights.pooling import RegionMeans
 
 GROUP = 256  # images in one forward pass
 
@@ -35,6 +36,7 @@ class TrunkFeatures:
     sets: LayerSets
     workers: int = 0
     bad: Bad = field(default_factory=dict)  # already named in the log
+    pool: RegionMeans = field(default_factory=RegionMeans)  # one vector an image, for the kinds of probes that take one
 
     @property
     def names(self) -> list[list[str]]:
@@ -109,6 +111,7 @@ class RawPixels:
     workers: int = 0
     bad: Bad = field(default_factory=dict)
     preprocessing: Preprocessing = AS_OURS
+    pool: RegionMeans = field(default_factory=RegionMeans)
 
     @property
     def names(self) -> list[list[str]]:

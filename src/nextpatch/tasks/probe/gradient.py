@@ -24,8 +24,9 @@ def by_gradients(grid: type[Grid], save: Callable[[Path, Choice, SavedWith], Non
 
 
 def _fit(kind: type[Grid], data: ProbeData, features: Sequence[Tensor], steps: int) -> Fit:
-    setup, cfg = data.setup, data.setup.cfg
-    grid = kind(len(features), cfg.lrs, features[0].shape[-1], setup.num_classes, setup.num_heads, cfg.seed)
+    setup, cfg, pool, dim = data.setup, data.setup.cfg, data.train.extract.pool, features[0].shape[-1]
+    width = pool.width(dim) if kind.on_vectors else dim
+    grid = kind(len(features), cfg.lrs, width, setup.num_classes, setup.num_heads, cfg.seed, pool)
     return Fit(grid.to(setup.device).train(), cfg, steps, setup.ranks)
 
 

@@ -7,7 +7,7 @@ Keys and values are never computed per patch, and the batch norm has no paramete
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +16,25 @@ from torch import Tensor, nn
 
 from nextpatch.core.random import torch_generator
 from nextpatch.dist.ranks import ALONE, Ranks
+from nextpatch.weights.pooling import RegionMeans
 
 _PIECE = 512  # rows at a time
 
 
 class Grid(nn.Module):
-    """Probes by learning rate and layer set: every parameter is [lr, set, ...], so that each rate's are contiguous."""
+    """Probes by learning rate and layer set: every parameter is [lr, set, ...], so that each rate's are contiguous.
 
-    def __init__(self, sets: int, lrs: Sequence[float], dim: int, num_classes: int, num_heads: int, seed: int) -> None:
+    `dim`: values of a patch, or of an image's vector where a kind is `on_vectors`, which `pool` gives.
+    """
+
+    on_vectors: ClassVar[bool] = False
+
+    def __init__(
+        self, sets: int, lrs: Sequence[float], dim: int, num_classes: int, num_heads: int, seed: int,
+        pool: RegionMeans | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.pool = pool or RegionMeans()
         self.lrs, self.dim, self.num_heads, self.num_classes = tuple(lrs), dim, num_heads, num_classes
         self.norms = nn.ModuleList(batch_norm(dim) for _ in range(sets))
         start = self._start(torch_generator(seed))

@@ -19,6 +19,7 @@ from nextpatch.data.sources.source import Samples, digest_of
 from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.tasks.probe.cache import FeatureBatch, cached
 from nextpatch.tasks.probe.extract import GROUP, RawPixels, TrunkFeatures
+from nextpatch.weights.pooling import RegionMeans
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,13 @@ class Labeled:
         for found in _regrouped(groups, size):
             yield found.features, self._labels(found.indices)
 
-    def pooled(self) -> tuple[Float[Tensor, "sets images dim"], Int64[Tensor, " images"]]:
-        """Mean over patches of every image here, and its label."""
-        none = torch.empty(len(self.extract.names), 0, self.extract.dim), torch.empty(0, dtype=torch.int64)
-        found = [none, *((f.mean(dim=2), y) for f, y in self.batches(GROUP))]
+    def pooled(
+        self, pool: RegionMeans | None = None
+    ) -> tuple[Float[Tensor, "sets images values"], Int64[Tensor, " images"]]:
+        """One vector of every image here (default: the mean over its patches), and its label."""
+        pool, dim = pool or RegionMeans(), self.extract.dim
+        none = torch.empty(len(self.extract.names), 0, pool.width(dim)), torch.empty(0, dtype=torch.int64)
+        found = [none, *((pool(f), y) for f, y in self.batches(GROUP))]
         parts, labels = zip(*found, strict=True)
         return torch.cat(parts, dim=1), torch.cat(labels)
 

@@ -10,21 +10,25 @@ from torch import Tensor, nn
 
 from nextpatch.config import ConfigError
 from nextpatch.tasks.probe.evaluator import BatchLearner, Candidate, Evaluator, ProbeData
+from nextpatch.weights.pooling import RegionMeans
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the squared weights, per image
 _ITERATIONS = 200
 
 
 class Logistic(nn.Module):
-    """Standardized vector -> linear; the vector is the mean over patches."""
+    """Standardized vector -> linear; the vector is what `pool` makes of the patches."""
 
-    def __init__(self, mean: Tensor, scale: Tensor, weight: Tensor, bias: Tensor) -> None:
+    def __init__(
+        self, mean: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, pool: RegionMeans | None = None
+    ) -> None:
         super().__init__()
+        self.pool = pool or RegionMeans()
         self.mean, self.scale, self.weight, self.bias = mean, scale, weight, bias
 
     def forward(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch classes"]:
         """Class logits."""
-        return self.on_vectors(features.mean(dim=1))
+        return self.on_vectors(self.pool(features))
 
     def on_vectors(self, vectors: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch classes"]:
         """Class logits of vectors."""
@@ -40,8 +44,9 @@ def need_scipy() -> None:
 
 
 def logistic_path(
-    vectors: Float[Tensor, "images dim"], labels: Int[Tensor, " images"], num_classes: int
-) -> list[Logistic]:
+    vectors: Float[Tensor, "images dim"], labels: Int[Tensor, " images"], num_classes: int,
+    pool: RegionMeans | None = None,
+) -> list[Logistic]:  # fmt: skip
     """One classifier per penalty, from the largest to the smallest, each begun where the one before ended (scipy's
     L-BFGS in float64); the loss is the mean cross-entropy plus half the penalty times the squared weights."""
     from scipy.optimize import minimize
@@ -61,15 +66,19 @@ def logistic_path(
     for penalty in sorted(PENALTIES, reverse=True):
         point = minimize(loss, point, (penalty,), "L-BFGS-B", jac=True, options={"maxiter": _ITERATIONS}).x
         solved = torch.from_numpy(point).view(count, dim + 1).to(vectors.dtype)
-        found.append(Logistic(mean, scale, solved[:, :dim].clone(), solved[:, dim].clone()))
+        found.append(Logistic(mean, scale, solved[:, :dim].clone(), solved[:, dim].clone(), pool))
     return found
 
 
 def _select(data: ProbeData, _: BatchLearner | None) -> list[Candidate]:
     """Each layer set at its best penalty."""
-    train, images = data.train_vectors, data.select_vectors
+    train, images = data.train_regions, data.select_regions
     return [
-        _at_best_penalty(logistic_path(vectors, train.labels, data.setup.num_classes), queries, images.labels)
+        _at_best_penalty(
+            logistic_path(vectors, train.labels, data.setup.num_classes, data.train.extract.pool),
+            queries,
+            images.labels,
+        )
         for vectors, queries in zip(train.features, images.features, strict=True)
     ]
 

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.tasks.probe.evaluator import BatchLearner, Candidate, Evaluator, ProbeData
+from nextpatch.weights.pooling import RegionMeans
+from nextpatch.weights.whitening import Space, standardized, whitened
 
 _TEMPERATURE = 0.07
 _CHUNK = 1024
@@ -18,30 +20,31 @@ _MANY = 1_000_000
 
 
 class KNNClassifier(nn.Module):
-    """A vote of the k training images with the most similar mean feature.
+    """A vote of the k training images with the most similar vector.
 
-    Features are standardized by the training images, so that a few large channels do not decide alone; similarity is
-    the cosine, and a vote weighs exp(similarity / 0.07), as is usual for frozen features (DINO).
+    Vectors are compared in `space`, which is fitted to the training images (default: standardized); similarity is the
+    cosine, and a vote weighs exp(similarity / 0.07), as is usual for frozen features (DINO).
     """
 
     def __init__(
-        self, features: Float[Tensor, "images dim"], labels: Int[Tensor, " images"], num_classes: int, k: int = 1
-    ) -> None:
+        self, features: Float[Tensor, "images dim"], labels: Int[Tensor, " images"], num_classes: int, k: int = 1,
+        pool: RegionMeans | None = None, space: Space | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.mean, self.scale = features.mean(dim=0), features.std(dim=0, correction=0).clamp_min(1e-6)
-        self.bank = F.normalize((features - self.mean) / self.scale, dim=1)
+        self.pool, self.space = pool or RegionMeans(), space or standardized(features)
+        self.bank = self.space(features)
         self.votes = F.one_hot(labels, num_classes).to(features.dtype)
         self.k = k
         self._index = _faiss(self.bank)
 
     def forward(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch classes"]:
         """Votes per class; minus infinity for a class without a vote, which is no answer."""
-        votes = self.votes_at(features.mean(dim=1), [self.k])[0]
+        votes = self.votes_at(self.pool(features), [self.k])[0]
         return votes.masked_fill(votes == 0, -torch.inf)
 
     def votes_at(self, pooled: Float[Tensor, "batch dim"], ks: Sequence[int]) -> Float[Tensor, "ks batch classes"]:
         """Votes for several k at the cost of the largest."""
-        query = F.normalize((pooled - self.mean) / self.scale, dim=1)
+        query = self.space(pooled)
         parts = []
         for chunk in torch.split(query, _CHUNK):
             similarity, nearest = self._search(chunk, min(max(ks), len(self.bank)))
@@ -72,13 +75,22 @@ def _faiss(bank: Tensor) -> Any:
 
 
 def _select(data: ProbeData, _: BatchLearner | None) -> list[Candidate]:
-    """Each layer set at its best k."""
-    train, images = data.train_vectors, data.select_vectors
+    """Each layer set in its best space, at its best k."""
+    train, images, pool = data.train_regions, data.select_regions, data.train.extract.pool
     ks = sorted({min(k, len(train.labels)) for k in data.setup.cfg.neighbors})
-    return [
-        _at_best_k(KNNClassifier(bank, train.labels, data.setup.num_classes), ks, queries, images.labels)
-        for bank, queries in zip(train.features, images.features, strict=True)
-    ]
+    found = []
+    for bank, queries in zip(train.features, images.features, strict=True):
+        tried = [
+            KNNClassifier(bank, train.labels, data.setup.num_classes, 1, pool, space) for space in _spaces(bank, data)
+        ]
+        found.append(max((_at_best_k(one, ks, queries, images.labels) for one in tried), key=lambda c: c.select_top1))
+    return found
+
+
+def _spaces(bank: Float[Tensor, "images dim"], data: ProbeData) -> list[Space]:
+    """Those that are tried; only the standardized one where the mean of all patches is asked for, as is usual."""
+    usual = standardized(bank)
+    return [usual] if data.setup.cfg.pooling == "mean" else [usual, *whitened(bank)]
 
 
 def _at_best_k(

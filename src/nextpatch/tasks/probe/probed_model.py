@@ -14,9 +14,10 @@ from nextpatch.runs.run import RunDir, load_run, untrained_model
 from nextpatch.tasks.probe.config import ProbeConfig
 from nextpatch.tasks.probe.extract import RawPixels, TrunkFeatures
 from nextpatch.weights.assemble import LoadOptions, of_model
-from nextpatch.weights.backbone import Backbone
+from nextpatch.weights.backbone import Backbone, ModelInfo
 from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
+from nextpatch.weights.pooling import RegionMeans, regions_for
 
 Features = dict[str, TrunkFeatures | RawPixels]  # by what the kind of features is called
 
@@ -64,7 +65,13 @@ def extractors_of(config: ProbeConfig, opened: ProbedModel, sets: LayerSets) -> 
     bad: Bad = {}  # shared, so that an image is named once and not for every kind of features
     trunks = {PRETRAINED: opened.inference, RANDOM: opened.untrained}
     about = opened.inference.backbone.about
+    pool = pooling_of(config, about)
     return {
-        **{n: TrunkFeatures(inference, sets, config.workers, bad) for n, inference in trunks.items() if inference},
+        **{n: TrunkFeatures(one, sets, config.workers, bad, pool) for n, one in trunks.items() if one},
         PIXELS: RawPixels(about.img_size, about.in_chans, config.workers, bad, about.preprocessing),
     }
+
+
+def pooling_of(config: ProbeConfig, about: ModelInfo) -> RegionMeans:
+    """What makes one vector of an image's patches."""
+    return RegionMeans() if config.pooling == "mean" else regions_for(about.num_patches, about.img_size, about.dim)

@@ -30,7 +30,7 @@ from nextpatch.tasks.probe.evaluator import Choice, ProbeData, ProbeSetup, Saved
 from nextpatch.tasks.probe.extract import RawPixels, TrunkFeatures
 from nextpatch.tasks.probe.kinds import kinds_on
 from nextpatch.tasks.probe.labeled import Labeled, memory_for_features
-from nextpatch.tasks.probe.probed_model import Features, ProbedModel, extractors_of, open_model
+from nextpatch.tasks.probe.probed_model import Features, ProbedModel, extractors_of, open_model, pooling_of
 from nextpatch.tasks.probe.score import Scored, score, score_of
 from nextpatch.tasks.probe.train import num_steps
 from nextpatch.tasks.probe.write import RESULTS, write_results
@@ -185,6 +185,7 @@ def _result(
         view=about.preprocessing.view(about.img_size),
         preprocessing=to_dict(about.preprocessing),
         feature_attention=about.attention,
+        pooling=pooling_of(config, about).name,
         grid=SearchGrid(tuple(config.lrs), {name: tuple(blocks) for name, blocks in sets.items()}),
         results=tuple(score_of(one, config.seed) for one in scored),
         sweep=tuple(sweep),
