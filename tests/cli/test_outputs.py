@@ -43,6 +43,10 @@ WRITING = {  # words of the verb -> what it holds: a folder, or a file
     "data pack {data} --out {out}": "",
     "data preview {data} --out {out}.png": "{out}.png",
     "data inspect {data} --json {out}.json": "{out}.json",
+    "study {study} --out {out}": "",
+    "tokenizer fit {data} --out {out}.safetensors": "{out}.safetensors",
+    "tokenizer show {out}.safetensors --out {out}.png": "{out}.png",
+    "tokenizer apply {out}.safetensors {data} --out {out}.parquet": "{out}.parquet",
     "data inspect {data} --bad {out}.jsonl": "{out}.jsonl",
 }
 
@@ -61,7 +65,11 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     aim = AIM(model)
     init_weights(aim, 0)
     save_checkpoint(run / "checkpoints", 1, {"model": aim.state_dict()}, {"step": 1})
-    return {"data": data, "run": run, "out": place / "out"}
+    study = place / "study.toml"
+    study.write_text(
+        f'title = "one"\nseeds = [0]\n[recipe.data]\ntrain = ["{data}"]\n[recipe.train]\nsteps = 1\n[variants.a]\n'
+    )
+    return {"data": data, "run": run, "out": place / "out", "study": study}
 
 
 @pytest.mark.parametrize(("words", "held"), WRITING.items())
@@ -83,9 +91,9 @@ def test_an_output_that_another_process_writes_is_refused(
 
 def test_the_table_above_has_every_verb_that_takes_an_output() -> None:
     verbs = {name: verb for name, verb in VERBS.items() if not isinstance(verb, Group)}
-    group = VERBS["data"]
-    assert isinstance(group, Group)
-    verbs |= {f"data {name}": verb for name, verb in group.verbs.items()}
+    for group, inside in VERBS.items():
+        if isinstance(inside, Group):
+            verbs |= {f"{group} {name}": verb for name, verb in inside.verbs.items()}
     flags = {
         name: {flag.rpartition("__")[2] for flag in arguments(verb.arguments).__annotations__}
         for name, verb in verbs.items()

@@ -23,7 +23,7 @@ _Tokenizer = Annotated[Path, Flag("TOKENIZER", "a .safetensors file, or a run", 
 
 
 @dataclass(frozen=True)
-class Fit:
+class TokenizerFit:
     """Fit a tokenizer, which gives each patch of an image one of a fixed number of codes, and write it to a file.
 
     It is fitted on images cropped and flipped as in pre-training. Image and patch size are those of --recipe, or are
@@ -78,7 +78,7 @@ class Apply:
     config: ApplyConfig
 
 
-def fit(args: Fit) -> int:
+def fit(args: TokenizerFit) -> int:
     """Fit, and say what came out."""
     from rich.console import Console
 
@@ -133,7 +133,7 @@ def apply(args: Apply) -> int:
 VERBS = {
     "fit": Verb(
         "fit a tokenizer on images",
-        Fit,
+        TokenizerFit,
         fit,
         lambda args: [Output(args.config.out, file=True)],
         needs=("api.tokenizer",),

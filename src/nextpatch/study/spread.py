@@ -12,7 +12,7 @@ from nextpatch.measure.study_result import SeedRun, VariantResult
 
 
 @dataclass(frozen=True)
-class Spread:
+class SeedValues:
     """Values of several seeds, their mean, and its 95 % t-interval (None of fewer than two)."""
 
     values: tuple[float, ...]
@@ -29,13 +29,13 @@ class Curve:
     band: tuple[Interval, ...]
 
 
-def spread(values: Sequence[float]) -> Spread | None:
+def spread(values: Sequence[float]) -> SeedValues | None:
     """The values with mean and interval; None of none."""
     if not values:
         return None
     found = established(values)
     interval = None if found.low is None or found.high is None else (found.low, found.high)
-    return Spread(tuple(values), mean(values), interval)
+    return SeedValues(tuple(values), mean(values), interval)
 
 
 def curve(points: Sequence[Mapping[float, float]]) -> Curve | None:
