@@ -77,6 +77,9 @@ def test_parts_are_images_of_the_split_under_the_same_names():
     row = int(few.key(7).partition("#")[2])
     assert (few.read(7), few.label(7)) == (whole.read(row), whole.label(row))
     assert len({source.digest for source in (whole, even, odd, few)}) == 4
+    some = open_source("demo:train/some")
+    assert len(some) == 5000
+    assert {some.label(i) for i in range(len(some))} == set(range(10))
 
 
 def test_an_unknown_part_is_refused_with_the_known_ones():

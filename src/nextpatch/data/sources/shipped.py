@@ -16,11 +16,12 @@ PREFIX = "demo:"
 FOLDER = Path(__file__).parents[2] / "demo"
 SPLITS = ("train", "test")
 Labels = Int64[np.ndarray, " rows"]
-_FEW = 1000
+_SOME, _FEW = 5000, 1000  # of all classes, of the even ones
 # the classes with even and those with odd numbers are two kinds of data: what is learned of one helps the other little
 PARTS: dict[str, Callable[[Labels], Labels]] = {
     "even": lambda labels: np.flatnonzero(labels % 2 == 0),
     "odd": lambda labels: np.flatnonzero(labels % 2 == 1),
+    "some": lambda labels: np.arange(min(_SOME, len(labels))),
     "even-few": lambda labels: np.flatnonzero(labels % 2 == 0)[:_FEW],
 }
 
