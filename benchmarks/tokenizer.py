@@ -1,7 +1,7 @@
 """K-means tokenizers against scikit-learn, on the same patches: inertia, processor time, and the memory of a fit.
 
-    pip install --target /tmp/sk scikit-learn    # not a dependency of nextpatch
-    PYTHONPATH=/tmp/sk OMP_NUM_THREADS=1 python benchmarks/tokenizer.py demo:train --full
+    pip install --target sk scikit-learn    # not a dependency of nextpatch
+    PYTHONPATH=sk OMP_NUM_THREADS=1 python benchmarks/tokenizer.py demo:train --full
 
 Processor time rather than time on the clock, with one thread each, so that other work on the machine matters little;
 the two alternate.
