@@ -70,6 +70,16 @@ def test_every_probe_and_both_baselines_are_measured(run: Path, train: Path, tes
         assert words in shown
 
 
+def test_without_baselines_the_weights_alone_are_measured_and_score_the_same(
+    run: Path, train: Path, test: Path, tmp_path: Path
+) -> None:
+    asked = config(run, train, test, probes=("linear", "knn"))
+    with_all = probe(replace(asked, out=tmp_path / "all"), quiet()).results
+    alone = probe(replace(asked, out=tmp_path / "alone", baselines=False), quiet()).results
+    assert {row.features for row in with_all} == {"pre-trained", "random init", "raw pixels"}
+    assert list(alone) == [row for row in with_all if row.features == "pre-trained"]
+
+
 def test_test_labels_are_opened_after_every_choice_and_never_before(
     run: Path, train: Path, test: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,8 @@ class ProbeConfig(ViewOptions):
     the means of 3 x 3 or 2 x 2 regions where they are few enough values, and neighbors in a whitened space if that is
     better on the held-out images.
     """
+    baselines: bool = True
+    """Measure raw pixels and, of a run, the untrained network as well."""
     step: int = -1
     """Checkpoint of the run to measure, by its step (default: the newest).
 

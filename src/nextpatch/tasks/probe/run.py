@@ -48,12 +48,12 @@ def probe(
 ) -> ProbeResult:
     """Measure frozen features, write probe.json and probe.safetensors, and print the table.
 
-    The baselines are always measured: a linear and a nearest-neighbor classifier on raw pixels, and for a run the same
-    probes on the same trunk at random initialisation. `backbone` is measured in place of what `config.weights` names,
-    where it is given, and `sources`, training and test images, in place of `config.data` and `config.test`; `whole`
-    learns from all labels at once and leaves the baselines out. Called by every rank of `ranks` alike; images are
-    shared among them, each is counted once. Raises RunError, WeightsError, DataError or UserError for what cannot be
-    used.
+    Unless `config.baselines` is False the baselines are measured too: a linear and a nearest-neighbor classifier on
+    raw pixels, and for a run the same probes on the same trunk at random initialisation. `backbone` is measured in
+    place of what `config.weights` names, where it is given, and `sources`, training and test images, in place of
+    `config.data` and `config.test`; `whole` learns from all labels at once and leaves the baselines out. Called by
+    every rank of `ranks` alike; images are shared among them, each is counted once. Raises RunError, WeightsError,
+    DataError or UserError for what cannot be used.
     """
     console = console or Console(quiet=not ranks.is_main)
     start_s = time.monotonic()
@@ -79,7 +79,7 @@ def probe(
         out.mkdir(parents=True, exist_ok=True)
     with log_to(out / "log.txt", console) if ranks.is_main else nullcontext():
         extractors = extractors_of(config, opened, sets)
-        if whole:
+        if whole or not config.baselines:
             extractors = {PRETRAINED: extractors[PRETRAINED]}
         choices, sweep = _choose_all(config, opened, splits, budgets, extractors, console, ranks)
         with phase("classifying the test images", console):
