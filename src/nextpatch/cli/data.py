@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _Collections = Annotated[tuple[Images, ...], Flag(positional=True)]
 _Recipe = Annotated[str, Flag("RECIPE|RUN", "a .toml file, a shipped recipe or a run")]
 _PREVIEW = Path("preview.png")
-_SIZES = ("img_size", "patch_size", "in_chans", "target", "tokenizer", "attention")
+_BUILT = ("size", "embed_dim", "depth", "num_heads", "head", "head_width", "head_depth")  # no image is seen otherwise
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def _planned(specs: Sequence[str], name: str, kept: Sequence[str]) -> PretrainPl
     seen = {key: value for key, value in data.items() if key not in ("val", "val_images")}
     return resolve(
         {
-            "model": {"size": "nano", **{key: model[key] for key in _SIZES if key in model}},
+            "model": {"size": "nano", **{key: model[key] for key in model.keys() - _BUILT}},
             "data": overlay(seen, {"train": list(specs)}),
             "train": {key: train[key] for key in kept if key in train},
         }

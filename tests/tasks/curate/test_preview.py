@@ -18,6 +18,7 @@ from nextpatch.data.sources.folder import FolderSource
 from nextpatch.data.views import eval_view, train_view
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.names import ORDERS
+from nextpatch.objective.masked import draw_masked
 from nextpatch.patches import patchify
 from nextpatch.runs.config import OptimConfig, TrainConfig
 from nextpatch.runs.recipe import Recipe
@@ -83,6 +84,21 @@ def test_the_given_patches_are_the_first_of_the_sequence(photos: Path, order: st
         patches, true = (patchify(x[None].float(), 4)[0] for x in (row.target * 255, row.views[0].image))
         hidden = ~row.views[0].given
         torch.testing.assert_close(patches[hidden], true[hidden], atol=0.01, rtol=0)
+
+
+def test_of_a_masked_model_what_is_masked_is_hidden_and_alone_is_the_target(photos: Path) -> None:
+    model = ModelConfig(size="nano", img_size=(16, 12), patch_size=4, objective="masked", mask_ratio=0.25)
+    sheet = shown(photos, recipe(model))
+    masked = draw_masked(3, torch.arange(VIEWS * len(sheet.rows)), 12, 3)
+    ours = torch.stack([~view.given for row in sheet.rows for view in row.views])
+    assert sorted(ours.tolist()) == sorted(masked.tolist())
+    for row in sheet.rows:
+        assert all(view.told.startswith("3 of 12 patches masked") for view in row.views)
+        patches, given = patchify(row.target[None], 4)[0], row.views[0].given
+        assert bool((patches[given] == 0.5).all())
+        assert bool((patches[~given].std(dim=1) > 0.1).all())
+    assert any("masked" in note for note in notes(sheet))
+    assert not any("prefix" in note for note in notes(sheet))
 
 
 def test_pixels_as_targets_are_the_view_itself(photos: Path) -> None:

@@ -100,6 +100,15 @@ def test_what_is_given_stays(many):
     assert not [line for line in choices if line.startswith(("train.steps", "model.img_size", "optim.warmup"))]
 
 
+@pytest.mark.parametrize(("given", "said"), [(0, "at every validation"), (50, "20 times a run"), (7, "validation")])
+def test_checkpoints_are_said_to_be_at_validations_only_where_they_are(many, given, said):
+    values = {**many(1000, 64, 64), "train": {"steps": 140, "val_every": given}}
+    recipe, choices = resolve(values)
+    assert recipe.train.checkpoint_every == 7
+    [line] = [line for line in choices if line.startswith("train.checkpoint_every")]
+    assert said in line
+
+
 @pytest.mark.parametrize(("img_size", "patch_size"), [([30, 30], 5), ([224, 224], 14), ([28, 56], 4), ([64, 48], 8)])
 def test_a_patch_divides_a_given_image_size(many, img_size, patch_size):
     values = {**many(1000, 64, 64), "model": {"img_size": img_size}}

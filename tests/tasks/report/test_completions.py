@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
 from nextpatch.model.names import ORDERS
+from nextpatch.objective.masked import MASKED, Masked
 from nextpatch.objective.next_patch import PREFIX_LEN, NextPatch
 from nextpatch.patches import patchify
 from nextpatch.tasks.report.features import overlay, principal_colors
@@ -71,6 +74,28 @@ def test_a_completion_in_any_order_stands_where_its_patches_are(order: str) -> N
     assert set(known[0].nonzero().flatten().tolist()) == set(ORDERS[order]((2, 3), 0)[:3].tolist())
     torch.testing.assert_close(patchify(done.seen, 8)[known], patchify(shown, 8)[known], atol=1e-6, rtol=0)
     assert bool((patchify(done.predicted, 8)[known] == 0.5).all())
+
+
+class Recalling(AIM):
+    """Gives every patch as it is, masked or not."""
+
+    def predict(self, patches: Tensor, *places: Tensor | None) -> Tensor:
+        return targets(patches, self.cfg.target)
+
+
+@pytest.mark.parametrize("target", ["norm_pixels", "pixels"])
+def test_of_a_masked_model_what_is_masked_is_completed(target: str) -> None:
+    shown, inputs = images()
+    model = Recalling(replace(config(target), objective="masked"))
+    objective = Masked(model.cfg)
+    draws = objective.showcase(len(inputs))
+    done, masked = complete(objective, model, inputs, draws, MEAN, STD), draws[MASKED]
+    torch.testing.assert_close(done.restored, shown, atol=1e-5, rtol=0)
+    assert max(done.loss) < 1e-10
+    seen, predicted = patchify(done.seen, 8), patchify(done.predicted, 8)
+    torch.testing.assert_close(seen[~masked], patchify(shown, 8)[~masked], atol=1e-6, rtol=0)
+    assert bool((seen[masked] == 0.5).all())
+    assert bool((predicted[~masked] == 0.5).all())
 
 
 def test_losses_are_those_of_the_model() -> None:

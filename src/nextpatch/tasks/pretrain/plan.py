@@ -194,8 +194,9 @@ def _choose_length(draft: Draft, train_images: int) -> None:
     warmup = warmup_steps(optim, steps)
     draft.choose("optim", "warmup_steps", warmup, "2.5 % of the run, as in the paper")
     every = clock(steps)
-    draft.choose("train", "val_every", every, "20 times a run, and at least every 1,000 steps")
-    draft.choose("train", "checkpoint_every", every, "at every validation")
+    why = "20 times a run, and at least every 1,000 steps"
+    val_every = draft.choose("train", "val_every", every, why)
+    draft.choose("train", "checkpoint_every", every, "at every validation" if val_every == every else why)
 
 
 def _choose_streams(draft: Draft, train: Collection) -> None:
