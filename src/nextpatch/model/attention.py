@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.core.errors import UserError
+from nextpatch.model.cache import BlockCache
 from nextpatch.model.cost import Workload
 
 Mode = Literal["bidirectional", "prefix", "causal"]
@@ -80,6 +81,17 @@ class Attention(nn.Module):
         q = self._split(packed.view(batch, rows.window, dim))
         seen = self._merge(attend(q, k, v, rows.mask(length, x.device))).reshape(-1, dim)
         out: Tensor = self.proj(seen if rows.dense else seen.index_select(0, rows.windowed))
+        return out
+
+    def extend(
+        self, x: Float[Tensor, "batch new dim"], cache: BlockCache, mask: Float[Tensor, "#batch 1 #new seen"] | None
+    ) -> Float[Tensor, "batch new dim"]:
+        """Attention of new tokens to those in the cache and to themselves; theirs are put into it.
+
+        `mask` is additive, over all tokens with the new ones last; None for attention to everything.
+        """
+        q, k, v = (self._split(part) for part in self.qkv(x).chunk(3, dim=-1))
+        out: Tensor = self.proj(self._merge(attend(q, *cache.put(k, v), mask)))
         return out
 
     def _split(self, x: Tensor) -> Tensor:

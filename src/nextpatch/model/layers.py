@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nextpatch.model.attention import Attention, Rows, attention_bytes
+from nextpatch.model.cache import BlockCache
 from nextpatch.model.cost import Unit, Workload
 from nextpatch.model.init import Init
 
@@ -82,6 +83,14 @@ class Block(nn.Module):
         """The block's output at the wanted rows only."""
         kept = x.reshape(-1, x.shape[-1]).index_select(0, rows.flat) + self.attn.rows(self.norm_1(x), rows)
         out: Tensor = kept + self.mlp(self.norm_2(kept))
+        return out
+
+    def extend(
+        self, x: Float[Tensor, "batch new dim"], cache: BlockCache, mask: Float[Tensor, "#batch 1 #new seen"] | None
+    ) -> Float[Tensor, "batch new dim"]:
+        """The block's output at new tokens, which see those in the cache: as in `Attention.extend`."""
+        x = x + self.attn.extend(self.norm_1(x), cache, mask)
+        out: Tensor = x + self.mlp(self.norm_2(x))
         return out
 
     @staticmethod

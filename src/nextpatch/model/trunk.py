@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nextpatch.model.attention import Rows
+from nextpatch.model.cache import KeyValueCache
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.cost import Workload
 from nextpatch.model.layers import Block, LayerNorm
@@ -50,6 +51,22 @@ class Trunk(nn.Module):
         last = self.blocks[-1]
         assert isinstance(last, Block)
         out: Tensor = self.post_trunk_norm(last.rows(x, rows))
+        return out
+
+    def extend(
+        self,
+        x: Float[Tensor, "batch new dim"],
+        cache: KeyValueCache,
+        mask: Float[Tensor, "#batch 1 #new seen"] | None = None,
+    ) -> Float[Tensor, "batch new dim"]:
+        """The final norm's output at new tokens, which see those in the cache and, where `mask` is None, each other.
+
+        Equal to `forward` over all tokens with the same visibility; tokens that came before must not see later ones.
+        """
+        for block, kept in zip(self.blocks, cache.blocks, strict=True):
+            assert isinstance(block, Block)
+            x = block.extend(x, kept, mask)
+        out: Tensor = self.post_trunk_norm(x)
         return out
 
     def layer_names(self) -> list[str]:
