@@ -37,7 +37,6 @@ class Stream(IntEnum):
     KEPT_PATCHES = 18  # the patches of an image that are kept in memory to fit codes on, by position
     DEAD_CODES = 19  # the vectors that dead codes of a discrete autoencoder begin anew from, by step
     MASK = 15  # the masked patches of a training image, by position
-    SAMPLE = 31  # the random numbers that a sampled image is made from, by its index
     PREVIEW = 101  # the images that a preview shows
     PREFIX = 0x5052  # the prefix length of a training image, by position
 
