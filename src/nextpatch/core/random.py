@@ -36,6 +36,10 @@ class Stream(IntEnum):
     FIRST_CODES = 17  # the patches, or vectors of patches, that are the first codes of a tokenizer
     KEPT_PATCHES = 18  # the patches of an image that are kept in memory to fit codes on, by position
     DEAD_CODES = 19  # the vectors that dead codes of a discrete autoencoder begin anew from, by step
+    NOISE = 20  # the seed of the noise that a training image is learned with, by position
+    SAMPLE = 21  # the seed of the noise that a generated image is made from, by its number
+    IMAGE_ORDER = 22  # the order of the patches of a training image, where each has its own, by position
+    UNLABELLED = 23  # the training images whose class is not told, by position
     MASK = 15  # the masked patches of a training image, by position
     PREVIEW = 101  # the images that a preview shows
     PREFIX = 0x5052  # the prefix length of a training image, by position

@@ -97,7 +97,7 @@ def _shard(model: AIM, mesh: DeviceMesh, precision: Dtype) -> None:
     for block in (*model.trunk.blocks, *model.head.blocks):
         if isinstance(block, Block):
             register_fsdp_forward_method(block, "rows")
-    for method in ("predict", "predict_rows", "loss_rows"):
+    for method in ("predict", "predict_rows", "loss_rows", "generate", "generate_rows", "of_head"):
         register_fsdp_forward_method(model, method)
 
 

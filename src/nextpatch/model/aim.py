@@ -18,6 +18,7 @@ from nextpatch.model.mask_token import MaskToken
 from nextpatch.model.names import HEADS
 from nextpatch.model.orders import order_of
 from nextpatch.model.patch_embed import PatchEmbed
+from nextpatch.model.start import Start, Started
 from nextpatch.model.trunk import Trunk
 from nextpatch.patches import patchify
 
@@ -27,7 +28,7 @@ class AIM(nn.Module):
 
     Images are float, "batch channels height width", already normalized by the data's mean and std. Parameters are
     undefined until `init_weights` or a checkpoint fills them. Without `pixel_head` the model gives features only; it
-    has a mask token where it predicts and its objective asks for one.
+    has a mask token where it predicts and its objective asks for one, and a start token where its objective has one.
     """
 
     def __init__(self, cfg: ModelConfig, pixel_head: bool = True) -> None:
@@ -37,6 +38,7 @@ class AIM(nn.Module):
         self.trunk = Trunk(cfg)
         self.head: Head = HEADS[cfg.head](cfg) if pixel_head else NoHead(cfg)
         self.mask_token = MaskToken(cfg) if pixel_head and cfg.mask_token else None
+        self.start = Start(cfg) if cfg.start_token else None
         self._order: tuple[ModelConfig, Tensor | None] | None = None
 
     def resize(self, img_size: tuple[int, int]) -> None:
@@ -69,7 +71,8 @@ class AIM(nn.Module):
         """Named features in raster order; downstream use is bidirectional (section 4.2).
 
         The other modes follow the model's order: a patch sees those before it in the SEQUENCE, whose first places
-        `prefix_len` counts. Raises UserError for an unknown layer.
+        `prefix_len` counts. A start token stands before them, without a class, and gives no feature. Raises UserError
+        for an unknown layer.
         """
         known = self.layer_names()
         if unknown := [name for name in layers if name not in known]:
@@ -78,17 +81,19 @@ class AIM(nn.Module):
         if order is not None:
             order = order.to(patches.device)
             patches = patches[:, order]
-        tokens = self.patch_embed(patches, order)
+        if self.start is None:
+            tokens = self.patch_embed(patches, order)
+        else:
+            tokens = self.start.with_all(self.patch_embed, patches, order)
+            prefix_len = None if prefix_len is None else prefix_len + 1
         mask = attention_mask(mode, prefix_len, tokens.shape[1], tokens.device)
         found: dict[str, Tensor] = self.trunk(tokens, mask, layers)
+        if self.start is not None:
+            found = {name: values[:, 1:] for name, values in found.items()}
         return found if order is None else {name: values[:, order.argsort()] for name, values in found.items()}
 
     def features(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        layers: Sequence[str],
-        mode: Mode = "bidirectional",
-        prefix_len: Int[Tensor, " batch"] | None = None,
+        self, images: Tensor, layers: Sequence[str], mode: Mode = "bidirectional", prefix_len: Tensor | None = None
     ) -> dict[str, Float[Tensor, "batch patches dim"]]:
         """`forward`, for callers who always name their layers."""
         return self.forward(images, mode, prefix_len, layers)
@@ -106,16 +111,12 @@ class AIM(nn.Module):
         `position`: the raster places of the patches (default 0, 1, 2 ...); `target_position`: those of the patches that
         the outputs are for (default: the next in raster order). `masked`: which tokens are the mask token.
         """
-        batch, length, _ = patches.shape
-        image = torch.arange(batch, device=patches.device)[:, None].expand(batch, length)
-        here, there = self._places(length, position, target_position, patches.device)
+        here, there = self._places(patches.shape[1], position, target_position, patches.device)
         if masked is None:
             tokens = self.patch_embed(patches, position)
         else:
             tokens = self._mask_token()(self.patch_embed, patches, masked, position)
-        features = self.trunk(tokens, mask)["post_trunk_norm"]
-        out: Tensor = self.head(features, here, there, image, mask)
-        return out
+        return self._predicted(tokens, mask, here, there)
 
     def predict_rows(
         self,
@@ -146,6 +147,7 @@ class AIM(nn.Module):
     ) -> Float[Tensor, ""]:
         """A loss of what `predict_rows` gives, made from what the last layer gets and from that layer."""
         hidden = self._hidden_rows(patches, mask, rows, position, target_position, masked)
+        assert isinstance(self.head.pred, nn.Linear)
         return loss(hidden, self.head.pred)
 
     def _hidden_rows(
@@ -158,12 +160,67 @@ class AIM(nn.Module):
             tokens = self.patch_embed(patches, position)
         else:
             tokens = self._mask_token().packed(self.patch_embed, patches, masked, position)
+        return self._hidden_at(tokens, mask, rows, here, there)
+
+    def start_tokens(
+        self, labels: Int[Tensor, " batch"] | None, batch: int, first_target: Int[Tensor, "#batch"] | None = None
+    ) -> Float[Tensor, "batch 1 dim"]:
+        """The start token of each image: see `Start.first`. UserError for weights without one."""
+        return self._start().first(self.patch_embed, labels, batch, first_target)
+
+    def patch_tokens(
+        self,
+        patches: Float[Tensor, "batch length values"],
+        position: Int[Tensor, "*#batch length"] | None = None,
+        target_position: Int[Tensor, "*#batch length"] | None = None,
+    ) -> Float[Tensor, "batch length dim"]:
+        """The tokens of patches behind the start token: see `Start.then`. UserError for weights without one."""
+        return self._start().then(self.patch_embed, patches, position, target_position)
+
+    def condition(
+        self, features: Float[Tensor, "*rows dim"], target_position: Int[Tensor, "*#rows"]
+    ) -> Float[Tensor, "*rows width"]:
+        """What the head's last layer gets, or a head that is a distribution, from features behind a start token: the
+        head knows the places of the patches to come, and no others. For heads that take each row by itself.
+        """
+        return self.head.hidden(features, target_position, target_position, torch.zeros_like(target_position))
+
+    def of_head(self, compute: Callable[[Head], Tensor]) -> Tensor:
+        """What `compute` makes of the head, by which alone a distribution has losses and samples."""
+        return compute(self.head)
+
+    def generate(self, started: Started, mask: Tensor | None) -> Float[Tensor, "batch tokens outputs"]:
+        """The head's outputs at every token of started sequences, each for the patch that comes next."""
+        return self._predicted(self._start().sequence(self.patch_embed, started), mask, started.place, started.place)
+
+    def generate_rows(
+        self,
+        loss: Callable[[Float[Tensor, "rows width"], Head], Float[Tensor, ""]],
+        started: Started,
+        mask: Tensor | None,
+        rows: Rows,
+    ) -> Float[Tensor, ""]:
+        """A loss of what the head's last layer gets at `rows` of started sequences, packed, and of the head."""
+        tokens = self._start().sequence(self.patch_embed, started)
+        return loss(self._hidden_at(tokens, mask, rows, started.place, started.place), self.head)
+
+    def _predicted(self, tokens: Tensor, mask: Tensor | None, here: Tensor, there: Tensor) -> Tensor:
+        image = torch.arange(len(tokens), device=tokens.device)[:, None].expand(tokens.shape[:2])
+        out: Tensor = self.head(self.trunk(tokens, mask)["post_trunk_norm"], here, there, image, mask)
+        return out
+
+    def _hidden_at(self, tokens: Tensor, mask: Tensor | None, rows: Rows, here: Tensor, there: Tensor) -> Tensor:
         if self.head.packed:
-            features = self.trunk.rows(tokens, mask, rows)
-            return self.head.hidden(features, here[rows.position], there[rows.position], rows.image)
-        image = torch.arange(len(patches), device=patches.device)[:, None].expand(patches.shape[:2])
+            here, there = (place.expand(tokens.shape[:2]).reshape(-1)[rows.flat] for place in (here, there))
+            return self.head.hidden(self.trunk.rows(tokens, mask, rows), here, there, rows.image)
+        image = torch.arange(len(tokens), device=tokens.device)[:, None].expand(tokens.shape[:2])
         features = self.trunk(tokens, mask)["post_trunk_norm"]
         return self.head.hidden_rows(features, here, there, image, mask, rows)
+
+    def _start(self) -> Start:
+        if self.start is None:
+            raise UserError("these weights have no start token, so they cannot begin an image: train to generate")
+        return self.start
 
     def _mask_token(self) -> MaskToken:
         """UserError for weights without one."""

@@ -10,7 +10,8 @@ from nextpatch.core.bounds import SEED, check_bounds
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.fields import Flag
 from nextpatch.core.text import shown
-from nextpatch.model.names import HEADS, OBJECTIVES, ORDERS, SEEDLESS_ORDERS, TARGETS
+from nextpatch.model.names import DISTRIBUTIONS, HEADS, OBJECTIVES, ORDERS, TARGETS
+from nextpatch.model.rules import check_order, check_tokenizer, settle_attention, settle_generation
 
 Attention = Literal["prefix", "causal", "bidirectional"]
 InferenceAttention = Literal["bidirectional", "causal"]
@@ -74,21 +75,21 @@ class ModelConfig:
     head_depth: int = 0
     """Number of blocks in the head, where it has any (default: as the named size says)."""
     head: Annotated[str, HEADS] = "mlp"
-    """Head that predicts from the trunk's features: mlp, as in the paper; none, a single linear layer; or transformer,
-    with attention in its blocks. See docs/variants.md."""
+    """Head that predicts from the trunk's features: mlp, as in the paper; none, a single linear layer; transformer,
+    with attention in its blocks; flow or diffusion, which are distributions to draw from. See docs/variants.md."""
     objective: Annotated[str, OBJECTIVES] = "next_patch"
-    """What is learned: next_patch, each patch from those before it, or masked, hidden patches from the others. See
-    docs/variants.md."""
+    """What is learned: next_patch, each patch from those before it; masked, hidden patches from the others; or
+    generate, every patch, the first one too, as a distribution: heads that are one imply it. See docs/variants.md."""
     mask_ratio: float = 0.5
     """Share of an image's patches that the objective masked hides."""
     order: Annotated[str, ORDERS] = "raster"
-    """Order in which the patches of an image follow one another: raster, spiral, checkerboard or random, one drawn for
-    all images. See docs/variants.md."""
+    """Order in which the patches of an image follow one another: raster, spiral, checkerboard, random, one drawn for
+    all images, or any, drawn anew for each image, of the objective generate. See docs/variants.md."""
     order_seed: int = 0
     """Seed of the random order; other orders have none."""
     target: Annotated[str, TARGETS] = "norm_pixels"
-    """What is predicted: norm_pixels, normalized by each patch's mean and standard deviation; pixels as they are; or
-    tokens, the codes of a tokenizer."""
+    """What is predicted: norm_pixels, normalized by each patch's mean and standard deviation; pixels as they are;
+    tokens, the codes of a tokenizer; or distribution, of heads that are one, which imply it."""
     tokenizer: Annotated[str, Flag("FILE")] = ""
     """Tokenizer whose codes are predicted, of target tokens; nextpatch tokenizer fit makes one."""
     codes: int = 0
@@ -98,11 +99,18 @@ class ModelConfig:
     attention: Attention = "prefix"
     """Attention in pre-training: prefix, bidirectional in a prefix of random length and causal after it, or causal. The
     objective masked is bidirectional."""
+    classes: int = 0
+    """Classes that the objective generate is told of, by the images' labels; 0 for none."""
+    label_dropout: float = 0.1
+    """Share of training images whose class is not told, so that images are also sampled without one."""
+    draws: int = 4
+    """Pairs of time and noise that a scored patch is learned from in a step, of heads flow and diffusion."""
 
     def __post_init__(self) -> None:
         check_bounds(
             self, patch_size=(1, 4096), img_size=(1, 2**16), in_chans=(1, 4096), embed_dim=(0, 2**17), depth=(0, 4096),
             num_heads=(0, 4096), head_width=(0, 2**17), head_depth=(0, 4096), order_seed=SEED, mask_ratio=(0.0, 1.0),
+            codes=(0, 2**20), classes=(0, 2**20), label_dropout=(0.0, 1.0), draws=(1, 1024),
         )  # fmt: skip
         if self.size not in SIZES:
             near = difflib.get_close_matches(self.size.lower(), SIZES, n=1)
@@ -111,13 +119,11 @@ class ModelConfig:
         for names, name in ((HEADS, self.head), (OBJECTIVES, self.objective), (ORDERS, self.order)):
             names.check(name)
         TARGETS.check(self.target)
-        self._check_tokenizer()
-        if self.order_seed and self.order in SEEDLESS_ORDERS:
-            raise ConfigError(
-                f"order_seed {self.order_seed} changes nothing in the order {self.order}; leave it out, or choose "
-                "the order random"
-            )
-        self._settle_attention()
+        for name, value in settle_generation(self).items():
+            object.__setattr__(self, name, value)
+        check_tokenizer(self)
+        check_order(self)
+        object.__setattr__(self, "attention", settle_attention(self))
         s = self.shape
         for name, side in zip(("height", "width"), self.img_size, strict=True):
             if side % self.patch_size:
@@ -153,43 +159,6 @@ class ModelConfig:
                 f"which a transformer head has as well; use {max(1, round(s.head_width / each)) * each}"
             )
 
-    def _settle_attention(self) -> None:
-        """Attention follows from the objective masked, which has no order either; ConfigError for what contradicts."""
-        if self.objective == "next_patch":
-            if self.mask_ratio != 0.5:
-                raise ConfigError(
-                    f"mask_ratio {self.mask_ratio:g} changes nothing in the objective next_patch; leave it out, or "
-                    "choose the objective masked"
-                )
-            if self.attention == "bidirectional":
-                raise ConfigError(
-                    "with attention bidirectional the objective next_patch would see the patches that it predicts; "
-                    "choose prefix or causal, or the objective masked"
-                )
-        if self.objective == "masked":
-            if self.attention == "causal":
-                raise ConfigError(
-                    "the objective masked is bidirectional, and attention is causal; leave attention out, or choose "
-                    "the objective next_patch"
-                )
-            if self.order != "raster":
-                raise ConfigError(
-                    f"order {self.order} changes nothing in the objective masked, which sees all places at once; leave "
-                    "it out"
-                )
-            object.__setattr__(self, "attention", "bidirectional")
-
-    def _check_tokenizer(self) -> None:
-        check_bounds(self, codes=(0, 2**20))
-        if self.target == "tokens":
-            if self.codes == 1:
-                raise ConfigError("model.codes 1 leaves nothing to predict; a tokenizer has two codes or more")
-        elif given := [name for name in ("tokenizer", "codes", "tokenizer_sha256") if getattr(self, name)]:
-            raise ConfigError(
-                f"model.{given[0]} is for model.target tokens, and the target is {self.target}; give --model.target "
-                f"tokens too, or leave {given[0]} out"
-            )
-
     @property
     def shape(self) -> Shape:
         """The size's widths and depths with this config's replacements."""
@@ -217,6 +186,21 @@ class ModelConfig:
     def mask_token(self) -> bool:
         """Whether the model has a mask token: the objective says it (and is loaded for that)."""
         return bool(getattr(OBJECTIVES[self.objective], "mask_token", False))
+
+    @property
+    def start_token(self) -> bool:
+        """Whether a start token stands before the patches: the objective says it."""
+        return bool(getattr(OBJECTIVES[self.objective], "start_token", False))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the sequence that features are made from: the patches, and the start token where there is one."""
+        return self.num_patches + self.start_token
+
+    @property
+    def is_distribution(self) -> bool:
+        """Whether the head is a distribution over patches, which has losses and samples of its own."""
+        return self.head in DISTRIBUTIONS
 
     @property
     def patch_dim(self) -> int:

@@ -14,6 +14,7 @@ from nextpatch.model.layers import Block
 from nextpatch.model.mask_token import MaskToken
 from nextpatch.model.names import HEADS
 from nextpatch.model.patch_embed import PatchEmbed
+from nextpatch.model.start import Start
 from nextpatch.model.trunk import Trunk
 
 
@@ -24,6 +25,7 @@ class Params(NamedTuple):
     trunk: int
     head: int
     mask_token: int = 0
+    start: int = 0
 
     @property
     def total(self) -> int:
@@ -33,10 +35,14 @@ class Params(NamedTuple):
 
 def count_params(cfg: ModelConfig) -> Params:
     """Parameters of the model: Table 1 gives `trunk` for the paper's sizes."""
-    return Params(PatchEmbed.params(cfg), Trunk.params(cfg), HEADS[cfg.head].params(cfg), MaskToken.params(cfg))
+    return Params(
+        PatchEmbed.params(cfg), Trunk.params(cfg), HEADS[cfg.head].params(cfg), MaskToken.params(cfg),
+        Start.params(cfg),
+    )  # fmt: skip
 
 
 def forward_flops(cfg: ModelConfig, blocks: int | None = None) -> float:
     """Operations of the features of one image from the first `blocks` blocks (default all): no head."""
     depth = cfg.shape.depth if blocks is None else blocks
-    return PatchEmbed.flops(cfg, cfg.num_patches) + depth * Block.flops(cfg.shape.embed_dim, cfg.num_patches)
+    tokens = PatchEmbed.flops(cfg, cfg.num_patches) + Start.flops(cfg, cfg.tokens)
+    return tokens + depth * Block.flops(cfg.shape.embed_dim, cfg.tokens)

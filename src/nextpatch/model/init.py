@@ -51,6 +51,7 @@ def init_weights(model: nn.Module, seed: int, put: Put = Tensor.copy_) -> None:
     | what                                                  | start                                       |
     |-------------------------------------------------------|---------------------------------------------|
     | every linear weight, the fused qkv as one matrix      | uniform(-a, a), a = sqrt(6/(fan_in+fan_out)) |
+    | layers that gate or end a head which is a flow        | 0                                           |
     | every linear bias: patch projection, head in and out  | 0                                           |
     | LayerNorm weight and bias                             | 1 and 0                                     |
     | position tables (buffers)                             | fixed 2-D sine-cosine, not learned          |
@@ -60,11 +61,11 @@ def init_weights(model: nn.Module, seed: int, put: Put = Tensor.copy_) -> None:
     """
     init = Init(seed, put)
     for module in model.modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, StatesItsStart):
+            module.init_own(init)
+        elif isinstance(module, nn.Linear):
             init.xavier_uniform(module.weight)
             if module.bias is not None:
                 module.bias.zero_()
-        elif isinstance(module, StatesItsStart):
-            module.init_own(init)
         elif own := dict(module.named_parameters(recurse=False)):
             raise TypeError(f"no start is defined for {', '.join(own)} of {type(module).__name__}: give it init_own")

@@ -8,12 +8,14 @@ OBJECTIVES = Registry(
     "objective",
     next_patch="nextpatch.objective.next_patch:NextPatch",
     masked="nextpatch.objective.masked:Masked",
+    generate="nextpatch.objective.generate:Generate",
 )
 TARGETS = Registry(
     "target",
     norm_pixels="nextpatch.objective.targets.pixels:NormalizedPixels",
     pixels="nextpatch.objective.targets.pixels:Pixels",
     tokens="nextpatch.objective.targets.tokens:Tokens",
+    distribution="nextpatch.objective.targets.distribution:OfHead",
 )
 ORDERS = Registry(
     "order",
@@ -21,11 +23,15 @@ ORDERS = Registry(
     spiral="nextpatch.model.orders:spiral",
     checkerboard="nextpatch.model.orders:checkerboard",
     random="nextpatch.model.orders:random",
+    any="nextpatch.model.orders:of_features",
 )
-SEEDLESS_ORDERS = ("raster", "spiral", "checkerboard")  # of ours, those that a seed does not change
+SEEDLESS_ORDERS = ("raster", "spiral", "checkerboard", "any")  # of ours, those that a seed does not change
 HEADS = Registry(
     "head",
     mlp="nextpatch.model.heads.mlp:MLPHead",
     none="nextpatch.model.heads.linear:LinearHead",
     transformer="nextpatch.model.heads.transformer:TransformerHead",
+    flow="nextpatch.model.heads.flow:FlowHead",
+    diffusion="nextpatch.model.heads.diffusion:DiffusionHead",
 )
+DISTRIBUTIONS = ("flow", "diffusion")  # heads that are a distribution over patches

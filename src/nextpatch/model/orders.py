@@ -49,6 +49,11 @@ def random(grid: tuple[int, int], seed: int) -> Int[Tensor, " patches"]:
     return torch.from_numpy(np.argsort(words, kind="stable"))
 
 
+def of_features(grid: tuple[int, int], seed: int) -> Int[Tensor, " patches"]:
+    """Of order `any`, which training draws for each image: what is read without a drawn one is read in raster order."""
+    return raster(grid, seed)
+
+
 def order_of(cfg: ModelConfig) -> Int[Tensor, " patches"] | None:
     """The order of a configuration; None for raster, which moves nothing. ValueError for what is no permutation."""
     if cfg.order == "raster":

@@ -33,9 +33,9 @@ class PatchEmbed(nn.Module):
         self._grid, self.positions = grid, sincos_positions(grid, self.positions.shape[1])
 
     def forward(
-        self, patches: Float[Tensor, "batch length values"], position: Int[Tensor, " length"] | None = None
+        self, patches: Float[Tensor, "batch length values"], position: Int[Tensor, "*#batch length"] | None = None
     ) -> Float[Tensor, "batch length dim"]:
-        """Tokens of patches at the raster places `position`; by default of the first `length` of each image."""
+        """Tokens of patches at the raster places `position`, of all images or of each; default: of the first ones."""
         return self.content(patches) + self.places(patches.shape[1], position)
 
     def content(self, patches: Float[Tensor, "*rows values"]) -> Float[Tensor, "*rows dim"]:
@@ -43,7 +43,9 @@ class PatchEmbed(nn.Module):
         out: Tensor = self.norm(self.proj(patches))
         return out
 
-    def places(self, length: int, position: Int[Tensor, " length"] | None = None) -> Float[Tensor, "length dim"]:
+    def places(
+        self, length: int, position: Int[Tensor, "*images length"] | None = None
+    ) -> Float[Tensor, "*images length dim"]:
         """What tells them: the rows of the table of positions."""
         return self.positions[:length] if position is None else self.positions[position]
 

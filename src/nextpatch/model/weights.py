@@ -15,6 +15,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("trunk.", "trunk."),
     ("attentive.", "head."),  # the attentive classifier; the released files have no pixel head
     ("head.", "pixel_head."),
+    ("start.", "start."),  # of the objective generate: features have the start token in front, too
     ("mask_token.", "mask_token."),  # of the objective masked; only what predicts has it
 )
 PREDICTS = ("head.", "mask_token.")  # ours that features do without

@@ -19,13 +19,14 @@ class Head(nn.Module, ABC):
     `packed`: each row is predicted by itself, so that the loss may give the scored rows alone. Where it is False the
     head gets whole sequences, "batch length dim", with the trunk's mask, and the loss asks for `hidden_rows`. `blocks`
     are what FSDP2 gathers, what is compiled and what backward goes through one by one; there may be none. `pred` is the
-    last layer, apart from the rest: with thousands of outputs the loss goes through it in pieces.
+    last layer, a linear one, apart from the rest: with thousands of outputs the loss goes through it in pieces. A head
+    that is a `Distribution` has none: `pred` gives back what `hidden` is.
     """
 
     packed: ClassVar[bool] = True
     predicts: ClassVar[bool] = True
     blocks: nn.ModuleList
-    pred: nn.Linear
+    pred: nn.Module
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """TypeError for a `forward` of its own, which the loss in pieces would never call."""
@@ -51,8 +52,8 @@ class Head(nn.Module, ABC):
     def hidden_rows(
         self,
         features: Float[Tensor, "batch length dim"],
-        input_position: Int[Tensor, " length"],
-        target_position: Int[Tensor, " length"],
+        input_position: Int[Tensor, "*#batch length"],
+        target_position: Int[Tensor, "*#batch length"],
         image: Int[Tensor, "batch length"],
         mask: Float[Tensor, "#batch 1 length length"] | None,
         rows: Rows,

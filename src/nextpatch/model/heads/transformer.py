@@ -46,8 +46,8 @@ class TransformerHead(MLPHead):
     def hidden_rows(
         self,
         features: Float[Tensor, "batch length dim"],
-        input_position: Int[Tensor, " length"],
-        target_position: Int[Tensor, " length"],
+        input_position: Int[Tensor, "*#batch length"],
+        target_position: Int[Tensor, "*#batch length"],
         image: Int[Tensor, "batch length"],
         mask: Float[Tensor, "#batch 1 length length"] | None,
         rows: Rows,

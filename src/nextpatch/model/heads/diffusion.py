@@ -1,0 +1,94 @@
+"""A head that is a diffusion from patches to noise: it learns the noise, and takes it away step by step to draw one."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.heads.denoising import DenoisingHead
+from nextpatch.model.heads.distribution import Draw, Known
+from nextpatch.model.heads.noise import Noise
+
+STEPS = 1000  # of training
+TIME, VALUES, START, STEP = 0, 1, 2, 16  # streams of noise; from the last on, one for each step of sampling
+
+
+class DiffusionHead(DenoisingHead):
+    """x_s = sqrt(a_s) x + sqrt(1 - a_s) e with e normal and x a standardized patch; the network gives e.
+
+    a_s falls along a squared cosine over 1,000 steps. The loss is the squared error of e, the mean over values and over
+    `model.draws` pairs (s, e) a patch, s uniform. Source: MAR (arXiv 2406.11838); Nichol and Dhariwal (2102.09672).
+    """
+
+    unit: ClassVar[str] = "squared error of the noise"
+    guess: ClassVar[str] = "independent normal values with the data's mean and deviation"
+
+    def losses(
+        self, condition: Float[Tensor, "rows width"], wanted: Float[Tensor, "rows values"], noise: Noise
+    ) -> Float[Tensor, " rows"]:
+        """Of each row, float32 or wider."""
+        step, _, noisy, e = _on_the_way(self.standard(wanted)[:, None], noise, self.draws)
+        found = self.denoised(noisy, condition[:, None], step / STEPS)
+        return (found - e.to(found.dtype)).square().mean(dim=(1, 2))
+
+    def sample(
+        self,
+        condition: Float[Tensor, "rows width"],
+        noise: Noise,
+        settings: Draw,
+        unguided: Float[Tensor, "rows width"] | None = None,
+        known: Known | None = None,
+    ) -> Float[Tensor, "rows values"]:
+        """Ancestral sampling over evenly spaced steps of training; all noise is scaled by the temperature.
+
+        At each step the clean patch is guessed, within the range that values were met in, and the next one is drawn
+        given that guess. Known values are noise of their own and the given patch, as in training.
+        """
+        values = len(self.standard.center)
+        start = settings.temperature * noise.normal(START, values).to(condition.dtype)
+        x, remains = start, _remaining()
+        for number, (step, after) in enumerate(pairwise(_spaced(settings.steps))):
+            a, b = float(remains[step]), float(remains[after]) if after >= 0 else 1.0
+            if known is not None:
+                there = math.sqrt(a) * self.standard(known.values).to(x.dtype) + math.sqrt(1 - a) * start
+                x = x.where(~known.mask, there)
+            e = self.guided(x, condition, unguided, settings.guidance, step / STEPS)
+            clean = self.standard.within((x - math.sqrt(1 - a) * e) / math.sqrt(a))
+            lost = 1 - a / b  # beta of this step
+            x = (math.sqrt(b) * lost * clean + math.sqrt(a / b) * (1 - b) * x) / (1 - a)
+            if after >= 0:
+                deviation = settings.temperature * math.sqrt(lost * (1 - b) / (1 - a))
+                x = x + deviation * noise.normal(STEP + number, values).to(x.dtype)
+        return self.finished(x, known)
+
+    @staticmethod
+    def guess_losses(cfg: ModelConfig, wanted: Float[Tensor, "rows values"], noise: Noise) -> Float[Tensor, " rows"]:
+        """With the best noise where x is normal with mean 0 and deviation 1: sqrt(1 - a) x_s."""
+        _, a, noisy, e = _on_the_way(wanted[:, None], noise, cfg.draws)
+        return ((1 - a).sqrt() * noisy - e).square().mean(dim=(1, 2))
+
+
+def _on_the_way(clean: Float[Tensor, "rows 1 values"], noise: Noise, draws: int) -> tuple[Tensor, ...]:
+    """Steps "rows draws", what remains of the patch then "rows draws 1", noisy patches and their noise."""
+    step = (noise.uniform(TIME, draws) * STEPS).long().clamp_max(STEPS - 1)
+    a = _remaining().to(clean.device)[step][..., None].to(clean.dtype)
+    e = noise.normal(VALUES, draws, clean.shape[-1]).to(clean.dtype)
+    return step, a, a.sqrt() * clean + (1 - a).sqrt() * e, e
+
+
+def _remaining() -> Float[Tensor, " steps"]:
+    """a_s: the share of the patch's variance that is left at each step, float64; betas are at most 0.999."""
+    at = torch.arange(STEPS + 1, dtype=torch.float64) / STEPS
+    whole = ((at + 0.008) / 1.008 * math.pi / 2).cos().square()
+    return (whole[1:] / whole[:-1]).clamp_min(0.001).cumprod(dim=0)
+
+
+def _spaced(steps: int) -> list[int]:
+    """So many steps of training from the last to the first, and -1 behind them."""
+    return [*torch.linspace(STEPS - 1, 0, steps).round().long().tolist(), -1] if steps > 1 else [STEPS - 1, -1]
