@@ -82,7 +82,8 @@ def test_weights_that_predict_pixels_take_no_tokenizer(run: Path, tmp_path: Path
 def test_the_card_tells_target_and_tokenizer(run: Path) -> None:
     text = card(load(run), "me/codes", run)
     assert "which of 7 codes it has, by the tokenizer in `tokenizer.safetensors`" in text
-    assert "- target: tokens, 7 codes of a tokenizer (SHA-256" in text
+    assert "- objective: next_patch, prefix attention, raster order, target tokens (7 codes), head mlp" in text
+    assert "- SHA-256 of the tokenizer: " in text
     assert "(mean nats of tokens)" in text
 
 

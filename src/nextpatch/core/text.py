@@ -61,6 +61,13 @@ def format_bytes(size: float) -> str:
     return f"{size:,.3g} TB"
 
 
+def format_flops(number: float) -> str:
+    """Floating-point operations: "10.149 TFLOP", "52.1 GFLOP", "9.63 MFLOP"."""
+    if number >= 1e12:
+        return f"{number / 1e12:,.3f} TFLOP"
+    return f"{number / 1e9:.3g} GFLOP" if number >= 1e9 else f"{number / 1e6:.3g} MFLOP"
+
+
 def format_duration(seconds: float) -> str:
     """Seconds as "45 s", "7 min 48 s" or "3 h 05 min"."""
     whole = round(seconds)

@@ -12,7 +12,7 @@ from nextpatch.model.patch_embed import PatchEmbed
 from nextpatch.model.trunk import Trunk
 from nextpatch.objective.objective import EmbedsLess
 from nextpatch.objective.registry import objective_of
-from nextpatch.objective.targets.target import StatesCost
+from nextpatch.objective.targets.target import MadeByProducts, StatesCost
 
 
 def tokens_of(cfg: ModelConfig) -> int:
@@ -58,6 +58,16 @@ def loss_fixed_bytes(cfg: ModelConfig, rows: float, number: int) -> float:
     """What the loss of `rows` scored patches keeps or lets pass by beside that."""
     target = TARGETS[cfg.target]
     return float(target.fixed_bytes(cfg, rows, number) if isinstance(target, StatesCost) else 0)
+
+
+def target_flops(cfg: ModelConfig, scored: float | None = None) -> float:
+    """Operations, in float32, that make an image's targets: of codes the tokenizer's; 0 for pixels.
+
+    They are apart from those of `train_step_flops`. TokenizerError where the tokenizer is not at hand.
+    """
+    target = TARGETS[cfg.target](cfg)
+    rows = expected_scored(cfg) if scored is None else scored
+    return float(target.wanted_flops(rows) if isinstance(target, MadeByProducts) else 0)
 
 
 def train_step_flops(cfg: ModelConfig, scored: float | None = None, frozen_trunk: bool = False) -> float:

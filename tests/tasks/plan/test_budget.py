@@ -4,15 +4,22 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from nextpatch.cli import main
 from nextpatch.config import ConfigError
+from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
-from nextpatch.objective.cost import train_step_flops
+from nextpatch.model.init import init_weights
+from nextpatch.objective.cost import target_flops, train_step_flops
+from nextpatch.objective.registry import objective_of
 from nextpatch.tasks.plan.budget import GIB, budget
 from nextpatch.tasks.plan.config import PlanConfig
 from nextpatch.tasks.plan.gpus import GPUS
+from tokenizers_made import of_tokens
 
 PAPER = PlanConfig(ModelConfig(size="7b"), GPUS["h200"], gpus=256)
 
@@ -60,6 +67,42 @@ def test_communication_is_none_on_one_gpu_and_grows_with_the_copies():
     assert everywhere.gathered_bytes == pytest.approx(4 * params["total"] * 255 / 256)
 
 
+@pytest.mark.parametrize("kind", ["kmeans", "dvae"])
+@pytest.mark.parametrize("objective", ["next_patch", "masked"])
+def test_the_codes_of_images_are_counted_as_computed_and_take_their_time(kind, objective, tmp_path, monkeypatch):
+    cfg = of_tokens({"size": "nano", "img_size": (12, 18), "patch_size": 3, "in_chans": 2, "objective": objective},
+                    tmp_path, monkeypatch, kind=kind)  # fmt: skip
+    task, images = objective_of(cfg), torch.randn(4, 2, 12, 18)
+    draws = task.showcase(4)
+    scored = int(task.scored(draws).sum()) / 4
+    model = AIM(cfg)
+    init_weights(model, 0)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        task.loss_sum(model, images, draws).backward()
+    assert counter.get_total_flops() == pytest.approx(4 * (train_step_flops(cfg, scored) + target_flops(cfg, scored)))
+    asked = PlanConfig(cfg, replace(GPUS["h100"], tflops=67.0), gpus=1, gpus_per_node=1, global_batch_size=8)
+    plain = replace(cfg, target="pixels", tokenizer="", codes=0, tokenizer_sha256="")
+    found = budget(asked)
+    whole = found.flops_per_image + found.target_flops_per_image
+    assert found.target_flops_per_image == target_flops(cfg) > 0 == target_flops(plain)
+    assert found.run_flops == pytest.approx(found.images * whole)
+    assert found.options[0].compute_s == pytest.approx(8 * whole / (67e12 * 0.4))
+
+
+def test_a_plan_says_variant_and_codes(capsys, tmp_path, monkeypatch):
+    cfg = of_tokens({"img_size": (32, 32), "patch_size": 4}, tmp_path, monkeypatch, codes=64)
+    words = ["--img-size", "32", "--patch-size", "4", "--gpus", "1", "--model.objective", "masked",
+             "--model.target", "tokens"]  # fmt: skip
+    assert main(["plan", *words, "--model.tokenizer", cfg.tokenizer]) == 0
+    text = capsys.readouterr().out
+    assert "masked (32 of 64 patches), bidirectional attention, target tokens (64 codes), head mlp" in text
+    assert "codes      0.197 MFLOP an image in float32, less than 1% of the time" in text
+    assert main(["plan", *words, "--model.codes", "64"]) == 0
+    assert "codes      not counted: the tokenizer is not given" in capsys.readouterr().out
+    assert main(["plan", *words[:6]]) == 0
+    assert "codes" not in capsys.readouterr().out
+
+
 def test_senseless_questions_are_refused():
     for wrong in ({"gpus": 0}, {"mfu": 0.0}, {"mfu": 1.5}, {"gpus": 3}):
         with pytest.raises(ConfigError):
@@ -80,7 +123,7 @@ def test_the_verb_prints_tables_and_json(capsys):
     assert main(["plan", "aim-1b", "--gpus", "8", "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values["choice"]["replicate"] * values["choice"]["shard"] == 8
-    assert values["params"]["total"] == sum(values["params"][name] for name in ("patch_embed", "trunk", "head"))
+    assert values["params"]["total"] == sum(n for name, n in values["params"].items() if name != "total")
 
 
 def test_what_does_not_fit_is_said_with_the_remedy(capsys):

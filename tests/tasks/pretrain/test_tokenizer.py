@@ -14,8 +14,10 @@ from PIL import Image
 from rich.console import Console
 
 from nextpatch.config import ConfigError, to_dict
+from nextpatch.core.text import format_flops
 from nextpatch.dist.ranks import Ranks
 from nextpatch.model.config import ModelConfig
+from nextpatch.objective.registry import objective_of
 from nextpatch.runs.checkpoint import newest_checkpoint
 from nextpatch.runs.given import read_recipe
 from nextpatch.runs.recipe import binding, recipe_from_dict
@@ -80,6 +82,7 @@ def test_what_is_open_is_the_tokenizers_and_said_with_the_reason(given: Any, tok
     said = "\n".join(choices)
     assert f"model.patch_size: 4 (of the tokenizer {tokenizer})" in said
     assert f"data.mean: 0.5 0.5 0.5 (of the tokenizer {tokenizer})" in said
+    assert f"and {format_flops(objective_of(model).mean_scored * 2 * 7 * 48)} for its codes (float32)" in said
     assert resolve(given(patch_size=4, codes=7, tokenizer_sha256=opened.digest)).recipe == recipe
 
 

@@ -172,6 +172,21 @@ def test_in_a_run_too_somebodys_file_stays(
     assert (run / name).read_text() == "mine"
 
 
+@pytest.mark.parametrize("objective", ["next_patch", "masked"])
+def test_a_card_says_what_was_learned(objective: str, tmp_path: Path) -> None:
+    cfg = ModelConfig("nano", (16, 24), 8, 3, embed_dim=32, depth=3, num_heads=2, objective=objective)
+    run = RunDir.create(
+        tmp_path / "run", Recipe(cfg, DataConfig(train=("photos",)), train=TrainConfig(precision="fp32", device="cpu"))
+    )
+    model = AIM(cfg)
+    init_weights(model, 0)
+    save_checkpoint(run.checkpoints, 1, {"model": model.state_dict()}, {"step": 1})
+    text = (write_for_hub(str(run.path), "me/x", tmp_path / "hub") / "README.md").read_text()
+    assert ("next-patch-prediction" in text) == ("autoregressive" in text) == (objective == "next_patch")
+    said = {"next_patch": "next_patch, prefix attention", "masked": "masked (3 of 6 patches), bidirectional attention"}
+    assert f"- objective: {said[objective]}" in text
+
+
 def test_a_runs_card_says_how_it_learned_and_what_was_measured(tmp_path: Path) -> None:
     cfg = ModelConfig("nano", (16, 24), 8, 3, embed_dim=32, depth=3, num_heads=2, head_width=16, head_depth=1)
     data = DataConfig(train=("photos",), val_images=6, workers=0)

@@ -78,6 +78,15 @@ class TellsMore(Protocol):
 
 
 @runtime_checkable
+class MadeByProducts(Protocol):
+    """A target that takes matrix products to make, before any loss is computed."""
+
+    def wanted_flops(self, scored: float) -> float:
+        """Operations of `wanted` for so many scored patches of an image, in float32, counted as in model/cost.py."""
+        ...
+
+
+@runtime_checkable
 class StatesCost(Protocol):
     """A target whose loss keeps other bytes for backward than an error of 4 bytes for each output."""
 

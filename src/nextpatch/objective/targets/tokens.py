@@ -107,6 +107,11 @@ class Tokens:
         """Perplexity, the exponential of the loss; and accuracy, the share of codes that are predicted right."""
         return {"perplexity": math.exp(loss) if loss < 700 else math.inf, **means}
 
+    def wanted_flops(self, scored: float) -> float:
+        """The tokenizer's: of scored patches alone, or of all where a code depends on those around."""
+        tokenizer = self._tokenizer()
+        return tokenizer.flops_per_patch * (scored if tokenizer.local else self.cfg.num_patches)
+
     @staticmethod
     def row_bytes(cfg: ModelConfig, number: int) -> float:
         """The gradient by a hidden row, in place of the row itself, which the head counts."""

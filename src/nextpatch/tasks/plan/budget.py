@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nextpatch.dist.config import Recompute
+from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
 from nextpatch.model.names import HEADS
-from nextpatch.objective.cost import recomputed_flops, train_step_flops, work_of
+from nextpatch.model.variant import variant_of
+from nextpatch.objective.cost import recomputed_flops, target_flops, train_step_flops, work_of
 from nextpatch.tasks.plan.communication import all_reduce_s, replica_group, ring_s, shard_group
 from nextpatch.tasks.plan.config import MODES, PlanConfig
 from nextpatch.tokenizer.of_model import settled
@@ -54,8 +56,10 @@ class Budget:
     Of equally quick ones it computes the least again, and then is the farthest from the limits of memory and links.
     """
 
+    variant: str
     params: dict[str, int]
     flops_per_image: float
+    target_flops_per_image: float | None  # of a tokenizer, beside; None where it is not at hand
     images: int
     run_flops: float
     options: list[Option]
@@ -72,20 +76,26 @@ class Budget:
 def budget(cfg: PlanConfig) -> Budget:
     """All figures of a plan."""
     cfg = replace(cfg, model=settled(cfg.model))
-    params, flops = count_params(cfg.model), train_step_flops(cfg.model)
+    params, flops, coding = count_params(cfg.model), train_step_flops(cfg.model), _coding(cfg.model)
     images = cfg.steps * cfg.global_batch_size
     options = [_option(cfg, shard, mode) for shard in _shards(cfg) for mode in cfg.modes]
     fitting = [option for option in options if option.micro_batch_size]
     choice = min(fitting, key=lambda option: _rank(cfg, option), default=None)
     found = Budget(
-        {"patch_embed": params.patch_embed, "trunk": params.trunk, "head": params.head, "total": params.total},
-        flops, images, images * flops, options, choice,
+        variant_of(cfg.model),
+        {**params._asdict(), "total": params.total},
+        flops, coding, images, images * (flops + (coding or 0.0)), options, choice,
     )  # fmt: skip
     if choice is None:
         return found
     seconds = cfg.steps * choice.step_s
     rates = {"images_per_s": cfg.global_batch_size / choice.step_s, "days": seconds / 86400}
     return Budget(**{**found.__dict__, **rates, "gpu_hours": seconds / 3600 * cfg.gpus})
+
+
+def _coding(model: ModelConfig) -> float | None:
+    known = model.target != "tokens" or model.tokenizer
+    return target_flops(model) if known else None
 
 
 def _rank(cfg: PlanConfig, option: Option) -> tuple[float, int, float]:
@@ -113,12 +123,12 @@ def _option(cfg: PlanConfig, shard: int, recompute: Recompute) -> Option:
     blocks = HEADS[model.head].units(model, work_of(model))
     units = model.shape.depth + len(blocks) + 1  # gathered and reduced one by one
     again = recomputed_flops(model) if recompute == "full" else 0.0  # norms and GELU count for nothing
-    flops = train_step_flops(model) + again
+    work_s = (train_step_flops(model) + again) / gpu.tflops + (_coding(model) or 0.0) / gpu.float32_tflops
     return Option(
         replicate, shard, recompute, micro,
         memory=step_memory(model, replace(setting, several=max(1, micro) < share), max(1, micro)),
         gathered_bytes=gathered, scattered_bytes=scattered, reduced_bytes=reduced,
         communication_s=ring_s(gpu, parts, gathered + scattered, 3 * units * micro_batches)
         + all_reduce_s(gpu, copies, reduced, units),
-        compute_s=share * flops / (gpu.tflops * 1e12 * cfg.mfu),
+        compute_s=share * work_s / (1e12 * cfg.mfu),
     )  # fmt: skip

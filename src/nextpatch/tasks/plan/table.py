@@ -7,6 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from nextpatch.core.text import format_flops
 from nextpatch.tasks.plan.budget import GIB, Budget, Option
 from nextpatch.tasks.plan.config import PlanConfig
 
@@ -34,18 +35,31 @@ def _needs(cfg: PlanConfig, found: Budget) -> str:
         f"model      {model.size}: {_millions(p['total'])} parameters "
         f"(trunk {_millions(p['trunk'])}, head {_millions(p['head'])})\n"
         f"images     {height} x {width} px in patches of {model.patch_size}: {model.num_patches} patches\n"
-        f"operations {_operations(found.flops_per_image)} an image, forward and backward\n"
+        f"variant    {found.variant}\n"
+        f"operations {format_flops(found.flops_per_image)} an image, forward and backward\n"
+        f"{_coding(cfg, found)}"
         f"run        {cfg.steps:,} steps x {cfg.global_batch_size:,} = {_count(found.images)} images, "
         f"{found.run_flops:.3g} FLOP\n"
     )
 
 
+def _coding(cfg: PlanConfig, found: Budget) -> str:
+    """What the tokenizer takes, or that nobody knows."""
+    coding = found.target_flops_per_image
+    if coding is None:
+        return "codes      not counted: the tokenizer is not given; add --model.tokenizer FILE\n"
+    if not coding:
+        return ""
+    share = coding / cfg.gpu.float32_tflops / (coding / cfg.gpu.float32_tflops + found.flops_per_image / cfg.gpu.tflops)
+    return f"codes      {format_flops(coding)} an image in float32, {_percent(share)} of the time of computing\n"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else "less than 1%"
+
+
 def _millions(number: int) -> str:
     return f"{number / 1e6:,.1f} M" if number >= 100_000 else f"{number:,}"
-
-
-def _operations(number: float) -> str:
-    return f"{number / 1e12:.3f} TFLOP" if number >= 1e9 else f"{number / 1e9:.3g} GFLOP"
 
 
 def _count(number: int) -> str:

@@ -30,7 +30,7 @@ from nextpatch.tasks.pretrain.budget import clock
 from nextpatch.tasks.pretrain.draft import Draft
 from nextpatch.tasks.pretrain.memory import images_that_fit, largest_power_of_two, memory_bytes
 from nextpatch.tasks.pretrain.sizes import dividing_patch, patch_for, sides_for
-from nextpatch.tasks.pretrain.tokenizer import choose_by_tokenizer
+from nextpatch.tasks.pretrain.tokenizer import choose_by_tokenizer, tell_operations
 from nextpatch.tasks.pretrain.warm_start import shaped_by_weights
 from nextpatch.train.memory import Setting
 from nextpatch.train.schedule import warmup_steps
@@ -73,7 +73,9 @@ def resolve(given: dict[str, Any], ranks: Ranks = ALONE) -> PretrainPlan:
     _choose_length(draft, train_images)
     _choose_streams(draft, train)
     _choose_workers(draft, images)
-    return PretrainPlan(recipe_from_dict(draft.values), draft.choices)
+    recipe = recipe_from_dict(draft.values)
+    tell_operations(draft, recipe.model)
+    return PretrainPlan(recipe, draft.choices)
 
 
 def _choose_reading(draft: Draft, images: Survey, data: DataConfig) -> None:

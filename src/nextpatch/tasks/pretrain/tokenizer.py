@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from nextpatch.core.errors import ConfigError
-from nextpatch.core.text import shown
+from nextpatch.core.text import format_flops, shown
+from nextpatch.model.config import ModelConfig
+from nextpatch.objective.cost import target_flops, train_step_flops
 from nextpatch.tasks.pretrain.draft import Draft
 from nextpatch.tokenizer.tokenizer import open_tokenizer
 
@@ -33,6 +35,13 @@ def choose_by_tokenizer(draft: Draft) -> None:
         _settle(draft, table, field, value, what, f"; leave it out, or fit a tokenizer that has it: {_FIT}")
     _settle(draft, "model", "codes", found.codes, f"{what}, kind {found.kind}", "; leave it out")
     _settle(draft, "model", "tokenizer_sha256", found.digest, what, "; give the tokenizer that has it, or leave it out")
+
+
+def tell_operations(draft: Draft, cfg: ModelConfig) -> None:
+    """What the codes of an image take, beside its forward and backward."""
+    if cfg.target == "tokens":
+        coding, step = format_flops(target_flops(cfg)), format_flops(train_step_flops(cfg))
+        draft.choices.append(f"operations: {step} an image, forward and backward, and {coding} for its codes (float32)")
 
 
 def _settle(draft: Draft, table: str, field: str, value: Any, what: str, remedy: str) -> None:

@@ -9,6 +9,7 @@ from nextpatch.measure.probe_result import ProbeResult
 from nextpatch.measure.run_summary import RunSummary
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
+from nextpatch.model.variant import variant_of
 from nextpatch.objective.registry import objective_of
 from nextpatch.runs.results import read_history, read_probe
 from nextpatch.runs.run import RunDir
@@ -20,12 +21,12 @@ _TOP = """\
 license: {license}
 library_name: nextpatch
 pipeline_tag: {task}
-tags: [aim, autoregressive-image-model, next-patch-prediction]
+tags: [aim, {tags}]
 ---
 
 # {name}
 
-An autoregressive image model (AIM, arXiv 2401.08541): {width} wide, {depth} blocks, {params} parameters in the trunk,
+{kind} (AIM, arXiv 2401.08541): {width} wide, {depth} blocks, {params} parameters in the trunk,
 images of {size} px in patches of {patch}, {chans} channels.
 
 ```python
@@ -43,13 +44,20 @@ Images are {view}. {classes}
 """
 
 
+_KINDS = {
+    False: ("An autoregressive image model", "autoregressive-image-model, next-patch-prediction"),
+    True: ("A masked image model, the baseline of Table 5 of the paper", "masked-image-model"),
+}  # by whether the objective is masked: what the model is, and tags for the Hub
+
+
 def card(backbone: Backbone, repo: str, run: Path | None, license: str = "other", step: int | None = None) -> str:
     """README.md for the Hub: what the model is, how it is used and, of a run, how it learned and what was measured."""
     cfg, about = backbone.aim.cfg, backbone.about
     classified = backbone.classifier is not None
     predicts = backbone.aim.head.predicts
+    kind, tags = _KINDS[cfg.objective == "masked"]
     text = _TOP.format(
-        license=license, repo=repo, name=repo.rpartition("/")[2],
+        license=license, repo=repo, kind=kind, tags=tags, name=repo.rpartition("/")[2],
         task="image-classification" if classified else "image-feature-extraction",
         width=cfg.shape.embed_dim, depth=cfg.shape.depth, params=f"{count_params(cfg).trunk:,}",
         size=" x ".join(map(str, cfg.img_size)), patch=cfg.patch_size, chans=cfg.in_chans,
@@ -84,7 +92,9 @@ def _of_run(path: Path, step: int | None) -> str:
     if summary.val_loss is not None:
         unit = objective_of(run.recipe.model).unit
         lines.append(f"- loss on held-out images: {summary.val_loss:.4f} (mean {unit} of {run.recipe.model.target})")
-    lines.append(f"- target: {_target(run.recipe.model)}")
+    lines.append(f"- objective: {variant_of(run.recipe.model)}")
+    if run.recipe.model.target == "tokens":
+        lines.append(f"- SHA-256 of the tokenizer: {run.recipe.model.tokenizer_sha256[:12]}...")
     if run.recipe.train.init:
         lines.append(f"- it began with the weights of {relative(run.recipe.train.init)}")
     if (path / "probe.json").exists():
@@ -92,12 +102,6 @@ def _of_run(path: Path, step: int | None) -> str:
         if probe.checkpoint_step == at:
             lines += ["\n## What was measured\n", *_measured(probe)]
     return "\n".join(lines) + "\n"
-
-
-def _target(cfg: ModelConfig) -> str:
-    if cfg.target != "tokens":
-        return cfg.target
-    return f"tokens, {cfg.codes:,} codes of a tokenizer (SHA-256 {cfg.tokenizer_sha256[:12]})"
 
 
 def _measured(probe: ProbeResult) -> list[str]:

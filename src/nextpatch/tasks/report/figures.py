@@ -11,6 +11,7 @@ from nextpatch.data.collection import relative
 from nextpatch.measure.probe_result import ProbeResult
 from nextpatch.measure.run_summary import Losses, RunSummary, ValEntry
 from nextpatch.model.count import count_params, forward_flops
+from nextpatch.model.variant import variant_of
 from nextpatch.objective.cost import train_step_flops
 from nextpatch.objective.objective import fixed_patches
 from nextpatch.objective.registry import objective_of
@@ -196,6 +197,7 @@ def _model(facts: Facts) -> dict[str, Any]:
     return {
         **asdict(cfg.resolved().without_places()),
         "target": cfg.target,
+        "variant": variant_of(cfg),
         "num_patches": cfg.num_patches,
         "params": count_params(cfg)._asdict(),
         "forward_flops": forward_flops(cfg),
