@@ -120,6 +120,18 @@ def test_the_saved_classifier_gives_the_measured_accuracy(run: Path, tmp_path: P
     assert found["causal"] != found["bidirectional"]
 
 
+def test_a_published_classifier_keeps_its_heads(run: Path, tmp_path: Path) -> None:
+    probe(config(run, heads=8, epochs=4), Console(quiet=True))
+    one, images = nextpatch.load(run), pixels()
+    assert one.classifier is not None
+    assert one.classifier.num_heads == 8 != one.about.num_heads
+    save_snapshot(one, tmp_path / "published")
+    again = nextpatch.load(tmp_path / "published")
+    (tmp_path / "published" / "config.json").read_text().index('"probe_heads": 8')
+    with torch.no_grad():
+        assert torch.equal(again(again.inputs(again.transform(images))), one(one.inputs(one.transform(images))))
+
+
 def test_kept_features_of_one_attention_are_not_taken_for_those_of_the_other(run: Path, tmp_path: Path) -> None:
     def measured(**values: Any) -> dict[str, Any]:
         asked = config(run, cache=tmp_path / "cache", out=tmp_path / "out", probes=("knn",), lrs=(), epochs=0, **values)

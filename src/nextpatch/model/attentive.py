@@ -52,6 +52,18 @@ class AttentiveClassifier(nn.Module):
         return folded
 
 
+def probe_heads(dim: int, trunk_heads: int) -> int:
+    """Attention heads of a probe of a trunk: as many as it has, which is the paper's; narrow ones have too few.
+
+    With fewer than 12 it is the first number from 24 on, else the largest, that divides the width and leaves 4 values
+    or more a head (docs/log.md).
+    """
+    fitting = [heads for heads in range(trunk_heads, dim // 4 + 1) if dim % heads == 0]
+    if trunk_heads >= 12 or not fitting:
+        return trunk_heads
+    return next((heads for heads in fitting if heads >= 24), fitting[-1])
+
+
 def probe_flops(cfg: ModelConfig, classes: int, batch: int) -> float:
     """Operations of forward and backward of one attentive probe of the grid, per image, in steps of `batch` images.
 
@@ -59,7 +71,8 @@ def probe_flops(cfg: ModelConfig, classes: int, batch: int) -> float:
     layer act on one vector, 2 d^2 and 2 d c, three times with backward; folding the query into the keys, 6 d^2, is
     shared by the batch. Where the linear layer is folded into the values (few classes), it is at most this.
     """
-    d, n, h = cfg.shape.embed_dim, cfg.num_patches, cfg.shape.num_heads
+    d, n = cfg.shape.embed_dim, cfg.num_patches
+    h = probe_heads(d, cfg.shape.num_heads)
     return 8 * n * d * h + 6 * d * d + 6 * d * classes + 6 * d * d / batch
 
 

@@ -59,7 +59,7 @@ def of_released_names(
         layers = [f"block_{block}" for block in probed_blocks(config, cfg.shape.depth)]
         classes = texts(json.dumps(config.get("classes", [])))
         statistics = _numbers(config.get("mean", [])), _numbers(config.get("std", []))
-        head, ours = _classifier_head_in(from_released(state), cfg, layers, classes)
+        head, ours = _classifier_head_in(from_released(state), cfg, layers, classes, config.get("probe_heads", 0))
     return of_model(build_aim(cfg, ours, name), name, options, head, statistics, AS_RELEASED)
 
 
@@ -73,7 +73,7 @@ def of_export(state: Mapping[str, Tensor], facts: Mapping[str, str], name: str, 
             Preprocessing, _json(facts.get("preprocessing", "{}")), f"{shown(name)}, preprocessing"
         )
         ours = from_released(state) if facts["layout"] == "released" else dict(state)
-        head, ours = _classifier_head_in(ours, cfg, layers, classes)
+        head, ours = _classifier_head_in(ours, cfg, layers, classes, _json(facts.get("probe_heads", "0")))
         if options.attention is None and "attention" in facts:
             options = replace(options, attention=attention_in(facts))
     return of_model(build_aim(cfg, ours, name), name, options, head, (mean, std), preprocessing)
@@ -176,14 +176,19 @@ def _fitting(model: AIM, name: str, options: LoadOptions, head: ClassifierHead |
 
 
 def _classifier_head_in(
-    state: Mapping[str, Tensor], cfg: ModelConfig, layers: Sequence[str], classes: Sequence[str]
+    state: Mapping[str, Tensor], cfg: ModelConfig, layers: Sequence[str], classes: Sequence[str], heads: Any
 ) -> tuple[ClassifierHead | None, dict[str, Tensor]]:
-    """(the classifier among tensors with our names, the other tensors)."""
+    """(the classifier among tensors with our names, the other tensors). It has the trunk's heads where `heads` is 0.
+
+    ValueError for `heads` that are no number.
+    """
     own = {name.removeprefix("attentive."): t for name, t in state.items() if name.startswith("attentive.")}
     rest = {name: t for name, t in state.items() if not name.startswith("attentive.")}
     if not own:
         return None, rest
-    classifier = classifier_of(own, cfg.shape.num_heads)
+    if type(heads) is not int:
+        raise ValueError("probe_heads is not a whole number")
+    classifier = classifier_of(own, heads or cfg.shape.num_heads)
     if not classes and classifier.linear.out_features == _IMAGENET:
         classes = imagenet_classes()
     return ClassifierHead(classifier, tuple(layers or last_blocks(cfg.shape.depth)), tuple(classes)), rest

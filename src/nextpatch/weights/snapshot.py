@@ -38,6 +38,8 @@ def save_snapshot(backbone: Backbone, folder: Path) -> None:
     state = {name: t for name, t in model.state_dict().items() if not name.startswith(PREDICTS)}
     if classifier is not None:
         state |= {f"attentive.{name}": tensor for name, tensor in classifier.state_dict().items()}
+    probe_heads = cfg.shape.num_heads if classifier is None else classifier.num_heads
+    heads = {} if probe_heads == cfg.shape.num_heads else {"probe_heads": probe_heads}  # a key of ours
     facts = {
         "format": FORMAT,
         "layout": "released",
@@ -48,6 +50,7 @@ def save_snapshot(backbone: Backbone, folder: Path) -> None:
         "std": json.dumps(list(about.std)),
         "preprocessing": json.dumps(to_dict(about.preprocessing)),
         **attention_facts(about.attention),
+        **{name: str(count) for name, count in heads.items()},
     }
     save_safetensors(folder / "model.safetensors", to_released(state, cfg), facts)
     square = cfg.img_size[0] == cfg.img_size[1]
@@ -58,6 +61,7 @@ def save_snapshot(backbone: Backbone, folder: Path) -> None:
         "embed_dim": cfg.shape.embed_dim,
         "num_blocks": cfg.shape.depth,
         "num_heads": cfg.shape.num_heads,
+        **heads,
         "probe_layers": numbered(about.layers),
         "num_classes": 1000 if classifier is None else classifier.linear.out_features,
     }

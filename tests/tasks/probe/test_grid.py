@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextpatch.dist.ranks import ALONE
-from nextpatch.model.attentive import probe_flops
+from nextpatch.model.attentive import probe_flops, probe_heads
 from nextpatch.model.config import ModelConfig
 from nextpatch.runs.config import OptimConfig
 from nextpatch.tasks.probe.attentive import AttentiveGrid
@@ -19,6 +19,7 @@ from nextpatch.tasks.probe.config import ProbeConfig
 from nextpatch.tasks.probe.fit import Fit, clip_each
 from nextpatch.tasks.probe.grid import Grid, batch_moments
 from nextpatch.tasks.probe.linear import LinearGrid
+from nextpatch.tasks.probe.train import num_steps
 from nextpatch.train.schedule import lr_at
 
 SETS, BATCH, PATCHES, DIM, CLASSES, HEADS, STEPS = 2, 12, 5, 8, 4, 2, 20
@@ -40,7 +41,7 @@ def batches(dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
 
 def trained(kind: type[Grid], sets: list[int], lrs: tuple[float, ...], dtype: torch.dtype) -> Grid:
     grid = kind(len(sets), lrs, DIM, CLASSES, HEADS, seed=3).to(dtype)
-    fit = Fit(grid, CONFIG, STEPS)
+    fit = Fit(grid, CONFIG, STEPS, labels=10_000)
     for features, labels in batches(dtype):
         fit.step(features[sets], labels)
     return grid.eval()
@@ -180,7 +181,7 @@ def test_the_formula_counts_what_a_step_computes() -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     cfg, classes, batch = ModelConfig(img_size=(56, 56), embed_dim=64, num_heads=4, depth=1), 300, 16
-    grid = AttentiveGrid(1, (1e-3,), 64, classes, 4, seed=0).eval()
+    grid = AttentiveGrid(1, (1e-3,), 64, classes, probe_heads(64, 4), seed=0).eval()
     own = {name: value.detach().requires_grad_() for name, value in grid.parameters_of(0).items()}
     with FlopCounterMode(display=False) as counter:
         grid.of_set(0, torch.randn(batch, 16, 64), own).sum().backward()
@@ -192,3 +193,19 @@ def test_moments_lose_no_digits_far_from_zero() -> None:
     found = batch_moments(rows.float(), ALONE)
     torch.testing.assert_close(found.mean.double(), rows.float().double().mean(dim=0), rtol=1e-6, atol=0)
     torch.testing.assert_close(found.var.double(), rows.float().double().var(dim=0, correction=0), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("dim", "trunk", "heads"), [(1536, 12, 12), (384, 6, 24), (128, 2, 32), (96, 3, 24), (48, 3, 12), (12, 3, 3)]
+)
+def test_heads_of_a_narrow_trunks_probe_are_more_than_its_own(dim: int, trunk: int, heads: int) -> None:
+    assert probe_heads(dim, trunk) == heads
+    assert dim % heads == 0
+
+
+def test_few_labels_have_no_fewer_updates_and_more_decay() -> None:
+    assert [num_steps(CONFIG, labels) for labels in (12, 100, 1000)] == [480, 480, 496]
+    assert num_steps(ProbeConfig(Path(), "x", epochs=2), 100) == 6
+    assert [CONFIG.decay(labels) for labels in (100, 2000, 10_000, 50_000)] == [1.0, 0.5, 0.1, 0.1]
+    assert ProbeConfig(Path(), "x", weight_decay=0.0).decay(100) == 0.0
+    assert ProbeConfig(Path(), "x", augment="paper").decay(100) == 0.1

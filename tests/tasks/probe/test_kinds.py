@@ -56,7 +56,7 @@ def test_a_kind_that_attends_has_another_in_its_place_on_vectors(class_mean: Non
 
 def test_values_that_no_kind_reads_are_refused(class_mean: None) -> None:
     assert unread_values(("attentive", "knn")) == []
-    assert unread_values(("linear",)) == ["neighbors"]
+    assert unread_values(("linear",)) == ["heads", "neighbors"]
     with pytest.raises(ConfigError, match="lrs, neighbors have no effect on the probes class-mean logistic"):
         ProbeConfig("w", "x", probes=("class-mean", "logistic"), lrs=(1e-2,), neighbors=(3,))
 

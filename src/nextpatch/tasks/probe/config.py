@@ -48,7 +48,7 @@ class ProbeConfig(ViewOptions):
     lrs: tuple[float, ...] = ()
     """Learning rates, all tried in one pass (default: four; the seven of Table 11 if augment is paper)."""
     epochs: int = 0
-    """Passes over the labels (default: 8 to 16, by their number).
+    """Passes over the labels (default: 8 to 16, by their number, and more where that were fewer than 480 updates).
 
     Ours; the paper takes 50 or 100.
     """
@@ -57,8 +57,12 @@ class ProbeConfig(ViewOptions):
 
     Ours; the paper takes 512 or 1,024.
     """
-    weight_decay: float = 0.1
-    """Weight decay of all weights; biases have none."""
+    weight_decay: float | None = None
+    """Weight decay of all weights; biases have none (default: 0.1, as in the paper; with fewer than 10,000 labels as
+    many times more as these are fewer, at most 1)."""
+    heads: int = 0
+    """Attention heads of the attentive probe (default: as many as the trunk has, as in the paper; of a trunk with fewer
+    than 12: 24, or the nearest number that divides its width)."""
     clip_norm: float = 3.0
     """Norm to which larger gradients of a probe are clipped."""
     min_lr: float = 1e-5
@@ -117,8 +121,8 @@ class ProbeConfig(ViewOptions):
     def __post_init__(self) -> None:
         check_bounds(
             self, labels=(2, COUNT[1]), lrs=RATE, epochs=EPOCHS, batch_size=BATCH, weight_decay=RATE,
-            clip_norm=(1e-12, 1e12), min_lr=RATE, warmup=(0, 0.999), neighbors=(1, 10**6), step=(-1, COUNT[1]),
-            seed=SEED, workers=WORKERS, shots=(1, 10**9), img_size=SIDE,
+            heads=(0, 4096), clip_norm=(1e-12, 1e12), min_lr=RATE, warmup=(0, 0.999), neighbors=(1, 10**6),
+            step=(-1, COUNT[1]), seed=SEED, workers=WORKERS, shots=(1, 10**9), img_size=SIDE,
         )  # fmt: skip
         if not self.data:
             raise ConfigError("no labeled images given; name a folder with one folder per class, or a .parquet file")
@@ -139,6 +143,12 @@ class ProbeConfig(ViewOptions):
             raise ConfigError(
                 "batch_size 1 is too few for the classifier's batch norm; give 2 or more, or leave it out"
             )
+
+    def decay(self, labels: int) -> float:
+        """The weight decay of probes that learn from so many labels."""
+        if self.weight_decay is not None:
+            return self.weight_decay
+        return 0.1 if self.augment == "paper" else min(1.0, 0.1 * max(1.0, 10_000 / labels))
 
     def _ignored(self) -> list[str]:
         """Values given otherwise than by default that none of the probes reads: they would be overlooked."""

@@ -19,12 +19,12 @@ _BETAS = (0.9, 0.999)
 
 
 class Fit:
-    """The optimizer of a grid over `steps` steps. Source: Table 11; biases do not decay (ours).
+    """The optimizer of a grid over `steps` steps on `labels` labels. Source: Table 11; biases do not decay (ours).
 
     torch's AdamW has one learning rate per group of tensors: each gets views of the grid's parameters and gradients.
     """
 
-    def __init__(self, grid: Grid, cfg: ProbeConfig, steps: int, ranks: Ranks = ALONE) -> None:
+    def __init__(self, grid: Grid, cfg: ProbeConfig, steps: int, labels: int, ranks: Ranks = ALONE) -> None:
         self.grid, self.steps, self._step, self._clip_norm, self._world = grid, steps, 0, cfg.clip_norm, ranks
         warmup = min(round(cfg.warmup * steps), steps - 1)
         self._optims = [OptimConfig(lr=lr, min_lr=cfg.min_lr, warmup_steps=warmup) for lr in grid.lrs]
@@ -38,7 +38,7 @@ class Fit:
         groups: list[dict[str, Any]] = []
         for decaying, bias in zip(decays, self._views["bias"], strict=True):
             groups += [{"params": decaying}, {"params": [bias], "weight_decay": 0.0}]
-        self._optimizer = torch.optim.AdamW(groups, betas=_BETAS, weight_decay=cfg.weight_decay, fused=True)
+        self._optimizer = torch.optim.AdamW(groups, betas=_BETAS, weight_decay=cfg.decay(labels), fused=True)
 
     def step(
         self, features: Sequence[Tensor] | Float[Tensor, "sets batch patches dim"], labels: Int[Tensor, " batch"]

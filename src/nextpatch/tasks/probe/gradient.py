@@ -27,7 +27,7 @@ def _fit(kind: type[Grid], data: ProbeData, features: Sequence[Tensor], steps: i
     setup, cfg, pool, dim = data.setup, data.setup.cfg, data.train.extract.pool, features[0].shape[-1]
     width = pool.width(dim) if kind.on_vectors else dim
     grid = kind(len(features), cfg.lrs, width, setup.num_classes, setup.num_heads, cfg.seed, pool)
-    return Fit(grid.to(setup.device).train(), cfg, steps, setup.ranks)
+    return Fit(grid.to(setup.device).train(), cfg, steps, len(data.train.planned), setup.ranks)
 
 
 def _select(data: ProbeData, learner: BatchLearner | None) -> list[Candidate]:

@@ -24,7 +24,7 @@ class ProbeKind:
 
 _OF_TRAINING = ("lrs", "epochs", "batch_size", "weight_decay", "clip_norm", "min_lr", "warmup")
 PROBE_KINDS: dict[str, ProbeKind] = {  # in the order of the rows of a table
-    "attentive": ProbeKind("nextpatch.tasks.probe.attentive:ATTENTIVE", _OF_TRAINING, on_vectors="linear"),
+    "attentive": ProbeKind("nextpatch.tasks.probe.attentive:ATTENTIVE", (*_OF_TRAINING, "heads"), on_vectors="linear"),
     "linear": ProbeKind("nextpatch.tasks.probe.linear:LINEAR", (*_OF_TRAINING, "pooling")),
     "knn": ProbeKind("nextpatch.tasks.probe.neighbors:KNN", ("neighbors", "pooling")),
     "logistic": ProbeKind("nextpatch.tasks.probe.logistic:LOGISTIC", ("pooling",)),

@@ -20,6 +20,7 @@ from nextpatch.data.splits import Splits, open_splits, split
 from nextpatch.data.survey import refuse_other_channels
 from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.measure.probe_result import PRETRAINED, LayerScore, ProbeResult, SearchGrid
+from nextpatch.model.attentive import probe_heads
 from nextpatch.model.layer_sets import layer_sets
 from nextpatch.runs.logs import log_to
 from nextpatch.runs.results import set_aside
@@ -125,7 +126,9 @@ def _choose_all(
 ) -> tuple[list[Choice], list[LayerScore]]:
     """Every kind of features in turn, so that only one is in memory."""
     inference = opened.inference
-    setup = ProbeSetup(config, len(splits.classes), inference.backbone.about.num_heads, inference.device, ranks)
+    about = inference.backbone.about
+    heads = _heads(config, about.dim, about.num_heads)
+    setup = ProbeSetup(config, len(splits.classes), heads, inference.device, ranks)
     steps = sum(num_steps(config, budget, ranks.size) for budget in budgets)
     pool = splits.pool[: budgets[-1]]
     found: tuple[list[Choice], list[LayerScore]] = ([], [])
@@ -145,6 +148,12 @@ def _choose_all(
                 found[0].extend(choices)
                 found[1].extend(sweep)
     return found
+
+
+def _heads(config: ProbeConfig, dim: int, trunk_heads: int) -> int:
+    if config.heads and dim % config.heads:
+        raise UserError(f"heads {config.heads} does not divide {dim}, the width of the features; give one that does")
+    return config.heads or probe_heads(dim, trunk_heads)
 
 
 def _held(config: ProbeConfig, splits: Splits, extract: TrunkFeatures | RawPixels, ranks: Ranks) -> Labeled:

@@ -19,14 +19,18 @@ from nextpatch.tasks.probe.evaluator import BatchLearner, Evaluator, ProbeData, 
 from nextpatch.tasks.probe.extract import GROUP, TrunkFeatures
 from nextpatch.tasks.probe.labeled import Labeled
 
-_IMAGES, _LEAST_EPOCHS, _MOST_EPOCHS = 80_000, 8, 16
+_IMAGES, _LEAST_EPOCHS, _MOST_EPOCHS, _LEAST_UPDATES = 80_000, 8, 16, 480
 _LEAST_BATCH, _MOST_BATCH = 32, 256
 Step = tuple[list[Tensor], Tensor]  # features of every set, "batch patches dim", and labels
 
 
 def num_epochs(cfg: ProbeConfig, images: int) -> int:
-    """As configured, or as many as 80,000 images allow, but 8 to 16."""
-    return cfg.epochs or max(_LEAST_EPOCHS, min(_MOST_EPOCHS, _IMAGES // images))
+    """As configured, or as many as 80,000 images allow, but 8 to 16; with few labels as many as 480 updates take.
+
+    An attentive probe of 100 labels needs these: 16 passes are 48 updates (docs/log.md).
+    """
+    usual = max(_LEAST_EPOCHS, min(_MOST_EPOCHS, _IMAGES // images))
+    return cfg.epochs or max(usual, -(-_LEAST_UPDATES // (images // batch_size(cfg, images))))
 
 
 def batch_size(cfg: ProbeConfig, images: int, ranks: int = 1) -> int:
