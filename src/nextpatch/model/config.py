@@ -76,7 +76,8 @@ class ModelConfig:
     """Number of blocks in the head, where it has any (default: as the named size says)."""
     head: Annotated[str, HEADS] = "mlp"
     """Head that predicts from the trunk's features: mlp, as in the paper; none, a single linear layer; transformer,
-    with attention in its blocks; flow or diffusion, which are distributions to draw from. See docs/variants.md."""
+    with attention in its blocks; flow, diffusion or density, which are distributions to draw from, density with exact
+    likelihoods. See docs/variants.md."""
     objective: Annotated[str, OBJECTIVES] = "next_patch"
     """What is learned: next_patch, each patch from those before it; masked, hidden patches from the others; or
     generate, every patch, the first one too, as a distribution: heads that are one imply it. See docs/variants.md."""

@@ -33,5 +33,6 @@ HEADS = Registry(
     transformer="nextpatch.model.heads.transformer:TransformerHead",
     flow="nextpatch.model.heads.flow:FlowHead",
     diffusion="nextpatch.model.heads.diffusion:DiffusionHead",
+    density="nextpatch.model.heads.density:DensityHead",
 )
-DISTRIBUTIONS = ("flow", "diffusion")  # heads that are a distribution over patches
+DISTRIBUTIONS = ("flow", "diffusion", "density")  # heads that are a distribution over patches

@@ -85,3 +85,13 @@ class Distribution(Protocol):
     def guess_losses(cfg: ModelConfig, wanted: Float[Tensor, "rows values"], noise: Noise) -> Float[Tensor, " rows"]:
         """The losses of one that knows nothing but the data's mean and deviation."""
         ...
+
+
+@runtime_checkable
+class TellsFigures(Protocol):
+    """Such a head whose loss is told in another unit, too."""
+
+    @staticmethod
+    def figures(cfg: ModelConfig, loss: float) -> dict[str, float]:
+        """By name, of the mean loss of a patch."""
+        ...

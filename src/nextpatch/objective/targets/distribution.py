@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.heads.distribution import Distribution, Draw
+from nextpatch.model.heads.distribution import Distribution, Draw, TellsFigures
 from nextpatch.model.heads.head import Head
 from nextpatch.model.heads.noise import Noise
 from nextpatch.model.names import HEADS
@@ -73,8 +73,8 @@ class OfHead:
         return {}
 
     def figures(self, loss: float, means: Mapping[str, float]) -> dict[str, float]:
-        """Nothing."""
-        return {}
+        """As the head says."""
+        return self.kind.figures(self.cfg, loss) if isinstance(self.kind, TellsFigures) else {}
 
     @staticmethod
     def row_bytes(cfg: ModelConfig, number: int) -> float:

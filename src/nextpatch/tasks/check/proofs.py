@@ -149,7 +149,8 @@ def _one_denominator(subject: Subject) -> str:
 
 def _constant(subject: Subject) -> str:
     draws = subject.draws
-    images = torch.ones_like(subject.images[:1]).repeat(draws.batch_size, 1, 1, 1).requires_grad_()
+    color = subject.images[:1, :, :1, :1].expand_as(subject.images[:1])
+    images = color.repeat(draws.batch_size, 1, 1, 1).requires_grad_()
     loss = subject.loss(subject.predict(images, draws), images, draws)
     (gradient,) = torch.autograd.grad(loss, images)
     if not (bool(loss.isfinite()) and bool(gradient.isfinite().all())):

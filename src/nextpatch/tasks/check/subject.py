@@ -11,7 +11,9 @@ from torch import Tensor
 from nextpatch.core.random import FixedSeed, torch_generator
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.heads.density import DensityHead
 from nextpatch.objective.objective import Claims, Draws, Objective, scored_count
+from nextpatch.patches import patchify, unpatchify
 from nextpatch.tokenizer.of_model import tokenizer_of_model
 from nextpatch.tokenizer.tokenizer import Tokenizer
 
@@ -70,7 +72,7 @@ def subject_of(objective: Objective, model: AIM, batch: int = 3) -> Subject:
     """An objective of ours with the plain formulation of its loss; float64 weights make the examination exact."""
     kind = next(model.parameters()).dtype
     tokenizer = tokenizer_of_model(model.cfg) if model.cfg.target == "tokens" else None
-    images = _noise(model.cfg, batch) if tokenizer is None else _drawn(tokenizer, model.cfg, batch)
+    images = _noise(model, batch) if tokenizer is None else _drawn(tokenizer, model, batch)
 
     def predict(images: Tensor, draws: Draws) -> Tensor:
         return objective.predict(model, images, draws)
@@ -85,14 +87,20 @@ def subject_of(objective: Objective, model: AIM, batch: int = 3) -> Subject:
     return Subject(predict, loss, objective, images.to(kind), model.cfg.patch_size, objective.examples(), codes)
 
 
-def _noise(cfg: ModelConfig, batch: int) -> Tensor:
-    generator = torch_generator(FixedSeed.EXAMPLE_IMAGES)
-    return torch.randn(batch, cfg.in_chans, *cfg.img_size, generator=generator, dtype=torch.float64)
+def _noise(model: AIM, batch: int) -> Tensor:
+    """Of normal values; of pixels of 8 bits, for a head that weighs these and no others."""
+    cfg, generator = model.cfg, torch_generator(FixedSeed.EXAMPLE_IMAGES)
+    noise = torch.randn(batch, cfg.in_chans, *cfg.img_size, generator=generator, dtype=torch.float64)
+    if isinstance(model.head, DensityHead):
+        patches = model.head.levels.nearest(patchify(noise, cfg.patch_size))
+        return unpatchify(patches, cfg.grid, cfg.patch_size)
+    return noise
 
 
-def _drawn(tokenizer: Tokenizer, cfg: ModelConfig, batch: int) -> Tensor:
+def _drawn(tokenizer: Tokenizer, model: AIM, batch: int) -> Tensor:
     """Images of codes, another one in each image at every place, and noise: of either, most codes may be the same."""
     generator = torch_generator(FixedSeed.EXAMPLE_IMAGES)
+    cfg = model.cfg
     by_place = torch.rand(tokenizer.codes, cfg.num_patches, generator=generator).argsort(dim=0)
     drawn = tokenizer.decode(by_place[torch.arange(batch) % tokenizer.codes], cfg.grid)
-    return torch.cat([drawn.double(), _noise(cfg, batch)])
+    return torch.cat([drawn.double(), _noise(model, batch)])
