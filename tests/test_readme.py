@@ -16,6 +16,7 @@ def file_map() -> str:
         "study",
         "tasks",
         "train",
+        "sampling",
         "weights",
         "runs",
         "dist",

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from nextpatch.api.embed import embed as embed
     from nextpatch.api.finetune import FinetuneResult as FinetuneResult
     from nextpatch.api.finetune import finetune as finetune
+    from nextpatch.api.generate import complete as complete
+    from nextpatch.api.generate import sample as sample
     from nextpatch.api.images import dataset as dataset
     from nextpatch.api.pretrain import PretrainResult as PretrainResult
     from nextpatch.api.pretrain import pretrain as pretrain
@@ -35,6 +37,7 @@ _PLACES = {
     "StudyResult": "nextpatch.measure.study_result",
     "check": "nextpatch.api.check",
     "classify": "nextpatch.api.classify",
+    "complete": "nextpatch.api.generate",
     "dataset": "nextpatch.api.images",
     "embed": "nextpatch.api.embed",
     "finetune": "nextpatch.api.finetune",
@@ -45,6 +48,7 @@ _PLACES = {
     "probe": "nextpatch.api.probe",
     "report": "nextpatch.api.report",
     "run_study": "nextpatch.api.study",
+    "sample": "nextpatch.api.generate",
     "similar": "nextpatch.api.similar",
 }
 __all__ = [
@@ -55,6 +59,7 @@ __all__ = [
     "StudyResult",
     "check",
     "classify",
+    "complete",
     "dataset",
     "embed",
     "finetune",
@@ -65,6 +70,7 @@ __all__ = [
     "probe",
     "report",
     "run_study",
+    "sample",
     "similar",
 ]
 

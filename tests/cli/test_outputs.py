@@ -35,6 +35,8 @@ WRITING = {  # words of the verb -> what it holds: a folder, or a file
     "embed {data} --weights {run} --out {out}": "",
     "embed {data} --weights {run} --out {out}.npy": "{out}.npy",
     "similar {data}/cat/0.png --index {data} --out {out}.png": "{out}.png",
+    "sample {run} --out {out}": "",
+    "complete {run} {data}/cat/0.png --out {out}": "",
     "report {run}": "{run}/report.html",
     "export {run}": "{run}/model.safetensors",
     "export {run} --to released --out {out}": "",

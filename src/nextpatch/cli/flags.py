@@ -166,6 +166,7 @@ def _flag(prefix: str, item: _Item, taken: str = "", typed: bool = False) -> Any
     shown = arg(
         name=flag.name or item.field.name, help=text, metavar=f"[{word}]" if flag.positional and not needed else word,
         help_behavior_hint="(required)" if needed else _default_text(text, default),
+        aliases=(flag.short,) if flag.short else None,
     )  # fmt: skip
     if flag.repeated:
         return name, Annotated[UseAppendAction[tuple[str, ...]], shown], field(default=())

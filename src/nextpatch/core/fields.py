@@ -15,7 +15,8 @@ class Flag:
     """Stands in the `Annotated` type of a field: how a person types it, where name and type leave that open.
 
     `word` is the placeholder of the value in the help, `forms` what can be written in its place. `name` replaces the
-    field's name. A `positional` value has no flag before it; a `repeated` flag adds one value each time.
+    field's name, and `short`, a dash and a letter, stands beside it. A `positional` value has no flag before it; a
+    `repeated` flag adds one value each time.
     """
 
     word: str = ""
@@ -23,6 +24,7 @@ class Flag:
     name: str = ""
     positional: bool = False
     repeated: bool = False
+    short: str = ""
 
 
 def field_docs(config: type) -> dict[str, str]:

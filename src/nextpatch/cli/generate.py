@@ -1,0 +1,54 @@
+"""`nextpatch sample` and `nextpatch complete`: pictures of weights that generate."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from nextpatch.cli.verb import Output
+from nextpatch.tasks.generate.config import CompleteConfig, SampleConfig
+
+
+@dataclass(frozen=True)
+class SampleImages:
+    """Make images from nothing, with weights that learned to generate (nextpatch pretrain --model.head flow).
+
+    Image i depends on the weights, the seed, i and the settings only. settings.json beside the images repeats them.
+
+    examples:
+      nextpatch sample runs/photos -n 64 --out samples
+      nextpatch sample runs/photos -n 64 --label cat --label dog --guidance 2 --out animals
+      nextpatch sample --from samples/settings.json --out again
+    """
+
+    config: SampleConfig
+
+
+@dataclass(frozen=True)
+class CompleteImage:
+    """Keep the upper rows of an image and make the rest, several times.
+
+    examples:
+      nextpatch complete runs/photos photo.jpg --rows 8 -n 4 --out completions
+      nextpatch complete runs/photos photo.jpg --average 16 -n 1 --out expected
+    """
+
+    config: CompleteConfig
+
+
+def outputs(args: SampleImages | CompleteImage) -> list[Output]:
+    """The folder that it writes into."""
+    return [Output(args.config.out)]
+
+
+def run(args: SampleImages | CompleteImage) -> int:
+    """Make the pictures, and say where they are."""
+    from nextpatch.tasks.generate.run import generate
+
+    try:
+        done = generate(args.config)
+    except KeyboardInterrupt:
+        print(f"stopped; pictures that were finished are in {args.config.out}", file=sys.stderr)
+        raise
+    print(f"{done.out}: {done.images:,} images, all of them on sheet.png; settings.json repeats them")
+    return 0

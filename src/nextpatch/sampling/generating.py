@@ -1,0 +1,84 @@
+"""The loop of sampling: what is known goes in at once, then each patch is drawn, clamped and fed back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from nextpatch.model.aim import AIM
+from nextpatch.model.attention import causal_mask
+from nextpatch.model.cache import KeyValueCache
+from nextpatch.model.heads.distribution import Known
+from nextpatch.model.heads.noise import Noise
+from nextpatch.sampling.drawing import Drawer
+from nextpatch.sampling.known import Beginning
+
+NO_LABEL = -1
+
+
+class Generation:
+    """Fills the patches of one batch, all of whose images begin with as many known patches.
+
+    With `guided`, every image is computed with its class and without one, as two halves of one batch. `clamped` brings
+    patches into the range of pixels, so that what is fed back is what training saw.
+    """
+
+    def __init__(
+        self, model: AIM, draw: Drawer, start: Beginning, labels: Int[Tensor, " images"], seeds: Int[Tensor, " images"],
+        guided: bool, clamped: Callable[[Tensor], Tensor],
+    ) -> None:  # fmt: skip
+        self._model, self._draw, self._clamped = model, draw, clamped
+        self._copies, self._seeds, self._order = 1 + guided, seeds, start.order
+        index = start.order[..., None].expand_as(start.patches)
+        self._patches, self._known = start.patches.gather(1, index), start.known.gather(1, index)
+        self._raster = start.order.argsort(dim=1)[..., None].expand_as(start.patches)
+        told = torch.cat([labels, torch.full_like(labels, NO_LABEL)]) if guided else labels
+        self._labels = told if model.cfg.classes else None
+        count = self._copies * len(labels)
+        self._cache = KeyValueCache(model.cfg, count, model.cfg.num_patches, labels.device, start.patches.dtype)
+
+    @torch.no_grad()
+    def run(self, first: int, scale_at: Callable[[int], float]) -> Float[Tensor, "images patches values"]:
+        """All patches in raster order; `first` of each sequence are known, `scale_at` is the guidance at a turn."""
+        count = self._patches.shape[1]
+        features = self._begin(first) if first < count else None
+        for turn in range(first, count):
+            assert features is not None
+            if bool(self._known[:, turn].all()):
+                patch = self._patches[:, turn]
+            else:
+                patch = self._patch(features, turn, scale_at(turn))
+            self._patches[:, turn] = patch
+            features = self._extended(turn) if turn + 1 < count else None
+        return self._patches.gather(1, self._raster)
+
+    def _begin(self, first: int) -> Float[Tensor, "rows dim"]:
+        """The feature of the last token of what is known, or of the start token."""
+        order, batch = self._order, len(self._order)
+        towards = order[:, 0].repeat(self._copies)
+        tokens = [self._model.start_tokens(self._labels, self._copies * batch, towards)]
+        if first:
+            known = self._model.patch_tokens(self._patches[:, :first], order[:, :first], order[:, 1 : first + 1])
+            tokens.append(known.repeat(self._copies, 1, 1))
+        whole = torch.cat([part.to(self._patches.dtype) for part in tokens], dim=1)
+        mask = causal_mask(whole.shape[1], whole.device)[None, None] if self._model.cfg.attention == "causal" else None
+        return self._model.trunk.extend(whole, self._cache, mask)[:, -1]
+
+    def _patch(self, features: Tensor, turn: int, guidance: float) -> Float[Tensor, "images values"]:
+        """Drawn and clamped, with the known values in it as they are."""
+        place, known = self._order[:, turn], self._known[:, turn]
+        condition = self._model.condition(features, place.repeat(self._copies))
+        told, *without = condition.chunk(self._copies)
+        given = Known(self._patches[:, turn], known) if bool(known.any()) else None
+        drawn = self._draw(told, without[0] if without else None, guidance, Noise(self._seeds, place), given)
+        return self._patches[:, turn].where(known, self._clamped(drawn.to(self._patches.dtype)))
+
+    def _extended(self, turn: int) -> Float[Tensor, "rows dim"]:
+        """The feature of the patch of this turn."""
+        order = self._order
+        here, there = order[:, turn : turn + 1], order[:, turn + 1 : turn + 2]
+        token = self._model.patch_tokens(self._patches[:, turn : turn + 1], here, there)
+        return self._model.trunk.extend(token.repeat(self._copies, 1, 1), self._cache)[:, 0]

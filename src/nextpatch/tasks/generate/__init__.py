@@ -1,0 +1,1 @@
+"""Images from weights that generate: sampled, or completed from what is known, as files and in memory."""

@@ -1,0 +1,98 @@
+"""What images to make of which weights (no torch here: `--help` reads this)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated
+
+from nextpatch.core.bounds import SEED, check_bounds
+from nextpatch.core.errors import ConfigError
+from nextpatch.core.fields import Flag
+from nextpatch.runs.config import Device, Weights
+from nextpatch.sampling.config import SamplingConfig
+
+MOST = 10**6  # images
+EACH = "each"
+_Weights = Annotated[Weights, Flag(positional=True)]
+_Count = Annotated[int, Flag("N", short="-n")]
+_Labels = Annotated[tuple[str, ...], Flag("CLASS", repeated=True)]
+_Settings = Annotated[Path | None, Flag("FILE", name="from")]
+_REPEATED = ("weights", "out", "device", "settings")  # what may be given beside a file of settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig(SamplingConfig):
+    """Images from nothing, of a class or of none, as PNG files into `out`."""
+
+    weights: _Weights = ""
+    """Weights that generate the images."""
+    out: Annotated[Path, Flag("FOLDER")] = Path("samples")
+    """Folder to write the images into, with a contact sheet and the settings that repeat them."""
+    count: _Count = 16
+    """How many images to make."""
+    label: _Labels = ()
+    """Class of the images, by name or number; several take turns, and each stands for all of them (default: none)."""
+    seed: int = 0
+    """Seed of the random numbers."""
+    first: int = 0
+    """Number of the first image: with 16, images 16, 17 ... follow those of an earlier call."""
+    device: Device = "auto"
+    """Where to compute."""
+    settings: _Settings = None
+    """Settings that an earlier call wrote (settings.json), which are repeated."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self, count=(1, MOST), seed=SEED, first=(0, MOST))
+        refuse_both(self, needed=("weights",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompleteConfig(SamplingConfig):
+    """Alternatives for the lower part of an image, whose upper part is kept."""
+
+    weights: _Weights = ""
+    """Weights that complete the image."""
+    image: Annotated[str, Flag("IMAGE", positional=True)] = ""
+    """Image file whose beginning is kept; it is resized and cropped to the size of the model."""
+    rows: int = 0
+    """Rows of patches that are kept, from the top (default: half of them)."""
+    out: Annotated[Path, Flag("FOLDER")] = Path("completions")
+    """Folder to write the images into, with a contact sheet and the settings that repeat them."""
+    count: _Count = 4
+    """How many alternatives to make."""
+    label: _Labels = ()
+    """Class of the image, by name or number; several take turns, and each stands for all of them (default: none)."""
+    seed: int = 0
+    """Seed of the random numbers."""
+    first: int = 0
+    """Number of the first alternative: with 4, alternatives 4, 5 ... follow those of an earlier call."""
+    device: Device = "auto"
+    """Where to compute."""
+    settings: _Settings = None
+    """Settings that an earlier call wrote (settings.json), which are repeated."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self, count=(1, MOST), seed=SEED, first=(0, MOST), rows=(0, 2**16))
+        refuse_both(self, needed=("weights", "image"))
+
+
+def refuse_both(config: SampleConfig | CompleteConfig, needed: tuple[str, ...]) -> None:
+    """ConfigError where settings are to be repeated and stated as well, or where neither says what is `needed`."""
+    if config.settings is None:
+        if missing := [name for name in needed if not getattr(config, name)]:
+            raise ConfigError(f"no {missing[0]} given; name {missing[0]}, or settings to repeat: --from settings.json")
+        return
+    allowed = (*_REPEATED, *needed)
+    other = [one.name for one in fields(config) if getattr(config, one.name) != one.default and one.name not in allowed]
+    if other:
+        raise ConfigError(
+            f"{other[0].replace('_', '-')} is among the settings that --from repeats; leave it out, or leave out --from"
+        )
+
+
+def settings_of(config: SampleConfig | CompleteConfig) -> SamplingConfig:
+    """The part that is about sampling."""
+    return SamplingConfig(**{one.name: getattr(config, one.name) for one in fields(SamplingConfig)})
