@@ -22,6 +22,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "transformer, masked": {"head": "transformer", "objective": "masked"},
     "tokens in spiral order": {"order": "spiral", "target": "tokens"},
     "masked tokens": {"objective": "masked", "target": "tokens"},
+    "flow in any order": {"head": "flow", "order": "any"},
 }
 BATCHES = (3, 2, 4)  # of other sizes, hence of other numbers of rows
 

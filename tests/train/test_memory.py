@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -132,10 +133,13 @@ CFG = ModelConfig("nano", (32, 32), 4, 3)
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("how", ["none", "full"])
-@pytest.mark.parametrize("head", ["mlp", "none", "transformer"])
-@pytest.mark.parametrize("objective", ["next_patch", "masked"])
+@pytest.mark.parametrize(
+    ("head", "objective"),
+    [*product(["mlp", "none", "transformer"], ["next_patch", "masked"]), ("flow", "generate"), ("any", "generate")],
+)
 def test_what_autograd_keeps_is_what_the_formula_says(precision, how, head, objective):
-    cfg = replace(CFG, head=head, objective=objective)
+    order = {"order": "any"} if head == "any" else {}
+    cfg = replace(CFG, head="flow" if order else head, objective=objective, **order)
     model = AIM(cfg)
     init_weights(model, 0)
     parallelize(model, None, EngineConfig(activation_checkpointing=how), precision)
@@ -153,7 +157,7 @@ def test_what_autograd_keeps_is_what_the_formula_says(precision, how, head, obje
 
         task, cpu = objective_of(cfg), torch.device("cpu")
         draws = with_prefix(torch.linspace(1, CFG.num_patches - 1, images).long())
-        if objective == "masked":
+        if objective != "next_patch":
             draws = task.draw(0, torch.arange(images))
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast(cpu, precision):
             task.loss_sum(model, torch.randn(images, 3, 32, 32), draws)

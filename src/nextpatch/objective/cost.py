@@ -9,6 +9,7 @@ from nextpatch.model.cost import Workload
 from nextpatch.model.count import forward_flops
 from nextpatch.model.names import HEADS, TARGETS
 from nextpatch.model.patch_embed import PatchEmbed
+from nextpatch.model.start import Start
 from nextpatch.model.trunk import Trunk
 from nextpatch.objective.objective import EmbedsLess
 from nextpatch.objective.registry import objective_of
@@ -78,7 +79,8 @@ def train_step_flops(cfg: ModelConfig, scored: float | None = None, frozen_trunk
     no gradient for the pixels.
     """
     work, head = work_of(cfg, scored), HEADS[cfg.head]
-    embed, above = PatchEmbed.flops(cfg, embedded_of(cfg)), head.flops(cfg, work)
+    embed = PatchEmbed.flops(cfg, embedded_of(cfg)) + Start.flops(cfg, work.tokens)
+    above = head.flops(cfg, work)
     trunk = Trunk.rows_flops(cfg, work.tokens, work.rows if head.packed else work.tokens)
     if frozen_trunk:  # no backward through it, and none into the head's input
         return float(trunk + embed + 3 * above - head.input_flops(cfg, work))

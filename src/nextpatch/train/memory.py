@@ -23,6 +23,7 @@ from nextpatch.model.layers import Block
 from nextpatch.model.mask_token import MaskToken
 from nextpatch.model.names import HEADS
 from nextpatch.model.patch_embed import PatchEmbed
+from nextpatch.model.start import Start
 from nextpatch.model.trunk import Trunk
 from nextpatch.objective.cost import embedded_of, loss_fixed_bytes, loss_row_bytes, work_of
 
@@ -133,6 +134,7 @@ def kept_bytes(
     mask = 4 * work.tokens**2 if work.mask and (width == 4 or recompute != "none") else 0
     embedded = embedded_of(cfg)
     below = PatchEmbed.kept_bytes(cfg, embedded, width) + MaskToken.kept_bytes(cfg, embedded)
+    below += Start.kept_bytes(cfg, work.tokens, width)
     return float(trunk + above + errors + below + mask)
 
 

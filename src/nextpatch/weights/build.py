@@ -36,7 +36,7 @@ def build_aim(cfg: ModelConfig, state: Mapping[str, Tensor], name: str) -> AIM:
 def _check_size(cfg: ModelConfig, state: Mapping[str, Tensor], name: str) -> None:
     """WeightsError, before anything is built, when the config is of another size than the tensors."""
     said, found = count_params(cfg), sum(tensor.numel() for tensor in state.values())
-    wanted = said.total if any(key.startswith("head.") for key in state) else said.patch_embed + said.trunk
+    wanted = said.total if any(key.startswith("head.") for key in state) else said.patch_embed + said.trunk + said.start
     if not found / 2 <= wanted <= 2 * found:
         raise WeightsError(
             f"{shown(name)} says that its model has {wanted:,} parameters, and holds {found:,}; is the file whole, and "

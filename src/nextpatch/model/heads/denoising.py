@@ -179,6 +179,7 @@ def normed(x: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
 
 def _waves(time: Float[Tensor, "*rows"], width: int) -> Float[Tensor, "*rows {width}"]:
     """Sines and cosines of a time, at frequencies as of positions."""
-    frequency = torch.exp(torch.arange(width // 2, device=time.device) * (-2 * math.log(_LONGEST) / width))
+    each = torch.arange(width // 2, dtype=torch.float64, device=time.device)
+    frequency = torch.exp(each * (-2 * math.log(_LONGEST) / width))
     angle = _TIME_SCALE * time[..., None] * frequency.to(time.dtype)
     return torch.cat([angle.cos(), angle.sin()], dim=-1)

@@ -27,14 +27,14 @@ class DiffusionHead(DenoisingHead):
     """
 
     unit: ClassVar[str] = "squared error of the noise"
-    guess: ClassVar[str] = "independent normal values with the data's mean and deviation"
+    guess: ClassVar[str] = "values that are normal and independent, with the mean and deviation of each"
 
     def losses(
         self, condition: Float[Tensor, "rows width"], wanted: Float[Tensor, "rows values"], noise: Noise
     ) -> Float[Tensor, " rows"]:
         """Of each row, float32 or wider."""
         step, _, noisy, e = _on_the_way(self.standard(wanted)[:, None], noise, self.draws)
-        found = self.denoised(noisy, condition[:, None], step / STEPS)
+        found = self.denoised(noisy, condition[:, None], step.to(noisy.dtype) / STEPS)
         return (found - e.to(found.dtype)).square().mean(dim=(1, 2))
 
     def sample(
@@ -69,9 +69,10 @@ class DiffusionHead(DenoisingHead):
 
     @staticmethod
     def guess_losses(cfg: ModelConfig, wanted: Float[Tensor, "rows values"], noise: Noise) -> Float[Tensor, " rows"]:
-        """With the best noise where x is normal with mean 0 and deviation 1: sqrt(1 - a) x_s."""
-        _, a, noisy, e = _on_the_way(wanted[:, None], noise, cfg.draws)
-        return ((1 - a).sqrt() * noisy - e).square().mean(dim=(1, 2))
+        """Expected where each standardized value is normal by itself, and the best noise sqrt(1 - a) x_s: a, the mean
+        over steps.
+        """
+        return _on_the_way(wanted[:, None], noise, cfg.draws)[1].mean(dim=(1, 2))
 
 
 def _on_the_way(clean: Float[Tensor, "rows 1 values"], noise: Noise, draws: int) -> tuple[Tensor, ...]:

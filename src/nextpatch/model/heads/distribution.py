@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nextpatch.core.bounds import check_bounds
-from nextpatch.core.errors import ConfigError
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.heads.noise import Noise
 
@@ -31,9 +30,8 @@ class Draw:
     """How far a patch is moved from what it is without a class to what it is with one; 1 is not at all."""
 
     def __post_init__(self) -> None:
+        """ConfigError for values out of bounds."""
         check_bounds(self, steps=(1, 1000), temperature=(0.0, 100.0), guidance=(0.0, 100.0))
-        if self.method not in ("euler", "heun"):
-            raise ConfigError(f"unknown method '{self.method}'; there are euler and heun")
 
 
 class Known(NamedTuple):
@@ -53,12 +51,11 @@ class Distribution(Protocol):
     unit: ClassVar[str]  # of the loss, in words
     guess: ClassVar[str]  # "the dotted line is the loss of always predicting ..."
 
-    def measure(
-        self, patches: Iterable[Float[Tensor, "batch patches values"]], mean: Sequence[float], std: Sequence[float]
-    ) -> None:
+    def measure(self, patches: Iterable[Tensor], mean: Sequence[float], std: Sequence[float]) -> None:
         """Learn, before training, how patches are scaled: kept in buffers that are saved with the weights.
 
-        `patches` are of training images as training sees them; `mean` and `std` of the data normalized them.
+        `patches`, "batch patches values", are of training images as training sees them, normalized by the data's `mean`
+        and `std`.
         """
         ...
 

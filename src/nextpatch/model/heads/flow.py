@@ -24,7 +24,7 @@ class FlowHead(DenoisingHead):
     """
 
     unit: ClassVar[str] = "squared error of the velocity"
-    guess: ClassVar[str] = "independent normal values with the data's mean and deviation"
+    guess: ClassVar[str] = "values that are normal and independent, with the mean and deviation of each"
 
     def losses(
         self, condition: Float[Tensor, "rows width"], wanted: Float[Tensor, "rows values"], noise: Noise
@@ -68,11 +68,12 @@ class FlowHead(DenoisingHead):
 
     @staticmethod
     def guess_losses(cfg: ModelConfig, wanted: Float[Tensor, "rows values"], noise: Noise) -> Float[Tensor, " rows"]:
-        """With the best velocity where x is normal with mean 0 and deviation 1: (2t - 1) / (t^2 + (1 - t)^2) x_t."""
-        time, noisy, velocity = _on_the_way(wanted[:, None], noise, cfg.draws)
-        t = time[..., None]
-        found = (2 * t - 1) / (t**2 + (1 - t) ** 2) * noisy
-        return (found - velocity).square().mean(dim=(1, 2))
+        """Expected where each standardized value is normal by itself: 1 / (t^2 + (1 - t)^2), the mean over times.
+
+        The best velocity is (2t - 1) / (t^2 + (1 - t)^2) x_t then.
+        """
+        time = _on_the_way(wanted[:, None], noise, cfg.draws)[0]
+        return (1 / (time**2 + (1 - time) ** 2)).mean(dim=1)
 
 
 def _on_the_way(

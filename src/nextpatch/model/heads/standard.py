@@ -37,8 +37,11 @@ class Standard(nn.Module):
         self.high.fill_(torch.finfo(torch.float32).max)
 
     @torch.no_grad()
-    def measure(self, patches: Iterable[Float[Tensor, "batch patches values"]]) -> None:
-        """Mean, deviation and range of each value, in float64 sums; ValueError where there are no patches."""
+    def measure(self, patches: Iterable[Tensor]) -> None:
+        """Mean, deviation and range of each value of patches "batch patches values", summed in float64.
+
+        ValueError where there are none.
+        """
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         low, high = torch.full_like(self.low, torch.inf), torch.full_like(self.high, -torch.inf)
         for batch in patches:

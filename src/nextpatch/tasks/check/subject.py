@@ -17,6 +17,7 @@ from nextpatch.patches import patchify, unpatchify
 from nextpatch.tokenizer.of_model import tokenizer_of_model
 from nextpatch.tokenizer.tokenizer import Tokenizer
 
+_SMALL = 0.1
 MAX_SIDE = 6  # patches: every output is examined against every patch, at a cost that grows with their number squared
 
 
@@ -66,6 +67,16 @@ def small_config(cfg: ModelConfig, weights: bool) -> ModelConfig:
     rows, columns = (min(side, MAX_SIDE) for side in cfg.grid)
     smaller = cfg.resized((rows * cfg.patch_size, columns * cfg.patch_size))
     return smaller if weights else replace(smaller, embed_dim=64, depth=3, num_heads=2, head_width=64, head_depth=2)
+
+
+@torch.no_grad()
+def awake(model: AIM) -> AIM:
+    """The model with small weights in layers that start at zero, behind which nothing could be seen to depend."""
+    generator = torch_generator(FixedSeed.EXAMPLE_IMAGES)
+    for parameter in model.parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            parameter.copy_(_SMALL * torch.randn(parameter.shape, generator=generator))
+    return model
 
 
 def subject_of(objective: Objective, model: AIM, batch: int = 3) -> Subject:

@@ -23,7 +23,7 @@ from nextpatch.runs.recipe import Recipe, recipe_from_dict
 from nextpatch.runs.run import load_run
 from nextpatch.tasks.check.draws import prove_draws
 from nextpatch.tasks.check.proofs import prove
-from nextpatch.tasks.check.subject import small_config, subject_of
+from nextpatch.tasks.check.subject import awake, small_config, subject_of
 from nextpatch.tasks.check.told import Verdict
 from nextpatch.tasks.check.training import prove_training
 from nextpatch.tokenizer.of_model import settled
@@ -120,7 +120,7 @@ def model_to_check(target: Path | Recipe | ModelConfig | AIM | None) -> tuple[AI
         of = f"of {target}" if isinstance(target, Path) else "as configured"
         whole = recipe.model if isinstance(recipe, Recipe) else recipe
         cfg, what = small_config(settled(whole), weights=False), f"the model {of}, with small widths,"
-    return materialize(cfg, 0), what
+    return awake(materialize(cfg, 0)), what
 
 
 def _shrunk(model: AIM) -> AIM:
@@ -132,4 +132,4 @@ def _shrunk(model: AIM) -> AIM:
         )
     small = AIM(small_config(model.cfg, weights=True))
     small.load_state_dict(model.state_dict())
-    return small
+    return awake(small)

@@ -33,6 +33,7 @@ from nextpatch.tasks.pretrain.budget import Speed, fitted, guessed, measured
 from nextpatch.tasks.pretrain.data import open_data, reopened_data, warn_of_overlap
 from nextpatch.tasks.pretrain.learner import Pretraining
 from nextpatch.tasks.pretrain.memory import check_memory, memory_bytes
+from nextpatch.tasks.pretrain.scales import measure_patches
 from nextpatch.tasks.pretrain.warm_start import begin_from, freeze_trunk
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.loop import Outcome, fit
@@ -105,7 +106,7 @@ def _trained(
             if ranks.is_main:
                 warn_of_overlap(stream.source, held, recipe)
             with phase("setting up the model and measuring its speed", console):
-                model = _model(recipe, run, ranks)
+                model = _model(recipe, run, stream, ranks)
                 run, speed = _timed(model, stream, held, run, ranks, began_s)
             recipe = run.recipe
             learner = Pretraining(model, stream, held, run, ranks)
@@ -137,7 +138,7 @@ def _timed(
     return run, speed
 
 
-def _model(recipe: Recipe, run: RunDir, ranks: Ranks) -> AIM:
+def _model(recipe: Recipe, run: RunDir, stream: TrainStream, ranks: Ranks) -> AIM:
     """The model at its start, on this rank's device, spread as the recipe's engine says."""
     device = resolve_device(recipe.train.device)
     precision = resolve_precision(recipe.train.precision, device)
@@ -150,7 +151,11 @@ def _model(recipe: Recipe, run: RunDir, ranks: Ranks) -> AIM:
     model = materialize(recipe.model, recipe.train.seed, mesh, recipe.engine, precision, device)
     if recipe.train.freeze_trunk:
         freeze_trunk(model)
-    if recipe.train.init and not ranks.broadcast(any(run.checkpoints.glob("step_*"))):
+    if ranks.broadcast(any(run.checkpoints.glob("step_*"))):
+        return model  # what follows is in its checkpoints
+    with ranks.raise_on_all():
+        measure_patches(model, stream, recipe)
+    if recipe.train.init:
         with ranks.raise_on_all():
             begin_from(model, recipe.train.init)
         log.info("began with the weights of %s", recipe.train.init)

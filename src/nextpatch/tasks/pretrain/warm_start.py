@@ -11,6 +11,8 @@ from nextpatch.config import ConfigError, to_dict
 from nextpatch.core.text import shown
 from nextpatch.dist.materialize import put
 from nextpatch.model.aim import AIM
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.names import DISTRIBUTIONS
 from nextpatch.weights.backbone import Backbone
 from nextpatch.weights.load import load, of_trunk
 from nextpatch.weights.names import from_file, knows
@@ -21,7 +23,8 @@ _HEAD = ("head", "head_width", "head_depth", "target")
 
 def shaped_by_weights(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """(`given` with the shape of the weights that `train.init` names, a line for each choice); ConfigError where they
-    disagree. The image size may be another, since positions are computed; so may mean and std.
+    disagree. The image size may be another, since positions are computed; so may mean and std; and where a run is to
+    generate with another head, the head begins at random.
     """
     init = given.get("train", {}).get("init", "")
     if not init:
@@ -29,9 +32,10 @@ def shaped_by_weights(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
     backbone = _loaded(init)
     cfg, about = backbone.aim.cfg, backbone.about
     model = dict(given.get("model", {}))
-    fixed = _TRUNK + (_HEAD if backbone.aim.head.predicts else ())
+    predicts = backbone.aim.head.predicts and not _has_other_head(model, cfg)
+    fixed = _TRUNK + (_HEAD if predicts else ())
     values = to_dict(cfg.resolved())
-    if backbone.aim.head.predicts and cfg.target == "tokens":
+    if predicts and cfg.target == "tokens":
         fixed += ("codes", "tokenizer_sha256")
         model["tokenizer"] = model.get("tokenizer") or cfg.tokenizer
     for name in fixed:
@@ -41,8 +45,17 @@ def shaped_by_weights(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
     model.setdefault("img_size", values["img_size"])
     data = {"mean": list(about.mean), "std": list(about.std), **given.get("data", {})}
     said = f"model: width {cfg.shape.embed_dim}, {cfg.shape.depth} blocks (of {init})"
-    head = "" if backbone.aim.head.predicts else "; its pixel head begins at random: it has none"
+    why = "it has none" if not backbone.aim.head.predicts else "it has another"
+    head = "" if predicts else f"; its pixel head begins at random: {why}"
     return {**given, "model": model, "data": data}, [said + head]
+
+
+def _has_other_head(model: dict[str, Any], cfg: ModelConfig) -> bool:
+    """Whether these values ask for a head that generates, and the weights have another."""
+    head = model.get("head", cfg.head)
+    if head in DISTRIBUTIONS:
+        return bool(head != cfg.head)
+    return model.get("objective") == "generate" and (cfg.objective != "generate" or cfg.head in DISTRIBUTIONS)
 
 
 @torch.no_grad()
@@ -52,13 +65,20 @@ def begin_from(model: AIM, init: str) -> None:
     Every rank maps the file and takes its part; nothing travels.
     """
     source = _loaded(init, model.cfg.img_size).aim
-    given: dict[str, Tensor] = dict(source.named_parameters())
+    given: dict[str, Tensor] = dict(source.state_dict())
+    if (source.cfg.head, source.cfg.target) != (model.cfg.head, model.cfg.target):
+        given = {name: tensor for name, tensor in given.items() if not name.startswith("head.")}
+    if model.start is not None and source.start is None and not model.start.token.requires_grad:
+        raise ConfigError(
+            f"{init} has no start token, and with train.freeze_trunk none is learned; let the trunk learn, or begin "
+            "with the weights of a run that generates"
+        )
     if model.mask_token is not None and source.mask_token is None and not model.mask_token.token.requires_grad:
         raise ConfigError(
             f"{init} has no mask token, and with train.freeze_trunk none is learned; choose the objective next_patch, "
             "or let the trunk learn"
         )
-    for name, parameter in model.named_parameters():
+    for name, parameter in model.state_dict().items():
         if name in given:
             if given[name].shape != parameter.shape:
                 raise ConfigError(
@@ -78,6 +98,6 @@ def _loaded(init: str, img_size: tuple[int, int] | None = None) -> Backbone:
 
 def freeze_trunk(model: AIM) -> None:
     """Let the pixel head alone learn: nothing that a feature is made of, the mask token neither."""
-    for part in (model.patch_embed, model.trunk, model.mask_token):
+    for part in (model.patch_embed, model.trunk, model.mask_token, model.start):
         if part is not None:
             part.requires_grad_(False)

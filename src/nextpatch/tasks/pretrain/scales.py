@@ -1,0 +1,38 @@
+"""Before a run: a head that is a distribution is told how the patches of its images are scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
+
+from jaxtyping import Float
+from torch import Tensor
+
+from nextpatch.data.loader import TrainStream
+from nextpatch.data.views import to_model_input
+from nextpatch.model.aim import AIM, patches_of
+from nextpatch.model.heads.distribution import Distribution
+from nextpatch.runs.recipe import Recipe
+
+_IMAGES, _AT_A_TIME = 2048, 256  # views to measure, at most as many as there are images
+
+
+def measure_patches(model: AIM, stream: TrainStream, recipe: Recipe) -> None:
+    """Measure the first training views of the run, all of them on every rank: the same figures everywhere.
+
+    Nothing for other heads, and not for a run that goes on: the figures are saved with the weights.
+    """
+    if isinstance(model.head, Distribution):
+        mean, std = recipe.data.statistics(recipe.model.in_chans)
+        model.head.measure(_patches(replace(stream, rank=0, ranks=1), recipe), mean, std)
+
+
+def _patches(stream: TrainStream, recipe: Recipe) -> Iterator[Float[Tensor, "batch patches values"]]:
+    """Of the views, normalized as the model gets them, on the CPU."""
+    left = min(_IMAGES, len(stream.mixture))
+    with closing(stream.batches(0, min(left, _AT_A_TIME))) as batches:
+        for batch in islice(batches, -(-left // _AT_A_TIME)):
+            inputs = to_model_input(batch.images, *recipe.data.statistics(recipe.model.in_chans))
+            yield patches_of(inputs, recipe.model)

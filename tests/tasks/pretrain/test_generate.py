@@ -1,0 +1,132 @@
+"""Runs that learn to generate: two ranks as one, resumed to the last bit, measured first, begun from other weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from corpus import saved
+from nextpatch.core.errors import ConfigError
+from nextpatch.data.config import DataConfig
+from nextpatch.dist.config import EngineConfig
+from nextpatch.dist.ranks import Ranks
+from nextpatch.model.aim import AIM
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.heads.denoising import DenoisingHead
+from nextpatch.runs.config import OptimConfig, TrainConfig
+from nextpatch.runs.recipe import Recipe
+from nextpatch.runs.run import RunDir, load_run
+from nextpatch.tasks.pretrain.run import pretrain
+from nextpatch.tasks.pretrain.warm_start import begin_from, freeze_trunk, shaped_by_weights
+from ranks import run_ranks
+
+QUIET = Console(quiet=True)
+KINDS: dict[str, dict[str, Any]] = {
+    "flow": {"head": "flow", "order": "any"},
+    "diffusion": {"head": "diffusion", "attention": "causal"},
+    "pixels": {"objective": "generate", "target": "pixels", "head": "transformer"},
+}
+
+
+def recipe_on(folder: str, **values: Any) -> Recipe:
+    sizes = {"embed_dim": 16, "depth": 2, "num_heads": 2, "head_width": 16, "head_depth": 2}
+    train = TrainConfig(
+        6, global_batch_size=4, micro_batch_size=1, precision="fp32", device="cpu", val_every=3, checkpoint_every=3,
+        log_every=1, threads=1,
+    )  # fmt: skip
+    model = ModelConfig("nano", (8, 12), 4, 3, **{**sizes, **values})
+    return Recipe(model, DataConfig(train=(folder,), val_images=4, workers=0), OptimConfig(lr=3e-3), train)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for number in range(20):
+        (folder / f"{number:02}.png").write_bytes(saved(rng.integers(0, 256, (10, 14, 3), np.uint8), "PNG"))
+    return str(folder)
+
+
+def by_two(photos: str, out: str) -> list[int]:
+    """Sharded (FSDP2) and in copies."""
+    ended = []
+    with Ranks.opened() as world:
+        for kind, values in KINDS.items():
+            for name, engine in (("sharded", EngineConfig(shard=2)), ("copies", EngineConfig(replicate=2, shard=1))):
+                recipe = replace(recipe_on(photos, **values), engine=engine)
+                ended.append(pretrain(recipe, Path(f"{out}/{kind}-{name}"), False, QUIET, world).exit_code)
+    return ended
+
+
+def losses(path: Path) -> list[float]:
+    return [entry["loss"] for entry in RunDir.open(path).read_metrics() if entry["kind"] in ("train", "val")]
+
+
+def test_two_ranks_get_the_losses_of_one(photos: str, tmp_path: Path) -> None:
+    assert run_ranks(by_two, 2, photos, str(tmp_path)) == [[0] * 6] * 2
+    for kind, values in KINDS.items():
+        pretrain(recipe_on(photos, **values), tmp_path / kind, False, QUIET)
+        for name in ("sharded", "copies"):
+            assert losses(tmp_path / f"{kind}-{name}") == pytest.approx(losses(tmp_path / kind), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["flow", "pixels"])
+def test_a_resumed_run_ends_with_the_same_bits(kind: str, photos: str, tmp_path: Path) -> None:
+    recipe = recipe_on(photos, **KINDS[kind])
+    pretrain(recipe, tmp_path / "whole", False, QUIET)
+    pretrain(recipe, tmp_path / "resumed", False, QUIET)
+    run = RunDir.open(tmp_path / "resumed")
+    for late in run.checkpoints.glob("step_*6"):
+        for file in sorted(late.rglob("*"), reverse=True):
+            file.unlink()
+        late.rmdir()
+    assert load_run(run.path).step == 3
+    pretrain(None, run.path, True, QUIET)
+    ours, theirs = (load_run(tmp_path / name).model.state_dict() for name in ("resumed", "whole"))
+    assert "start.token" in ours
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert losses(run.path)[-2:] == losses(tmp_path / "whole")[-2:]
+
+
+def test_patches_are_measured_before_the_first_step_and_begun_weights_keep_their_own(
+    photos: str, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    pretrain(recipe_on(photos, head="flow"), first, False, QUIET)
+    head = load_run(first).model.head
+    assert isinstance(head, DenoisingHead)
+    assert float(head.standard.scale.min()) > 0
+    assert float(head.standard.scale.max()) != 1
+    assert float(head.standard.low.min()) > -10
+    begun = recipe_on(photos, head="flow")
+    given = replace(begun, data=replace(begun.data, mean=(0.1,) * 3, std=(0.9,) * 3))
+    pretrain(replace(given, train=replace(given.train, init=str(first))), second, False, QUIET)
+    kept = load_run(second).model.head
+    assert isinstance(kept, DenoisingHead)
+    assert torch.equal(kept.standard.center, head.standard.center)
+
+
+def test_a_trunk_that_learned_something_else_begins_a_run_that_generates(photos: str, tmp_path: Path) -> None:
+    pretrain(recipe_on(photos), tmp_path / "paper", False, QUIET)
+    init = str(tmp_path / "paper")
+    given, said = shaped_by_weights({"model": {"head": "flow"}, "train": {"init": init}})
+    assert "its pixel head begins at random: it has another" in said[0]
+    assert (given["model"]["embed_dim"], given["model"]["head"]) == (16, "flow")
+    model = AIM(recipe_on(photos, head="flow").model)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    begin_from(model, init)
+    theirs = load_run(tmp_path / "paper").model.state_dict()
+    for name, tensor in model.state_dict().items():
+        if name.startswith(("head.", "start.")):
+            assert torch.equal(tensor.isnan(), before[name].isnan())
+            assert torch.equal(tensor.nan_to_num(), before[name].nan_to_num())
+        else:
+            assert torch.equal(tensor, theirs[name])
+    freeze_trunk(model)
+    with pytest.raises(ConfigError, match="has no start token, and with"):
+        begin_from(model, init)
