@@ -53,8 +53,8 @@ def variant(name: str, about: str, level: float, values: dict[str, Any], paper: 
     return VariantResult(
         name=name, about=about, values=values, metrics=METRICS, paper=paper, params_trunk=2_654_208,
         params_head=1_769_472, params=4_436_000, flops_per_image=1.1e9 * (1 + len(name) / 10),
-        flops=1.1e9 * 96_000 * (1 + len(name) / 10), steps=1500, images=96_000,
-        runs=tuple(seed_run(name, seed, level) for seed in SEEDS),
+        flops=1.1e9 * 96_000 * (1 + len(name) / 10), steps=1500, images=96_000, grid=(7, 7),
+        order=values.get("model", {}).get("order", "raster"), runs=tuple(seed_run(name, seed, level) for seed in SEEDS),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from nextpatch.measure.study_result import SeedRun, StudyResult
 from nextpatch.study.comparison import comparisons
-from nextpatch.study.drawings import drawings
+from nextpatch.study.drawings import drawings, without_rows
 from nextpatch.study.outputs import comma_separated, markdown, write_outputs
 from nextpatch.study.page import render_study, verdict
 from studied import ALL_DRAWINGS, finished, not_begun, under_way
@@ -89,6 +89,7 @@ def test_each_drawing_shows_every_variant(name: str) -> None:
     found = drawings(finished((name,)))
     assert found
     names = {label for figure in found for _, label in figure.chart.legend}
+    assert name != "rows" or len(found) == 1  # of raster order
     wanted = {"upright", "upside down"} if name == "rows" else {"raster", "spiral", "checkerboard", "fixed <random>"}
     assert names == (wanted if name != "loss_over_flops" else {"1,500 steps"})
     assert all(figure.paper for figure in found)
@@ -106,18 +107,31 @@ def test_curves_are_means_over_finished_seeds_with_their_range() -> None:
     assert "areas" not in begun[0].shows
 
 
-def test_rows_of_a_square_grid_are_means_of_their_places() -> None:
+@pytest.mark.parametrize("grid", [(7, 7), (3, 5), (8, 2)])
+@pytest.mark.parametrize("first", [0, 1], ids=["masked", "next patch"])
+def test_rows_of_a_grid_are_means_of_their_places(grid: tuple[int, int], first: int) -> None:
     result = finished(("rows",))
     entry = result.variants[0].runs[0].last_val
     assert entry is not None
-    losses = tuple(float(1 + (place + 1) // 7) for place in range(48))  # the row of the patch, from 1
+    losses = tuple(float(1 + place // grid[1]) for place in range(first, grid[0] * grid[1]))  # the row, from 1
     run = replace(result.variants[0].runs[0], last_val=replace(entry, position_loss=losses, flipped_position_loss=None))
-    alone = replace(result, variants=(replace(result.variants[0], runs=(run,)),))
+    alone = replace(result, variants=(replace(result.variants[0], grid=grid, runs=(run,)),))
     [figure] = drawings(alone)
     assert [name for _, name in figure.chart.legend] == ["upright"]
     assert [mark.findtext("title") for mark in drawn(figure.chart.svg, "circle", "dot")] == [
-        f"upright: {row}" for row in range(1, 8)
+        f"upright: {row}" for row in range(1, grid[0] + 1)
     ]
+
+
+def test_an_order_without_rows_is_said(tmp_path: Path) -> None:
+    result = finished(("rows",))
+    assert (
+        without_rows(result)[0] == "No rows of spiral: in spiral order a row of patches is no stretch of the sequence."
+    )
+    alone = replace(result, variants=result.variants[1:2], claims=())
+    assert drawings(alone) == []
+    assert without_rows(result)[0] in page(alone, tmp_path)
+    assert without_rows(finished(("chunks",))) == without_rows(replace(result, variants=result.variants[:1])) == []
 
 
 def test_tables_hold_every_measurement() -> None:

@@ -111,8 +111,12 @@ def test_a_study_is_found_by_its_file_or_its_folder(tmp_path: Path) -> None:
     path = written(tmp_path, STUDY)
     assert study_path(str(path)) == path
     assert study_path(str(tmp_path)) == path
-    with pytest.raises(ConfigError, match=r"no study 'nothing'"):
+    with pytest.raises(ConfigError, match=r"no study 'nothing'.*each is also there at the paper's size, as paper/NAME"):
         study_path("nothing")
+    with pytest.raises(ConfigError) as refused:
+        study_path("nothing")
+    assert "paper/table" not in str(refused.value)
+    assert str(refused.value).count("table") == 12
 
 
 def test_files_that_extend_each_other_are_refused(tmp_path: Path) -> None:

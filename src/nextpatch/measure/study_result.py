@@ -56,7 +56,8 @@ class VariantResult:
     runs in the order of the study's seeds.
 
     `params_*` are learned values; `flops_per_image` are of a training step, `flops` of a whole run (a multiply-add is
-    two). `steps` and `images` are planned ones.
+    two). `steps` and `images` are planned ones. `grid` is (patches per column, patches per row), `order` that of the
+    sequence; (0, 0) and "" of a result that does not say them.
     """
 
     name: str
@@ -74,6 +75,8 @@ class VariantResult:
     flops: float = 0.0
     steps: int = 0
     images: int = 0
+    grid: tuple[int, int] = (0, 0)
+    order: str = ""
     runs: tuple[SeedRun, ...] = ()
 
     def of(self, metric: str) -> dict[int, float]:

@@ -92,7 +92,8 @@ def _variant(study: StudyConfig, variant: Variant, recipe: Recipe | None, runs: 
         trunk, head, total = size_of(recipe)
         per_image = train_step_flops(recipe.model, frozen_trunk=recipe.train.freeze_trunk)
         sizes = {"params_trunk": trunk, "params_head": head, "params": total, "flops_per_image": per_image,
-                 "flops": run_flops(recipe), "steps": recipe.train.steps, "images": images_of(recipe)}  # fmt: skip
+                 "flops": run_flops(recipe), "steps": recipe.train.steps, "images": images_of(recipe),
+                 "grid": recipe.model.grid, "order": recipe.model.order}  # fmt: skip
     return VariantResult(
         name=variant.name, about=variant.about or variant.name, values=variant.values, tokenizer=variant.tokenizer,
         probe=study.probe_of(variant), finetune=study.finetune_of(variant), metrics=study.metrics_of(variant),

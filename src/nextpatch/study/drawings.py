@@ -93,15 +93,13 @@ def _chunks(result: StudyResult) -> list[Drawing]:
 
 
 def _rows(result: StudyResult) -> list[Drawing]:
-    """Figure 9: upright and upside down, each variant in a chart of its own."""
+    """Figure 9: upright and upside down, each variant in a chart of its own; those in raster order alone have one."""
     found = []
     for variant in result.variants:
-        lines = [
-            _series(
-                name, flipped, curve([p for run in shown_runs(variant) if (p := _by_row(run, bool(flipped)))]), True
-            )
-            for flipped, name in enumerate(("upright", "upside down"))
-        ]
+        lines = []
+        for flipped, name in enumerate(("upright", "upside down")):
+            points = [p for run in shown_runs(variant) if (p := _by_row(variant, run, bool(flipped)))]
+            lines.append(_series(name, flipped, curve(points), True))
         found += _drawing(
             f"rows-{variant.name}", f"Loss of each row of patches, {_name(variant)}", "row, from the top",
             "validation loss", lines, "The same images, as they are and flipped from top to bottom.",
@@ -192,15 +190,31 @@ def _numbered(values: Sequence[float | None] | None) -> dict[float, float]:
     return {number: value for number, value in enumerate(values or (), 1) if value is not None}
 
 
-def _by_row(run: SeedRun, flipped: bool) -> dict[float, float]:
-    """Mean loss of each row of a square grid in raster order; the first patch of all is never predicted."""
-    entry = run.last_val
+def without_rows(result: StudyResult) -> list[str]:
+    """In words, which variants have no rows, where rows are asked for: those in whose sequence no row is a stretch."""
+    orders: dict[str, list[str]] = {}
+    for variant in result.variants:
+        if variant.order not in ("", "raster"):
+            orders.setdefault(variant.order, []).append(_name(variant))
+    if "rows" not in result.drawings:
+        return []
+    return [
+        f"No rows of {', '.join(names)}: in {order} order a row of patches is no stretch of the sequence."
+        for order, names in orders.items()
+    ]
+
+
+def _by_row(variant: VariantResult, run: SeedRun, flipped: bool) -> dict[float, float]:
+    """Mean loss of each row of a grid in raster order; nothing for another order, or a grid that is not known.
+
+    Patches in front of the first place are never predicted: of next-patch prediction that is the first of all.
+    """
+    entry, (height, width) = run.last_val, variant.grid
     losses = None if entry is None else entry.flipped_position_loss if flipped else entry.position_loss
-    if not losses:
+    if not losses or variant.order != "raster" or not 0 <= (before := height * width - len(losses)) <= 1:
         return {}
-    side = round((len(losses) + 1) ** 0.5)
-    places = [None, *losses]
-    rows = [[v for v in places[start : start + side] if v is not None] for start in range(0, len(places), side)]
+    places = [*[None] * before, *losses]
+    rows = [[v for v in places[start : start + width] if v is not None] for start in range(0, len(places), width)]
     return {number: mean(row) for number, row in enumerate(rows, 1) if row}
 
 

@@ -23,7 +23,7 @@ from nextpatch.study.comparison import (
     metric_name,
     written,
 )
-from nextpatch.study.drawings import drawings
+from nextpatch.study.drawings import drawings, without_rows
 from nextpatch.study.machines import machines, run_time
 from nextpatch.tasks.report.axes import number
 from nextpatch.tasks.report.charts import Chart
@@ -48,6 +48,7 @@ def render_study(result: StudyResult, out: Path, runs: Path) -> str:
         claims=[_claim(claim) for claim in result.claims],
         claim_charts=claim_charts(result.claims),
         drawn=drawings(result),
+        without_rows=without_rows(result),
         rows=[_variant(variant, runs) for variant in result.variants],
         metrics=[metric_name(metric) for metric in result.metrics],
         runs=[_run(variant, run, result.metrics) for variant in result.variants for run in variant.runs],

@@ -41,7 +41,8 @@ def study_path(name: str) -> Path:
         return path
     if name in shipped:
         return shipped[name]
-    known = f"; shipped: {', '.join(shipped)}" if shipped else ""
+    names = [one for one in shipped if "/" not in one]
+    known = f"; shipped: {', '.join(names)}; each is also there at the paper's size, as paper/NAME" if names else ""
     raise ConfigError(f"no study '{shown(name)}'{did_you_mean(name, shipped)}: give the path of a .toml file{known}")
 
 
