@@ -15,7 +15,16 @@ import pytest
 from PIL import Image
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
-KINDS = ["A target", "An order", "A head", "An objective", "A source of data", "A benchmark", "A kind of probe"]
+KINDS = [
+    "A target",
+    "A tokenizer",
+    "An order",
+    "A head",
+    "An objective",
+    "A source of data",
+    "A benchmark",
+    "A kind of probe",
+]
 KINDS += ["A metric sink"]
 
 
@@ -65,7 +74,10 @@ def test_what_was_registered_is_what_ran(outcome: tuple[Path, str]) -> None:
     assert list(parts) == KINDS
     for title in ("A target", "An order", "A head", "An objective"):
         assert parts[title].count("holds") == 9, parts[title]
-    for run, value in (("colour", 'target = "mean_colour"'), ("columns", 'order = "columns"'),
+    assert parts["A tokenizer"].count("holds") == 11, parts["A tokenizer"]
+    assert "16 codes (brightness)" in parts["A tokenizer"]
+    for run, value in (("colour", 'target = "mean_colour"'), ("brightness", 'target = "tokens"'),
+                       ("columns", 'order = "columns"'),
                        ("aimed", 'head = "aimed"'), ("ahead", 'objective = "two_ahead"'),
                        ("digits", "idx:digits.idx")):  # fmt: skip
         assert value in (folder / "runs" / run / "recipe.toml").read_text()

@@ -28,6 +28,7 @@ _SAID = ("images:", "note:", "warning:", "data.", "train.device", *(f"model.{nam
 def fit_tokenizer(
     images: Images,
     out: str | Path,
+    /,
     *,
     kind: str = "kmeans",
     codes: int | None = None,
@@ -47,9 +48,9 @@ def fit_tokenizer(
 
     >>> import numpy as np, nextpatch
     >>> pixels = np.random.default_rng(0).integers(0, 255, (40, 28, 28), np.uint8)
-    >>> made = nextpatch.fit_tokenizer(pixels, tmp / "t.safetensors", codes=16, patch_size=7, quiet=True)
-    >>> made.facts.codes, made.facts.patch_size
-    (16, 7)
+    >>> made = nextpatch.fit_tokenizer(pixels, tmp / "t.safetensors", codes=16, patch_size=7, images=30, quiet=True)
+    >>> made.facts.codes, made.facts.patch_size, made.facts.fitted["images"]
+    (16, 7, 30)
     """
     given, options = named(images), {item.name for item in fields(FitConfig)}
     of_fit = {name: value for name, value in values.items() if name in options}
