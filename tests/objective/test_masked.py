@@ -138,7 +138,7 @@ class EveryPlace(Masked):
     """All places are scored."""
 
     def compare(self, predicted: Tensor, wanted: Tensor, draws: Draws) -> Tensor:
-        return self.goal.losses(predicted, wanted)
+        return self.goal.target.losses(predicted, wanted)
 
 
 class AnyNumber(Masked):

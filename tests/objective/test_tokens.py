@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import reference
 from nextpatch.core.errors import ConfigError
 from nextpatch.model.aim import AIM, patches_of
 from nextpatch.model.config import ModelConfig
@@ -75,28 +74,6 @@ def test_the_loss_in_pieces_is_the_plain_one_with_its_gradients(
     in_pieces = objective.loss_sum(model, images, draws)
     plain = objective.position_losses(model, images, draws).sum()
     assert_same((in_pieces.detach(), gradients(model, in_pieces)), (plain.detach(), gradients(model, plain)))
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("attention", ["prefix", "causal"])
-def test_loss_and_gradients_are_those_of_the_reference(shape: str, attention: str, cfg_of: Any) -> None:
-    cfg = cfg_of(attention=attention, **SHAPES[shape])
-    model, images = built(cfg)
-    prefix = PREFIX if attention == "prefix" else torch.ones(3).long()
-    centers = open_tokenizer(Path(cfg.tokenizer)).centers
-    state = {name: tensor.detach().clone().requires_grad_() for name, tensor in model.state_dict().items()}
-    trunk = reference.features(state, images, cfg.patch_size, cfg.num_heads, attention, prefix.tolist())
-    logits = reference.predictions(state, trunk["post_trunk_norm"], cfg.grid)
-    patches, total = reference.patchify(images, cfg.patch_size), torch.zeros((), dtype=torch.float64)
-    for b, start in enumerate(prefix.tolist()):
-        for k in range(start, cfg.num_patches):
-            code = min(range(7), key=lambda c: float(((patches[b, k].float() - centers[c]) ** 2).sum()))
-            row = logits[b, k - 1]
-            total = total + (row - row.max()).exp().sum().log() + row.max() - row[code]
-    theirs = dict(zip(state, torch.autograd.grad(total, list(state.values()), allow_unused=True), strict=True))
-    ours = NextPatch(cfg).loss_sum(model, images, with_prefix(prefix))
-    wanted = {name: theirs[name] for name, _ in model.named_parameters()}
-    assert_same((ours.detach(), gradients(model, ours)), (total.detach(), wanted))
 
 
 def test_a_code_is_that_of_the_next_patch_in_the_order_and_float32_whatever_computes(cfg_of: Any) -> None:

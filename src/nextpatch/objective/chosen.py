@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nextpatch.model.aim import patches_of
 from nextpatch.model.config import ModelConfig
+from nextpatch.patches import unpatchify
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,9 @@ class Chosen:
         """A copy of `into`, "batch patches *more", with `rows`, "*rows *more", in place of the chosen ones."""
         flat = rows.flatten(0, self.index.ndim - 1).to(into.dtype)
         return into.flatten(0, 1).index_copy(0, self.index.flatten(), flat).view_as(into)
+
+    def painted(
+        self, pixels: Float[Tensor, "*rows values"], cfg: ModelConfig
+    ) -> Float[Tensor, "batch channels height width"]:
+        """The images with `pixels` in place of the chosen patches."""
+        return unpatchify(self.put(pixels, self.all_patches), cfg.grid, cfg.patch_size)

@@ -1,4 +1,4 @@
-"""How outputs are compared with patches in the objective of generation: by a target, or by a head that is one itself.
+"""How outputs are compared with patches: by a target, or in the objective of generation by a head that is one itself.
 
 A target (codes, pixels) has losses of its own; a head that is a distribution has them in its weights.
 """

@@ -15,14 +15,11 @@ from nextpatch.core.random import Stream, rng_at
 from nextpatch.model.aim import AIM, patches_of
 from nextpatch.model.attention import Rows
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.names import TARGETS
 from nextpatch.objective.chosen import Chosen
-from nextpatch.objective.guess import ConstantGuess
+from nextpatch.objective.goal import ByTarget
 from nextpatch.objective.masked_words import masked_words
 from nextpatch.objective.objective import Draws, Fill, Words
 from nextpatch.objective.targets.loss import rows_loss
-from nextpatch.objective.targets.target import Target, TellsMore
-from nextpatch.patches import unpatchify
 
 MASKED = "masked"
 
@@ -43,7 +40,7 @@ class Masked:
         self.scored_each = cfg.num_masked
         self.embedded = cfg.num_patches - cfg.num_masked
         self.mean_scored = float(cfg.num_masked)
-        self.goal: Target = TARGETS[cfg.target](cfg)
+        self.goal = ByTarget(cfg)
         self.unit = self.goal.unit
 
     @cached_property
@@ -100,7 +97,7 @@ class Masked:
         rows = Rows(draws[MASKED], causal=False).to(images.device)
         chosen = self._chosen(images, rows)
         wanted, here = self.goal.wanted(chosen), self._here(images.device)
-        return rows_loss(self.goal, model, wanted, chosen.all_patches, None, rows, here, here, draws[MASKED])
+        return rows_loss(self.goal.target, model, wanted, chosen.all_patches, None, rows, here, here, draws[MASKED])
 
     def position_losses(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
@@ -114,13 +111,13 @@ class Masked:
         """The losses, and what the target tells beside them."""
         predicted, wanted = self.predict(model, images, draws), self.wanted(images)
         losses = self.compare(predicted, wanted, draws)
-        beside = self.goal.beside(predicted, wanted) if isinstance(self.goal, TellsMore) else {}
+        beside = self.goal.beside(predicted, wanted)
         scored = self.scored(draws).to(losses.device)
         return {"loss": losses, **{name: values * scored for name, values in beside.items()}}
 
     def figures(self, loss: float, means: Mapping[str, float]) -> dict[str, float]:
         """As the target says."""
-        return self.goal.figures(loss, means) if isinstance(self.goal, TellsMore) else {}
+        return self.goal.figures(loss, means)
 
     def predict(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
@@ -137,7 +134,7 @@ class Masked:
         self, predicted: Float[Tensor, "batch patches outputs"], wanted: Tensor, draws: Draws
     ) -> Float[Tensor, "batch places"]:
         """Output i against patch i."""
-        losses = self.goal.losses(predicted, wanted)
+        losses = self.goal.target.losses(predicted, wanted)
         return losses * self.scored(draws).to(losses.device)
 
     def score(
@@ -152,14 +149,14 @@ class Masked:
 
     def baseline(self) -> AIM:
         """The target's guess everywhere."""
-        return ConstantGuess(self.cfg, self.goal.guess())
+        return self.goal.baseline()
 
     def target(
         self, images: Float[Tensor, "batch channels height width"], draws: Draws, fill: Fill | None = None
     ) -> Float[Tensor, "batch channels height width"]:
         """The masked patches as perfect outputs show them, with what these leave out from `fill`."""
         chosen = self._chosen(images, Rows(draws[MASKED], causal=False).to(images.device))
-        return self._painted(self.goal.perfect(self.goal.wanted(chosen)), chosen, fill)
+        return chosen.painted(self.goal.perfect(chosen, fill), self.cfg)
 
     def complete(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws, fill: Fill | None = None
@@ -167,11 +164,8 @@ class Masked:
         """Each masked patch as predicted from those that are not."""
         rows = Rows(draws[MASKED], causal=False).to(images.device)
         outputs = self.predict(model, images, draws).float().flatten(0, 1).index_select(0, rows.flat)
-        return self._painted(outputs, self._chosen(images, rows), fill)
-
-    def _painted(self, outputs: Tensor, chosen: Chosen, fill: Fill | None) -> Tensor:
-        whole = chosen.put(self.goal.pixels(outputs, chosen, fill), chosen.all_patches)
-        return unpatchify(whole, self.cfg.grid, self.cfg.patch_size)
+        chosen = self._chosen(images, rows)
+        return chosen.painted(self.goal.pixels(model, outputs, chosen, fill, None), self.cfg)
 
     def _chosen(self, images: Tensor, rows: Rows) -> Chosen:
         """The patches at `rows`."""

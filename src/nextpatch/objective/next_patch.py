@@ -14,15 +14,12 @@ from nextpatch.core.random import Stream, rng_at
 from nextpatch.model.aim import AIM, patches_of
 from nextpatch.model.attention import Rows, attention_mask
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.names import TARGETS
 from nextpatch.model.orders import order_of
 from nextpatch.objective.chosen import Chosen
-from nextpatch.objective.guess import ConstantGuess
+from nextpatch.objective.goal import ByTarget
 from nextpatch.objective.next_patch_words import next_patch_words
 from nextpatch.objective.objective import Draws, Fill, Words
 from nextpatch.objective.targets.loss import rows_loss
-from nextpatch.objective.targets.target import Target, TellsMore
-from nextpatch.patches import unpatchify
 
 PREFIX_LEN = "prefix_len"
 
@@ -39,7 +36,7 @@ class NextPatch:
         self.tokens = cfg.num_patches - 1  # none for the last patch, which no scored prediction may see
         # S is uniform on 1 .. K-1, which leaves K/2 on average; causal scores all K - 1
         self.mean_scored = cfg.num_patches / 2 if cfg.attention == "prefix" else cfg.num_patches - 1
-        self.goal: Target = TARGETS[cfg.target](cfg)
+        self.goal = ByTarget(cfg)
         self.unit = self.goal.unit
         self._order = order_of(cfg)
 
@@ -99,7 +96,7 @@ class NextPatch:
         chosen = self._chosen(images, rows)
         patches, mask = self._in_sequence(chosen.all_patches)[:, :-1], self._mask(draws, self.tokens, images.device)
         positions = self._positions(self.tokens, images.device)
-        return rows_loss(self.goal, model, self.goal.wanted(chosen), patches, mask, rows, *positions)
+        return rows_loss(self.goal.target, model, self.goal.wanted(chosen), patches, mask, rows, *positions)
 
     def position_losses(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
@@ -111,8 +108,6 @@ class NextPatch:
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
     ) -> dict[str, Float[Tensor, "batch places"]]:
         """The losses, and what the target tells beside them."""
-        if not isinstance(self.goal, TellsMore):
-            return {"loss": self.position_losses(model, images, draws)}
         predicted, wanted = self.predict(model, images, draws), self.wanted(images)
         losses = self.compare(predicted, wanted, draws)
         beside = self.goal.beside(predicted[:, :-1], self._in_sequence(wanted)[:, 1:])
@@ -121,7 +116,7 @@ class NextPatch:
 
     def figures(self, loss: float, means: Mapping[str, float]) -> dict[str, float]:
         """As the target says."""
-        return self.goal.figures(loss, means) if isinstance(self.goal, TellsMore) else {}
+        return self.goal.figures(loss, means)
 
     def predict(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
@@ -139,7 +134,7 @@ class NextPatch:
         self, predicted: Float[Tensor, "batch patches outputs"], wanted: Tensor, draws: Draws
     ) -> Float[Tensor, "batch places"]:
         """Output i against patch i + 1 of the sequence (section 4.1)."""
-        losses = self.goal.losses(predicted[:, :-1], self._in_sequence(wanted)[:, 1:])
+        losses = self.goal.target.losses(predicted[:, :-1], self._in_sequence(wanted)[:, 1:])
         return losses * self.scored(draws).to(losses.device)
 
     def score(
@@ -154,14 +149,14 @@ class NextPatch:
 
     def baseline(self) -> AIM:
         """The target's guess everywhere."""
-        return ConstantGuess(self.cfg, self.goal.guess())
+        return self.goal.baseline()
 
     def target(
         self, images: Float[Tensor, "batch channels height width"], draws: Draws, fill: Fill | None = None
     ) -> Float[Tensor, "batch channels height width"]:
         """The patches after the prefix as perfect outputs show them, with what these leave out from `fill`."""
         chosen = self._chosen(images, Rows(self.scored(draws)).to(images.device))
-        return self._painted(self.goal.perfect(self.goal.wanted(chosen)), chosen, fill)
+        return chosen.painted(self.goal.perfect(chosen, fill), self.cfg)
 
     def complete(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws, fill: Fill | None = None
@@ -169,11 +164,9 @@ class NextPatch:
         """Each patch after the prefix as predicted one step ahead from all TRUE patches before it."""
         outputs = self.predict(model, images, draws)[:, :-1].float().flatten(0, 1)
         rows = Rows(self.scored(draws)).to(images.device)
-        return self._painted(outputs.index_select(0, rows.flat), self._chosen(images, rows), fill)
-
-    def _painted(self, outputs: Tensor, chosen: Chosen, fill: Fill | None) -> Tensor:
-        whole = chosen.put(self.goal.pixels(outputs, chosen, fill), chosen.all_patches)
-        return unpatchify(whole, self.cfg.grid, self.cfg.patch_size)
+        chosen = self._chosen(images, rows)
+        pixels = self.goal.pixels(model, outputs.index_select(0, rows.flat), chosen, fill, None)
+        return chosen.painted(pixels, self.cfg)
 
     def _chosen(self, images: Tensor, rows: Rows) -> Chosen:
         """The patches that `rows` of places are compared with."""

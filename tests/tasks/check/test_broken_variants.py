@@ -50,7 +50,7 @@ class EverywhereScored(Masked):
     """A loss at visible places too."""
 
     def compare(self, predicted: Tensor, wanted: Tensor, draws: Draws) -> Tensor:
-        return self.goal.losses(predicted, wanted)
+        return self.goal.target.losses(predicted, wanted)
 
 
 class NextPlace(Masked):
