@@ -197,3 +197,11 @@ def test_gradients_of_earlier_micro_batches_take_room_beside_what_is_kept():
     cfg = ModelConfig(size="600m")
     once, several = (step_memory(cfg, Setting(2, 1, several=more), 8).total for more in (False, True))
     assert once < several <= once + 4 * count_params(cfg).total
+
+
+@pytest.mark.parametrize("shard", [1, 8])
+def test_averaged_weights_take_four_bytes_a_parameter(shard):
+    cfg = ModelConfig("600m")
+    without, with_them = (step_memory(cfg, Setting(2, shard, averages=more), 8) for more in (False, True))
+    assert with_them.total - without.total == with_them.averages == 4 * count_params(cfg).total // shard
+    assert without.averages == 0

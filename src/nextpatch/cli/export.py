@@ -53,6 +53,8 @@ class Export:
     """Where to write it (default: into the run, with the usual name)."""
     step: int | None = None
     """Checkpoint of the run to export, by its step (default: the newest)."""
+    raw: bool = False
+    """Export the weights of the step itself, of a run that averages its weights (train.ema_half_life)."""
     layout: Literal["ours", "released"] = "ours"
     """Names of the tensors in a safetensors file."""
     what: Literal["auto", "logits", "pooled", "patches"] = "auto"
@@ -80,14 +82,14 @@ def _refuse_ignored(args: Export, of_run: bool) -> None:
     """UserError for a flag that this kind of export does not read: it would be overlooked without a word."""
     unread = [name for name, kinds in _READS.items() if args.to not in kinds]
     unread += [] if of_run else ["layout"]
-    unread += [] if of_run or "+" in args.weights else ["step"]
+    unread += [] if of_run or "+" in args.weights else ["step", "raw"]
     if of_run and args.to == "safetensors":
         unread += ["layers", "attention"]
     if args.to == "hub" and args.out is not None:
         unread.append("private")
     for item in fields(Export):
         if item.name in unread and getattr(args, item.name) != item.default:
-            whose = "" if of_run or item.name != "step" else f" of {args.weights}, which is not a run"
+            whose = "" if of_run or item.name not in ("step", "raw") else f" of {args.weights}, which is not a run"
             raise UserError(f"--{item.name} has no effect with --to {args.to}{whose}; leave it out")
 
 
@@ -122,13 +124,17 @@ def _exported(args: Export) -> int:
     if args.to == "safetensors" and (of_run or Path(args.weights).is_dir()) and not _is_snapshot(args.weights):
         from nextpatch.runs.export import export_model
 
-        _say(export_model(RunDir.open(Path(args.weights)), args.out, args.step, args.layout, args.img_size))
+        of = RunDir.open(Path(args.weights))
+        _say(export_model(of, args.out, args.step, args.layout, args.img_size, args.raw))
         return 0
     if args.to == "hub":
         return _hub(args)
     from nextpatch.weights.load import load
 
-    backbone = load(args.weights, layers=args.layers, step=args.step, img_size=args.img_size, attention=args.attention)
+    backbone = load(
+        args.weights, layers=args.layers, step=args.step, raw=args.raw, img_size=args.img_size,
+        attention=args.attention,
+    )  # fmt: skip
     out = out or _place(args)
     out.parent.mkdir(parents=True, exist_ok=True)
     if args.to in ("safetensors", "released"):
@@ -170,11 +176,11 @@ def _hub(args: Export) -> int:
     if args.out is not None:
         repo = args.repo or f"OWNER/{args.out.resolve().name}"
         folder = write_for_hub(
-            args.weights, repo, args.out, args.layers, args.license, args.step, args.img_size, args.attention
+            args.weights, repo, args.out, args.layers, args.license, args.step, args.img_size, args.attention, args.raw
         )
         print(f"{folder}/  nothing was uploaded")
         return 0
-    how = args.layers, args.license, args.step, args.img_size, args.attention
+    how = args.layers, args.license, args.step, args.img_size, args.attention, args.raw
     print(push(args.weights, args.repo, args.private, *how))
     return 0
 

@@ -60,6 +60,7 @@ def run(args: Plan) -> int:
         )
     recipe = _recipe(args)
     length = {"global_batch_size": recipe.train.global_batch_size, "steps": recipe.train.steps}
+    length["averages"] = recipe.train.ema_half_life > 0
     values: Values = {name: value for name, value in length.items() if value} | args.planned
     cfg = PlanConfig(recipe.model, replace(GPUS[args.gpu], **args.gpu_values), **values)
     cfg = replace(cfg, gpus_per_node=min(cfg.gpus_per_node, cfg.gpus))

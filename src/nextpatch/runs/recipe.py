@@ -21,7 +21,8 @@ _OF_THE_MACHINE = {
 _LATER: dict[
     str, dict[str, Any]
 ] = {  # values that came after the first runs, and what these had: absent where they say just that
-    "train": {"init": "", "freeze_trunk": False, "minutes": 0.0},
+    "train": {"init": "", "freeze_trunk": False, "minutes": 0.0, "ema_half_life": 0.0},
+    "data": {"labels": False, "classes": []},
     "model": {
         "head": "mlp",
         "objective": "next_patch",
@@ -30,6 +31,9 @@ _LATER: dict[
         "order_seed": 0,
         "codes": 0,
         "tokenizer_sha256": "",
+        "classes": 0,
+        "label_dropout": 0.1,
+        "draws": 4,
     },
 }
 

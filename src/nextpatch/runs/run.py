@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from nextpatch.config import dumps_toml, to_dict
 from nextpatch.core.errors import FileError, UserError
@@ -33,6 +34,7 @@ from nextpatch.runs.recipe import Recipe, load_run_recipe, recipe_digest
 from nextpatch.runs.tokenizer import TOKENIZER_FILES, copy_tokenizer, portable, with_own_tokenizer
 
 log = logging.getLogger(__name__)
+EMA = "ema"  # the group of averaged weights in a checkpoint
 _PACKAGES = ("nextpatch", "torch", "torchvision", "numpy", "pillow", "safetensors", "pyarrow")
 
 
@@ -161,6 +163,13 @@ class RunDir:
         return entries_of(self.metrics_path)
 
 
+def weights_of(checkpoint: Checkpoint, raw: bool = False) -> dict[str, Tensor]:
+    """A checkpoint's model by the names of its tensors: averaged, where it has averages and they are not passed over
+    by `raw`."""
+    averages = {} if raw or not checkpoint.names(EMA) else checkpoint.tensors(EMA)
+    return checkpoint.tensors("model") | averages
+
+
 @dataclass(frozen=True)
 class LoadedRun:
     """A run's model with the weights of one checkpoint."""
@@ -170,9 +179,10 @@ class LoadedRun:
     step: int
 
 
-def load_run(path: Path, device: torch.device | str = "cpu", step: int | None = None) -> LoadedRun:
+def load_run(path: Path, device: torch.device | str = "cpu", step: int | None = None, raw: bool = False) -> LoadedRun:
     """The run's model at its newest checkpoint that verifies, or at the one of `step`; in evaluation mode.
 
+    With averaged weights, where the run makes them; `raw`: with those of the last step all the same.
     Raises RunError when there is no run, no checkpoint, or one of another model; CheckpointError when there is none of
     `step`.
     """
@@ -180,7 +190,10 @@ def load_run(path: Path, device: torch.device | str = "cpu", step: int | None = 
     checkpoint = run.checkpoint(step)
     model = AIM(run.recipe.model)
     try:
-        checkpoint.load_into("model", model.state_dict())
+        state = model.state_dict()
+        checkpoint.load_into("model", state)
+        if not raw and (averages := checkpoint.names(EMA)):
+            checkpoint.load_into(EMA, {name: state[name] for name in averages if name in state})
     except (CheckpointError, OSError, SafetensorError) as error:
         raise RunError(
             f"{checkpoint.path} does not hold the model of {path / 'recipe.toml'}; was it edited? ({error})"

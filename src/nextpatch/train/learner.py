@@ -88,6 +88,10 @@ class Learner(Protocol):
         """Add the gradients of the loss, whose denominator is `count`, to `.grad`; returns this rank's part of it."""
         ...
 
+    def updated(self, images: int) -> None:
+        """The optimizer has taken a step, on a batch that came after so many images."""
+        ...
+
     def keys(self, batch: Any) -> list[list[str]]:
         """The names of a share's images, for each part of what `accumulate` returns."""
         ...

@@ -112,6 +112,7 @@ class _Session:
             self.book.trouble(verdict, trouble)
         if verdict.action == "apply":
             update(learner.model, learner.optimizer, agreed.grad_norm, task.clip_norm)
+            learner.updated(state.position)
         learner.optimizer.zero_grad(set_to_none=True)
         self.book.stepped(agreed, verdict, task.train.global_batch_size)
         return agreed

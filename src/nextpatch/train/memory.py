@@ -51,11 +51,13 @@ class Memory:
     gradients: int
     activations: int
     passing: int
+    averages: int = 0
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.optimizer + self.gradients + self.activations + self.passing
+        beside = self.weights + self.optimizer + self.averages
+        return beside + self.gradients + self.activations + self.passing
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Setting:
     """What decides on memory beside the model: bytes of a number in products, how a rank keeps and computes things.
 
     `shard` ranks hold one copy of the model; `spread`: under the engine, which gathers weights block by block, rather
-    than in one plain process, where autocast keeps a copy of them in bfloat16. `several`: micro-batches to a step.
+    than in one plain process, where autocast keeps a copy of them in bfloat16. `several`: micro-batches to a step;
+    `averages`: of the weights, kept beside them.
     """
 
     width: int = 2
@@ -72,6 +75,7 @@ class Setting:
     recompute: Recompute = "none"
     kernel: Kernel = "fused"
     several: bool = False
+    averages: bool = False
 
 
 def step_memory(
@@ -92,7 +96,9 @@ def step_memory(
     moments = [Moment(before, kept + copies, loss), Moment(4 * params / shard, 0.0, 0.0)]
     moments += _moments(cfg, setting, images, scored, longest, kept + copies)
     worst = max(moments, key=sum)
-    return Memory(4 * params // shard + tables, 8 * params // shard, *map(round, worst))
+    averages = 4 * params // shard if setting.averages else 0
+    gradients, kept_then, passing = map(round, worst)
+    return Memory(4 * params // shard + tables, 8 * params // shard, gradients, kept_then, passing, averages)
 
 
 def _moments(

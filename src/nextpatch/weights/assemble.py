@@ -42,11 +42,13 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std per cha
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What the caller wants otherwise than the weights say: layers to read, image size, attention."""
+    """What the caller wants otherwise than the weights say: layers to read, image size, attention; of a run, the step,
+    and its raw weights where it has averaged ones."""
 
     layers: str = ""
     img_size: tuple[int, int] | None = None
     step: int | None = None
+    raw: bool = False
     attention: InferenceAttention | None = None
 
 

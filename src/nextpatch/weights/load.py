@@ -61,6 +61,7 @@ def load(
     img_size: tuple[int, int] | None = None,
     device: torch.device | str = "cpu",
     step: int | None = None,
+    raw: bool = False,
     pixel_range: tuple[float, float] | None = None,
     layout: Layout | None = None,
     attention: InferenceAttention | None = None,
@@ -81,17 +82,20 @@ def load(
     computed, "bidirectional" or "causal", each patch from those before it in the model's order (Table 3d). Left out:
     that of the classifier that comes with the weights, else bidirectional; one of another attention, which could not
     read them, is left behind. `step` is that of a run's
-    checkpoint (default: the newest). Raises WeightsError for what cannot be used.
+    checkpoint (default: the newest), of which a run that averages its weights gives the averages; `raw`: those of the
+    step itself. Raises WeightsError for what cannot be used.
 
     A "torchhub:" name runs the repository's code, after a question. A name that a file gives, and no person, must pass
     `names.from_file` first.
     """
-    options, spec, where = LoadOptions(layers, img_size, step, attention), os.fspath(weights), device_of(device)
+    options, spec, where = LoadOptions(layers, img_size, step, raw, attention), os.fspath(weights), device_of(device)
     reading = {"pixel_range": pixel_range, "layout": layout}
     if not spec:
         raise WeightsError(f"no weights given; name {KINDS}")
     if step is not None and not RunDir.exists(Path(spec.partition("+")[0])) and not RunDir.exists(Path(spec)):
         raise WeightsError(f"{shown(spec)} is not a run, so it has no step {step}; leave the step out")
+    if raw and not RunDir.exists(Path(spec.partition("+")[0])) and not RunDir.exists(Path(spec)):
+        raise WeightsError(f"{shown(spec)} is not a run, so it has no other weights than these; leave raw out")
     found = _found(spec, options)
     found.about = with_preprocessing(found.about, {name: value for name, value in reading.items() if value is not None})
     return found.to(where)
@@ -211,7 +215,7 @@ def _of_files(paths: list[Path], options: LoadOptions) -> Backbone:
 
 def _of_run(path: Path, options: LoadOptions) -> Backbone:
     """With the probe's classifier and layers, when it was probed."""
-    loaded = load_run(path, step=options.step)
+    loaded = load_run(path, step=options.step, raw=options.raw)
     check_values(loaded.model.state_dict(), path)
     classifier_head = read_classifier_head(path / PROBE) if (path / PROBE).exists() else None
     statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)

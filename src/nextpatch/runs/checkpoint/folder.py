@@ -41,6 +41,12 @@ class Checkpoint:
     step: int
     state: dict[str, Any]
 
+    def names(self, name: str) -> list[str]:
+        """Of the tensors saved under `name`; [] where there are none."""
+        if shards.is_sharded(self.path):
+            return list(self._shards(name))
+        return list(self._shapes(name)) if (self.path / f"{name}.safetensors").exists() else []
+
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors saved under `name`, whole, on the CPU, whoever saved them."""
         if shards.is_sharded(self.path):

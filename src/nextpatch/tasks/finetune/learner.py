@@ -105,6 +105,9 @@ class Finetuning:
             found: tuple[Tensor, Tensor] = mix(images.clone(), labels)
         return found
 
+    def updated(self, images: int) -> None:
+        """Nothing follows the weights."""
+
     def keys(self, batch: Numbered) -> list[list[str]]:
         """All in one: the classifier sees them together."""
         return [batch[0].keys]

@@ -113,7 +113,7 @@ def _shards(cfg: PlanConfig) -> list[int]:
 def _option(cfg: PlanConfig, shard: int, recompute: Recompute) -> Option:
     model, gpu, replicate = cfg.model, cfg.gpu, cfg.gpus // shard
     share = cfg.global_batch_size // cfg.gpus
-    setting = Setting(width=2, shard=shard, recompute=recompute)
+    setting = Setting(width=2, shard=shard, recompute=recompute, averages=cfg.averages)
     micro = largest_micro_batch(model, setting, cfg.usable * gpu.memory_gib * GIB, most=share, share=share)
     micro_batches = -(-share // max(1, micro))
     params = count_params(model).total

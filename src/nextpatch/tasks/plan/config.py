@@ -35,6 +35,8 @@ class PlanConfig:
     """Share of the GPU's peak speed that you expect to reach."""
     usable: float = 0.9
     """Share of the GPU's memory that training may use; the rest is for CUDA, NCCL and fragments."""
+    averages: bool = False
+    """Whether averages of the weights are kept beside them (train.ema_half_life)."""
     modes: tuple[Recompute, ...] = field(default=MODES)
     """Kinds of activation checkpointing to compare."""
 

@@ -92,8 +92,10 @@ def _memory(choice: Option) -> Table:
     table.add_column("part")
     table.add_column("GiB", justify="right")
     memory = choice.memory
+    averages = [("averaged weights", memory.averages)] if memory.averages else []
     for name, size in (
-        ("weights, float32", memory.weights), ("AdamW's moments", memory.optimizer), ("gradients", memory.gradients),
+        ("weights, float32", memory.weights), ("AdamW's moments", memory.optimizer), *averages,
+        ("gradients", memory.gradients),
         (f"activations of {choice.micro_batch_size} images, checkpointing {choice.recompute}", memory.activations),
         ("gathered weights and temporary buffers", memory.passing), ("all", memory.total),
     ):  # fmt: skip

@@ -21,7 +21,7 @@ from nextpatch.model.aim import AIM
 from nextpatch.objective.objective import Draws, Objective, scored_count
 from nextpatch.objective.registry import objective_of
 from nextpatch.runs.recipe import Recipe
-from nextpatch.tasks.pretrain.learner import drawn
+from nextpatch.tasks.pretrain.learner import averaged, drawn
 from nextpatch.train.compute import Compute
 from nextpatch.train.heldout import GROUP_SIZE, HeldOut
 from nextpatch.train.loop import together
@@ -35,7 +35,7 @@ LEAST_MEASURED, MOST_MEASURED = 4, 16  # steps, the first of which does not coun
 _SHARE, _LONGEST_S = 0.03, 10.0  # of the budget, and seconds, that measuring may take once the least are done
 _PAUSES = 0.1  # of the time of the steps, at most, that validations and checkpoints take where no clock is given
 _RESERVE, _REPORT_S = 0.02, 5.0  # of the budget, for what varies; and seconds for the report behind it
-_DISK_BYTES_PER_S, _SAVED_BYTES = 1.5e8, 12  # a plain disk, with its syncs; weights and AdamW's moments in float32
+_DISK_BYTES_PER_S, _NUMBER_BYTES = 1.5e8, 4  # a plain disk, with its syncs; a number in float32
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def measured(model: AIM, stream: TrainStream, held: HeldOut, recipe: Recipe, ran
     train, compute, objective = recipe.train, Compute.of(recipe), objective_of(recipe.model)
     most_s = min(_LONGEST_S, _SHARE * 60 * train.minutes)
     optimizer = build_optimizer(model, recipe.optim)
+    averages = averaged(model, recipe)
     set_lr(optimizer, 0.0)  # the update is computed, and moves nothing
     times: list[float] = []
     began = time.monotonic()
@@ -80,6 +81,8 @@ def measured(model: AIM, stream: TrainStream, held: HeldOut, recipe: Recipe, ran
             norm = float(gradient_norm(model))
             if math.isfinite(norm):  # or else a rate of zero makes every weight NaN; the guard will judge this step
                 update(model, optimizer, norm, recipe.optim.clip_norm)
+                if averages is not None:
+                    averages.update(0)
             optimizer.zero_grad(set_to_none=True)
             now = time.monotonic()
             times.append(_slowest(ranks, now - began))
@@ -87,7 +90,7 @@ def measured(model: AIM, stream: TrainStream, held: HeldOut, recipe: Recipe, ran
             if len(times) >= LEAST_MEASURED and sum(times) > most_s:
                 break
     step_s = sum(times[1:]) / len(times[1:])
-    return Speed(step_s, _validation_s(objective, model, held, compute, ranks), _save_s(model, ranks))
+    return Speed(step_s, *_pauses_s(objective, model, held, recipe, ranks))
 
 
 def guessed(model: AIM, held: HeldOut, recipe: Recipe, ranks: Ranks = ALONE) -> Speed:
@@ -102,7 +105,7 @@ def guessed(model: AIM, held: HeldOut, recipe: Recipe, ranks: Ranks = ALONE) -> 
         times.append(_timed(lambda: _gradients(objective, model, batch, draws, scored, recipe, compute, ranks)))
         model.zero_grad(set_to_none=True)
     step_s = _slowest(ranks, times[-1]) * batch_size / (count * ranks.size)
-    return Speed(step_s, _validation_s(objective, model, held, compute, ranks), _save_s(model, ranks))
+    return Speed(step_s, *_pauses_s(objective, model, held, recipe, ranks))
 
 
 def _gradients(
@@ -155,6 +158,14 @@ def _of_steps(recipe: Recipe, steps: int, slow: int) -> Recipe:
     )
 
 
+def _pauses_s(objective: Objective, model: AIM, held: HeldOut, recipe: Recipe, ranks: Ranks) -> tuple[float, float]:
+    """Of a validation and of a checkpoint. Averaged weights are validated as well, and saved beside the others and the
+    two moments of each."""
+    averages = bool(recipe.train.ema_half_life)
+    validation_s = _validation_s(objective, model, held, Compute.of(recipe), ranks) * (1 + averages)
+    return validation_s, _save_s(model, 3 + averages, ranks)
+
+
 def _validation_s(objective: Objective, model: AIM, held: HeldOut, compute: Compute, ranks: Ranks) -> float:
     """Of one blank batch, twice, times their number: the second time nothing is compiled or set aside any more."""
     batches = [blank(model, min(GROUP_SIZE, max(1, len(held.indices))))]
@@ -168,9 +179,10 @@ def _timed(work: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-def _save_s(model: AIM, ranks: Ranks) -> float:
+def _save_s(model: AIM, numbers: int, ranks: Ranks) -> float:
+    """With so many numbers a parameter."""
     parameters = sum(p.numel() for p in model.parameters())
-    return 0.1 + parameters * _SAVED_BYTES / _DISK_BYTES_PER_S / ranks.size
+    return 0.1 + parameters * numbers * _NUMBER_BYTES / _DISK_BYTES_PER_S / ranks.size
 
 
 def _slowest(ranks: Ranks, seconds: float) -> float:

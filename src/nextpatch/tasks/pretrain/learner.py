@@ -19,8 +19,9 @@ from nextpatch.objective.objective import Draws, Objective, scored_count
 from nextpatch.objective.registry import objective_of
 from nextpatch.runs.inputs import differences, inputs_of
 from nextpatch.runs.recipe import Recipe, recipe_digest
-from nextpatch.runs.run import RunDir
+from nextpatch.runs.run import EMA, RunDir
 from nextpatch.train.compute import Compute
+from nextpatch.train.ema import AveragedWeights
 from nextpatch.train.guard import GuardState
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.learner import Shown, Stopped, Task
@@ -48,6 +49,7 @@ class Pretraining:
         self.model, self.stream, self.held_out, self.run, self.ranks = model, stream, held_out, run, ranks
         self.recipe, self.compute, self.objective = recipe, Compute.of(recipe), objective_of(recipe.model)
         self.optimizer = build_optimizer(model, recipe.optim)
+        self.averages = averaged(model, recipe)
         self.watched = (stream.bad, held_out.bad)
         self._micro = min(recipe.train.micro_batch_size, recipe.train.global_batch_size // ranks.size)
         self._frozen = not any(p.requires_grad for p in model.trunk.parameters())
@@ -79,6 +81,11 @@ class Pretraining:
         """The objective's loss, micro-batch by micro-batch."""
         return accumulate_gradients(self.objective, self.model, *batch, count, self._micro, self.compute)
 
+    def updated(self, images: int) -> None:
+        """The averaged weights follow."""
+        if self.averages is not None:
+            self.averages.update(images)
+
     def keys(self, batch: Drawn) -> list[list[str]]:
         """By micro-batch."""
         keys = batch[0].keys
@@ -94,20 +101,33 @@ class Pretraining:
         return found
 
     def validate(self, shown: Shown, stopped: Stopped, last: bool) -> dict[str, Any] | None:
-        """The loss on the held-out images, and its parts; the last time also with the images upside down."""
-        found = self._loss(shown(self.held_out, self.held_out.rounds), stopped)
-        if found is None or not last:
-            return None if found is None else found.entry()
-        flipped = self._loss(upside_down(shown(self.held_out, self.held_out.rounds)), stopped)
-        return None if flipped is None else {**found.entry(), **flipped.flipped_entry()}
+        """The loss on the held-out images, and its parts, and that of averaged weights as `ema_loss`; the last time
+        also with the images upside down."""
+        rounds = self.held_out.rounds
+        found = self._loss(shown(self.held_out, rounds), stopped)
+        if found is None:
+            return None
+        entry = found.entry()
+        if self.averages is not None:
+            with self.averages.in_place():
+                average = self._loss(shown(self.held_out, rounds), stopped)
+            if average is None:
+                return None
+            entry["ema_loss"] = average.loss
+        flipped = self._loss(upside_down(shown(self.held_out, rounds)), stopped) if last else None
+        if flipped is None:
+            return None if last else entry
+        return {**entry, **flipped.flipped_entry()}
 
     def _loss(self, batches: Iterable[Batch], stopped: Stopped) -> ValidationLoss | None:
         rounds = self.held_out.rounds
         return interruptible_loss(self.objective, self.model, batches, self.compute, self.ranks, rounds, stopped)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Model and optimizer."""
-        return {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer, self.model)}
+        """Model, optimizer, and averaged weights where there are any."""
+        averages = {} if self.averages is None else {EMA: self.averages.tensors()}
+        optimizer = optimizer_tensors(self.optimizer, self.model)
+        return {"model": self.model.state_dict(), "optimizer": optimizer, **averages}
 
     def stamp(self) -> dict[str, Any]:
         """Of the recipe, what a run must go on with."""
@@ -138,6 +158,12 @@ class Pretraining:
                     self.run.keep_places()
         state.images = begun.images
         return state
+
+
+def averaged(model: AIM, recipe: Recipe) -> AveragedWeights | None:
+    """The averaged weights at their start, those of the model; None where the recipe wants none."""
+    train = recipe.train
+    return AveragedWeights(model, train.ema_half_life, train.global_batch_size) if train.ema_half_life else None
 
 
 def drawn(

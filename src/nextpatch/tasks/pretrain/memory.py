@@ -46,6 +46,7 @@ def check_memory(recipe: Recipe, ranks: Ranks) -> None:
     kernel: Kernel = "written out" if low and device.type == "cpu" else "fused"
     setting = Setting(
         2 if low else 4, shard, ranks.spread, recipe.engine.activation_checkpointing, kernel,
+        averages=train.ema_half_life > 0,
     )  # fmt: skip
     share = max(1, train.global_batch_size // ranks.size)
     images = max(1, min(train.micro_batch_size, share))

@@ -178,7 +178,10 @@ def _setting(draft: Draft, cfg: ModelConfig, device: torch.device, available: in
     engine, low = from_dict(EngineConfig, draft.values["engine"]), draft.value("train", "precision", "fp32") == "bf16"
     shard = mesh_shape(engine, draft.ranks, count_params(cfg).total, available).shard
     kernel: Kernel = "written out" if low and device.type == "cpu" else "fused"
-    return Setting(2 if low else 4, shard, draft.ranks.spread, engine.activation_checkpointing, kernel)
+    averages = bool(draft.value("train", "ema_half_life", 0.0))
+    return Setting(
+        2 if low else 4, shard, draft.ranks.spread, engine.activation_checkpointing, kernel, averages=averages
+    )
 
 
 def _choose_length(draft: Draft, train_images: int) -> None:

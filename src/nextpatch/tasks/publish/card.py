@@ -50,7 +50,9 @@ _KINDS = {
 }  # by whether the objective is masked: what the model is, and tags for the Hub
 
 
-def card(backbone: Backbone, repo: str, run: Path | None, license: str = "other", step: int | None = None) -> str:
+def card(
+    backbone: Backbone, repo: str, run: Path | None, license: str = "other", step: int | None = None, raw: bool = False
+) -> str:
     """README.md for the Hub: what the model is, how it is used and, of a run, how it learned and what was measured."""
     cfg, about = backbone.aim.cfg, backbone.about
     classified = backbone.classifier is not None
@@ -67,7 +69,7 @@ def card(backbone: Backbone, repo: str, run: Path | None, license: str = "other"
         "It has no classifier.",
         pixel_head=_head_words(cfg) if predicts else "It has no pixel head: it gives features and predicts no patches.",
     )  # fmt: skip
-    return text + (_of_run(run, step) if run is not None and RunDir.exists(run) else "")
+    return text + (_of_run(run, step, raw) if run is not None and RunDir.exists(run) else "")
 
 
 def _head_words(cfg: ModelConfig) -> str:
@@ -81,7 +83,7 @@ def _head_words(cfg: ModelConfig) -> str:
     )
 
 
-def _of_run(path: Path, step: int | None) -> str:
+def _of_run(path: Path, step: int | None, raw: bool) -> str:
     """Up to `step` (none: the newest checkpoint's); figures of another step are not claimed."""
     run = RunDir.open(path)
     at = run.checkpoint(step).step
@@ -95,13 +97,21 @@ def _of_run(path: Path, step: int | None) -> str:
     lines.append(f"- objective: {variant_of(run.recipe.model)}")
     if run.recipe.model.target == "tokens":
         lines.append(f"- SHA-256 of the tokenizer: {run.recipe.model.tokenizer_sha256[:12]}...")
+    if run.recipe.train.ema_half_life:
+        lines.append(_averages(run, summary, raw))
     if run.recipe.train.init:
         lines.append(f"- it began with the weights of {relative(run.recipe.train.init)}")
     if (path / "probe.json").exists():
         probe = read_probe(path / "probe.json", "probe the run again, or remove the file")
-        if probe.checkpoint_step == at:
+        if probe.checkpoint_step == at and not raw:
             lines += ["\n## What was measured\n", *_measured(probe)]
     return "\n".join(lines) + "\n"
+
+
+def _averages(run: RunDir, summary: RunSummary, raw: bool) -> str:
+    which = "these are the weights of the last step, not their average" if raw else "these are averaged weights"
+    loss = "" if summary.ema_loss is None else f"; loss of the average on held-out images: {summary.ema_loss:.4f}"
+    return f"- {which}, half-life {run.recipe.train.ema_half_life:,.0f} images{loss}"
 
 
 def _measured(probe: ProbeResult) -> list[str]:

@@ -23,11 +23,12 @@ def write_for_hub(
     step: int | None = None,
     img_size: tuple[int, int] | None = None,
     attention: InferenceAttention | None = None,
+    raw: bool = False,
 ) -> Path:
     """config.json, model.safetensors in the released layout, a pixel head where there is one, and README.md."""
-    backbone = load(weights, layers=layers, step=step, img_size=img_size, attention=attention)
+    backbone = load(weights, layers=layers, step=step, img_size=img_size, attention=attention, raw=raw)
     save_snapshot(backbone, folder)
-    write_text(folder / "README.md", card(backbone, repo, Path(weights), license, step))
+    write_text(folder / "README.md", card(backbone, repo, Path(weights), license, step, raw))
     return folder
 
 
@@ -40,6 +41,7 @@ def push(
     step: int | None = None,
     img_size: tuple[int, int] | None = None,
     attention: InferenceAttention | None = None,
+    raw: bool = False,
 ) -> str:
     """Upload such a folder to `repo` (OWNER/NAME), which is made where it is not there; returns its address.
 
@@ -51,7 +53,7 @@ def push(
     except ImportError:
         raise ConfigError("this needs huggingface_hub; install it with: pip install 'nextpatch[hub]'") from None
     with tempfile.TemporaryDirectory() as name:
-        folder = write_for_hub(weights, repo, Path(name), layers, license, step, img_size, attention)
+        folder = write_for_hub(weights, repo, Path(name), layers, license, step, img_size, attention, raw)
         try:
             api = HfApi()
             address = api.create_repo(repo, private=private, exist_ok=True)

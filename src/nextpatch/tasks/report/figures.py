@@ -48,10 +48,11 @@ class TrainingFigures:
 
 @dataclass(frozen=True)
 class LossPoint:
-    """A validation: step and loss."""
+    """A validation: step and loss, and that of averaged weights."""
 
     step: int
     loss: float
+    ema_loss: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +165,7 @@ def _validation(facts: Facts, baseline_loss: float | None, baseline: str) -> Val
         flipped_chunk_loss=last.flipped_chunk_loss if last else None,
         map=_on_the_image(facts, last),
         unit=objective_of(cfg).unit,
-        curve=tuple(LossPoint(entry.step, entry.loss) for entry in val),
+        curve=tuple(LossPoint(entry.step, entry.loss, entry.ema_loss) for entry in val),
         mean_guess_loss=baseline_loss,
         mean_guess=baseline,
     )

@@ -68,6 +68,9 @@ def learning_charts(training: TrainingFigures, validation: ValidationFigures) ->
         Series("training", [e.step for e in train], [e.loss for e in train], tone=2, thin=True),
         Series("validation", [e.step for e in val], [e.loss for e in val], tone=1, markers=len(val) <= 30),
     ]
+    if averaged := [(e.step, e.ema_loss) for e in val if e.ema_loss is not None]:
+        steps, losses = zip(*averaged, strict=True)
+        series.append(Series("validation, averaged weights", steps, losses, tone=3, markers=len(val) <= 30))
     reference = None if guess is None else (validation.mean_guess, guess)
     charts = [line_chart("Loss", "optimizer steps", f"mean {validation.unit}", series, reference=reference)]
     if train:
