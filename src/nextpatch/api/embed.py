@@ -60,21 +60,22 @@ def embed(
     `weights`: a name as `nextpatch.load` takes it, a model that is loaded, or a result of `pretrain` or `finetune`.
     `images`: one image or any collection, as `nextpatch.dataset` takes them, or a name as on the command line. `out`: a
     .parquet, .npy or .safetensors file, or a folder; a call that was stopped goes on there. `pool`: one vector an
-    image, by the attention of the classifier that comes with the weights ("attention") or by the mean of its patches
-    ("mean"), or every patch ("patches"); "auto" is attention where there is a classifier. `layers`: blocks whose
+    image, by the attention of the classifier that comes with the weights ("attention"), by the means of 3 x 3 or 2 x 2
+    regions ("regions") or of all patches ("mean"), or every patch ("patches"); "auto" is attention where there is a
+    classifier, else regions where these are at most 2,048 values. `layers`: blocks whose
     outputs are averaged, as "3", "2,3" or "0-3"; with `each_layer`, into a file, a column for each. `img_size`,
     `pixel_range`, `layout`: how images are read, if not as the weights say. `attention`: "causal" or "bidirectional",
     if not as the classifier of the weights reads them.
 
-    Returns Features (float32, "images dim") in memory, or what was written. Images that cannot be decoded are left
+    Returns Features (float32, "images values") in memory, or what was written. Images that cannot be decoded are left
     out and named in `skipped`. Raises DataError, WeightsError or ConfigError for what cannot be used, and
     KeyboardInterrupt on Ctrl-C.
 
     >>> import numpy as np, nextpatch
     >>> pixels = np.random.default_rng(0).integers(0, 255, (6, 28, 28), np.uint8)
-    >>> features = nextpatch.embed(nano_run, pixels, quiet=True)
+    >>> features = nextpatch.embed(nano_run, pixels, pool="regions", quiet=True)
     >>> features.array.shape, features.indices.tolist()
-    ((6, 64), [0, 1, 2, 3, 4, 5])
+    ((6, 576), [0, 1, 2, 3, 4, 5])
     """
     seen = {
         "layers": layers, "img_size": img_size, "pixel_range": pixel_range, "layout": layout, "attention": attention,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,27 @@ from nextpatch.core.progress import phase
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Samples
 from nextpatch.measure.table import Table, data_frame
+from nextpatch.tasks.embed.config import SpaceName
 from nextpatch.tasks.embed.features import Features, features_of
+from nextpatch.tasks.embed.index import data_of, read_index
+from nextpatch.tasks.embed.nearest import ROWS, NearestRows, nearest, space_of
 from nextpatch.tasks.embed.picture import Neighbor, Original, Originals, draw
 from nextpatch.tasks.embed.run import Embedded
-from nextpatch.tasks.embed.similar import data_of, nearest, query_features, read_index
+from nextpatch.tasks.embed.similar import nearest_in
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Neighbors:
-    """The images nearest to `query`, nearest first: `names`, the cosines `similarities`, and `rows` of the index."""
+    """The images nearest to `query`, nearest first: `names`, the cosines `similarities`, and `rows` of the index.
+
+    `space`: where the cosines were taken, "whitened" or "standardized".
+    """
 
     query: str
     names: tuple[str, ...]
     similarities: tuple[float, ...]
     rows: tuple[int, ...]
+    space: SpaceName
     original: Original = field(repr=False)
 
     def __len__(self) -> int:
@@ -50,7 +58,7 @@ class Neighbors:
             [f"{value:.3f}", name, str(row)]
             for value, name, row in zip(self.similarities, self.names, self.rows, strict=True)
         ]
-        return Table(f"Nearest to {self.query}", ["similarity", "image", "row"], rows)
+        return Table(f"Nearest to {self.query} ({self.space})", ["similarity", "image", "row"], rows)
 
     def __repr__(self) -> str:
         """The table as text."""
@@ -95,15 +103,17 @@ def similar(
     weights: str = "",
     data: Images | None = None,
     device: str = "auto",
+    space: SpaceName = "auto",
     quiet: bool = False,
 ) -> Neighbors:
     """The `k` images of an index nearest to an image, by the cosine of their features.
 
     `index`: what `nextpatch.embed` returned, or a .parquet file or folder that it wrote, of one vector for each image.
     `query`: one image - a path, a PIL image, an array, a tensor. Its features are computed by the weights of the index;
-    `weights` says where they lie now, and `data` where its images do. Features are standardized by the index before
-    they are compared, as for nearest-neighbor probes. Raises ConfigError for an index that holds no vectors, or of
-    other weights; DataError for what is not an image.
+    `weights` says where they lie now, and `data` where its images do. `space`: "whitened" by the index, so that all
+    directions count about the same, or "standardized", every value at its own scale; "auto" is whitened for 1,000
+    images or more, unless a classifier's attention has pooled them. Raises ConfigError for an index that holds no
+    vectors, or of other weights; DataError for what is not an image.
 
     >>> import numpy as np, nextpatch
     >>> pixels = np.random.default_rng(0).integers(0, 255, (6, 28, 28), np.uint8)
@@ -120,24 +130,25 @@ def similar(
         if len(source) != 1:
             raise ConfigError(f"query is {len(source):,} images; give one")
         if isinstance(index, Features):
-            return _in_memory(index, source, k)
+            return _in_memory(index, source, k, space)
         opened = read_index(Path(index.out if isinstance(index, Embedded) else index))
-        found = nearest(query_features(source, opened, weights, device), opened.features, k)
+        found = nearest_in(opened, source, k, weights, device, space)
         originals = Originals(images.one("data") if images else data_of(opened))
         return _neighbors(found, opened.names, source, originals.__getitem__)
 
 
-def _in_memory(index: Features, query: Samples, k: int) -> Neighbors:
+def _in_memory(index: Features, query: Samples, k: int, space: SpaceName) -> Neighbors:
     if index.array.ndim != 2:
         raise ConfigError("the index holds every patch of an image; embed without pool='patches'")
     wanted = features_of(index.model, query, index.pool, console=Console(quiet=True)).array[0]
-    found = nearest(torch.from_numpy(wanted), torch.from_numpy(index.array), k)
+    pieces = partial(torch.split, torch.from_numpy(index.array), ROWS)
+    found = nearest(torch.from_numpy(wanted), pieces, k, space_of(pieces, len(index), space, index.pool))
     places = dict(zip(index.names, index.indices.tolist(), strict=True))
     return _neighbors(found, index.names, query, Kept(index.images, places))
 
 
-def _neighbors(
-    found: Sequence[tuple[int, float]], names: Sequence[str], query: Samples, original: Original
-) -> Neighbors:
-    rows, values = zip(*found, strict=True)
-    return Neighbors(query.key(0), tuple(names[row] for row in rows), values, rows, WithQuery(query, original))
+def _neighbors(found: NearestRows, names: Sequence[str], query: Samples, original: Original) -> Neighbors:
+    return Neighbors(
+        query.key(0), tuple(names[row] for row in found.rows), found.cosines, found.rows, found.space,
+        WithQuery(query, original),
+    )  # fmt: skip

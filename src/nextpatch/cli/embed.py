@@ -13,7 +13,7 @@ from nextpatch.core.fields import Flag
 from nextpatch.core.progress import phase
 from nextpatch.core.text import shown
 from nextpatch.runs.config import Device
-from nextpatch.tasks.embed.config import EmbedConfig
+from nextpatch.tasks.embed.config import EmbedConfig, SpaceName
 
 _SIMILAR = Path("similar.png")
 
@@ -38,6 +38,7 @@ class Similar:
     examples:
       nextpatch similar cat.jpg --index photos.parquet
       nextpatch similar cat.jpg --index photos.parquet --top 24 --out nearest.png
+      nextpatch similar cat.jpg --index photos.parquet --space standardized
     """
 
     query: Annotated[Path, Flag("IMAGE", positional=True)]
@@ -48,6 +49,11 @@ class Similar:
     """Where to write the picture."""
     top: int = 11
     """How many images to show."""
+    space: SpaceName = "auto"
+    """Where features are compared by their cosine; whitened: in a space where all directions of the index count about
+    the same; standardized: every value at its own scale; auto: whitened if the index has 1,000 images or more and their
+    vectors are not a classifier's attention pooling, else standardized.
+    """
     weights: Annotated[str, Flag("WEIGHTS")] = ""
     """Where the weights of the index are now (default: where they were)."""
     data: Annotated[str, Flag("DATA")] = ""
@@ -82,7 +88,7 @@ def picture(args: Similar) -> list[Output]:
 
 def _picture(args: Similar) -> Path:
     from nextpatch.data.collection import outside
-    from nextpatch.tasks.embed.similar import place_of_images
+    from nextpatch.tasks.embed.index import place_of_images
 
     return outside(args.out, [place_of_images(args.index, args.data)], default=args.out == _SIMILAR)
 
@@ -94,7 +100,7 @@ def run_similar(args: Similar) -> int:
     check_bounds(args, top=(1, 10**4))
     out = _picture(args)
     with phase("looking for the nearest images"):
-        nearest = list(similar(args.query, args.index, out, args.top, args.weights, args.device, args.data))
+        nearest = similar(args.query, args.index, out, args.top, args.weights, args.device, args.data, args.space)
     for found in nearest:
         print(f"{found.similarity:6.3f}  {shown(found.path)}")
     print(out)

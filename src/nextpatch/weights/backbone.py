@@ -22,6 +22,7 @@ from nextpatch.model.precision import autocast, resolve_precision
 from nextpatch.weights.classifier import ClassifierHead
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.given import check_batch, pixels_of, stacked_views
+from nextpatch.weights.pooling import RegionMeans, regions_for
 
 NO_CAUSAL = (
     "{name} is of another library, whose attention sees all patches; causal features are those of weights of "
@@ -73,6 +74,9 @@ class Backbone(nn.Module):
             raise WeightsError(NO_CAUSAL.format(name=shown(about.name)))
         self.classifier = classifier_head.classifier if classifier_head else None
         self.classes = classifier_head.classes if classifier_head else ()
+        self.regions = (  # of other libraries' models the mean, as is usual there
+            regions_for(about.num_patches, about.img_size, about.dim) if isinstance(trunk, AIM) else RegionMeans()
+        )
         self.eval()
 
     @property
@@ -122,12 +126,12 @@ class Backbone(nn.Module):
         return to_model_input(whole, self.about.mean, self.about.std, self.device)
 
     @torch.no_grad()
-    def embed(self, images: Given, batch_size: int = 32) -> Float[Tensor, "images dim"]:
+    def embed(self, images: Given, batch_size: int = 32) -> Float[Tensor, "images values"]:
         """One vector an image, float32 on the CPU: the numbers that `nextpatch embed` writes as float16.
 
         `images` is one image or a list of them, as `transform` takes them, or anything that gives batches of them, as a
         DataLoader does (labels behind them are left out). Batches of the model's own size are taken as `transform` made
-        them. Pooled by the classifier's attention where the weights bring one, else the mean of the patches.
+        them. Pooled as by `pool`.
         """
         if batch_size < 1:
             raise DataError(f"batch_size {batch_size} must be at least 1")
@@ -182,9 +186,10 @@ class Backbone(nn.Module):
         """The mean of the layers that are read by default: what a probe sees."""
         return mean_of(self.features(images, self.about.layers), self.about.layers)
 
-    def pool(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch dim"]:
-        """One vector an image: the values that the classifier's attention pools, or without one the mean of patches."""
-        return features.mean(dim=1) if self.classifier is None else self.classifier.pooled(features)
+    def pool(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch values"]:
+        """One vector an image: the values that the classifier's attention pools, or without one `regions`: the means of
+        3 x 3 or 2 x 2 regions side by side where these are at most 2,048 values, else the mean of all patches."""
+        return self.regions(features) if self.classifier is None else self.classifier.pooled(features)
 
     def classify(self, features: Float[Tensor, "batch patches dim"]) -> Float[Tensor, "batch classes"]:
         """Class logits of what `read` gives; WeightsError when the weights bring no classifier."""

@@ -57,5 +57,5 @@ class InferenceModel:
 
     @torch.no_grad()
     def pooled(self, images: UInt8[Tensor, "batch channels height width"]) -> Tensor:
-        """One vector an image, "batch dim", float32."""
+        """One vector an image, "batch values", float32."""
         return self.backbone.pool(self.read(images))

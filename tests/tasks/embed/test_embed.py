@@ -74,11 +74,12 @@ def test_the_features_are_the_models(photos: Path, weights: Path, tmp_path: Path
     assert not (tmp_path / ".f.parquet.parts").exists()
 
 
-def test_every_pool_and_every_format(photos: Path, weights: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pool", ["auto", "mean"])
+def test_every_pool_and_every_format(pool: str, photos: Path, weights: Path, tmp_path: Path) -> None:
     model = nextpatch.load(weights)
     embed(config(photos, weights, tmp_path / "p.npy", pool="patches"))
     embed(config(photos, weights, tmp_path / "m.parquet", pool="mean"))
-    embed(config(photos, weights, tmp_path / "l.safetensors", layers="1,7", each_layer=True))
+    embed(config(photos, weights, tmp_path / "l.safetensors", layers="1,7", each_layer=True, pool=pool))
     patches, rows = np.load(tmp_path / "p.npy"), pq.read_table(tmp_path / "p.rows.parquet")
     assert (patches.shape, patches.dtype) == ((COUNT, 4, 32), np.float16)
     mean = vectors(tmp_path / "m.parquet")
@@ -87,7 +88,8 @@ def test_every_pool_and_every_format(photos: Path, weights: Path, tmp_path: Path
     layers = load_file(tmp_path / "l.safetensors")
     assert set(layers) == {"block_1", "block_7"}
     with torch.no_grad():
-        wanted = model.features(model.inputs(view(path)), ["block_7"])["block_7"].mean(dim=1)[0]
+        wanted = model.features(model.inputs(view(path)), ["block_7"])["block_7"]
+        wanted = wanted.mean(dim=1)[0] if pool == "mean" else model.regions(wanted)[0]
     at = pq.read_table(tmp_path / "l.rows.parquet")["path"].to_pylist().index(path)
     np.testing.assert_allclose(layers["block_7"][at].astype(float), wanted.numpy(), rtol=2e-3, atol=2e-3)
     with pytest.raises(ValueError, match="nothing says what to attend to"):

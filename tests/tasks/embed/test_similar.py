@@ -10,7 +10,8 @@ import pytest
 
 from nextpatch.config import ConfigError
 from nextpatch.core.files import write_json
-from nextpatch.tasks.embed.similar import _tell_missing, similar
+from nextpatch.tasks.embed.index import tell_missing
+from nextpatch.tasks.embed.similar import similar
 
 
 @pytest.mark.parametrize("name", ["f.npy", "f.safetensors", "photo.png"])
@@ -28,5 +29,5 @@ def test_parts_that_are_not_there_are_told(
 ) -> None:
     write_json(tmp_path / "plan.json", {"images": 11, "shard_images": 5})
     with caplog.at_level(logging.WARNING):
-        _tell_missing(tmp_path, [tmp_path / f"part-{number:06d}.parquet" for number in there])
+        tell_missing(tmp_path, [tmp_path / f"part-{number:06d}.parquet" for number in there])
     assert said in caplog.text if said else not caplog.text

@@ -14,7 +14,8 @@ from nextpatch.data.preprocessing import ViewOptions
 from nextpatch.model.config import InferenceAttention
 from nextpatch.runs.config import Device, Precision, Weights
 
-Pool = Literal["auto", "attention", "mean", "patches"]
+Pool = Literal["auto", "attention", "regions", "mean", "patches"]
+SpaceName = Literal["auto", "whitened", "standardized"]  # that neighbors are found in
 ENDINGS = (".parquet", ".npy", ".safetensors")
 
 
@@ -29,8 +30,9 @@ class EmbedConfig(ViewOptions):
     out: Annotated[Path, Flag("FILE")]
     """Where to write: a .parquet, .npy or .safetensors file, or a folder, which gets one Parquet file per shard."""
     pool: Pool = "auto"
-    """attention or mean: one vector per image, by the classifier's attention pooling or as the mean of the patches;
-    patches: one vector per patch; auto: attention if the weights have a classifier, else mean.
+    """attention, regions or mean: one vector per image, by the classifier's attention pooling, as the means of 3 x 3 or
+    2 x 2 regions side by side, or as the mean of all patches; patches: one vector per patch; auto: attention if the
+    weights have a classifier, else regions where they are at most 2,048 values, else mean.
     """
     layers: Annotated[str, Flag("SET")] = ""
     """Blocks whose outputs are averaged: 14-19, 3, 2,3, last or best (default: as the weights say)."""

@@ -49,7 +49,7 @@ class Embedder:
         patches = "patches" if self.columns.pool == "patches" else "vector"
         return {
             "weights": absolute(config.weights), "weights_sha256": self.digest, "layers": list(self.columns.layers),
-            "attention": about.attention, "each_layer": config.each_layer, "pool": self.columns.pool,
+            "attention": about.attention, "each_layer": config.each_layer, **self.columns.facts,
             "precision": self.inference.precision,
             "img_size": list(about.img_size), "mean": list(about.mean), "std": list(about.std),
             "preprocessing": to_dict(about.preprocessing), "dim": about.dim, "kind": patches,
@@ -60,8 +60,8 @@ class Embedder:
     def bytes_of(self, images: int) -> int:
         """About what the features of so many images take, in parts and put together."""
         about, columns = self.inference.backbone.about, self.columns
-        vectors = about.num_patches if columns.pool == "patches" else 1
-        whole = images * vectors * about.dim * 2 * (len(columns.layers) if columns.each_layer else 1)
+        values = columns.width(about.dim, about.num_patches)
+        whole = images * values * 2 * (len(columns.layers) if columns.each_layer else 1)
         return whole * (2 if self.config.out.suffix else 1)
 
     def work(self, source: Source, number: int, facts: dict[str, Any], advance: Callable[[int], None]) -> None:

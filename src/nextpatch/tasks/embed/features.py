@@ -30,8 +30,8 @@ _SHOWN = 5  # rows, and numbers of each, in a notebook
 class Features:
     """What a model computes of images. Row by row belong together `array`, `names` and `indices`.
 
-    `array`: float32, "images dim", or "images patches dim". `indices`: of the images among those that were given, from
-    0; `skipped` are those that could not be decoded, with the reason, and have no row. `pool`, `layers`: how the
+    `array`: float32, "images values" or "images patches dim". `indices`: of the images among those that were given,
+    from 0; `skipped` are those that could not be decoded, with the reason, and have no row. `pool`, `layers`: how the
     patches of an image became one vector, and of which blocks.
     """
 

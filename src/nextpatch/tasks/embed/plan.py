@@ -42,23 +42,25 @@ def begin_parts(config: EmbedConfig, parts: Path, facts: dict[str, Any], source:
     begun = {**_LATER, **found}
     other = sorted(name for name in facts if begun.get(name) != facts[name])
     if set(other) - set(_PLACES) or not isinstance(begun.get("images_were"), dict):
-        raise _other_work(config, other)
+        raise _other_work(config, other, begun)
     if other:
         try:
             then, now = fingerprint_from(begun["images_were"]), fingerprint_from(facts["images_were"])
         except FileError:
-            raise _other_work(config, other) from None
+            raise _other_work(config, other, begun) from None
         if not same_images(then, now):
-            raise _other_work(config, [changes(then, now)])
+            raise _other_work(config, [changes(then, now)], begun)
         forget_changed(_finished(config, source), source)
     rename_samples(_finished(config, source), source, facts)
     if other:
         write_json(plan, facts)
 
 
-def _other_work(config: EmbedConfig, other: list[str]) -> ConfigError:
+def _other_work(config: EmbedConfig, other: list[str], begun: dict[str, Any]) -> ConfigError:
+    pooled = f" (--pool {shown(begun.get('pool'))})" if "pool" in other else ""
     return ConfigError(
-        f"{config.out} was started with other {', '.join(other)}; give the same values, or remove {config.parts} first"
+        f"{config.out} was started with other {', '.join(other)}{pooled}; give the same values, or remove "
+        f"{config.parts} first"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from nextpatch.weights.backbone import Backbone, mean_of
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.finite import check_features_finite
 from nextpatch.weights.inference import InferenceModel
+from nextpatch.weights.pooling import MOST_VALUES, RegionMeans, regions_for
 
 FEATURES = "features"
 Compute = Callable[[Tensor, Sequence[str]], dict[str, Any]]  # images, what they are called -> columns
@@ -35,18 +36,38 @@ class Columns:
     pool: Pool  # never "auto"
     layers: tuple[str, ...]
     each_layer: bool
+    regions: RegionMeans = field(default_factory=RegionMeans)
 
     @classmethod
     def of(cls, backbone: Backbone, pool: Pool = "auto", each_layer: bool = False) -> Columns:
-        """As asked for; WeightsError when attention is asked for and the weights have no classifier for the layers."""
-        if pool == "auto":
-            pool = "mean" if backbone.classifier is None or each_layer else "attention"
+        """As asked for; WeightsError when attention is asked for and the weights have no classifier for the layers, or
+        regions and their grid or width leaves none."""
+        about = backbone.about
+        regions = backbone.regions if pool == "auto" else regions_for(about.num_patches, about.img_size, about.dim)
+        if pool == "auto" and backbone.classifier is not None and not each_layer:
+            pool = "attention"
+        elif pool == "auto":
+            pool = "regions" if regions.side > 1 else "mean"
         if pool == "attention" and (backbone.classifier is None or each_layer):
             raise WeightsError(
                 f"{backbone.about.name} has no classifier that reads these layers with {backbone.about.attention} "
                 "attention, so nothing says what to attend to; use --pool mean, or leave --layers and --attention out"
             )
-        return cls(pool, backbone.about.layers, each_layer)
+        if pool == "regions" and regions.side == 1:
+            raise WeightsError(
+                f"{about.name} gives {about.num_patches} patches of {about.dim:,} values; regions need a grid of "
+                f"at least 2 x 2 and at most {MOST_VALUES:,} values together; use --pool mean"
+            )
+        return cls(pool, about.layers, each_layer, regions)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How one vector is made, as files of features say it."""
+        return {"pool": self.pool, **({"regions": self.regions.side} if self.pool == "regions" else {})}
+
+    def width(self, dim: int, num_patches: int) -> int:
+        """Values of an image in one column."""
+        return {"patches": num_patches * dim, "regions": self.regions.width(dim)}.get(self.pool, dim)
 
     def __call__(
         self, inference: InferenceModel, images: Tensor, keys: Sequence[str]
@@ -67,7 +88,9 @@ class Columns:
     def _pooled(self, inference: InferenceModel, features: Tensor) -> Tensor:
         if self.pool == "patches":
             return features
-        return features.mean(dim=1) if self.pool == "mean" else inference.backbone.pool(features)
+        by = {"regions": self.regions, "mean": RegionMeans()}.get(self.pool, inference.backbone.pool)
+        pooled: Tensor = by(features)
+        return pooled
 
 
 def _half(values: Tensor) -> Float16[np.ndarray, "images ..."]:

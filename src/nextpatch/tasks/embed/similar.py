@@ -1,11 +1,8 @@
-"""The nearest images of an index of features."""
+"""The nearest images of a query in an index: its vector, made as those of the index were, and their picture."""
 
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,128 +12,64 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nextpatch.config import ConfigError, from_dict, to_dict
-from nextpatch.core.errors import FileError
 from nextpatch.core.output import check_file, picture_kind, save_picture
-from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
 from nextpatch.data.loader import eval_batches
 from nextpatch.data.preprocessing import Preprocessing
-from nextpatch.data.sources import held, shipped
 from nextpatch.data.sources.listed import ListedSource
 from nextpatch.data.sources.source import Samples
 from nextpatch.model.config import InferenceAttention
-from nextpatch.tasks.embed.columns import facts_of, feature_columns, rows_in, tables_of
-from nextpatch.tasks.embed.output import arrays
+from nextpatch.tasks.embed.config import SpaceName
+from nextpatch.tasks.embed.index import FeatureIndex, data_of, read_index
+from nextpatch.tasks.embed.nearest import LEAST_ROWS, NearestRows, nearest, space_of
 from nextpatch.tasks.embed.picture import Neighbor, Originals, draw
 from nextpatch.tasks.embed.shard import Columns
+from nextpatch.weights.backbone import ModelInfo
 from nextpatch.weights.classifier import attention_in
 from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
 from nextpatch.weights.names import from_file
+from nextpatch.weights.pooling import RegionMeans, regions_for
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class FeatureIndex:
-    """Vectors with the names of their images, and what the file of them says of how they were made."""
-
-    location: Path
-    features: Float[Tensor, "images dim"]
-    names: Sequence[str]
-    facts: dict[str, Any]
-
-
 def similar(
-    query: Path, index: Path, out: Path, top: int, weights: str = "", device: str = "auto", data: str = ""
+    query: Path,
+    index: Path,
+    out: Path,
+    top: int,
+    weights: str = "",
+    device: str = "auto",
+    data: str = "",
+    space: SpaceName = "auto",
 ) -> list[Neighbor]:
     """The `top` images of the index nearest to the query, nearest first; `out` becomes their picture.
 
-    Features are standardized by the index, as for nearest-neighbor probes, and compared by their cosine. ConfigError
-    when `index` holds no vectors, or when the weights are not those that it was made with. What `weights` and `data` do
-    not say is taken from the index, as far as it runs no code and follows no URL.
-    """
+    Features are compared by their cosine in `space`, fitted to the index: whitened, or every value at its own scale.
+    ConfigError when `index` holds no vectors, or when the weights are not those that it was made with. What `weights`
+    and `data` do not say is taken from the index, as far as it runs no code and follows no URL.
+    """  # fmt: skip
     picture_kind(out)
     check_file(out)
     opened = read_index(index)
-    wanted = query_features(ListedSource([str(query)]), opened, weights, device)
-    found = [Neighbor(opened.names[row], value) for row, value in nearest(wanted, opened.features, top)]
+    near = nearest_in(opened, ListedSource([str(query)]), top, weights, device, space)
+    if space == "auto" and len(opened.names) < LEAST_ROWS and opened.facts["pool"] != "attention":
+        log.warning(
+            "%d images are too few to whiten their features, which are only standardized (--space whitened does)",
+            len(opened.names),
+        )
+    found = [Neighbor(opened.names[row], value) for row, value in zip(near.rows, near.cosines, strict=True)]
     save_picture(draw(str(query), found, Originals(data or data_of(opened)).__getitem__), out)
     return found
 
 
-def read_index(index: Path) -> FeatureIndex:
-    """The vectors of a .parquet file or a folder of them; ConfigError where it does not hold one for each image."""
-    files = sorted(index.glob("part-*.parquet")) if index.is_dir() else [index]
-    if not files or not files[0].exists():
-        raise ConfigError(
-            f"{index} does not exist or holds no features; write them: "
-            f"nextpatch embed DATA --weights WEIGHTS --out {index}"
-        )
-    if files == [index] and index.suffix != ".parquet":
-        raise ConfigError(
-            f"{shown(index)} is not an index; embed into a .parquet file or a folder: --out photos.parquet"
-        )
-    if index.is_dir():
-        _tell_missing(index, files)
-    filled = [file for file in files if rows_in(file)]
-    facts = facts_of(filled[0]) if filled else {}
-    columns = feature_columns(filled[0]) if facts else []
-    if len(columns) != 1 or facts["kind"] != "vector":
-        raise ConfigError(
-            f"{index} does not hold one vector for each image; embed without --pool patches, --each-layer"
-        )
-    features = torch.from_numpy(np.concatenate(list(arrays(filled, columns[0])))).float()
-    if not bool(torch.isfinite(features).all()):
-        raise ConfigError(
-            f"{shown(index)} holds features that are not finite; embed again with weights that are not damaged"
-        )
-    names = [path for file in filled for table in tables_of(file, ["path"]) for path in table.column(0).to_pylist()]
-    return FeatureIndex(index, features, names, facts)
-
-
-def _tell_missing(index: Path, files: Sequence[Path]) -> None:
-    """Say how many parts of a folder of features are not there: none of their images can be found."""
-    plan = index / "plan.json"
-    if not plan.is_file():
-        return
-    facts = read_json(plan, "a plan of features", "embed again into another folder")
-    images, at_a_time = facts.get("images"), facts.get("shard_images")
-    if type(images) is int and type(at_a_time) is int and at_a_time > 0:
-        wanted = {f"part-{number:06d}.parquet" for number in range(min(-(-images // at_a_time), len(files) + 10**6))}
-        if missing := sorted(wanted - {file.name for file in files}):
-            log.warning(
-                "%s lacks %d of %d parts (the first: %s), whose images cannot be found; the same nextpatch embed makes "
-                "them",
-                shown(index), len(missing), len(wanted), missing[0],
-            )  # fmt: skip
-
-
-def place_of_images(index: Path, data: str) -> str:
-    """The collection that was embedded, as `similar` takes it; empty where the index does not say."""
-    files = sorted(index.glob("part-*.parquet")) if index.is_dir() else [index]
-    try:
-        return data or str(facts_of(files[0]).get("data", ""))
-    except (FileError, OSError, IndexError):
-        return ""  # similar says what is wrong
-
-
-def data_of(index: FeatureIndex) -> str:
-    """The collection that the index names where it lies on this machine: a file must not choose what is fetched."""
-    data = str(index.facts.get("data", ""))
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:|//", data) and not data.startswith((shipped.PREFIX, held.PREFIX)):
-        log.warning("%s is of %s, which is fetched only if it is given as --data", shown(index.location), shown(data))
-        return ""
-    return data
-
-
-def nearest(query: Float[Tensor, " dim"], features: Float[Tensor, "images dim"], top: int) -> list[tuple[int, float]]:
-    """(row, cosine) of the nearest rows, after both are standardized by the rows."""
-    mean, scale = features.mean(dim=0), features.std(dim=0, correction=0).clamp_min(1e-6)
-    bank = torch.nn.functional.normalize((features - mean) / scale, dim=1)
-    wanted = torch.nn.functional.normalize((query - mean) / scale, dim=0)
-    values, rows = (bank @ wanted).topk(min(top, len(bank)))
-    return list(zip(rows.tolist(), values.tolist(), strict=True))
+def nearest_in(
+    opened: FeatureIndex, query: Samples, top: int, weights: str = "", device: str = "auto", space: SpaceName = "auto"
+) -> NearestRows:
+    """The rows of an index that are nearest to the first image of `query`."""
+    there = space_of(opened.pieces, len(opened.names), space, opened.facts["pool"])  # a damaged index is told first
+    return nearest(query_features(query, opened, weights, device), opened.pieces, top, there)
 
 
 def query_features(
@@ -156,13 +89,21 @@ def query_features(
             f"{backbone.about.name} are not the weights of the index any more (SHA-256 differs); give those as "
             "--weights, or embed again"
         )
-    columns = Columns(facts["pool"], backbone.about.layers, False)
     about = backbone.about
+    columns = Columns(facts["pool"], about.layers, False, _regions_of(facts, about, index))
     said: Any = facts.get("preprocessing", to_dict(about.preprocessing))
     reading = from_dict(Preprocessing, said, shown(index))
     [batch] = eval_batches(query, np.arange(1), about.img_size, about.in_chans, 1, preprocessing=reading)
     found = columns(InferenceModel.of(backbone, device), batch.images, batch.keys)
     return torch.from_numpy(next(iter(found.values()))[0]).float()
+
+
+def _regions_of(facts: dict[str, Any], about: ModelInfo, index: Path) -> RegionMeans:
+    """The regions whose means the vectors of an index are; ConfigError where they are others than these weights'."""
+    regions = regions_for(about.num_patches, about.img_size, about.dim)
+    if facts["pool"] == "regions" and facts.get("regions") != regions.side:
+        raise ConfigError(f"{shown(index)}: its vectors are of other regions than {regions.name}; embed again")
+    return regions
 
 
 def _attention_of(facts: dict[str, Any], index: Path) -> InferenceAttention:

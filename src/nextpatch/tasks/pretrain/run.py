@@ -34,6 +34,7 @@ from nextpatch.tasks.pretrain.data import open_data, reopened_data, warn_of_over
 from nextpatch.tasks.pretrain.learner import Pretraining
 from nextpatch.tasks.pretrain.memory import check_memory, memory_bytes
 from nextpatch.tasks.pretrain.scales import measure_patches
+from nextpatch.tasks.pretrain.short_run import short_run_advice
 from nextpatch.tasks.pretrain.warm_start import begin_from, freeze_trunk
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.loop import Outcome, fit
@@ -87,7 +88,7 @@ def pretrain(
             if ranks.is_main:
                 run.write_environment(ranks.size)
         try:
-            return _trained(run, stream, held, console, ranks, began_s)
+            return _trained(run, stream, held, console, ranks, began_s, new)
         except ConfigError:
             if new and ranks.is_main:  # another value, such as more minutes, may be given with the same --out
                 run.withdraw()
@@ -95,7 +96,7 @@ def pretrain(
 
 
 def _trained(
-    run: RunDir, stream: TrainStream, held: HeldOut, console: Console, ranks: Ranks, began_s: float
+    run: RunDir, stream: TrainStream, held: HeldOut, console: Console, ranks: Ranks, began_s: float, new: bool
 ) -> Pretrained:
     """The session itself, written to the run's log."""
     recipe = run.recipe
@@ -109,6 +110,8 @@ def _trained(
                 model = _model(recipe, run, stream, ranks)
                 run, speed = _timed(model, stream, held, run, ranks, began_s)
             recipe = run.recipe
+            for line in short_run_advice(recipe) if new and ranks.is_main else ():
+                log.info("%s", line)
             learner = Pretraining(model, stream, held, run, ranks)
             outcome = fit(learner, learner.task(), console, ranks, lambda step: speed.said(recipe, step))
             if outcome.step == recipe.train.steps:

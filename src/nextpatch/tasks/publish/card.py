@@ -33,7 +33,7 @@ images of {size} px in patches of {patch}, {chans} channels.
 import nextpatch
 
 model = nextpatch.load("{repo}")
-vectors = model.embed(["a.jpg", "b.jpg"])   # paths, Pillow images, arrays, or a DataLoader -> "images dim"
+vectors = model.embed(["a.jpg", "b.jpg"])   # paths, Pillow images, arrays, or a DataLoader -> "images values"
 views = model.transform(["a.jpg", "b.jpg"])  # uint8 "batch channels height width", what the model sees
 patches = model.read(model.inputs(views))    # "batch patches dim"
 ```
