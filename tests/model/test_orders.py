@@ -97,7 +97,10 @@ def test_the_order_of_a_configuration_follows_its_seed_and_its_images() -> None:
     assert torch.equal(order(order="spiral", img_size=(32, 24)), ORDERS["spiral"]((8, 6), 0))
 
 
-@pytest.mark.parametrize("name", SEEDLESS_ORDERS)
+FIXED = [name for name in SEEDLESS_ORDERS if name != "any"]  # which are the same for all images
+
+
+@pytest.mark.parametrize("name", FIXED)
 def test_a_seed_that_nothing_uses_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"order_seed 4 changes nothing in the order {name}; leave it out, or choose"):
         config(order=name, order_seed=4)
@@ -109,8 +112,10 @@ def test_a_seed_that_nothing_uses_is_refused(name: str) -> None:
 def test_order_and_seed_are_part_of_what_a_run_is_and_older_runs_keep_their_digest() -> None:
     assert {"order", "order_seed"}.isdisjoint(binding(Recipe(config()))["model"])
     recipes = [Recipe(config(order="random", order_seed=seed)) for seed in (0, 1)]
-    recipes += [Recipe(config(order=name)) for name in SEEDLESS_ORDERS]
+    recipes += [Recipe(config(order=name)) for name in FIXED]
     assert len({recipe_digest(recipe) for recipe in recipes}) == 5
+    # as of earlier versions: with another digest a run that was begun cannot be resumed
+    assert recipe_digest(Recipe(config())) == "c17df42b3689bc378b3cc95f8ca9fc02213d648df2c321f8a3611e3273accbbe"
 
 
 def test_the_picture_of_the_page_is_of_these_orders() -> None:

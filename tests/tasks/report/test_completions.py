@@ -64,7 +64,7 @@ def test_only_the_prefix_is_shown_as_seen() -> None:
     assert bool((done.predicted[:, :, :8] == 0.5).all())
 
 
-@pytest.mark.parametrize("order", list(ORDERS))
+@pytest.mark.parametrize("order", [name for name in ORDERS if name != "any"])  # that is drawn for each image
 def test_a_completion_in_any_order_stands_where_its_patches_are(order: str) -> None:
     """The prefix is of the first places of the sequence, and what was predicted lies at its own place."""
     shown, inputs = images()
