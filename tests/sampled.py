@@ -32,7 +32,9 @@ def generator_of(head: str = "flow", **values: Any) -> AIM:
     given = {**SMALL, "img_size": SIZE, "head": head, "classes": CLASSES, **values}
     model = built(ModelConfig(**given)).float()
     if model.cfg.is_distribution:
-        model.head.standard.measure([torch.tensor([-3.0, 3.0])[:, None, None].expand(2, 1, model.cfg.patch_dim)])
+        channels = model.cfg.in_chans
+        ends = torch.tensor([-3.0, 3.0])[:, None, None].expand(2, 1, model.cfg.patch_dim)
+        model.head.measure([ends], MEAN[:channels], STD[:channels])
     return model
 
 

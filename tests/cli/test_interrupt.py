@@ -16,6 +16,7 @@ import pytest
 from nextpatch.__main__ import command
 from nextpatch.cli import main
 from nextpatch.core import interrupt
+from sampled import generator_of, saved
 
 START = "print('up', flush=True); from nextpatch.__main__ import command; command()"
 MOMENTS_S = (0.15, 0.5, 1.0, 2.0, 4.0, 7.0, 11.0)
@@ -26,6 +27,7 @@ VERBS = {
     "embed": ["embed", "demo:train", "--weights", "{run}", "--out", "{out}.parquet"],
     "inspect": ["data", "inspect", "demo:train"],
     "pack": ["data", "pack", "demo:train", "--out", "{out}"],
+    "sample": ["sample", "{flow}", "-n", "1000", "--steps", "1000", "--out", "{out}"],
     "tokenizer": ["tokenizer", "fit", "demo:train", "--out", "{out}.safetensors"],
     "report": ["report", "{run}"],
     "export": ["export", "{run}", "--to", "onnx", "--out", "{out}.onnx"],
@@ -82,16 +84,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(generator_of(), tmp_path_factory.mktemp("runs") / "flow")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
-def test_ctrl_c_at_any_moment_is_one_line_and_soon(verb: str, run: Path, tmp_path: Path) -> None:
+def test_ctrl_c_at_any_moment_is_one_line_and_soon(verb: str, run: Path, flow: Path, tmp_path: Path) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", "pass"], check=True)
     patience_s = max(2.0, 40 * (time.monotonic() - began))  # of a machine that others use as well
     codes = []
     for number, moment_s in enumerate(MOMENTS_S):
-        words = [word.format(run=run, out=tmp_path / str(number)) for word in VERBS[verb]]
+        words = [word.format(run=run, flow=flow, out=tmp_path / str(number)) for word in VERBS[verb]]
         command = [sys.executable, "-c", START, *words]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
             assert process.stdout.readline() == "up\n"

@@ -109,6 +109,15 @@ def test_senseless_questions_are_refused():
             replace(PAPER, **wrong)
 
 
+def test_a_plan_of_a_model_that_generates_says_what_sampling_takes(capsys):
+    words = ["plan", "--model", "base", "--gpus", "1", "--steps", "1", "--batch", "8"]
+    assert main([*words, "--model.head", "flow"]) == 0
+    # 2 x 12 blocks x 16 images x 256 patches x 768 wide x 4 bytes
+    assert "sampling   0.28 GiB of keys and values for 16 images at a time" in capsys.readouterr().out
+    assert main(words) == 0
+    assert "sampling" not in capsys.readouterr().out
+
+
 def test_an_unknown_gpu_is_told_with_the_nearest(capsys):
     assert main(["plan", "--gpu", "h20"]) == 2
     assert "unknown gpu 'h20' (did you mean 'h200'?); choose one of" in capsys.readouterr().err

@@ -8,8 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from nextpatch.core.text import format_flops
+from nextpatch.model.cache import KeyValueCache
 from nextpatch.tasks.plan.budget import GIB, Budget, Option
 from nextpatch.tasks.plan.config import PlanConfig
+
+_SAMPLED = 16  # images, as on a CPU
 
 
 def plan_text(cfg: PlanConfig, found: Budget) -> RenderableType:
@@ -38,6 +41,7 @@ def _needs(cfg: PlanConfig, found: Budget) -> str:
         f"variant    {found.variant}\n"
         f"operations {format_flops(found.flops_per_image)} an image, forward and backward\n"
         f"{_coding(cfg, found)}"
+        f"{_sampling(cfg)}"
         f"run        {cfg.steps:,} steps x {cfg.global_batch_size:,} = {_count(found.images)} images, "
         f"{found.run_flops:.3g} FLOP\n"
     )
@@ -52,6 +56,14 @@ def _coding(cfg: PlanConfig, found: Budget) -> str:
         return ""
     share = coding / cfg.gpu.float32_tflops / (coding / cfg.gpu.float32_tflops + found.flops_per_image / cfg.gpu.tflops)
     return f"codes      {format_flops(coding)} an image in float32, {_percent(share)} of the time of computing\n"
+
+
+def _sampling(cfg: PlanConfig) -> str:
+    """What images that are sampled together take beside the weights, of a model that generates."""
+    if not cfg.model.start_token:
+        return ""
+    size = KeyValueCache.num_bytes(cfg.model, _SAMPLED, cfg.model.num_patches)
+    return f"sampling   {size / GIB:.2g} GiB of keys and values for {_SAMPLED} images at a time, twice that guided\n"
 
 
 def _percent(share: float) -> str:
