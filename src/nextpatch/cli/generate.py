@@ -50,5 +50,6 @@ def run(args: SampleImages | CompleteImage) -> int:
     except KeyboardInterrupt:
         print(f"stopped; pictures that were finished are in {args.config.out}", file=sys.stderr)
         raise
-    print(f"{done.out}: {done.images:,} images, all of them on sheet.png; settings.json repeats them")
+    many = "s" if done.images > 1 else ""
+    print(f"{done.out}: {done.images:,} image{many}, shown by sheet.png, repeated by settings.json")
     return 0

@@ -21,7 +21,7 @@ _Settings = Annotated[Path | None, Flag("FILE", name="from")]
 _REPEATED = ("weights", "out", "device", "settings")  # what may be given beside a file of settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SampleConfig(SamplingConfig):
     """Images from nothing, of a class or of none, as PNG files into `out`."""
 
@@ -48,7 +48,7 @@ class SampleConfig(SamplingConfig):
         refuse_both(self, needed=("weights",))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class CompleteConfig(SamplingConfig):
     """Alternatives for the lower part of an image, whose upper part is kept."""
 
