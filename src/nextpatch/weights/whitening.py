@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 DIMENSIONS = 512
 SHRINKAGES = (0.1, 1.0)
-_MOST = 2048  # images, or values of a vector, of which principal directions are found
+MOST = 2048  # images, or values of a vector, of which principal directions are found
 
 
 class Space(nn.Module):
@@ -61,10 +61,10 @@ def whitened(vectors: Float[Tensor, "images values"], shrinkages: tuple[float, .
 
 def _principal(apart: Float[Tensor, "images values"]) -> tuple[Tensor, Tensor]:
     """(variances, directions "values dims"), the largest first, found in whichever of the two products is smaller."""
-    if apart.shape[1] <= min(len(apart), _MOST):
+    if apart.shape[1] <= min(len(apart), MOST):
         variances, directions = torch.linalg.eigh(apart.T @ apart / len(apart))
         return variances.flip(0).clamp_min(0), directions.flip(1)
-    some = apart[:_MOST]
+    some = apart[:MOST]
     squares, left = torch.linalg.eigh(some @ some.T)
     squares, left = squares.flip(0).clamp_min(0), left.flip(1)
     directions = some.T @ left / squares.clamp_min(1e-12 * max(1e-30, float(squares[0]))).sqrt()

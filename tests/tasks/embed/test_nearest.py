@@ -19,6 +19,7 @@ from nextpatch.tasks.embed.config import Pool, SpaceName
 from nextpatch.tasks.embed.index import read_index
 from nextpatch.tasks.embed.nearest import LEAST_ROWS, NearestRows, Pieces, nearest, space_for, space_of, spread
 from nextpatch.tasks.embed.shard import write_table
+from nextpatch.weights import whitening
 from nextpatch.weights.whitening import standardized
 
 FACTS: dict[str, Any] = {"kind": "vector", "dim": 6, "pool": "mean", "layers": ["block_1"], "weights_sha256": "a"}
@@ -87,6 +88,16 @@ def test_a_space_is_fitted_to_rows_of_the_whole_index(rows: int, monkeypatch: py
     kept = spread(torch.arange(43.0)[:, None].split(rows), 43)
     assert kept[:, 0].tolist() == [0, 5, 10, 15, 20, 25, 30, 35, 40]
     assert searching._FITTED_VALUES // 4096 >= 2048  # as many as principal directions are found of
+
+
+def test_directions_of_long_vectors_are_those_of_the_whole_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (searching, whitening):
+        monkeypatch.setattr(module, "MOST", 4)
+    features = torch.zeros(16, 6)
+    features[:8, :2], features[8:, 4:] = torch.randn(8, 2), torch.randn(8, 2)
+    _, space = space_of(lambda: [features], 16, "whitened")
+    assert space.directions is not None
+    assert int(torch.linalg.matrix_rank(space.directions[4:], rtol=1e-3)) == 2  # in the first rows these do not vary
 
 
 def test_an_index_is_read_some_rows_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

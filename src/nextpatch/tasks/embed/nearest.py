@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nextpatch.config import ConfigError
 from nextpatch.tasks.embed.config import Pool, SpaceName
-from nextpatch.weights.whitening import Space, standardized, whitened
+from nextpatch.weights.whitening import MOST, Space, standardized, whitened
 
 ROWS = 8192  # compared at a time
 Pieces = Callable[[], Iterable[Float[Tensor, "_ dim"]]]  # the same rows again at every call
@@ -31,7 +31,10 @@ class NearestRows(NamedTuple):
 def space_of(pieces: Pieces, count: int, space: SpaceName = "auto", pool: Pool = "mean") -> tuple[SpaceName, Space]:
     """The space of `count` rows that `pool` made, and what it is; fitted to some of them, however many there are."""
     chosen = space_for(space, count, pool)
-    return chosen, fitted(spread(pieces(), count), chosen)
+    sample = spread(pieces(), count)
+    if chosen == "whitened" and sample.shape[1] > MOST:  # whose directions are found of the first rows alone
+        sample = sample[:: -(-len(sample) // MOST)]
+    return chosen, fitted(sample, chosen)
 
 
 def nearest(query: Float[Tensor, " dim"], pieces: Pieces, top: int, space: tuple[SpaceName, Space]) -> NearestRows:
