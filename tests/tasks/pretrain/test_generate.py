@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import nextpatch
 from corpus import saved
 from nextpatch.core.errors import ConfigError
 from nextpatch.data.config import DataConfig
@@ -24,6 +25,9 @@ from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir, load_run
 from nextpatch.tasks.pretrain.run import pretrain
 from nextpatch.tasks.pretrain.warm_start import begin_from, freeze_trunk, shaped_by_weights
+from nextpatch.tasks.publish.timm import to_timm
+from nextpatch.weights.error import WeightsError
+from nextpatch.weights.snapshot import save_snapshot
 from ranks import run_ranks
 
 QUIET = Console(quiet=True)
@@ -130,3 +134,23 @@ def test_a_trunk_that_learned_something_else_begins_a_run_that_generates(photos:
     freeze_trunk(model)
     with pytest.raises(ConfigError, match="has no start token, and with"):
         begin_from(model, init)
+
+
+def test_weights_travel_with_start_token_head_and_scales(photos: str, tmp_path: Path) -> None:
+    pretrain(recipe_on(photos, head="flow", order="any", classes=3), tmp_path / "run", False, QUIET)
+    loaded = nextpatch.load(tmp_path / "run")
+    images = torch.randn(2, 3, 8, 12)
+    wanted = loaded.features(images, ["block_1"])["block_1"]
+    assert wanted.shape == (2, 6, 16)
+    (tmp_path / "folder").mkdir()
+    save_snapshot(loaded, tmp_path / "folder")
+    again = nextpatch.load(tmp_path / "folder")
+    torch.testing.assert_close(again.features(images, ["block_1"])["block_1"], wanted)
+    ours, theirs = loaded.aim.state_dict(), again.aim.state_dict()
+    assert {"start.token", "start.classes", "start.next_place.weight", "head.standard.scale"} <= theirs.keys()
+    assert all(torch.equal(theirs[name], ours[name]) for name in ours)
+    assert again.aim.cfg == loaded.aim.cfg
+    alone = nextpatch.load(tmp_path / "run" / "model.safetensors", img_size=(12, 12))
+    assert alone.features(torch.randn(2, 3, 12, 12), ["block_1"])["block_1"].shape == (2, 9, 16)
+    with pytest.raises(WeightsError, match="behind a start token"):
+        to_timm(loaded, tmp_path / "timm.safetensors")

@@ -74,6 +74,11 @@ def to_timm(backbone: Backbone, out: Path) -> float:
             f"{backbone.about.name} is read with {backbone.about.attention} attention, and timm's model attends to all "
             "patches; give --attention bidirectional for the weights alone"
         )
+    if model.start is not None:
+        raise WeightsError(
+            f"{backbone.about.name} learned to generate, so its features stand behind a start token, and timm's model "
+            "has none; export a graph (onnx, torch.export), or the weights for nextpatch (safetensors, hub)"
+        )
     theirs = timm_model(model.cfg).eval()
     state = timm_state(model)
     theirs.load_state_dict(state)
