@@ -155,7 +155,7 @@ def test_the_help_is_the_first_paragraph_the_forms_and_the_default(capsys):
         (Weights, "WEIGHTS"), (Annotated[Weights | Path, Flag(positional=True)], "WEIGHTS"), (int | None, "INT"),
         (Annotated[tuple[Images, ...], Flag(positional=True)], "DATA ..."), (tuple[int, float], "INT FLOAT"),
         (Precision, "{auto,fp32,bf16}"),
-        (get_type_hints(ModelConfig, include_extras=True)["head"], "{mlp,none,transformer}"),
+        (get_type_hints(ModelConfig, include_extras=True)["head"], "{mlp,none,transformer,flow,diffusion,density}"),
     ],
 )  # fmt: skip
 def test_a_value_is_shown_by_its_own_word_or_by_its_type(hint, shown):

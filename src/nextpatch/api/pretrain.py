@@ -119,7 +119,7 @@ def pretrain(
     >>> pixels = np.random.default_rng(0).integers(0, 255, (24, 28, 28), np.uint8)
     >>> run = nextpatch.pretrain(pixels, tmp / "run", model="nano", steps=2, report=False, quiet=True)
     >>> run.steps, run.load().embed(pixels[0]).shape
-    (2, torch.Size([1, 128]))
+    (2, torch.Size([1, 1152]))
     """
     began_s, out = time.monotonic(), out_path(out)
     given, held_out = (None if images is None else named(images) for images in (data, val))
