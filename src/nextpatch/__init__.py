@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from nextpatch.api.check import check as check
     from nextpatch.api.classify import classify as classify
     from nextpatch.api.embed import embed as embed
+    from nextpatch.api.evaluate import evaluate_samples as evaluate_samples
     from nextpatch.api.finetune import FinetuneResult as FinetuneResult
     from nextpatch.api.finetune import finetune as finetune
     from nextpatch.api.generate import complete as complete
@@ -40,6 +41,7 @@ _PLACES = {
     "complete": "nextpatch.api.generate",
     "dataset": "nextpatch.api.images",
     "embed": "nextpatch.api.embed",
+    "evaluate_samples": "nextpatch.api.evaluate",
     "finetune": "nextpatch.api.finetune",
     "fit_tokenizer": "nextpatch.api.tokenizer",
     "load": "nextpatch.weights.load",
@@ -62,6 +64,7 @@ __all__ = [
     "complete",
     "dataset",
     "embed",
+    "evaluate_samples",
     "finetune",
     "fit_tokenizer",
     "load",

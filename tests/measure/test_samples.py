@@ -10,9 +10,9 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from nextpatch.core.errors import UserError
-from nextpatch.measure.distances import Nearest
+from nextpatch.measure.distances import NearestVectors
 from nextpatch.measure.diversity import Closeness, diversity
-from nextpatch.measure.frechet import Moments, frechet_distance
+from nextpatch.measure.frechet import FeatureMoments, frechet_distance
 from nextpatch.measure.kernel_distance import discrepancy, kernel_distance
 from nextpatch.measure.precision_recall import precision_recall
 
@@ -44,7 +44,7 @@ def test_the_frechet_distance_is_that_of_torchmetrics() -> None:
     metric = FrechetInceptionDistance(feature=model, normalize=False)
     metric.update(real, real=True)
     metric.update(fake, real=False)
-    ours = frechet_distance(Moments.of(model(real)), Moments.of(model(fake)))
+    ours = frechet_distance(FeatureMoments.of(model(real)), FeatureMoments.of(model(fake)))
     assert ours == pytest.approx(float(metric.compute()), rel=1e-5)
 
 
@@ -72,20 +72,24 @@ def test_the_frechet_distance_is_the_closed_form_whatever_the_rank(rank: int) ->
     turn = np.linalg.qr(RNG(0).normal(size=(8, 8)))[0]
     one, other = RNG(1).uniform(0.1, 2, (2, 8)) * (np.arange(8) < rank)
     means = RNG(2).normal(size=(2, 8))
-    found = frechet_distance(*(Moments.of(with_moments(*each, turn)) for each in zip(means, (one, other), strict=True)))
+    found = frechet_distance(
+        *(FeatureMoments.of(with_moments(*each, turn)) for each in zip(means, (one, other), strict=True))
+    )
     assert found == pytest.approx(((means[0] - means[1]) ** 2).sum() + ((one - other) ** 2).sum(), rel=1e-12)
 
 
 def test_fewer_images_than_features_lose_no_digits() -> None:
     """The same 20 images, 300 values each, moved by a step: only the step counts."""
     few = normal(0, 20, 300)
-    assert frechet_distance(Moments.of(few), Moments.of(few)) < 1e-11
-    assert frechet_distance(Moments.of(few), Moments.of(few + 0.01)) == pytest.approx(300 * 1e-4, rel=1e-9)
+    assert frechet_distance(FeatureMoments.of(few), FeatureMoments.of(few)) < 1e-11
+    assert frechet_distance(FeatureMoments.of(few), FeatureMoments.of(few + 0.01)) == pytest.approx(
+        300 * 1e-4, rel=1e-9
+    )
 
 
 def test_sums_by_batches_are_those_of_the_whole_and_a_large_mean_takes_no_digits() -> None:
     rows = normal(0, 101, 5) + 1e7
-    found = Moments(5)
+    found = FeatureMoments(5)
     for batch in rows.split([1, 1, 38, 0, 60, 1]):
         found.add(batch)
     assert found.count == 101
@@ -98,7 +102,7 @@ def test_the_frechet_distance_falls_with_the_number_of_images_and_the_kernel_dis
     dim, biases, kernels = 10, {}, {}
     for count in (200, 800, 3200):
         pairs = [[normal(100 * seed + side, count, dim) for side in (0, 1)] for seed in range(12)]
-        biases[count] = np.mean([frechet_distance(Moments.of(a), Moments.of(b)) for a, b in pairs])
+        biases[count] = np.mean([frechet_distance(FeatureMoments.of(a), FeatureMoments.of(b)) for a, b in pairs])
         kernels[count] = np.mean([discrepancy(a[:200], b[:200]) for a, b in pairs])
         assert biases[count] == pytest.approx(2 / count * (dim + dim * (dim + 1) / 4), rel=0.15)
     assert abs(np.mean(list(kernels.values()))) < 0.02  # of values about 1 + 3 + ... ; the deviation of one is 0.1
@@ -146,7 +150,7 @@ def test_the_nearest_of_batches_are_those_of_all_and_copies_have_distance_0(monk
     monkeypatch.setattr(BLOCKS, 16)
     train = bytes_of(0, 100, 49)
     queries = torch.cat([train[[7, 93]], bytes_of(1, 40, 49)])
-    nearest = Nearest(queries, 3)
+    nearest = NearestVectors(queries, 3)
     for batch in train.split([1, 39, 1, 59]):
         nearest.add(batch)
     apart = (queries[:, None].double() / 255 - train.double() / 255).square().mean(dim=2).sqrt()

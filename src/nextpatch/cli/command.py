@@ -15,6 +15,7 @@ from nextpatch.cli import (
     classify,
     data,
     embed,
+    evaluate,
     export,
     finetune,
     fit_head,
@@ -27,7 +28,7 @@ from nextpatch.cli import (
     tokenizer,
 )
 from nextpatch.cli.failure import Failure
-from nextpatch.cli.verb import Group, Verb, listed, start
+from nextpatch.cli.verb import Group, Output, Verb, listed, start
 from nextpatch.core.errors import UserError
 from nextpatch.core.interrupt import interrupted
 from nextpatch.core.text import ShownRecord, shown
@@ -76,6 +77,13 @@ VERBS: dict[str, Verb | Group] = {
         generate.run,
         generate.outputs,
         needs=("tasks.generate.run",),
+    ),
+    "evaluate-samples": Verb(
+        "measure generated images against real ones",
+        evaluate.EvaluateSamples,
+        evaluate.run,
+        lambda args: [Output(args.config.out)],
+        needs=("tasks.evaluate.run",),
     ),
     "fit-head": Verb("fit a pixel head to weights that have none", fit_head.FitHead, fit_head.run, ranks=True),
     "report": Verb("write a page about a run", report.Report, report.run, needs=("tasks.report.build",)),

@@ -42,6 +42,7 @@ class Stream(IntEnum):
     UNLABELLED = 23  # the training images whose class is not told, by position
     MASK = 15  # the masked patches of a training image, by position
     PREVIEW = 101  # the images that a preview shows
+    COMPARED = 102  # the images of a collection that generated ones are measured against
     PREFIX = 0x5052  # the prefix length of a training image, by position
 
 

@@ -28,7 +28,7 @@ def squared(
     return found.add_((one**2).sum(dim=1, keepdim=True)).clamp_min_(0.0)
 
 
-class Nearest:
+class NearestVectors:
     """The `k` nearest of vectors that come in batches, of each of the `queries`; as many batches as there are.
 
     `distances`, "queries k", are per value, the root of the mean squared difference, so that they can be read as

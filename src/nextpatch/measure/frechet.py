@@ -9,7 +9,7 @@ from torch import Tensor
 from nextpatch.core.errors import UserError
 
 
-class Moments:
+class FeatureMoments:
     """Number, mean and covariance of vectors that come in batches; memory for one matrix, however many there are.
 
     Each batch is taken about its own mean and put together with the rest (Chan et al., 1979), so that a large mean
@@ -22,7 +22,7 @@ class Moments:
         self._scatter = torch.zeros(dim, dim, dtype=torch.float64)
 
     @classmethod
-    def of(cls, vectors: Float[Tensor, "images dim"]) -> Moments:
+    def of(cls, vectors: Float[Tensor, "images dim"]) -> FeatureMoments:
         """Of all rows."""
         found = cls(vectors.shape[1])
         found.add(vectors)
@@ -48,7 +48,7 @@ class Moments:
         return self._scatter / (self.count - 1)
 
 
-def frechet_distance(one: Moments, other: Moments) -> float:
+def frechet_distance(one: FeatureMoments, other: FeatureMoments) -> float:
     """|m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½): the squared 2-Wasserstein distance of Gaussians with these moments.
 
     The trace of the root is the sum of the singular values of F1ᵀ F2 with C = F Fᵀ, which loses no digits where a

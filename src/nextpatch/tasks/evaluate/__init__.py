@@ -1,0 +1,1 @@
+"""Measures generated images against real ones."""
