@@ -16,6 +16,7 @@ from nextpatch.cli.command import main
 from nextpatch.core.errors import UserError
 from nextpatch.tasks.evaluate import look
 from nextpatch.tasks.evaluate.extractor import Extractor, extractor_of, of_weights, with_channels
+from nextpatch.tasks.evaluate.requested import open_samples
 from weights_layout import CONFIG, state_of, write_snapshot
 
 
@@ -106,6 +107,19 @@ def test_samples_with_a_class_are_recognized_by_name_and_differ_within_it(tmp_pa
     assert (found.recognized, found.recognized_of) == (pytest.approx(100 * 11 / 12), 12)
     assert found.pixels[0].within_class < found.pixels[0].diversity  # type: ignore[operator]
     assert found.pixels[1].within_class is None
+
+
+def test_classes_that_samples_were_asked_for_are_in_their_settings(tmp_path: Path) -> None:
+    folder(tmp_path / "made", images(0, 7))
+    settings = tmp_path / "made" / "settings.json"
+    settings.write_text(json.dumps({"labels": ["shoe", "each", "1", "hat"]}))
+    source = open_samples(str(tmp_path / "made"), ("bag", "shoe"))
+    assert [source.label(number) for number in range(7)] == [1, 0, 1, 1, None, 1, 0]
+    settings.write_text(json.dumps({"labels": []}))
+    assert open_samples(str(tmp_path / "made"), ("bag", "shoe")).label(0) is None
+    settings.write_text(json.dumps({"labels": "shoe"}))
+    with pytest.raises(UserError, match="no list of names"):
+        open_samples(str(tmp_path / "made"), ("bag", "shoe"))
 
 
 def test_weights_give_the_vectors_that_embed_gives(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ Features = Annotated[
     str,
     Flag(
         "WEIGHTS",
-        "what nextpatch embed takes, an .onnx file of a classifier, or pixels",
+        "what nextpatch embed takes, an .onnx file of a classifier, inception:FILE for the standard FID, or pixels",
     ),
 ]
 

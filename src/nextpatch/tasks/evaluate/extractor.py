@@ -14,9 +14,11 @@ from torch.nn.functional import interpolate
 
 from nextpatch.core.text import shown
 from nextpatch.data.error import DataError
+from nextpatch.model.precision import resolve_device
 from nextpatch.tasks.evaluate.config import PIXELS
 from nextpatch.tasks.evaluate.graph import graph_of
 from nextpatch.weights.backbone import Backbone
+from nextpatch.weights.inception import PREFIX, PUBLISHED, SIDE, load_inception
 from nextpatch.weights.inference import InferenceModel
 from nextpatch.weights.load import load
 
@@ -41,6 +43,7 @@ class Extractor:
     view: str
     compute: Callable[[UInt8[Tensor, "images channels height width"]], Computed]
     classes: tuple[str, ...] = ()
+    note: str = ""  # what must be said of figures by these features
 
 
 def extractor_of(features: str | Backbone | Function, device: str, precision: str) -> Extractor:
@@ -51,6 +54,8 @@ def extractor_of(features: str | Backbone | Function, device: str, precision: st
         return Extractor(getattr(features, "__name__", type(features).__name__), "", "", _of_function(features))
     if features == PIXELS:
         return Extractor(PIXELS, "", f"made smaller to at most {_MOST_VALUES:,} values", of_pixels)
+    if features.startswith(PREFIX):
+        return of_inception(features, device)
     if Path(features).suffix == ".onnx":
         graph = graph_of(Path(features))
         return Extractor(
@@ -72,6 +77,22 @@ def of_weights(backbone: Backbone, device: str, precision: str) -> Extractor:
 
     view = f"resized to {about.img_size[0]} x {about.img_size[1]} px (bicubic)"
     return Extractor(about.name, digest, view, torch.no_grad()(compute), tuple(backbone.classes))
+
+
+def of_inception(spec: str, device: str) -> Extractor:
+    """The features of the standard FID, where the file is the published one."""
+    model, digest = load_inception(spec)
+    where = resolve_device(device)
+    model.to(where)
+
+    def compute(images: Tensor) -> Computed:
+        return Computed(model(with_channels(images, 3).to(where)).cpu())
+
+    note = f"{spec} is not the published file (SHA-256 {PUBLISHED}...), so this is not the standard FID"
+    view = f"resized to {SIDE} x {SIDE} px (bilinear, as TensorFlow 1)"
+    return Extractor(
+        "Inception", digest, view, torch.no_grad()(compute), note="" if digest.startswith(PUBLISHED) else note
+    )
 
 
 def of_pixels(images: UInt8[Tensor, "images channels height width"]) -> Computed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ from nextpatch.tasks.evaluate.config import PIXELS, EvaluateConfig
 from nextpatch.tasks.evaluate.extractor import Extractor, Function, extractor_of
 from nextpatch.tasks.evaluate.look import CommonView, ImageSet, batches, drawn, halves, look, small
 from nextpatch.tasks.evaluate.picture import draw
+from nextpatch.tasks.evaluate.requested import open_samples
 from nextpatch.weights.backbone import Backbone
 
 JSON, PICTURE = "evaluation.json", "nearest.png"
@@ -43,10 +45,14 @@ class Opened:
     train: Source | None
 
     @classmethod
-    def of(cls, config: EvaluateConfig) -> Opened:
-        """DataError where two of them are the same images: every distance would be 0."""
-        named = {"SAMPLES": config.samples, "--real": config.real, "--train": config.train}
+    def of(cls, config: EvaluateConfig, classes: Sequence[str]) -> Opened:
+        """DataError where two of them are the same images: every distance would be 0.
+
+        Samples have the `classes` that they were asked for; of a classifier without names, those of the real images.
+        """
+        named = {"--real": config.real, "--train": config.train}
         found = {flag: open_source(spec) for flag, spec in named.items() if spec}
+        found["SAMPLES"] = open_samples(config.samples, classes or found["--real"].classes)
         seen: dict[tuple[str, str], str] = {}
         for flag, source in found.items():
             other = seen.setdefault((source.digest, source.name), flag)
@@ -64,8 +70,8 @@ def evaluate_samples(config: EvaluateConfig, features: str | Backbone | Function
     outside(config.out, [spec for spec in (config.samples, config.real, config.train) if spec])
     check_folder(config.out, files=(JSON, PICTURE))
     with phase("loading the features and opening the images"):
-        opened, bad = Opened.of(config), Bad()
         extractor = extractor_of(config.features if features is None else features, config.device, config.precision)
+        opened, bad = Opened.of(config, extractor.classes), Bad()
         view = _view(config, opened)
     samples, real, floor = _looked(config, opened, extractor, view, bad)
     with phase("comparing the features"):
@@ -170,6 +176,7 @@ def _notes(
         said.append("pixels say little of how images look; --features WEIGHTS compares what a network sees")
     if min(found.images, found.others) <= dim:
         said.append(f"fewer images than the {dim:,} features: the Fréchet distance is mostly its bias; see the floor")
+    said += [extractor.note] if extractor.note else []
     for one in figures:
         if one.copies:
             said.append(f"{one.copies:,} {one.of} are equal to a training image at this size")
