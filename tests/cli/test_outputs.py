@@ -37,6 +37,7 @@ WRITING = {  # words of the verb -> what it holds: a folder, or a file
     "similar {data}/cat/0.png --index {data} --out {out}.png": "{out}.png",
     "sample {run} --out {out}": "",
     "complete {run} {data}/cat/0.png --out {out}": "",
+    "evaluate-samples {data} --real {data} --out {out}": "",
     "report {run}": "{run}/report.html",
     "export {run}": "{run}/model.safetensors",
     "export {run} --to released --out {out}": "",
