@@ -78,9 +78,10 @@ class Start(nn.Module):
 
     def sequence(self, embed: PatchEmbed, started: Started) -> Float[Tensor, "batch tokens dim"]:
         """The tokens of all patches of `started` behind the start token."""
-        place = started.place
-        first = self.first(embed, started.labels, len(started.patches), place[..., 0].reshape(-1))
-        return torch.cat([first, self.then(embed, started.patches, place[..., :-1], place[..., 1:])], dim=1)
+        place, count = started.place, 1 if started.labels is None else len(started.labels)
+        first = self.first(embed, started.labels, count, place[..., 0].reshape(-1))
+        rest = self.then(embed, started.patches, place[..., :-1], place[..., 1:])
+        return torch.cat([first.expand_as(rest[:, :1]), rest], dim=1)  # no size of a batch is fixed in a traced graph
 
     def with_all(
         self, embed: PatchEmbed, patches: Float[Tensor, "batch patches values"], order: Int[Tensor, " patches"] | None

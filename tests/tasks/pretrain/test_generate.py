@@ -25,6 +25,8 @@ from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir, load_run
 from nextpatch.tasks.pretrain.run import pretrain
 from nextpatch.tasks.pretrain.warm_start import begin_from, freeze_trunk, shaped_by_weights
+from nextpatch.tasks.publish.card import card
+from nextpatch.tasks.publish.graph import to_torch_export
 from nextpatch.tasks.publish.timm import to_timm
 from nextpatch.weights.error import WeightsError
 from nextpatch.weights.snapshot import save_snapshot
@@ -152,5 +154,7 @@ def test_weights_travel_with_start_token_head_and_scales(photos: str, tmp_path: 
     assert again.aim.cfg == loaded.aim.cfg
     alone = nextpatch.load(tmp_path / "run" / "model.safetensors", img_size=(12, 12))
     assert alone.features(torch.randn(2, 3, 12, 12), ["block_1"])["block_1"].shape == (2, 9, 16)
+    assert to_torch_export(loaded, tmp_path / "graph.pt2", "patches") < 1e-5  # for any number of images
+    assert "is a distribution over the next patch" in card(loaded, "me/photos", tmp_path / "run")
     with pytest.raises(WeightsError, match="behind a start token"):
         to_timm(loaded, tmp_path / "timm.safetensors")

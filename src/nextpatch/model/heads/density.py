@@ -35,7 +35,7 @@ class DensityHead(Head):
 
     positions: Tensor
     unit: ClassVar[str] = "nats a patch"
-    guess: ClassVar[str] = "all 256 levels of every value equally probable"
+    guess: ClassVar[str] = "taking all 256 levels of every value as equally probable"
 
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ class DiffusionHead(DenoisingHead):
     """
 
     unit: ClassVar[str] = "squared error of the noise"
-    guess: ClassVar[str] = "values that are normal and independent, with the mean and deviation of each"
+    guess: ClassVar[str] = "taking values as normal and independent, each with its own mean and deviation"
 
     def losses(
         self, condition: Float[Tensor, "rows width"], wanted: Float[Tensor, "rows values"], noise: Noise

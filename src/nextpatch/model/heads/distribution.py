@@ -49,7 +49,7 @@ class Distribution(Protocol):
     """
 
     unit: ClassVar[str]  # of the loss, in words
-    guess: ClassVar[str]  # "the dotted line is the loss of always predicting ..."
+    guess: ClassVar[str]  # "the dotted line is the loss of ...": of who knows no image
 
     def measure(self, patches: Iterable[Tensor], mean: Sequence[float], std: Sequence[float]) -> None:
         """Learn, before training, how patches are scaled: kept in buffers that are saved with the weights.

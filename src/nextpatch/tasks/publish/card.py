@@ -73,6 +73,8 @@ def card(
 
 
 def _head_words(cfg: ModelConfig) -> str:
+    if cfg.is_distribution:
+        return f"The head ({cfg.head}), in a file of its own, is a distribution over the next patch."
     if cfg.target != "tokens":
         return "The pixel head, in a file of its own, predicts patches."
     here = Path(cfg.tokenizer).is_file() if cfg.tokenizer else False
@@ -93,7 +95,8 @@ def _of_run(path: Path, step: int | None, raw: bool) -> str:
         lines.append(f"- {summary.step:,} steps of {run.recipe.train.global_batch_size:,} ({summary.images:,} images)")
     if summary.val_loss is not None:
         unit = objective_of(run.recipe.model).unit
-        lines.append(f"- loss on held-out images: {summary.val_loss:.4f} (mean {unit} of {run.recipe.model.target})")
+        of = "" if run.recipe.model.is_distribution else f" of {run.recipe.model.target}"
+        lines.append(f"- loss on held-out images: {summary.val_loss:.4f} (mean {unit}{of})")
     lines.append(f"- objective: {variant_of(run.recipe.model)}")
     if run.recipe.model.target == "tokens":
         lines.append(f"- SHA-256 of the tokenizer: {run.recipe.model.tokenizer_sha256[:12]}...")
