@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nextpatch.api.check import check as check
     from nextpatch.api.classify import classify as classify
+    from nextpatch.api.density import compress as compress
+    from nextpatch.api.density import decompress as decompress
+    from nextpatch.api.density import density as density
     from nextpatch.api.embed import embed as embed
     from nextpatch.api.evaluate import evaluate_samples as evaluate_samples
     from nextpatch.api.finetune import FinetuneResult as FinetuneResult
@@ -39,7 +42,10 @@ _PLACES = {
     "check": "nextpatch.api.check",
     "classify": "nextpatch.api.classify",
     "complete": "nextpatch.api.generate",
+    "compress": "nextpatch.api.density",
     "dataset": "nextpatch.api.images",
+    "decompress": "nextpatch.api.density",
+    "density": "nextpatch.api.density",
     "embed": "nextpatch.api.embed",
     "evaluate_samples": "nextpatch.api.evaluate",
     "finetune": "nextpatch.api.finetune",
@@ -62,7 +68,10 @@ __all__ = [
     "check",
     "classify",
     "complete",
+    "compress",
     "dataset",
+    "decompress",
+    "density",
     "embed",
     "evaluate_samples",
     "finetune",

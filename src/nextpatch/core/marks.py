@@ -11,6 +11,7 @@ from nextpatch.core.files import DIGEST, digest_of_json
 
 MARK = "nextpatch"  # the first key of an object of ours, and a key in the metadata of other formats
 COMPRESSED = b"nextpatch compressed images\n"  # how a file of images that were compressed by a model begins
+COMPRESSED = b"nextpatch compressed images\n"  # how a file of images that were compressed by a model begins
 OURS = b"tEXtSoftware\0nextpatch"  # in the first bytes of a PNG of ours
 _HEAD = 2**16
 _LARGEST_JSON, _LARGEST_HEADER = 2**26, 2**27
@@ -24,6 +25,7 @@ _IN_HEAD = (  # how a file begins, and what is then in its first bytes
     ),
     (re.compile(rb"---\n"), re.compile(rb"\nlibrary_name: nextpatch\n")),  # a model card
     (re.compile(rb'\{\s*"nextpatch"\s*:'), re.compile(rb"")),  # lines of JSON
+    (re.compile(re.escape(COMPRESSED)), re.compile(rb"")),
     (re.compile(re.escape(COMPRESSED)), re.compile(rb"")),
 )
 _IN_TAIL = (  # the same, and what is in its last bytes

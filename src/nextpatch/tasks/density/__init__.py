@@ -1,0 +1,1 @@
+"""Likelihoods of images by a model with the head density, and lossless compression by them."""
