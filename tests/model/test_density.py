@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nextpatch.core.errors import UserError
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.cost import Workload
 from nextpatch.model.heads.density import DensityHead
 from nextpatch.model.heads.distribution import Distribution, Draw, Known, TellsFigures
 from nextpatch.model.heads.noise import Noise
@@ -110,6 +111,15 @@ def test_images_that_are_not_of_8_bits_are_refused():
     model = built(cfg)
     with pytest.raises(UserError, match="8 bits"):
         Generate(cfg).loss_sum(model, torch.rand(2, 3, 4, 6, dtype=torch.float64), Generate(cfg).examples().part(0, 2))
+
+
+def test_every_tensor_has_one_name_and_the_head_says_how_many_there_are():
+    cfg, head = head_of()
+    tensors = head.state_dict()
+    assert len({tensor.data_ptr() for tensor in tensors.values()}) == len(tensors)
+    assert DensityHead.params(cfg) == sum(values.numel() for values in head.parameters())
+    assert DensityHead.table_values(cfg) == sum(values.numel() for values in head.buffers())
+    assert len(DensityHead.units(cfg, Workload(1, 1, 1))) == len(head.blocks) == cfg.head_depth
 
 
 def test_every_proof_of_check_holds():

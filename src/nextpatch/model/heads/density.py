@@ -40,11 +40,15 @@ class DensityHead(Head):
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
         self.within = Within(*_sizes(cfg))
-        self.blocks = self.within.blocks
         self.pred = nn.Identity()
         self.levels = Levels(cfg.in_chans)
         self.register_buffer("positions", sincos_positions(cfg.grid, cfg.shape.embed_dim), persistent=False)
         self._grid = cfg.grid
+
+    @property
+    def blocks(self) -> nn.ModuleList:  # type: ignore[override]
+        """Those of the network inside, which alone holds them: a second name would save them twice."""
+        return self.within.blocks
 
     def init_own(self, init: Init) -> None:
         """The table of positions."""
