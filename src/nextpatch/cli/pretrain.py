@@ -49,6 +49,7 @@ class Pretrain:
     model: Annotated[str, Flag("SIZE"), ShortFor("model.size")] = ""
     init: Annotated[Weights, ShortFor("train.init")] = ""
     minutes: Annotated[float | None, ShortFor("train.minutes")] = None
+    labels: Annotated[bool, ShortFor("data.labels")] = False
     resume: bool = False
     """Continue the run at --out, with its own recipe; if there is none yet, start it."""
     typed: Annotated[Values, Typed(Recipe)] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from nextpatch.data.sources.joined import JoinedSource
 from nextpatch.data.sources.names import kind_of
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
+from nextpatch.data.sources.united import UnitedLabels
 from nextpatch.data.storage.location import braced, exists, is_remote
 from nextpatch.data.storage.url import local_path
 
@@ -56,6 +57,15 @@ def open_collection(specs: Sequence[str]) -> Collection:
     if not given:
         return Collection(whole, (whole,), (1.0,))
     return Collection(whole, sources, tuple(given))
+
+
+def with_classes(collection: Collection, classes: Sequence[str]) -> Collection:
+    """The same, with these classes as labels, by name; as it is where no classes are given."""
+    if not classes:
+        return collection
+    parts = collection.source.sources if isinstance(collection.source, JoinedSource) else (collection.source,)
+    united = UnitedLabels(parts, tuple(classes))
+    return collection._replace(source=united, parts=collection.parts if len(collection.parts) > 1 else (united,))
 
 
 def _refuse_twice(locations: Sequence[str], sources: Sequence[Source]) -> None:

@@ -24,6 +24,14 @@ class DataConfig:
     """Images to learn from, one or more collections, with =WEIGHT behind each to mix them in these proportions."""
     val: Images = ""
     """Images to measure the validation loss on (default: part of the training images, which is held out)."""
+    labels: bool = False
+    """Tell the model the classes of the images, of the objective generate, so that it can be sampled by class.
+
+    Classes are those that a probe would have: folders, a column, names beside the images in shards. Images without one
+    count as images of which it is not told.
+    """
+    classes: tuple[str, ...] = ()
+    """Names of the classes, by number, of a run with labels (chosen from the data)."""
     val_images: int = 1024
     """Number of images that the validation loss is measured on (chosen from the data)."""
     crop_scale: tuple[float, float] = (0.4, 1.0)

@@ -62,6 +62,8 @@ def _exported(
         "std": json.dumps(list(statistics[1])),
         "preprocessing": json.dumps(to_dict(run.recipe.data.preprocessing)),
     }
+    if run.recipe.data.classes:
+        facts["labels"] = json.dumps(list(run.recipe.data.classes))
     if checkpoint.names(EMA):
         facts |= {"weights": "raw" if raw else "average", "ema_half_life": f"{run.recipe.train.ema_half_life:g}"}
     save_safetensors(out, to_released(weights, cfg) if layout == "released" else weights, facts)

@@ -13,14 +13,14 @@ from nextpatch.data.sources.source import Samples
 _WORDS = {"train": "training images", "val": "validation images"}
 
 
-def inputs_of(train: Samples, shares: Sequence[int], val: Samples | None) -> dict[str, Any]:
-    """Fingerprints of both collections, whose labels do not matter, and the shares of a mixture.
+def inputs_of(train: Samples, shares: Sequence[int], val: Samples | None, labels: bool = False) -> dict[str, Any]:
+    """Fingerprints of both collections, with their `labels` where these are learned from, and the shares of a mixture.
 
     No `val`: a part of the training images is held out.
     """
     return {
-        "train": asdict(fingerprint_of(train, labels=False)),
-        "val": None if val is None else asdict(fingerprint_of(val, labels=False)),
+        "train": asdict(fingerprint_of(train, labels)),
+        "val": None if val is None else asdict(fingerprint_of(val, labels)),
         "shares": list(shares),
     }
 

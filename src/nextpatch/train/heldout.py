@@ -19,6 +19,7 @@ from nextpatch.data.skipped import Bad
 from nextpatch.data.sources.open import open_source
 from nextpatch.data.sources.source import Source
 from nextpatch.data.sources.sparse import sparse
+from nextpatch.data.sources.united import UnitedLabels
 from nextpatch.data.workers import STALL_S
 from nextpatch.model.config import ModelConfig
 from nextpatch.runs.recipe import Recipe
@@ -97,6 +98,7 @@ def held_out(
             preprocessing=data.preprocessing,
         )  # fmt: skip
     source = open_source(data.val)
+    source = UnitedLabels([source], data.classes) if data.classes else source
     whole = data.val_images >= len(source)
     indices = np.arange(len(source)) if whole else held_out_indices(len(source), data.val_images, seed)
     return HeldOut(

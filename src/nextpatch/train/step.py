@@ -14,6 +14,7 @@ from nextpatch.data.loader import Batch
 from nextpatch.dist.parallelize import all_reduce_at_the_end, full
 from nextpatch.dist.ranks import Ranks
 from nextpatch.model.aim import AIM
+from nextpatch.objective.labels import TakesLabels
 from nextpatch.objective.objective import Draws, Objective
 from nextpatch.train.compute import Compute
 
@@ -22,6 +23,12 @@ _KEYS_SHOWN = 8
 
 class BadStepError(RuntimeError):
     """The guard stopped the run before an update; weights and optimizer are as they were before the step."""
+
+
+def draws_of(objective: Objective, seed: int, batch: Batch) -> Draws:
+    """What chance decides for each sample of a batch, and the classes that are told, where the objective takes them."""
+    draws = objective.draw(seed, batch.positions)
+    return objective.labelled(draws, batch.labels) if isinstance(objective, TakesLabels) else draws
 
 
 class Share(NamedTuple):

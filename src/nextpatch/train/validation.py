@@ -18,6 +18,7 @@ from nextpatch.dist.ranks import ALONE, Ranks
 from nextpatch.model.aim import AIM
 from nextpatch.objective.objective import Draws, MeasuresMore, Objective, fixed_patches
 from nextpatch.train.compute import Compute
+from nextpatch.train.step import draws_of
 
 CHUNKS = 16  # of a sequence (Figure 7)
 
@@ -135,7 +136,7 @@ class _Part(NamedTuple):
 
 
 def _sums(objective: Objective, model: AIM, batch: Batch, compute: Compute) -> _Part:
-    draws = objective.draw(FixedSeed.VALIDATION, batch.positions)
+    draws = draws_of(objective, FixedSeed.VALIDATION, batch)
     with compute.autocast():
         values = _place_values(objective, model, compute.inputs(batch.images), draws)
     losses, scored = values.pop("loss").cpu().double(), objective.scored(draws).cpu()
@@ -168,7 +169,7 @@ def _figures(objective: Objective, loss: float, parts: Sequence[_Part]) -> dict[
 def blank(model: AIM, count: int = 1) -> Batch:
     """Images of nothing."""
     images = torch.zeros(count, model.cfg.in_chans, *model.cfg.img_size, dtype=torch.uint8)
-    return Batch(images, torch.arange(count), torch.zeros(count, dtype=torch.int64), [""] * count)
+    return Batch(images, torch.arange(count), torch.full((count,), -1), [""] * count)
 
 
 def _summary(parts: Sequence[_Part], starts: list[int], places: range) -> ValidationLoss:

@@ -101,7 +101,7 @@ def test_names_from_outside_are_escaped(run: Path) -> None:
 
 def test_figures_are_those_of_the_files(run: Path) -> None:
     _, values = written(run)
-    assert values["validation"]["curve"][-1] == {"step": 20, "loss": pytest.approx(0.7)}
+    assert values["validation"]["curve"][-1] == {"step": 20, "loss": pytest.approx(0.7), "ema_loss": None}
     assert values["training"]["images"] == 80
     assert len(values["probe"]["compared"]["pre-trained"]) == 2
     assert "10.0 points above the same network untrained and 8.0 points above raw pixels" in values["verdict"]

@@ -60,8 +60,13 @@ class JoinedSource:
 
     def part(self, index: int) -> tuple[Source, int]:
         """(source, index within it)."""
+        number, within = self.within(index)
+        return self.sources[number], within
+
+    def within(self, index: int) -> tuple[int, int]:
+        """(number of the source, index within it)."""
         number = bisect.bisect_right(self._ends, index)
-        return self.sources[number], index - (self._ends[number - 1] if number else 0)
+        return number, index - (self._ends[number - 1] if number else 0)
 
 
 def _why(sources: Sequence[Source]) -> str:

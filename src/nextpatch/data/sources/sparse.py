@@ -8,10 +8,13 @@ from nextpatch.data.sources.joined import JoinedSource
 from nextpatch.data.sources.parquet import ParquetSource
 from nextpatch.data.sources.source import Source
 from nextpatch.data.sources.tar import TarSource
+from nextpatch.data.sources.united import UnitedLabels
 
 
 def sparse(source: Source) -> Source:
     """The same samples; those of remote shards that are not near are asked for one by one."""
+    if isinstance(source, UnitedLabels):
+        return UnitedLabels([sparse(part) for part in source.sources], source.classes)
     if isinstance(source, JoinedSource):
         return JoinedSource([sparse(part) for part in source.sources])
     if isinstance(source, (TarSource, ParquetSource)) and source.remote:

@@ -6,8 +6,9 @@ import logging
 
 import numpy as np
 
+from nextpatch.core.errors import ConfigError
 from nextpatch.core.text import shown
-from nextpatch.data.collection import open_collection
+from nextpatch.data.collection import open_collection, with_classes
 from nextpatch.data.error import DataError
 from nextpatch.data.leakage import MOST, find_shared
 from nextpatch.data.loader import TrainStream
@@ -27,7 +28,12 @@ _COMPARED_FAR = 100  # training images on another machine: a request for each
 def open_data(recipe: Recipe, ranks: Ranks = ALONE) -> tuple[TrainStream, HeldOut]:
     """This rank's share of the training stream, and of the held-out images."""
     cfg, data = recipe.model, recipe.data
-    train = open_collection(data.train)
+    if len(data.classes) != cfg.classes:
+        raise ConfigError(
+            f"model.classes is {cfg.classes}, but data.classes names {len(data.classes)}; leave both out, and give "
+            "--labels to take them from the images"
+        )
+    train = with_classes(open_collection(data.train), data.classes)
     order = training_order(recipe, train)
     stream = TrainStream(
         train.source, order, data, cfg.img_size, cfg.in_chans, recipe.train.seed, data.workers, ranks.rank, ranks.size

@@ -28,7 +28,7 @@ from nextpatch.train.learner import Shown, Stopped, Task
 from nextpatch.train.optimizer import build_optimizer, optimizer_tensors, set_lr
 from nextpatch.train.schedule import lr_at
 from nextpatch.train.state import TrainState
-from nextpatch.train.step import Share, accumulate_gradients
+from nextpatch.train.step import Share, accumulate_gradients, draws_of
 from nextpatch.train.validation import ValidationLoss, interruptible_loss, upside_down
 
 Drawn = tuple[Batch, Draws]
@@ -139,7 +139,8 @@ class Pretraining:
         with self.ranks.raise_on_all():
             if self.ranks.is_main:
                 val = self.held_out.source if self.recipe.data.val else None
-                state.images = inputs_of(stream.source, stream.mixture.counts.tolist(), val)
+                counts, labels = stream.mixture.counts.tolist(), bool(self.recipe.data.classes)
+                state.images = inputs_of(stream.source, counts, val, labels)
         return state
 
     def resumed(self, saved: Mapping[str, Any]) -> TrainState:
@@ -174,7 +175,7 @@ def drawn(
     with closing(stream.batches(position, train.global_batch_size)) as batches:
         for _ in range(steps):
             batch = next(batches)
-            yield batch, objective.draw(train.seed, batch.positions)
+            yield batch, draws_of(objective, train.seed, batch)
 
 
 def _refuse_other_images(run: RunDir, state: TrainState, begun: TrainState) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,9 @@ from nextpatch.data.decode import can_become
 from nextpatch.data.error import DataError
 from nextpatch.data.levels import advice
 from nextpatch.data.loader import KEEP_BYTES
+from nextpatch.data.sources.joined import JoinedSource
 from nextpatch.data.sources.open import open_source
+from nextpatch.data.sources.united import names_of
 from nextpatch.data.survey import Survey, several, survey
 from nextpatch.dist.config import EngineConfig
 from nextpatch.dist.mesh import mesh_shape
@@ -65,6 +68,7 @@ def resolve(given: dict[str, Any], ranks: Ranks = ALONE) -> PretrainPlan:
     images = survey(train.source, preprocessing=given_recipe.data.preprocessing)
     size = f"{images.median_height} x {images.median_width} px"
     draft.choices.append(f"images: {images.count:,} (median {size}, channels: {images.channels})")
+    _choose_classes(draft, train)
     _choose_reading(draft, images, given_recipe.data)
     _choose_shape(draft, images)
     _choose_machine(draft)
@@ -76,6 +80,25 @@ def resolve(given: dict[str, Any], ranks: Ranks = ALONE) -> PretrainPlan:
     recipe = recipe_from_dict(draft.values)
     tell_operations(draft, recipe.model)
     return PretrainPlan(recipe, draft.choices)
+
+
+def _choose_classes(draft: Draft, train: Collection) -> None:
+    """Classes that the model is told of, by the labels of the images; nothing without `data.labels`."""
+    if not draft.value("data", "labels", False):
+        if draft.value("model", "classes", 0):
+            raise ConfigError("model.classes needs the labels of the images: give --labels, which chooses it as well")
+        return
+    source = train.source
+    names = names_of(source.sources if isinstance(source, JoinedSource) else (source,))
+    if draft.open("data", "classes"):
+        draft.values["data"]["classes"] = list(names)
+    names = tuple(draft.values["data"]["classes"])
+    draft.choose("model", "classes", len(names), f"the labels of the images: {_some(names)}")
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    rest = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return shown(", ".join(names[:most])) + rest
 
 
 def _choose_reading(draft: Draft, images: Survey, data: DataConfig) -> None:

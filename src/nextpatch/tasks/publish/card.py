@@ -16,6 +16,7 @@ from nextpatch.runs.run import RunDir
 from nextpatch.tokenizer.tokenizer import FILE
 from nextpatch.weights.backbone import Backbone
 
+_NAMED = 20  # classes, at most
 _TOP = """\
 ---
 license: {license}
@@ -100,6 +101,9 @@ def _of_run(path: Path, step: int | None, raw: bool) -> str:
     lines.append(f"- objective: {variant_of(run.recipe.model)}")
     if run.recipe.model.target == "tokens":
         lines.append(f"- SHA-256 of the tokenizer: {run.recipe.model.tokenizer_sha256[:12]}...")
+    if classes := run.recipe.data.classes:
+        more = " ..." if len(classes) > _NAMED else ""
+        lines.append(f"- {len(classes):,} classes that it was told of: {', '.join(classes[:_NAMED])}{more}")
     if run.recipe.train.ema_half_life:
         lines.append(_averages(run, summary, raw))
     if run.recipe.train.init:
