@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from nextpatch.core.random import Stream, rng_at
@@ -64,21 +62,21 @@ def _known(cfg: ModelConfig, seed: int, positions: Tensor) -> Int[Tensor, " batc
 
 def _orders(cfg: ModelConfig, seed: int, positions: Tensor) -> Int[Tensor, "batch patches"]:
     """All orders are equally likely: patches are sorted by raw words, which NumPy promises never to change."""
-    words = _words(seed, Stream.IMAGE_ORDER, positions, cfg.num_patches)
+    words = (_words(rng_at(seed, Stream.IMAGE_ORDER, one), cfg.num_patches) for one in positions.tolist())
     found = [torch.from_numpy(np.argsort(one, kind="stable")) for one in words]
     return torch.stack(found) if found else torch.empty(0, cfg.num_patches, dtype=torch.int64)
 
 
 def _seeds(seed: int, positions: Tensor) -> Int[Tensor, " batch"]:
-    words = [one.view(np.int64)[0] for one in _words(seed, Stream.NOISE, positions, 1)]
+    words = [_words(rng_at(seed, Stream.NOISE, one), 1).view(np.int64)[0] for one in positions.tolist()]
     return torch.tensor(words, dtype=torch.int64)
 
 
-def _unlabelled(cfg: ModelConfig, seed: int, positions: Tensor) -> Tensor:
-    shares = [one[0] / 2.0**64 for one in _words(seed, Stream.UNLABELLED, positions, 1)]
+def _unlabelled(cfg: ModelConfig, seed: int, positions: Tensor) -> Bool[Tensor, " batch"]:
+    shares = [_words(rng_at(seed, Stream.UNLABELLED, one), 1)[0] / 2.0**64 for one in positions.tolist()]
     return torch.tensor(shares, dtype=torch.float64) < cfg.label_dropout
 
 
-def _words(seed: int, stream: Stream, positions: Tensor, count: int) -> Iterator[np.ndarray]:
-    for position in positions.tolist():
-        yield rng_at(seed, stream, position).bit_generator.random_raw(count)
+def _words(rng: np.random.Generator, count: int) -> np.ndarray:
+    words: np.ndarray = rng.bit_generator.random_raw(count)
+    return words
