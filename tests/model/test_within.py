@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from nextpatch.core.errors import UserError
-from nextpatch.model.heads.levels import Levels
+from nextpatch.model.heads.levels import PixelLevels
+from nextpatch.model.heads.logistics import MIXTURES
 from nextpatch.model.heads.within import Within
 from nextpatch.model.init import init_weights
 
@@ -60,12 +61,16 @@ def test_steps_give_what_one_pass_gives():
 @pytest.mark.parametrize("sharpness", [-20.0, -5.0, 0.0, 20.0])
 def test_probabilities_in_the_tails_are_finite_and_have_gradients(sharpness):
     inside = network(1, 256)
-    parameters = torch.full((256, 30), -sharpness, dtype=torch.float32, requires_grad=True)
+    parameters = torch.full((256, 3 * MIXTURES), -sharpness, dtype=torch.float32, requires_grad=True)
     nats = inside.pred.nats(parameters, torch.arange(256))
     nats.sum().backward()
     assert parameters.grad is not None
     assert bool(torch.isfinite(nats).all())
     assert bool(torch.isfinite(parameters.grad).all())
+    with torch.no_grad():
+        found = inside.pred.probabilities(parameters[0])
+    assert bool((found >= 0).all())
+    assert float(found.sum()) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_costs_are_those_of_the_modules():
@@ -79,7 +84,7 @@ def test_costs_are_those_of_the_modules():
 
 @pytest.mark.parametrize(("mean", "std"), [(0.286, 0.353), (0.0, 1e-3), (1.0, 1.0), (0.9999, 1e-5), (0.5, 50.0)])
 def test_all_256_pixels_are_found_again_from_normalized_floats(mean, std):
-    levels = Levels(1)
+    levels = PixelLevels(1)
     init_weights(levels, 0)
     levels.measure([mean], [std])
     pixels = torch.arange(256)
@@ -91,7 +96,7 @@ def test_all_256_pixels_are_found_again_from_normalized_floats(mean, std):
 
 @pytest.mark.parametrize("pixel", [127.5, -1.0, 256.0, float("nan")])
 def test_what_is_no_pixel_of_8_bits_is_refused(pixel):
-    levels = Levels(1)
+    levels = PixelLevels(1)
     init_weights(levels, 0)
     with pytest.raises(UserError, match="8 bits"):
         levels.of(torch.tensor([[pixel / 255]]))

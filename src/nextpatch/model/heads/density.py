@@ -14,7 +14,7 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.cost import Unit, Workload
 from nextpatch.model.heads.distribution import Draw, Known
 from nextpatch.model.heads.head import Head
-from nextpatch.model.heads.levels import LEVELS, Levels
+from nextpatch.model.heads.levels import LEVELS, PixelLevels
 from nextpatch.model.heads.logistics import MIXTURES
 from nextpatch.model.heads.noise import Noise
 from nextpatch.model.heads.within import FEATURES, Within
@@ -41,7 +41,7 @@ class DensityHead(Head):
         super().__init__()
         self.within = Within(*_sizes(cfg))
         self.pred = nn.Identity()
-        self.levels = Levels(cfg.in_chans)
+        self.levels = PixelLevels(cfg.in_chans)
         self.register_buffer("positions", sincos_positions(cfg.grid, cfg.shape.embed_dim), persistent=False)
         self._grid = cfg.grid
 

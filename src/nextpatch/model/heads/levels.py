@@ -15,7 +15,7 @@ LEVELS = 256
 _NEAR = 0.05  # of a level: how far float32 may be off; half a level would be another pixel
 
 
-class Levels(nn.Module):
+class PixelLevels(nn.Module):
     """Mean and deviation of the data by channel, saved with the weights, and the way between pixels and levels.
 
     Input = (pixel - 255 mean) / (255 deviation), so level = round((input * deviation + mean) * 255). Float32 is off by

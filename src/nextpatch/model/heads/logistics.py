@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nextpatch.model.init import Init
 
-MIXTURES = 10
+MIXTURES = 5  # more cost more than they gain: docs/decisions/0023-density.md
 _START = -2.0  # logarithm of the scale that all components begin with, in half the range of levels
 _BOUND = 9.0  # of that logarithm: a scale from 0.02 of a level, where 256 make 2, to 8,000 times the range
 
@@ -52,13 +52,15 @@ class Logistics(nn.Linear):
         return -torch.logsumexp(found + weight, dim=-1)
 
     def probabilities(self, parameters: Float[Tensor, "*rows parameters"]) -> Float[Tensor, "*rows levels"]:
-        """Of all levels; they sum to one up to rounding."""
+        """Of all levels; they sum to one up to rounding, and none is negative: products, as in `nats`."""
         weight, center, sharpness = _parts(parameters)
         edges = self._scaled(torch.arange(self.levels - 1, device=center.device), center.dtype) + 1 / (self.levels - 1)
         distance = sharpness[..., None] * (edges - center[..., None])
-        below = (torch.sigmoid(distance) * weight.exp()[..., None]).sum(dim=-2)
-        ends = torch.zeros_like(below[..., :1]), torch.ones_like(below[..., :1])
-        return torch.cat([below, ends[1]], dim=-1) - torch.cat([ends[0], below], dim=-1)
+        below, above = torch.sigmoid(distance), torch.sigmoid(-distance)
+        within = -torch.expm1(-2 * sharpness / (self.levels - 1))[..., None]
+        inner = below[..., 1:] * above[..., :-1] * within
+        each = torch.cat([below[..., :1], inner, above[..., -1:]], dim=-1)
+        return (each * weight.exp()[..., None]).sum(dim=-2)
 
     def _scaled(self, level: Tensor, kind: torch.dtype) -> Tensor:
         return level.to(kind) * (2 / (self.levels - 1)) - 1

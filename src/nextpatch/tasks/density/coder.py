@@ -14,7 +14,7 @@ LIBRARY = "constriction"
 _WORD = "<u4"  # the coder's words, as bytes of a file
 
 
-class Encoder:
+class RangeWriter:
     """Takes symbols in the order in which they are decoded."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Encoder:
         return np.asarray(self._coder.get_compressed()).astype(_WORD).tobytes()
 
 
-class Decoder:
+class RangeReader:
     """Gives the symbols back, for the same probabilities."""
 
     def __init__(self, data: bytes) -> None:

@@ -25,13 +25,14 @@ from nextpatch.data.error import DataError
 from nextpatch.data.sources.source import Samples
 from nextpatch.patches import patchify, unpatchify
 from nextpatch.tasks.density.archive import Header, read_archive, write_archive
-from nextpatch.tasks.density.coder import LIBRARY, Decoder, Encoder
+from nextpatch.tasks.density.coder import LIBRARY, RangeReader, RangeWriter
 from nextpatch.tasks.density.exact_images import Exact, exact_images
 from nextpatch.tasks.density.stepping import Choose, step_through
 from nextpatch.tasks.density.weighing import weighing_model
 from nextpatch.weights.backbone import Backbone, digest_of_tensors
 
 log = logging.getLogger(__name__)
+_LEAST = 1e-30  # a probability that float32 may have rounded to zero; the coder has a least of its own, 2**-24
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def compress(backbone: Backbone, source: Samples, out: Path, batch_size: int = 6
     model, head = weighing_model(backbone)
     if not len(source):
         raise DataError(f"{shown(source.name)} holds no images to compress")
-    made = _Made(Encoder())
+    made = _Made(RangeWriter())
     with computing_with(threads), Meter("compressing", len(source)) as meter:
         images_left = exact_images(source, backbone.about)
         while some := list(islice(images_left, batch_size)):
@@ -82,7 +83,7 @@ def compress(backbone: Backbone, source: Samples, out: Path, batch_size: int = 6
 class _Made:
     """What was coded so far."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: RangeWriter) -> None:
         self.encoder, self.bits = encoder, 0.0
         self.names: list[str] = []
         self.checks: list[int] = []
@@ -94,7 +95,9 @@ class _Made:
         def choose(probabilities: Float32[np.ndarray, "batch levels"], place: int, value: int) -> NDArray[np.int32]:
             symbols = known[:, place, value]
             self.encoder.put(np.ascontiguousarray(symbols[:count]), probabilities[:count])
-            self.bits -= float(np.log2(probabilities[np.arange(count), symbols[:count]].astype(np.float64)).sum())
+            self.bits -= float(
+                np.log2(probabilities[np.arange(count), symbols[:count]].clip(_LEAST).astype(np.float64)).sum()
+            )
             return symbols
 
         return choose
@@ -137,7 +140,7 @@ def _restored(
     backbone: Backbone, path: Path, header: Header, payload: bytes, unlike: str
 ) -> Iterator[UInt8[Tensor, "some channels height width"]]:
     model, head = weighing_model(backbone)
-    decoder, total = Decoder(payload), hashlib.sha256()
+    decoder, total = RangeReader(payload), hashlib.sha256()
     why = unlike or "its machine, or its versions of libraries, computed other probabilities"
     with computing_with(header.threads), Meter("restoring", header.images) as meter:
         for number, check in enumerate(header.checks):
@@ -160,7 +163,7 @@ def _restored(
         raise FileError(f"{shown(path)}: the images are not those that were compressed; get the file again")
 
 
-def _decoding(decoder: Decoder, batch: int, count: int) -> Choose:
+def _decoding(decoder: RangeReader, batch: int, count: int) -> Choose:
     def choose(probabilities: Float32[np.ndarray, "batch levels"], place: int, value: int) -> NDArray[np.int32]:
         symbols = np.zeros(batch, np.int32)
         symbols[:count] = decoder.get(probabilities[:count])
