@@ -14,7 +14,7 @@ from nextpatch.data.encoding import Given
 from nextpatch.runs.config import Device
 from nextpatch.sampling.config import GuidanceSchedule, Method
 from nextpatch.tasks.generate.config import CompleteConfig, SampleConfig, settings_of
-from nextpatch.tasks.generate.generator import Generator
+from nextpatch.tasks.generate.generator import ImageMaker
 from nextpatch.tasks.generate.pictures import picture_of
 from nextpatch.tasks.generate.request import request_of
 
@@ -107,7 +107,7 @@ def _made(
 ) -> list[Image]:
     with session(quiet) as console:
         with phase("loading the weights"):
-            generator = Generator(model_of(weights, device), settings_of(config))
+            generator = ImageMaker(model_of(weights, device), settings_of(config))
             request = generator.settled(request_of(config), image)
             found = generator.images(request, image)
         made: dict[int, Image] = {}

@@ -25,7 +25,7 @@ from nextpatch.weights.backbone import Backbone
 log = logging.getLogger(__name__)
 
 
-class Generator:
+class ImageMaker:
     """Makes what requests ask for, with one model. SamplingError, WeightsError where it cannot generate pictures."""
 
     def __init__(self, backbone: Backbone, settings: SamplingConfig) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from nextpatch.core.output import check_folder, save_picture
 from nextpatch.core.progress import Meter, phase
 from nextpatch.tasks.generate.config import CompleteConfig, SampleConfig
-from nextpatch.tasks.generate.generator import Generator
+from nextpatch.tasks.generate.generator import ImageMaker
 from nextpatch.tasks.generate.pictures import MOST_ON_SHEET, picture_of, sheet_of
 from nextpatch.tasks.generate.request import FILE, request_of
 from nextpatch.weights.load import load, of_trunk
@@ -38,7 +38,7 @@ def generate(config: SampleConfig | CompleteConfig) -> Generated:
     check_folder(config.out, files=(*files, SHEET, FILE))
     with phase("loading the weights"):
         backbone = load(asked.weights, layers=of_trunk(asked.weights), device=config.device)
-        generator = Generator(backbone, asked.settings)
+        generator = ImageMaker(backbone, asked.settings)
         image = asked.image or None
         request = generator.settled(asked, image)
         found = generator.images(request, image)
