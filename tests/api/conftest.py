@@ -24,3 +24,10 @@ def flow_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One that generates, of random weights."""
     model = generator_of(img_size=(28, 28), patch_size=7, in_chans=1, classes=10)
     return saved(model, tmp_path_factory.mktemp("api") / "flow")
+
+
+@pytest.fixture(scope="session")
+def density_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One with likelihoods, of random weights."""
+    model = generator_of("density", img_size=(28, 28), patch_size=7, in_chans=1, classes=0)
+    return saved(model, tmp_path_factory.mktemp("api") / "density")

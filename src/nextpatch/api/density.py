@@ -82,6 +82,12 @@ def density(
     another size are resized as in measuring. `against`: "png" or "webp" ranks by surprise, the bits beyond those of
     such a lossless file; without, plain images come out as the least strange under any model. Raises WeightsError for
     weights without likelihoods, DataError where no image can be decoded.
+
+    >>> import nextpatch
+    >>> photos = [nextpatch.dataset("demo:test")[i][0] for i in range(3)]
+    >>> found = nextpatch.density(density_run, photos, quiet=True)
+    >>> len(found.images), found.images[0].bits_per_dim >= found.images[-1].bits_per_dim
+    (3, True)
     """
     given, bad = named(images, one=True), Bad()
     with session(quiet):
@@ -104,6 +110,12 @@ def compress(
     Computed on the CPU. `decompress` computes the same probabilities with the same weights, batch size and threads,
     which the file says. Raises DataError for images that would not come back bit for bit, UserError without the extra
     `compress`.
+
+    >>> import nextpatch
+    >>> photos = [nextpatch.dataset("demo:test")[i][0] for i in range(3)]
+    >>> found = nextpatch.compress(density_run, photos, tmp / "photos", quiet=True)
+    >>> found.out.stat().st_size == found.file_bytes
+    True
     """
     given, place = named(images, one=True), Path(out)
     check_file(place)
@@ -117,6 +129,13 @@ def decompress(
     """The images of a file of `compress` by name, bit for bit.
 
     FileError for a file that is damaged, of other weights, or that does not come back on this machine.
+
+    >>> import nextpatch, numpy
+    >>> photos = [nextpatch.dataset("demo:test")[i][0] for i in range(3)]
+    >>> _ = nextpatch.compress(density_run, photos, tmp / "photos", quiet=True)
+    >>> again = nextpatch.decompress(density_run, tmp / "photos", quiet=True)
+    >>> all((image[..., 0] == photo).all() for image, photo in zip(again.values(), map(numpy.asarray, photos)))
+    True
     """
     with session(quiet):
         header, images = restored(model_of(weights, "cpu"), Path(file))

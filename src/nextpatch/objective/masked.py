@@ -20,6 +20,7 @@ from nextpatch.objective.goal import ByTarget
 from nextpatch.objective.masked_words import masked_words
 from nextpatch.objective.objective import Draws, Fill, Words
 from nextpatch.objective.targets.loss import rows_loss
+from nextpatch.objective.targets.target import TellsMore
 
 MASKED = "masked"
 
@@ -109,6 +110,8 @@ class Masked:
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
     ) -> dict[str, Float[Tensor, "batch places"]]:
         """The losses, and what the target tells beside them."""
+        if not isinstance(self.goal.target, TellsMore):
+            return {"loss": self.position_losses(model, images, draws)}
         predicted, wanted = self.predict(model, images, draws), self.wanted(images)
         losses = self.compare(predicted, wanted, draws)
         beside = self.goal.beside(predicted, wanted)

@@ -20,6 +20,7 @@ from nextpatch.objective.goal import ByTarget
 from nextpatch.objective.next_patch_words import next_patch_words
 from nextpatch.objective.objective import Draws, Fill, Words
 from nextpatch.objective.targets.loss import rows_loss
+from nextpatch.objective.targets.target import TellsMore
 
 PREFIX_LEN = "prefix_len"
 
@@ -108,6 +109,8 @@ class NextPatch:
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
     ) -> dict[str, Float[Tensor, "batch places"]]:
         """The losses, and what the target tells beside them."""
+        if not isinstance(self.goal.target, TellsMore):
+            return {"loss": self.position_losses(model, images, draws)}
         predicted, wanted = self.predict(model, images, draws), self.wanted(images)
         losses = self.compare(predicted, wanted, draws)
         beside = self.goal.beside(predicted[:, :-1], self._in_sequence(wanted)[:, 1:])

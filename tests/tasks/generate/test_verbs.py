@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,11 @@ import nextpatch
 from nextpatch.cli import main
 from nextpatch.sampling.error import SamplingError
 from nextpatch.sampling.sampler import Sampled, Sampler
+from nextpatch.tasks.generate.config import SampleConfig
 from nextpatch.tasks.generate.labels import class_numbers
 from nextpatch.tasks.generate.pictures import sheet_of
+from nextpatch.tasks.generate.request import read_request, request_of
+from nextpatch.weights.error import WeightsError
 from sampled import SIZE, generator_of, saved
 
 
@@ -85,6 +89,13 @@ def test_other_weights_and_another_image_are_not_taken_for_a_repetition(
     assert main(["sample", "--from", str(tmp_path / "a")]) == 2
     assert "is of nextpatch complete; repeat it with that" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_weights_that_would_run_code_are_not_taken_from_a_file(run: Path, tmp_path: Path) -> None:
+    assert sample(run, "-n", 1, "--out", tmp_path / "out") == 0
+    replace(read_request(tmp_path / "out"), weights="torchhub:./evil:entry").write(tmp_path / "out")
+    with pytest.raises(WeightsError, match="nothing that runs code"):
+        request_of(SampleConfig(settings=tmp_path / "out", out=tmp_path / "again"))
 
 
 def test_files_of_others_are_not_replaced(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

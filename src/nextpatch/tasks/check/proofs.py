@@ -149,8 +149,12 @@ def _one_denominator(subject: Subject) -> str:
 
 def _constant(subject: Subject) -> str:
     draws = subject.draws
-    color = subject.images[:1, :, :1, :1].expand_as(subject.images[:1])
-    images = color.repeat(draws.batch_size, 1, 1, 1).requires_grad_()
+    plain = torch.ones_like(
+        subject.images[:1]
+    )  # whose variance is 0 to the last bit, as that of other values need not be
+    if subject.color is not None:
+        plain = plain * subject.color[:, None, None]
+    images = plain.repeat(draws.batch_size, 1, 1, 1).requires_grad_()
     loss = subject.loss(subject.predict(images, draws), images, draws)
     (gradient,) = torch.autograd.grad(loss, images)
     if not (bool(loss.isfinite()) and bool(gradient.isfinite().all())):

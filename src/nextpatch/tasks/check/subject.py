@@ -42,7 +42,8 @@ class Subject:
     `predict(images, draws)` gives "batch outputs values", `loss(predictions, images, draws)` the scalar that training
     minimizes; both without chance beyond the draws. `images`: at least two examples, "batch channels height width".
     `draws`: those that are tried, the extremes among them. `codes`: where the targets are codes; these are replaced
-    then, one at a time, instead of pixels, of which a code may depend on many.
+    then, one at a time, instead of pixels, of which a code may depend on many. `color`: of a plain image, a value for
+    each channel, where 1 would be none.
     """
 
     predict: Callable[[Tensor, Draws], Tensor]
@@ -52,6 +53,7 @@ class Subject:
     patch_size: int
     draws: Draws
     codes: Codes | None = None
+    color: Tensor | None = None
 
     @property
     def num_patches(self) -> int:
@@ -95,7 +97,8 @@ def subject_of(objective: Objective, model: AIM, batch: int = 3) -> Subject:
         return objective.compare(predictions, codes, draws).sum() / scored_count(objective, draws)
 
     codes = None if tokenizer is None else Codes(lambda x: tokenizer.encode(x.float()), code_loss, tokenizer.local)
-    return Subject(predict, loss, objective, images.to(kind), model.cfg.patch_size, objective.examples(), codes)
+    color = images[0, :, 0, 0].to(kind) if isinstance(model.head, DensityHead) else None
+    return Subject(predict, loss, objective, images.to(kind), model.cfg.patch_size, objective.examples(), codes, color)
 
 
 def _noise(model: AIM, batch: int) -> Tensor:

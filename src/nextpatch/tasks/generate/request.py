@@ -14,6 +14,7 @@ from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
 from nextpatch.sampling.config import SamplingConfig
 from nextpatch.tasks.generate.config import CompleteConfig, SampleConfig, settings_of
+from nextpatch.weights.names import from_file
 
 FILE = "settings.json"
 
@@ -48,7 +49,10 @@ class Request:
 
 
 def request_of(config: SampleConfig | CompleteConfig) -> Request:
-    """Of what was typed, or of the file of settings, with weights and image where these are now."""
+    """Of what was typed, or of the file of settings, with weights and image where these are now.
+
+    WeightsError for weights in the file that would run code, or lie behind a URL.
+    """
     verb = "complete" if isinstance(config, CompleteConfig) else "sample"
     image, rows = (config.image, config.rows) if isinstance(config, CompleteConfig) else ("", 0)
     if config.settings is None:
@@ -66,7 +70,8 @@ def request_of(config: SampleConfig | CompleteConfig) -> Request:
     found = read_request(config.settings)
     if found.verb != verb:
         raise ConfigError(f"{shown(config.settings)} is of nextpatch {found.verb}; repeat it with that")
-    return replace(found, weights=config.weights or found.weights, image=image or found.image)
+    weights = config.weights or from_file(found.weights, config.settings)
+    return replace(found, weights=weights, image=image or found.image)
 
 
 def read_request(path: Path) -> Request:
