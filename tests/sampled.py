@@ -38,10 +38,10 @@ def generator_of(head: str = "flow", **values: Any) -> AIM:
     return model
 
 
-def saved(model: AIM, folder: Path) -> Path:
+def saved(model: AIM, folder: Path, classes: tuple[str, ...] = ()) -> Path:
     """A run whose only checkpoint holds these weights."""
     channels = model.cfg.in_chans
-    data = DataConfig(("demo:test",), mean=MEAN[:channels], std=STD[:channels])
+    data = DataConfig(("demo:test",), mean=MEAN[:channels], std=STD[:channels], classes=classes)
     recipe = Recipe(model.cfg, data, train=TrainConfig(1, global_batch_size=2, micro_batch_size=2, precision="fp32"))
     run = RunDir.create(folder, recipe)
     save_checkpoint(run.checkpoints, 1, {"model": model.state_dict()}, {"step": 1})

@@ -130,7 +130,7 @@ class Sampler:
         if not classes and (self._guided or any(label != NO_LABEL for label in found)):
             raise SamplingError(
                 f"these weights know no classes; leave {'the guidance' if self._guided else 'the label'} out, or train "
-                "with labels: nextpatch pretrain ... --model.classes N"
+                "with the labels of the images: nextpatch pretrain ... --labels"
             )
         for label in found:
             if not NO_LABEL <= label < max(classes, 1):

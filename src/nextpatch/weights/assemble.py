@@ -76,9 +76,10 @@ def of_export(state: Mapping[str, Tensor], facts: Mapping[str, str], name: str, 
         )
         ours = from_released(state) if facts["layout"] == "released" else dict(state)
         head, ours = _classifier_head_in(ours, cfg, layers, classes, _json(facts.get("probe_heads", "0")))
+        labels = texts(facts.get("labels", "[]"))
         if options.attention is None and "attention" in facts:
             options = replace(options, attention=attention_in(facts))
-    return of_model(build_aim(cfg, ours, name), name, options, head, (mean, std), preprocessing)
+    return with_labels(of_model(build_aim(cfg, ours, name), name, options, head, (mean, std), preprocessing), labels)
 
 
 def _json(text: str) -> Any:
@@ -124,6 +125,17 @@ def of_model(
         preprocessing, attention,
     )  # fmt: skip
     return Backbone(model, about, head)
+
+
+def with_labels(backbone: Backbone, labels: Sequence[str]) -> Backbone:
+    """The same with the names of the classes that it was told of; WeightsError if it was told of others."""
+    if labels and len(labels) != backbone.aim.cfg.classes:
+        raise WeightsError(
+            f"{shown(backbone.about.name)} names {len(labels):,} classes and knows {backbone.aim.cfg.classes:,}; is "
+            "the file whole?"
+        )
+    backbone.about = replace(backbone.about, labels=tuple(labels))
+    return backbone
 
 
 def with_preprocessing(about: ModelInfo, given: Mapping[str, Any]) -> ModelInfo:

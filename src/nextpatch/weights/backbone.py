@@ -45,6 +45,7 @@ class ModelInfo:
     num_patches: int
     preprocessing: Preprocessing = AS_OURS  # of the images that it was trained and measured on
     attention: InferenceAttention = "bidirectional"  # by which features are computed
+    labels: tuple[str, ...] = ()  # names of the classes that a model that generates was told of
 
     def __post_init__(self) -> None:
         if not len(self.mean) == len(self.std) == self.in_chans:

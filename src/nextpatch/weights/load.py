@@ -26,6 +26,7 @@ from nextpatch.weights.assemble import (
     of_model,
     of_released_names,
     with_classifier_head,
+    with_labels,
     with_preprocessing,
 )
 from nextpatch.weights.backbone import NO_CAUSAL, Backbone
@@ -219,7 +220,8 @@ def _of_run(path: Path, options: LoadOptions) -> Backbone:
     check_values(loaded.model.state_dict(), path)
     classifier_head = read_classifier_head(path / PROBE) if (path / PROBE).exists() else None
     statistics = loaded.recipe.data.statistics(loaded.recipe.model.in_chans)
-    return of_model(loaded.model, str(path), options, classifier_head, statistics, loaded.recipe.data.preprocessing)
+    found = of_model(loaded.model, str(path), options, classifier_head, statistics, loaded.recipe.data.preprocessing)
+    return with_labels(found, loaded.recipe.data.classes)
 
 
 def _config(path: Path) -> dict[str, Any]:

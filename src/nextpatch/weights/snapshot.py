@@ -51,6 +51,7 @@ def save_snapshot(backbone: Backbone, folder: Path) -> None:
         "preprocessing": json.dumps(to_dict(about.preprocessing)),
         **attention_facts(about.attention),
         **{name: str(count) for name, count in heads.items()},
+        **({"labels": json.dumps(list(about.labels))} if about.labels else {}),
     }
     save_safetensors(folder / "model.safetensors", to_released(state, cfg), facts)
     square = cfg.img_size[0] == cfg.img_size[1]

@@ -13,6 +13,8 @@ from PIL import Image
 
 import nextpatch
 from nextpatch.cli import main
+from nextpatch.runs.export import export_model
+from nextpatch.runs.run import RunDir
 from nextpatch.sampling.error import SamplingError
 from nextpatch.sampling.sampler import Sampled, Sampler
 from nextpatch.tasks.generate.config import SampleConfig
@@ -89,6 +91,17 @@ def test_other_weights_and_another_image_are_not_taken_for_a_repetition(
     assert main(["sample", "--from", str(tmp_path / "a")]) == 2
     assert "is of nextpatch complete; repeat it with that" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_a_class_is_asked_for_by_its_name_of_a_run_and_of_its_file(tmp_path: Path) -> None:
+    named = saved(generator_of(), tmp_path / "named", ("cat", "dog", "eel"))
+    exported = export_model(RunDir.open(named), tmp_path / "named.safetensors")
+    by_number = [np.asarray(one) for one in nextpatch.sample(named, 2, label="1", steps=2, device="cpu", quiet=True)]
+    for weights in (named, exported):
+        made = nextpatch.sample(weights, 2, label="dog", steps=2, device="cpu", quiet=True)
+        assert all((np.asarray(one) == other).all() for one, other in zip(made, by_number, strict=True))
+    with pytest.raises(SamplingError, match="did you mean 'dog'"):
+        nextpatch.sample(named, 1, label="dgo", steps=2, device="cpu", quiet=True)
 
 
 def test_weights_that_would_run_code_are_not_taken_from_a_file(run: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class ImageMaker:
 
     def images(self, request: Request, image: Given = None) -> Iterator[Sampled]:
         """Images as they are finished; with `image` its first rows are known. SamplingError for unknown classes."""
-        labels = class_numbers(request.labels, request.numbers, self.cfg.classes, class_names(self.backbone))
+        labels = class_numbers(request.labels, request.numbers, self.cfg.classes, self.backbone.about.labels)
         known = None if image is None else self.known(image, request.rows, request.count)
         if known is not None and seen_too_late(self.cfg, known.mask[:1]):
             log.warning(
@@ -83,11 +83,6 @@ def checked_rows(request: Request, cfg: ModelConfig) -> int:
     if rows == 1:
         raise ConfigError("the model sees a single row of patches, of which none can be kept")
     return request.rows or rows // 2
-
-
-def class_names(backbone: Backbone) -> tuple[str, ...]:
-    """The names of the classes that the weights were trained with; () where they are not known."""
-    return ()
 
 
 def _digest(pixels: torch.Tensor) -> str:

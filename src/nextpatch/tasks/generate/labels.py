@@ -21,8 +21,8 @@ def class_numbers(
         return None
     if not classes:
         raise SamplingError(
-            "these weights know no classes; leave --label out, or train with labels: nextpatch pretrain ... "
-            "--model.classes N"
+            "these weights know no classes; leave --label out, or train with the labels of the images: nextpatch "
+            "pretrain ... --labels"
         )
     every = [one for label in labels for one in (range(classes) if label == EACH else [_number(label, classes, names)])]
     return [every[number % len(every)] for number in numbers]
