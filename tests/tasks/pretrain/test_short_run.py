@@ -42,6 +42,10 @@ def test_short_runs_from_scratch_are_told_what_they_give(changes: dict[str, obje
         assert f"## {heading}\n" in (Path(__file__).parents[3] / "docs" / "measure.md").read_text()
 
 
+def test_a_run_that_is_to_make_images_is_told_nothing_of_features() -> None:
+    assert short_run_advice(replace(RECIPE, model=ModelConfig(head="flow"))) == ()
+
+
 def test_a_run_is_told_once_and_not_when_it_goes_on(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (16, 8, 8), np.uint8)
     small = {"embed_dim": 16, "depth": 1, "num_heads": 1, "head_width": 16, "head_depth": 1, "patch_size": 4}

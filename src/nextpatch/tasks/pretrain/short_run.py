@@ -8,9 +8,9 @@ MOST_SEEN = 200_000  # images, in all passes; features of 64,000 to 192,000 were
 
 
 def short_run_advice(recipe: Recipe) -> tuple[str, ...]:
-    """Lines for whoever starts it; none for a longer run, or one that begins with weights."""
+    """Lines for whoever starts it; none for a longer run, one with weights to begin from, or one that makes images."""
     seen = recipe.train.steps * recipe.train.global_batch_size
-    if recipe.train.init or seen > MOST_SEEN:
+    if recipe.train.init or recipe.model.objective == "generate" or seen > MOST_SEEN:
         return ()
     return (
         f"this run sees {seen:,} images, repeats included, and starts from scratch: expect features clearly better "
