@@ -114,6 +114,15 @@ class Block(nn.Module):
         return 2 * (length * 2 + rows * 10) * dim * dim + 4 * rows * length * dim
 
     @staticmethod
+    def frozen_flops(dim: int, length: int, rows: float | None = None) -> float:
+        """Operations of the gradient by the block's input alone, behind `forward` or `rows`: none by weights, which are
+        as many again, but all of attention, whose two factors both come from the input.
+        """
+        if rows is None:
+            return Block.flops(dim, length) + 4 * length * length * dim
+        return Block.rows_flops(dim, length, rows) + 4 * rows * length * dim
+
+    @staticmethod
     def kept_bytes(dim: int, heads: int, work: Workload) -> float:
         """What autograd keeps of `forward`: norms' inputs (float32) and statistics; what products and GELU keep.
 

@@ -85,6 +85,12 @@ class Trunk(nn.Module):
         return (cfg.shape.depth - 1) * Block.flops(d, tokens) + Block.rows_flops(d, tokens, rows)
 
     @staticmethod
+    def frozen_flops(cfg: ModelConfig, tokens: int, rows: float) -> float:
+        """Operations of the gradient of `rows` by its input alone, where blocks do not learn."""
+        d = cfg.shape.embed_dim
+        return (cfg.shape.depth - 1) * Block.frozen_flops(d, tokens) + Block.frozen_flops(d, tokens, rows)
+
+    @staticmethod
     def kept_bytes(cfg: ModelConfig, work: Workload, packed: bool) -> float:
         """What autograd keeps of `rows`, or, where not `packed`, of `forward`: the final norm's input and statistics,
         and the blocks, of which the last may be there at its rows only.

@@ -80,8 +80,11 @@ def train_step_flops(cfg: ModelConfig, scored: float | None = None, frozen_trunk
     """
     work, head = work_of(cfg, scored), HEADS[cfg.head]
     embed = PatchEmbed.flops(cfg, embedded_of(cfg)) + Start.flops(cfg, work.tokens)
-    above = head.flops(cfg, work)
+    above = 3 * head.flops(cfg, work) - head.data_flops(cfg, work)
     trunk = Trunk.rows_flops(cfg, work.tokens, work.rows if head.packed else work.tokens)
+    if frozen_trunk and cfg.start_token:  # which learns, at the bottom: gradients go through all blocks
+        passed = Trunk.frozen_flops(cfg, work.tokens, work.rows if head.packed else work.tokens)
+        return float(trunk + passed + embed + Start.flops(cfg, work.tokens) + above)
     if frozen_trunk:  # no backward through it, and none into the head's input
-        return float(trunk + embed + 3 * above - head.input_flops(cfg, work))
-    return float(3 * (trunk + above) + 2 * embed)
+        return float(trunk + embed + above - head.input_flops(cfg, work))
+    return float(3 * trunk + above + 2 * embed)

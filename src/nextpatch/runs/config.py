@@ -92,7 +92,7 @@ class TrainConfig:
     init: Weights = ""
     """Weights to begin with (default: random weights)."""
     freeze_trunk: bool = False
-    """Train only the pixel head, as nextpatch fit-head does."""
+    """Train only the head, as nextpatch fit-head does, and with the objective generate the start token."""
     minutes: float = 0.0
     """Train as many steps as fit into this time, in minutes, report included (default: by the number of steps).
 

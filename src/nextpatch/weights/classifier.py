@@ -76,15 +76,16 @@ def in_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def mark_of(trunk: nn.Module) -> str:
-    """A digest of some values of every tensor of a trunk, of any size in a moment; what predicts does not count.
+def mark_of(trunk: nn.Module, beside: tuple[str, ...] = ()) -> str:
+    """A digest of some values of every tensor of a trunk, of any size in a moment; what predicts does not count, nor
+    names that begin like one of `beside`.
 
     Values are rounded to bfloat16, so that a trunk keeps its mark when its matrices are converted for computing. One
     step of training changes it.
     """
     total = hashlib.sha256()
     for name, tensor in sorted(trunk.state_dict().items()):
-        if not name.startswith(PREDICTS):
+        if not name.startswith(PREDICTS + beside):
             flat = tensor.detach().reshape(-1)
             some = flat[:: max(1, len(flat) // _MARKED)][:_MARKED].to(torch.bfloat16).cpu()
             total.update(f"{name} {tuple(tensor.shape)}\n".encode())

@@ -23,6 +23,7 @@ from nextpatch.weights.tensors import read_tensors
 from nextpatch.weights.tokenizer import with_tokenizer_beside
 
 PIXEL_HEAD = "nextpatch-pixel-head-1"
+_START = "start."
 _OF_TRUNK = {"size", "img_size", "patch_size", "in_chans", "embed_dim", "depth", "num_heads"}
 
 
@@ -32,13 +33,16 @@ def with_pixel_head(backbone: Backbone, path: Path) -> Backbone:
     name = f"{backbone.about.name}+{path}"
     if facts.get("format") != PIXEL_HEAD or not has_pixel_head(state):
         raise WeightsError(f"{shown(path)} holds no pixel head; nextpatch fit-head writes one")
-    if facts.get("trunk", mark_of(model)) != mark_of(model):
+    beside = tuple(_START for key in state if key.startswith(_START))[:1]
+    if facts.get("trunk", mark_of(model, beside)) != mark_of(model, beside):
         raise WeightsError(f"{shown(path)} was fitted to other weights than {shown(backbone.about.name)}; fit it again")
     with naming_file(name):
         cfg = _config(model.cfg, state, facts)
-        ours = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith(PREDICTS)}
+        ours = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith(PREDICTS + beside)}
         both = ours | from_released(state)
     backbone.trunk = build_aim(cfg, both, name).to(backbone.device).eval()
+    if beside:  # a classifier reads features without this start token
+        backbone = Backbone(backbone.trunk, backbone.about)
     return with_tokenizer_beside(backbone, path.parent)
 
 
@@ -52,10 +56,14 @@ def _config(of_trunk: ModelConfig, state: Mapping[str, Tensor], facts: Mapping[s
 def save_pixel_head(path: Path, model: AIM) -> None:
     """The pixel head alone, under the names of the released layout; an existing file is replaced in one step.
 
-    With it goes what it predicts, and in which order: the weights that it is put onto may be of another objective.
+    With it goes its start token, where it has one, what it predicts, and in which order: the weights that it is put
+    onto may be of another objective.
     """
-    state = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(PREDICTS)}
+    state = {name: tensor for name, tensor in model.state_dict().items() if name.startswith((*PREDICTS, _START))}
     values = to_dict(model.cfg.resolved().without_places())
     said = {name: value for name, value in values.items() if name not in _OF_TRUNK}
-    facts = {"format": PIXEL_HEAD, "target": model.cfg.target, "trunk": mark_of(model), "model": json.dumps(said)}
+    facts = {
+        "format": PIXEL_HEAD, "target": model.cfg.target, "trunk": mark_of(model, (_START,)),
+        "model": json.dumps(said),
+    }  # fmt: skip
     save_safetensors(path, to_released(state, model.cfg), facts)

@@ -13,7 +13,6 @@ from rich.console import Console
 
 import nextpatch
 from corpus import saved
-from nextpatch.core.errors import ConfigError
 from nextpatch.data.config import DataConfig
 from nextpatch.dist.config import EngineConfig
 from nextpatch.dist.ranks import Ranks
@@ -24,7 +23,7 @@ from nextpatch.runs.config import OptimConfig, TrainConfig
 from nextpatch.runs.recipe import Recipe
 from nextpatch.runs.run import RunDir, load_run
 from nextpatch.tasks.pretrain.run import pretrain
-from nextpatch.tasks.pretrain.warm_start import begin_from, freeze_trunk, shaped_by_weights
+from nextpatch.tasks.pretrain.warm_start import begin_from, shaped_by_weights
 from nextpatch.tasks.publish.card import card
 from nextpatch.tasks.publish.graph import to_torch_export
 from nextpatch.tasks.publish.timm import to_timm
@@ -133,9 +132,10 @@ def test_a_trunk_that_learned_something_else_begins_a_run_that_generates(photos:
             assert torch.equal(tensor.nan_to_num(), before[name].nan_to_num())
         else:
             assert torch.equal(tensor, theirs[name])
-    freeze_trunk(model)
-    with pytest.raises(ConfigError, match="has no start token, and with"):
-        begin_from(model, init)
+    assert begin_from(model, init) == ["the start token", "the head"]
+    labelled = AIM(recipe_on(photos, head="flow", order="any", classes=3).model)
+    new = ["the start token", "the embedding of the classes", "the map of the place that comes next", "the head"]
+    assert begin_from(labelled, init) == new
 
 
 def test_weights_travel_with_start_token_head_and_scales(photos: str, tmp_path: Path) -> None:

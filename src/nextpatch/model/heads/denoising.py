@@ -151,6 +151,12 @@ class DenoisingHead(Head):
         return 2 * work.rows * cfg.shape.embed_dim * cfg.shape.head_width
 
     @staticmethod
+    def data_flops(cfg: ModelConfig, work: Workload) -> float:
+        """Of noisy patches and times, for each draw."""
+        w = cfg.shape.head_width
+        return 2 * work.rows * cfg.draws * (cfg.patch_dim * w + w * w)
+
+    @staticmethod
     def table_values(cfg: ModelConfig) -> int:
         """Positions, and how values are scaled."""
         return cfg.num_patches * cfg.shape.head_width + 4 * cfg.patch_dim

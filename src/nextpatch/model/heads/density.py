@@ -137,9 +137,15 @@ class DensityHead(Head):
 
     @staticmethod
     def input_flops(cfg: ModelConfig, work: Workload) -> float:
-        """The linear map of the condition; and of the features of values, for which nobody wants a gradient."""
+        """The linear map of the condition."""
         condition, values, width, _ = _sizes(cfg)
         return 2 * work.rows * values * width * condition
+
+    @staticmethod
+    def data_flops(cfg: ModelConfig, work: Workload) -> float:
+        """The linear map of the features of values."""
+        _, values, width, _ = _sizes(cfg)
+        return 2 * work.rows * values * width * FEATURES * values
 
     @staticmethod
     def table_values(cfg: ModelConfig) -> int:

@@ -91,6 +91,11 @@ class Head(nn.Module, ABC):
         """Those of them in the layers that take features: behind a frozen trunk no gradient goes into these."""
 
     @staticmethod
+    def data_flops(cfg: ModelConfig, work: Workload) -> float:
+        """Those of them in layers that take data, such as noisy pixels: no gradient goes into these either."""
+        return 0
+
+    @staticmethod
     @abstractmethod
     def table_values(cfg: ModelConfig) -> int:
         """Values of tables that are computed, not learned."""

@@ -35,7 +35,7 @@ from nextpatch.tasks.pretrain.learner import Pretraining
 from nextpatch.tasks.pretrain.memory import check_memory, memory_bytes
 from nextpatch.tasks.pretrain.scales import measure_patches
 from nextpatch.tasks.pretrain.short_run import short_run_advice
-from nextpatch.tasks.pretrain.warm_start import begin_from, freeze_trunk
+from nextpatch.tasks.pretrain.warm_start import begin_from, freeze_trunk, told_frozen
 from nextpatch.train.heldout import HeldOut
 from nextpatch.train.loop import Outcome, fit
 from nextpatch.train.step import BadStepError
@@ -160,8 +160,12 @@ def _model(recipe: Recipe, run: RunDir, stream: TrainStream, ranks: Ranks) -> AI
         measure_patches(model, stream, recipe)
     if recipe.train.init:
         with ranks.raise_on_all():
-            begin_from(model, recipe.train.init)
+            new = begin_from(model, recipe.train.init)
         log.info("began with the weights of %s", recipe.train.init)
+        if new:
+            log.info("at random, because these weights have none: %s", ", ".join(new))
+        if recipe.train.freeze_trunk:
+            log.info("%s", told_frozen(model))
     return model
 
 

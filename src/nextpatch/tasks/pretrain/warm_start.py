@@ -19,6 +19,13 @@ from nextpatch.weights.names import from_file, knows
 
 _TRUNK = ("size", "patch_size", "in_chans", "embed_dim", "depth", "num_heads")
 _HEAD = ("head", "head_width", "head_depth", "target")
+_PARTS = {
+    "start.token": "the start token",
+    "start.classes": "the embedding of the classes",
+    "start.next_place": "the map of the place that comes next",
+    "mask_token.": "the mask token",
+    "head.": "the head",
+}
 
 
 def shaped_by_weights(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -59,32 +66,28 @@ def _has_other_head(model: dict[str, Any], cfg: ModelConfig) -> bool:
 
 
 @torch.no_grad()
-def begin_from(model: AIM, init: str) -> None:
+def begin_from(model: AIM, init: str) -> list[str]:
     """Put the weights that `init` names into `model`, which may be spread over ranks; what they lack stays as it is.
 
-    Every rank maps the file and takes its part; nothing travels.
+    Every rank maps the file and takes its part; nothing travels. Returns what they lack, in words.
     """
     source = _loaded(init, model.cfg.img_size).aim
     given: dict[str, Tensor] = dict(source.state_dict())
     if (source.cfg.head, source.cfg.target) != (model.cfg.head, model.cfg.target):
         given = {name: tensor for name, tensor in given.items() if not name.startswith("head.")}
-    if model.start is not None and source.start is None and not model.start.token.requires_grad:
-        raise ConfigError(
-            f"{init} has no start token, and with train.freeze_trunk none is learned; let the trunk learn, or begin "
-            "with the weights of a run that generates"
-        )
+    if source.cfg.classes != model.cfg.classes:
+        given.pop("start.classes", None)
     if model.mask_token is not None and source.mask_token is None and not model.mask_token.token.requires_grad:
         raise ConfigError(
             f"{init} has no mask token, and with train.freeze_trunk none is learned; choose the objective next_patch, "
             "or let the trunk learn"
         )
-    for name, parameter in model.state_dict().items():
-        if name in given:
-            if given[name].shape != parameter.shape:
-                raise ConfigError(
-                    f"{init}: {name} is {tuple(given[name].shape)}, the recipe's {tuple(parameter.shape)}"
-                )
-            put(parameter, given[name])
+    own = model.state_dict()
+    for name in own.keys() & given.keys():
+        if given[name].shape != own[name].shape:
+            raise ConfigError(f"{init}: {name} is {tuple(given[name].shape)}, the recipe's {tuple(own[name].shape)}")
+        put(own[name], given[name])
+    return [words for prefix, words in _PARTS.items() if any(name.startswith(prefix) for name in own.keys() - given)]
 
 
 def _loaded(init: str, img_size: tuple[int, int] | None = None) -> Backbone:
@@ -97,7 +100,21 @@ def _loaded(init: str, img_size: tuple[int, int] | None = None) -> Backbone:
 
 
 def freeze_trunk(model: AIM) -> None:
-    """Let the pixel head alone learn: nothing that a feature is made of, the mask token neither."""
-    for part in (model.patch_embed, model.trunk, model.mask_token, model.start):
+    """Keep patch embedding, trunk and mask token as they are: the head learns, and the start token where there is one,
+    which the trunk need not have met.
+    """
+    for part in (model.patch_embed, model.trunk, model.mask_token):
         if part is not None:
             part.requires_grad_(False)
+
+
+def told_frozen(model: AIM) -> str:
+    """What learns beside a frozen trunk, and what that costs, in words."""
+    learned = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    kept = sum(parameter.numel() for parameter in model.parameters()) - learned
+    if model.start is None:
+        return f"frozen: {kept:,} parameters of the trunk; {learned:,} learn, in the head"
+    return (
+        f"frozen: {kept:,} parameters of the trunk; {learned:,} learn, in the head and the start token, whose "
+        "gradients pass through the frozen blocks: these cost a backward pass, but none for weights of their own"
+    )
