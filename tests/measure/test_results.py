@@ -102,6 +102,13 @@ def test_damaged_entries_are_counted_and_later_ones_can_be_left_out() -> None:
     assert RunSummary.of("run", 10, RunHistory()).train_loss is None
 
 
+def test_bits_per_dimension_of_the_last_validation_are_in_the_summary() -> None:
+    entries = [{"kind": "val", "step": step, "loss": 4.0, "bits_per_dim": bits} for step, bits in ((0, 8.0), (5, 3.25))]
+    found = RunSummary.of("run", 5, RunHistory.from_entries(entries))
+    assert found.bits_per_dim == 3.25
+    assert "bits per dimension" in str(found)
+
+
 def test_the_fine_tuning_of_an_earlier_version_is_read_and_written_the_same() -> None:
     then = json.loads((OLD.parent / "finetuned" / "finetune.json").read_text())
     del then["sha256"]

@@ -37,7 +37,8 @@ class ValEntry:
     """A "val" line: the loss on held-out images, in all, at each place and by chunks of the sequence (None: never
     scored), which begin at `chunk_start`; by patch of the image where that is another question. `flipped`: of the
     images upside down, after the last step. Of codes also the perplexity, and the share that is predicted right;
-    of averaged weights their loss. Lines of earlier versions say none of these."""
+    of exact likelihoods the bits for a channel of a pixel; of averaged weights their loss. Lines of earlier versions
+    say none of these."""
 
     step: int
     loss: float
@@ -51,12 +52,13 @@ class ValEntry:
     flipped_chunk_loss: Losses | None = None
     perplexity: float | None = None
     accuracy: float | None = None
+    bits_per_dim: float | None = None
     ema_loss: float | None = None
 
     def __post_init__(self) -> None:
         lists = (self.position_loss, self.chunk_loss, self.patch_loss, self.flipped_position_loss)
         every = [self.flipped_loss, *(self.flipped_chunk_loss or ()), *(v for losses in lists for v in losses or ())]
-        _need_finite(self.loss, *(v for v in (*every, self.ema_loss) if v is not None))
+        _need_finite(self.loss, *(v for v in (*every, self.ema_loss, self.bits_per_dim) if v is not None))
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,9 @@ class RunHistory:
 class RunSummary:
     """What a run came to, as far as it has come; None for what was not measured.
 
-    `val_loss` is on held-out images, as are `perplexity` and `accuracy` where codes are predicted, `baseline_loss` that
-    of the objective's baseline (what guessing gives) on the same, `ema_loss` that of averaged weights; `images` were
-    seen in `elapsed_s`, of all sessions together.
+    `val_loss` is on held-out images, as are `perplexity` and `accuracy` where codes are predicted, `bits_per_dim` where
+    likelihoods are exact, `baseline_loss` that of the objective's baseline (what guessing gives) on the same,
+    `ema_loss` that of averaged weights; `images` were seen in `elapsed_s`, of all sessions together.
     """
 
     run: str
@@ -112,6 +114,7 @@ class RunSummary:
     images_per_s: float | None = None
     perplexity: float | None = None
     accuracy: float | None = None
+    bits_per_dim: float | None = None
     ema_loss: float | None = None
 
     @classmethod
@@ -126,7 +129,7 @@ class RunSummary:
             first_val_loss=history.val[0].loss if history.val else None, baseline_loss=baseline_loss,
             images=int(last.images) if last else None, elapsed_s=last.elapsed_s if last else None, images_per_s=speed,
             perplexity=val.perplexity if val else None, accuracy=val.accuracy if val else None,
-            ema_loss=val.ema_loss if val else None,
+            bits_per_dim=val.bits_per_dim if val else None, ema_loss=val.ema_loss if val else None,
         )  # fmt: skip
 
     def table(self) -> Table:
@@ -135,7 +138,7 @@ class RunSummary:
             "steps": f"{self.step:,} of {self.planned_steps:,}", "training loss": _text(self.train_loss, ".4f"),
             "validation loss": _text(self.val_loss, ".4f"),
             "validation loss, averaged weights": _text(self.ema_loss, ".4f"),
-            "perplexity": _text(self.perplexity, ",.1f"),
+            "bits per dimension": _text(self.bits_per_dim, ".3f"), "perplexity": _text(self.perplexity, ",.1f"),
             "accuracy": _text(self.accuracy, ".1%"), "loss of the baseline": _text(self.baseline_loss, ".4f"),
             "images seen": _text(self.images, ","), "seconds": _text(self.elapsed_s, ",.1f"),
             "images per second": _text(self.images_per_s, ",.1f"),

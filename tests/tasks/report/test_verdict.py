@@ -110,3 +110,16 @@ def test_the_headline_names_the_step_that_was_probed(probed: int, told: str) -> 
 def test_the_largest_label_budget_decides() -> None:
     rows = [row(PRETRAINED, 60, labels=100), row(PRETRAINED, 85, labels=10_000)]
     assert "with 10,000 labels" in sentence(replace(EMPTY, results=rows))
+
+
+def test_exact_likelihoods_are_told_in_bits_per_dimension_with_what_guessing_takes() -> None:
+    told = replace(EMPTY, unit="nats", baseline="taking all levels as equally probable", baseline_loss=16.0)
+    last = ValEntry(step=100, loss=6.0, bits_per_dim=3.0, ema_loss=5.0)
+    text = sentence(replace(told, val=[last]))
+    assert text == (
+        "After 100 steps held-out images take 3.000 bits per dimension (taking all levels as equally probable: 8.000)."
+    )
+    _, bits = key_figures(replace(told, val=[last]))
+    assert (bits.label, bits.value) == ("Bits per dimension", "3.000")
+    assert bits.note.endswith("averaged weights: 2.500")
+    assert "bits" not in sentence(replace(told, val=[replace(last, bits_per_dim=None)]))

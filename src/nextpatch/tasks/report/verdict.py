@@ -85,6 +85,8 @@ def _loss_clause(e: Evidence) -> str:
         return "Nothing is measured yet: this run has no logged step"
     first, last, step = entries[0].loss, entries[-1].loss, entries[-1].step
     steps = f"{step:,} steps" if step >= e.planned_steps else f"{step:,} of {e.planned_steps:,} steps"
+    if e.val and (bits := e.val[-1].bits_per_dim) is not None:
+        return f"After {steps} held-out images take {bits:.3f} bits per dimension{_beside_bits(e, bits, last)}"
     if e.val and e.baseline_loss is not None:
         if e.unit == NATS:
             beside = _in_nats(last, e.baseline_loss, e.baseline)
@@ -94,6 +96,11 @@ def _loss_clause(e: Evidence) -> str:
         return f"After {steps} the {what} loss is {last:.3f}"
     moved = "fell" if last < first else "did not fall: it went"
     return f"After {steps} the {what} loss {moved} from {first:.3f} to {last:.3f}"
+
+
+def _beside_bits(e: Evidence, bits: Number, loss: Number) -> str:
+    """What the baseline takes: bits and losses are in proportion."""
+    return "" if e.baseline_loss is None else f" ({e.baseline}: {bits * e.baseline_loss / loss:.3f})"
 
 
 def _against(loss: Number, guess: Number, name: str) -> str:
@@ -158,6 +165,8 @@ def key_figures(e: Evidence) -> list[KeyFigure]:
             f"at the start: {e.val[0].loss:.3f}" if e.baseline_loss is None else f"{e.baseline}: {e.baseline_loss:.3f}"
         )
         found.append(KeyFigure("Validation loss", f"{e.val[-1].loss:.3f}", note))
+        if (bits := e.val[-1].bits_per_dim) is not None:
+            found.append(KeyFigure("Bits per dimension", f"{bits:.3f}", _of_averages(e.val[-1], bits)))
         if (accuracy := e.val[-1].accuracy) is not None:
             perplexity = "" if e.val[-1].perplexity is None else f"perplexity {number(e.val[-1].perplexity)}"
             found.append(KeyFigure("Codes predicted right", f"{100 * accuracy:.1f} %", perplexity))
@@ -168,6 +177,12 @@ def key_figures(e: Evidence) -> list[KeyFigure]:
         last = e.train[-1]
         found.append(KeyFigure("Images seen", number(last.images), f"in {format_duration(last.elapsed_s)}"))
     return found
+
+
+def _of_averages(last: ValEntry, bits: Number) -> str:
+    """What a value of a pixel takes with averaged weights, where there are any."""
+    more = "" if last.ema_loss is None else f"; averaged weights: {bits * last.ema_loss / last.loss:.3f}"
+    return f"bits for a channel of a pixel of held-out images{more}"
 
 
 def _probe_figures(rows: dict[str, dict[int, ProbeScore]], labels: int, step: int | None) -> list[KeyFigure]:
