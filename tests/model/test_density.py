@@ -87,6 +87,31 @@ def test_known_values_stay_and_decide_on_those_after_them():
 
 
 @torch.no_grad()
+def test_known_values_weigh_those_before_them():
+    """Of three values the last is known: the first two are drawn with the probabilities that it leaves them."""
+    torch.manual_seed(0)
+    _, head = head_of(patch_size=1, in_chans=3)
+    for parameter in head.within.parameters():
+        parameter.add_(0.2 * torch.randn_like(parameter))
+    condition, count = torch.randn(1, 16, dtype=torch.float64), 500
+    some = torch.tensor([0, *range(3, 255, 6), 255])  # between the ends each stands for six
+    pairs, times = torch.cartesian_prod(some, some), torch.tensor([1, *[6] * 42, 1])
+    with_blind, means = torch.cat([pairs, torch.full((len(pairs), 1), 250)], dim=1), []
+    nats = head.within.nats(condition.expand(len(pairs), -1), with_blind)
+    for seen in (3, 2):  # with the known value, and blind to it
+        share = (-nats[:, :seen].sum(dim=1)).exp() * torch.outer(times, times).flatten()
+        means.append((share[:, None] * pairs).sum(dim=0) / share.sum())
+    known = Known(head.levels.pixels(torch.full((count, 3), 250)), torch.tensor([False, False, True]).expand(count, -1))
+    found = head.levels.of(head.sample(condition.expand(count, -1), noise_of(count), Draw(), known=known)).double()
+    assert (found[:, 2] == 250).all()
+    apart = (means[0] - means[1]).abs()
+    assert float(apart.max()) > 20, "there is something to be told"
+    assert (
+        (found[:, :2].mean(dim=0) - means[0]).abs() < 0.1 * apart.max() + 3 * found[:, :2].std(dim=0) / count**0.5
+    ).all()
+
+
+@torch.no_grad()
 def test_temperature_and_guidance_change_what_is_drawn():
     _, head = head_of()
     condition, other = (torch.randn(8, 16, dtype=torch.float64) for _ in range(2))

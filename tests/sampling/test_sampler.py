@@ -118,6 +118,14 @@ def test_all_and_nothing_can_be_known() -> None:
     assert torch.equal(images_of(sampler_of(model), [0, 1], known=known), known.images)
 
 
+@pytest.mark.parametrize("head", ["flow", "diffusion", "density"])
+def test_an_image_does_not_depend_on_what_is_known_of_others(head: str) -> None:
+    sampler, known = sampler_of(generator_of(head)), known_pixels(2)
+    alone = images_of(sampler, [0])
+    known.mask[1, :, 1:4, 3:5] = True  # cuts patches
+    assert torch.equal(images_of(sampler, [0, 1], known=known)[0], alone[0])
+
+
 def test_a_fixed_order_is_blind_to_what_comes_after_and_says_so() -> None:
     model, known = generator_of(), known_pixels(1)
     known.mask[:, :, 2:4, :4] = True

@@ -72,9 +72,15 @@ class Generation:
         place, known = self._order[:, turn], self._known[:, turn]
         condition = self._model.condition(features, place.repeat(self._copies))
         told, *without = condition.chunk(self._copies)
-        given = Known(self._patches[:, turn], known) if bool(known.any()) else None
-        drawn = self._draw(told, without[0] if without else None, guidance, Noise(self._seeds, place), given)
-        return self._patches[:, turn].where(known, self._clamped(drawn.to(self._patches.dtype)))
+        noise, unguided, some = Noise(self._seeds, place), without[0] if without else None, known.any(dim=1)
+        drawn = torch.zeros_like(self._patches[:, turn])
+        if not bool(some.all()):
+            drawn = self._draw(told, unguided, guidance, noise, None).to(drawn.dtype)
+        if bool(some.any()):  # drawn in another way: an image must not depend on what is known of others
+            given = Known(self._patches[:, turn], known)
+            with_known = self._draw(told, unguided, guidance, noise, given).to(drawn.dtype)
+            drawn = with_known.where(some[:, None], drawn)
+        return self._patches[:, turn].where(known, self._clamped(drawn))
 
     def _extended(self, turn: int) -> Float[Tensor, "rows dim"]:
         """The feature of the patch of this turn."""

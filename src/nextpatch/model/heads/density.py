@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.cost import Unit, Workload
+from nextpatch.model.heads.candidates import CANDIDATES, drawn_given
 from nextpatch.model.heads.distribution import Draw, Known
 from nextpatch.model.heads.head import Head
 from nextpatch.model.heads.levels import LEVELS, PixelLevels
@@ -21,7 +22,7 @@ from nextpatch.model.heads.within import FEATURES, Within
 from nextpatch.model.init import Init
 from nextpatch.patches import sincos_positions
 
-UNIFORM = 0  # stream of noise: the number by which each value is drawn
+UNIFORM = 0  # stream of noise (candidates have 1 and 2): the number by which each value is drawn
 _LEAST = 1e-30  # a probability that float32 rounded to zero
 _KEPT = 16  # numbers that autograd keeps of a component of a mixture
 
@@ -87,26 +88,40 @@ class DensityHead(Head):
         unguided: Float[Tensor, "rows dim"] | None = None,
         known: Known | None = None,
     ) -> Float[Tensor, "rows values"]:
-        """Value by value; those that are known are as given, and what follows is drawn with them in sight.
+        """Value by value. Of values that are known those before a value are in its sight, and those behind it weigh
+        candidates (`drawn_given`).
 
         Log probabilities are led away from those without a class and divided by the temperature; with temperature 0 the
         most probable level is taken each time.
         """
-        chance = noise.uniform(UNIFORM, self.within.values)
-        begun = self.within.begin(condition)
-        other = None if unguided is None or settings.guidance == 1.0 else self.within.begin(unguided)
-        given = None if known is None else self._given(known)
+        chance = noise.uniform(UNIFORM, self.within.values).double()
+        if known is not None:
+            times = CANDIDATES
+            condition = condition.repeat_interleave(times, dim=0)
+            unguided = None if unguided is None else unguided.repeat_interleave(times, dim=0)
+        following = self._following(condition, unguided, settings)
+        if known is not None:
+            return self.levels.pixels(drawn_given(following, _drawn, self._given(known), known.mask, chance, noise))
         levels = torch.zeros(len(condition), 0, dtype=torch.int64, device=condition.device)
         for place in range(self.within.values):
+            levels = torch.cat([levels, _drawn(following(levels), chance[:, place])[:, None]], dim=1)
+        return self.levels.pixels(levels)
+
+    def _following(self, condition: Tensor, unguided: Tensor | None, settings: Draw) -> Callable[[Tensor], Tensor]:
+        """Probabilities of the next level, float64, of the levels before it."""
+        begun = self.within.begin(condition)
+        other = None if unguided is None or settings.guidance == 1.0 else self.within.begin(unguided)
+
+        def following(levels: Int64[Tensor, "rows place"]) -> Float64[Tensor, "rows levels"]:
             logits = self.within.step(begun, levels).double().clamp_min(_LEAST).log()
             if other is not None:
                 without = self.within.step(other, levels).double().clamp_min(_LEAST).log()
                 logits = without + settings.guidance * (logits - without)
-            level = _drawn(logits, settings.temperature, chance[:, place])
-            if known is not None and given is not None:
-                level = level.where(~known.mask[:, place], given[:, place])
-            levels = torch.cat([levels, level[:, None]], dim=1)
-        return self.levels.pixels(levels)
+            if settings.temperature == 0.0:
+                return (logits == logits.amax(dim=1, keepdim=True)).double()
+            return (logits / settings.temperature).softmax(dim=-1)
+
+        return following
 
     def _given(self, known: Known) -> Int64[Tensor, "rows values"]:
         """Levels of what is known, 0 elsewhere."""
@@ -172,12 +187,8 @@ def _sizes(cfg: ModelConfig) -> tuple[int, int, int, int]:
     return cfg.shape.embed_dim, cfg.patch_dim, cfg.shape.head_width, cfg.shape.head_depth
 
 
-def _drawn(
-    logits: Float64[Tensor, "rows levels"], temperature: float, chance: Float[Tensor, " rows"]
-) -> Int64[Tensor, " rows"]:
+def _drawn(probabilities: Float64[Tensor, "rows levels"], chance: Float64[Tensor, " rows"]) -> Int64[Tensor, " rows"]:
     """By the inverse of the distribution function, in float64, at numbers in (0, 1]."""
-    if temperature == 0.0:
-        return logits.argmax(dim=-1)
-    below = (logits / temperature).softmax(dim=-1).cumsum(dim=-1)
-    wanted = chance.double()[:, None] * below[:, -1:]
-    return torch.searchsorted(below, wanted).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+    below = probabilities.cumsum(dim=-1)
+    wanted = chance[:, None] * below[:, -1:]
+    return torch.searchsorted(below, wanted).squeeze(-1).clamp(max=probabilities.shape[-1] - 1)

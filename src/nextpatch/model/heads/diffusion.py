@@ -13,10 +13,12 @@ from torch import Tensor
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.heads.denoising import DenoisingHead
 from nextpatch.model.heads.distribution import Draw, Known
+from nextpatch.model.heads.informed import REPEATS, informed
 from nextpatch.model.heads.noise import Noise
 
 STEPS = 1000  # of training
 TIME, VALUES, START, STEP = 0, 1, 2, 16  # streams of noise; from the last on, one for each step of sampling
+BACK = 4096  # streams from here on: the noise of going back, one for each step and repetition
 
 
 class DiffusionHead(DenoisingHead):
@@ -48,23 +50,30 @@ class DiffusionHead(DenoisingHead):
         """Ancestral sampling over evenly spaced steps of training; all noise is scaled by the temperature.
 
         At each step the clean patch is guessed, within the range that values were met in, and the next one is drawn
-        given that guess. Known values are noise of their own and the given patch, as in training.
+        given that guess. What is known corrects the guess, and each step is taken `REPEATS` times, as the flow does.
         """
         values = len(self.standard.center)
-        start = settings.temperature * noise.normal(START, values).to(condition.dtype)
-        x, remains = start, _remaining()
+        x = settings.temperature * noise.normal(START, values).to(condition.dtype)
+        standard = None if known is None else Known(self.standard(known.values).to(x.dtype), known.mask)
+        remains = _remaining()
         for number, (step, after) in enumerate(pairwise(_spaced(settings.steps))):
             a, b = float(remains[step]), float(remains[after]) if after >= 0 else 1.0
-            if known is not None:
-                there = math.sqrt(a) * self.standard(known.values).to(x.dtype) + math.sqrt(1 - a) * start
-                x = x.where(~known.mask, there)
-            e = self.guided(x, condition, unguided, settings.guidance, step / STEPS)
-            clean = self.standard.within((x - math.sqrt(1 - a) * e) / math.sqrt(a))
-            lost = 1 - a / b  # beta of this step
-            x = (math.sqrt(b) * lost * clean + math.sqrt(a / b) * (1 - b) * x) / (1 - a)
-            if after >= 0:
-                deviation = settings.temperature * math.sqrt(lost * (1 - b) / (1 - a))
-                x = x + deviation * noise.normal(STEP + number, values).to(x.dtype)
+
+            def guess(noisy: Tensor, step: int = step, a: float = a) -> Tensor:
+                e = self.guided(noisy, condition, unguided, settings.guidance, step / STEPS)
+                return self.standard.within((noisy - math.sqrt(1 - a) * e) / math.sqrt(a))
+
+            for again in range(1 if standard is None else REPEATS):
+                stream = STEP + number
+                if again:
+                    stream = BACK + 2 * (number * REPEATS + again)
+                    lost = settings.temperature * math.sqrt(1 - a / b)
+                    x = math.sqrt(a / b) * x + lost * noise.normal(stream, values).to(x.dtype)
+                clean = guess(x) if standard is None else informed(guess, x, standard)
+                x = _nearer(x, clean, a, b)
+                if after >= 0:
+                    deviation = settings.temperature * math.sqrt((1 - a / b) * (1 - b) / (1 - a))
+                    x = x + deviation * noise.normal(stream + bool(again), values).to(x.dtype)
         return self.finished(x, known)
 
     @staticmethod
@@ -81,6 +90,11 @@ def _on_the_way(clean: Float[Tensor, "rows 1 values"], noise: Noise, draws: int)
     a = _remaining().to(clean.device)[step][..., None].to(clean.dtype)
     e = noise.normal(VALUES, draws, clean.shape[-1]).to(clean.dtype)
     return step, a, a.sqrt() * clean + (1 - a).sqrt() * e, e
+
+
+def _nearer(x: Tensor, clean: Tensor, a: float, b: float) -> Float[Tensor, "rows values"]:
+    """The mean of the noisy patch of which b remains, given one of which a does and the clean one."""
+    return (math.sqrt(b) * (1 - a / b) * clean + math.sqrt(a / b) * (1 - b) * x) / (1 - a)
 
 
 def _remaining() -> Float[Tensor, " steps"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -11,9 +13,11 @@ from torch import Tensor
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.heads.denoising import DenoisingHead
 from nextpatch.model.heads.distribution import Draw, Known
+from nextpatch.model.heads.informed import REPEATS, informed
 from nextpatch.model.heads.noise import Noise
 
 TIME, VALUES, START = 0, 1, 2  # streams of noise: times and noise in training, the noise that a sample begins as
+BACK = 16  # streams from here on: the noise of going back, one for each step and repetition
 
 
 class FlowHead(DenoisingHead):
@@ -43,28 +47,49 @@ class FlowHead(DenoisingHead):
         unguided: Float[Tensor, "rows width"] | None = None,
         known: Known | None = None,
     ) -> Float[Tensor, "rows values"]:
-        """The velocity followed in equal steps from noise times the temperature; known values move on their own lines.
+        """The velocity followed in equal steps from noise times the temperature.
 
-        Euler takes the velocity at the beginning of a step, Heun the mean of that and the one at its end.
+        Euler takes the velocity at the beginning of a step, Heun the mean of that and the one at its end. With values
+        that are known the way is another one: see `_with_known`.
         """
         start = settings.temperature * noise.normal(START, len(self.standard.center)).to(condition.dtype)
+
+        def velocity(x: Tensor, time: float) -> Tensor:
+            return self.guided(x, condition, unguided, settings.guidance, time)
+
+        if known is not None:
+            return self.finished(self._with_known(start, velocity, noise, settings, known), known)
         x, size = start, 1.0 / settings.steps
         for step in range(settings.steps):
             time = step * size
-            x = self._with_known(x, start, known, time)
-            velocity = self.guided(x, condition, unguided, settings.guidance, time)
+            first = velocity(x, time)
             if settings.method == "heun":
-                ahead = self._with_known(x + size * velocity, start, known, time + size)
-                last = self.guided(ahead, condition, unguided, settings.guidance, time + size)
-                velocity = (velocity + last) / 2
-            x = x + size * velocity
-        return self.finished(x, known)
+                first = (first + velocity(x + size * first, time + size)) / 2
+            x = x + size * first
+        return self.finished(x, None)
 
-    def _with_known(self, x: Tensor, start: Tensor, known: Known | None, time: float) -> Tensor:
-        if known is None:
-            return x
-        there = (1 - time) * start + time * self.standard(known.values).to(start.dtype)
-        return x.where(~known.mask, there)
+    def _with_known(
+        self, x: Tensor, velocity: Callable[[Tensor, float], Tensor], noise: Noise, settings: Draw, known: Known
+    ) -> Float[Tensor, "rows values"]:
+        """Euler's steps towards the patch that is expected of x and of what is known.
+
+        Each is taken `REPEATS` times, with noise between that leads from its end back to its beginning: the patch may
+        still change its mind (RePaint, arXiv 2201.09865).
+        """
+        standard = Known(self.standard(known.values).to(x.dtype), known.mask)
+        for step in range(settings.steps):
+            time, after = step / settings.steps, (step + 1) / settings.steps
+
+            def guess(noisy: Tensor, time: float = time) -> Tensor:
+                return self.standard.within(noisy + (1 - time) * velocity(noisy, time))
+
+            for again in range(REPEATS):
+                if again:
+                    kept = time / after
+                    lost = settings.temperature * math.sqrt((1 - time) ** 2 - kept**2 * (1 - after) ** 2)
+                    x = kept * x + lost * noise.normal(BACK + step * REPEATS + again, x.shape[1]).to(x.dtype)
+                x = x + (after - time) / (1 - time) * (informed(guess, x, standard) - x)
+        return x
 
     @staticmethod
     def guess_losses(cfg: ModelConfig, wanted: Float[Tensor, "rows values"], noise: Noise) -> Float[Tensor, " rows"]:
