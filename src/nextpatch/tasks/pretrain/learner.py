@@ -27,6 +27,7 @@ from nextpatch.train.heldout import HeldOut
 from nextpatch.train.learner import Shown, Stopped, Task
 from nextpatch.train.optimizer import build_optimizer, optimizer_tensors, set_lr
 from nextpatch.train.schedule import lr_at
+from nextpatch.train.showing import keep_samples
 from nextpatch.train.state import TrainState
 from nextpatch.train.step import Share, accumulate_gradients, draws_of
 from nextpatch.train.validation import ValidationLoss, interruptible_loss, upside_down
@@ -54,6 +55,7 @@ class Pretraining:
         self._micro = min(recipe.train.micro_batch_size, recipe.train.global_batch_size // ranks.size)
         self._frozen = not any(p.requires_grad for p in model.trunk.parameters())
         self._fetched_until = time.time()
+        self._step = 0  # after the update that is under way
 
     def task(self) -> Task:
         """The run as the loop knows it."""
@@ -73,6 +75,7 @@ class Pretraining:
 
     def set_rate(self, step: int) -> float:
         """Warm-up, then a cosine."""
+        self._step = step + 1
         lr = lr_at(step, self.recipe.optim, self.recipe.train.steps)
         set_lr(self.optimizer, lr)
         return lr
@@ -102,7 +105,7 @@ class Pretraining:
 
     def validate(self, shown: Shown, stopped: Stopped, last: bool) -> dict[str, Any] | None:
         """The loss on the held-out images, and its parts, and that of averaged weights as `ema_loss`; the last time
-        also with the images upside down."""
+        also with the images upside down. Runs that generate draw samples then, at a few of these moments."""
         rounds = self.held_out.rounds
         found = self._loss(shown(self.held_out, rounds), stopped)
         if found is None:
@@ -111,13 +114,21 @@ class Pretraining:
         if self.averages is not None:
             with self.averages.in_place():
                 average = self._loss(shown(self.held_out, rounds), stopped)
+                self._keep_samples()
             if average is None:
                 return None
             entry["ema_loss"] = average.loss
+        else:
+            self._keep_samples()
         flipped = self._loss(upside_down(shown(self.held_out, rounds)), stopped) if last else None
         if flipped is None:
             return None if last else entry
         return {**entry, **flipped.flipped_entry()}
+
+    def _keep_samples(self) -> None:
+        """With the weights as they are now, where one process holds them all."""
+        if not self.ranks.spread:
+            keep_samples(self.model, self.recipe, self.run.path, self._step)
 
     def _loss(self, batches: Iterable[Batch], stopped: Stopped) -> ValidationLoss | None:
         rounds = self.held_out.rounds
@@ -157,7 +168,7 @@ class Pretraining:
                 _refuse_other_images(self.run, state, begun)
                 if digest == known[0]:
                     self.run.keep_places()
-        state.images = begun.images
+        state.images, self._step = begun.images, state.step
         return state
 
 

@@ -94,6 +94,7 @@ _OF_FOLDERS = {
     "tensorboard": "TensorBoard log",
     "wandb": "log of Weights & Biases",
     "mlflow.db": "log of MLflow",
+    "samples": "samples drawn while it trained",
     "sinks": "which entries each metric sink has taken",
 }
 
