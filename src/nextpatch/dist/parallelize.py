@@ -38,13 +38,13 @@ def parallelize(model: AIM, mesh: DeviceMesh | None, engine: EngineConfig, preci
     (float32), whatever format the products are computed in; the residual stream stays float32. Sources: FSDP2's
     documentation; the order of the three steps is the one in which they compose.
     """
-    for block in (*model.trunk.blocks, *model.head.blocks):
+    for block in (*model.trunk.blocks, *_of_heads(model)):
         if isinstance(block, Block):  # an MLP block keeps little that its own products do not
             _recompute(block, engine.activation_checkpointing)
     if engine.compile:
         for block in model.trunk.blocks[:-1]:  # the last one runs as `rows`, on another number of rows every time
             block.compile(fullgraph=True)
-        for block in model.head.blocks:
+        for block in _of_heads(model):
             block.compile(fullgraph=True, dynamic=True if model.head.packed else None)
     if mesh is not None:
         _shard(model, mesh, precision)
@@ -59,6 +59,11 @@ def all_reduce_at_the_end(model: nn.Module, last: bool) -> None:
     """Whether the coming backward pass is the `last` of a step: only then replicas exchange what they summed up."""
     if isinstance(model, FSDPModule):
         model.set_requires_all_reduce(last)
+
+
+def _of_heads(model: AIM) -> list[nn.Module]:
+    """The blocks of all heads."""
+    return [*model.head.blocks, *([] if model.paper_head is None else model.paper_head.blocks)]
 
 
 def _recompute(block: nn.Module, how: Recompute) -> None:
@@ -89,12 +94,12 @@ def _shard(model: AIM, mesh: DeviceMesh, precision: Dtype) -> None:
         param_dtype=torch.bfloat16 if precision == "bf16" else own, reduce_dtype=own, cast_forward_inputs=False
     )
     mesh = mesh["shard"] if mesh["replicate"].size() == 1 else mesh
-    for module in (*model.trunk.blocks, *model.head.blocks, model):
+    for module in (*model.trunk.blocks, *_of_heads(model), model):
         fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
     for part in fsdp_modules(model):  # plain sums: the loss's one denominator already counts every rank's patches
         part.set_gradient_divide_factor(1.0)
         part.set_force_sum_reduction_for_comms(True)
-    for block in (*model.trunk.blocks, *model.head.blocks):
+    for block in (*model.trunk.blocks, *_of_heads(model)):
         if isinstance(block, Block):
             register_fsdp_forward_method(block, "rows")
     for method in ("predict", "predict_rows", "loss_rows", "generate", "generate_rows", "of_head"):

@@ -13,14 +13,16 @@ from nextpatch.model.attention import Mode, Rows, attention_mask
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.heads.absent import NoHead
 from nextpatch.model.heads.head import Head
+from nextpatch.model.heads.paper import PaperHead, image_of
 from nextpatch.model.layers import HasGrid
 from nextpatch.model.mask_token import MaskToken
 from nextpatch.model.names import HEADS
 from nextpatch.model.orders import order_of
-from nextpatch.model.patch_embed import PatchEmbed
+from nextpatch.model.patch_embed import PatchEmbed, patches_of
 from nextpatch.model.start import Start, Started
 from nextpatch.model.trunk import Trunk
-from nextpatch.patches import patchify
+
+__all__ = ["AIM", "patches_of"]
 
 
 class AIM(nn.Module):
@@ -39,6 +41,7 @@ class AIM(nn.Module):
         self.head: Head = HEADS[cfg.head](cfg) if pixel_head else NoHead(cfg)
         self.mask_token = MaskToken(cfg) if pixel_head and cfg.mask_token else None
         self.start = Start(cfg) if cfg.start_token else None
+        self.paper_head = PaperHead(cfg) if pixel_head and cfg.paper_loss else None  # last: nothing begins otherwise
         self._order: tuple[ModelConfig, Tensor | None] | None = None
 
     def resize(self, img_size: tuple[int, int]) -> None:
@@ -116,7 +119,7 @@ class AIM(nn.Module):
             tokens = self.patch_embed(patches, position)
         else:
             tokens = self._mask_token()(self.patch_embed, patches, masked, position)
-        return self._predicted(tokens, mask, here, there)
+        return self._by_head(self.trunk(tokens, mask)["post_trunk_norm"], mask, here, there)
 
     def predict_rows(
         self,
@@ -190,8 +193,12 @@ class AIM(nn.Module):
         return compute(self.head)
 
     def generate(self, started: Started, mask: Tensor | None) -> Float[Tensor, "batch tokens outputs"]:
-        """The head's outputs at every token of started sequences, each for the patch that comes next."""
-        return self._predicted(self._start().sequence(self.patch_embed, started), mask, started.place, started.place)
+        """The heads' outputs at every token of started sequences, each for the patch that comes next."""
+        features = self.trunk(self._start().sequence(self.patch_embed, started), mask)["post_trunk_norm"]
+        outputs = self._by_head(features, mask, started.place, started.place)
+        if self.paper_head is None:
+            return outputs
+        return torch.cat([outputs, self.paper_head.everywhere(features, started)], dim=-1)
 
     def generate_rows(
         self,
@@ -199,23 +206,27 @@ class AIM(nn.Module):
         started: Started,
         mask: Tensor | None,
         rows: Rows,
+        paper_loss: Callable[[Float[Tensor, "rows values"]], Float[Tensor, ""]] | None = None,
     ) -> Float[Tensor, ""]:
-        """A loss of what the head's last layer gets at `rows` of started sequences, packed, and of the head."""
-        tokens = self._start().sequence(self.patch_embed, started)
-        return loss(self._hidden_at(tokens, mask, rows, started.place, started.place), self.head)
+        """A loss of what the head's last layer gets at `rows` of started sequences, packed, and of the head; plus the
+        `paper_loss` of the outputs of a paper's head beside it.
+        """
+        tokens, place = self._start().sequence(self.patch_embed, started), started.place
+        if self.paper_head is None or paper_loss is None:
+            return loss(self._hidden_at(tokens, mask, rows, place, place), self.head)
+        features = self.trunk.rows(tokens, mask, rows)
+        own = loss(self.head.hidden(features, rows.of(place), rows.of(place), rows.image), self.head)
+        return own + paper_loss(self.paper_head.at(rows, features, started))
 
-    def _predicted(self, tokens: Tensor, mask: Tensor | None, here: Tensor, there: Tensor) -> Tensor:
-        image = torch.arange(len(tokens), device=tokens.device)[:, None].expand(tokens.shape[:2])
-        out: Tensor = self.head(self.trunk(tokens, mask)["post_trunk_norm"], here, there, image, mask)
+    def _by_head(self, features: Tensor, mask: Tensor | None, here: Tensor, there: Tensor) -> Tensor:
+        out: Tensor = self.head(features, here, there, image_of(features), mask)
         return out
 
     def _hidden_at(self, tokens: Tensor, mask: Tensor | None, rows: Rows, here: Tensor, there: Tensor) -> Tensor:
         if self.head.packed:
-            here, there = (place.expand(tokens.shape[:2]).reshape(-1)[rows.flat] for place in (here, there))
-            return self.head.hidden(self.trunk.rows(tokens, mask, rows), here, there, rows.image)
-        image = torch.arange(len(tokens), device=tokens.device)[:, None].expand(tokens.shape[:2])
+            return self.head.hidden(self.trunk.rows(tokens, mask, rows), rows.of(here), rows.of(there), rows.image)
         features = self.trunk(tokens, mask)["post_trunk_norm"]
-        return self.head.hidden_rows(features, here, there, image, mask, rows)
+        return self.head.hidden_rows(features, here, there, image_of(features), mask, rows)
 
     def _start(self) -> Start:
         if self.start is None:
@@ -235,13 +246,3 @@ class AIM(nn.Module):
         here = torch.arange(length, device=device) if position is None else position
         after = torch.arange(1, length + 1, device=device).clamp(max=self.cfg.num_patches - 1)
         return here, after if target_position is None else target_position
-
-
-def patches_of(
-    images: Float[Tensor, "batch channels height width"], cfg: ModelConfig
-) -> Float[Tensor, "batch patches values"]:
-    """The patches of images in raster order; UserError for images that are not the model's."""
-    if images.shape[1:] != (cfg.in_chans, *cfg.img_size):
-        needs = f"{cfg.in_chans} x {cfg.img_size[0]} x {cfg.img_size[1]}"
-        raise UserError(f"the model takes images of {needs}, got {' x '.join(map(str, images.shape[1:]))}")
-    return patchify(images, cfg.patch_size)

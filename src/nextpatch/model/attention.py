@@ -42,6 +42,10 @@ class Rows:
         """What the queries of a window attend to in their sequence, additive; None for everything."""
         return causal_mask(length, device)[length - self.window :] if self._causal else None
 
+    def of(self, values: Int[Tensor, "*#batch length"]) -> Int[Tensor, " rows"]:
+        """Those of the values that are at these rows; values of one sequence are those of all."""
+        return values.expand(self.batch, -1).reshape(-1)[self.flat]
+
     def to(self, device: torch.device) -> Rows:
         """The same rows with their indices on `device`."""
         for name in ("flat", "image", "position", "windowed"):

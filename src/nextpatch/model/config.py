@@ -106,12 +106,16 @@ class ModelConfig:
     """Share of training images whose class is not told, so that images are also sampled without one."""
     draws: int = 4
     """Pairs of time and noise that a scored patch is learned from in a step, of heads flow and diffusion."""
+    paper_loss: float = 0.0
+    """Weight of the paper's loss, of normalized patches and an MLP head of its own, beside that of a head that is a
+    distribution, on the same features; 0 for none."""
 
     def __post_init__(self) -> None:
         check_bounds(
             self, patch_size=(1, 4096), img_size=(1, 2**16), in_chans=(1, 4096), embed_dim=(0, 2**17), depth=(0, 4096),
             num_heads=(0, 4096), head_width=(0, 2**17), head_depth=(0, 4096), order_seed=SEED, mask_ratio=(0.0, 1.0),
             codes=(0, 2**20), classes=(0, 2**20), label_dropout=(0.0, 1.0), draws=(1, 1024),
+            paper_loss=(0.0, 1000.0),
         )  # fmt: skip
         if self.size not in SIZES:
             near = difflib.get_close_matches(self.size.lower(), SIZES, n=1)
@@ -145,7 +149,7 @@ class ModelConfig:
                 f"mask_ratio {self.mask_ratio:g} hides {hides} of {self.num_patches} patches; give one that hides 1 to "
                 f"{self.num_patches - 1}, such as 0.5"
             )
-        if self.target == "norm_pixels" and self.patch_dim < 2:
+        if (self.target == "norm_pixels" or self.paper_loss) and self.patch_dim < 2:
             raise ConfigError("a patch of one value has no variance to normalize by; use a larger patch_size")
         if s.embed_dim % s.num_heads:
             raise ConfigError(f"embed_dim {s.embed_dim} is not divisible by num_heads {s.num_heads}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.heads.paper import PaperHead
 from nextpatch.model.layers import Block
 from nextpatch.model.mask_token import MaskToken
 from nextpatch.model.names import HEADS
@@ -26,6 +27,7 @@ class Params(NamedTuple):
     head: int
     mask_token: int = 0
     start: int = 0
+    paper_head: int = 0
 
     @property
     def total(self) -> int:
@@ -37,7 +39,7 @@ def count_params(cfg: ModelConfig) -> Params:
     """Parameters of the model: Table 1 gives `trunk` for the paper's sizes."""
     return Params(
         PatchEmbed.params(cfg), Trunk.params(cfg), HEADS[cfg.head].params(cfg), MaskToken.params(cfg),
-        Start.params(cfg),
+        Start.params(cfg), PaperHead.params(cfg) if cfg.paper_loss else 0,
     )  # fmt: skip
 
 

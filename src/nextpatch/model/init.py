@@ -30,6 +30,10 @@ class Init:
         bound = math.sqrt(6.0 / (fan_in + fan_out))
         self._put(weight, torch.empty(fan_out, fan_in).uniform_(-bound, bound, generator=self._generator))
 
+    def exactly(self, values: Tensor, given: Tensor) -> None:
+        """These, which are no draws."""
+        self._put(values, given)
+
     def normal(self, values: Tensor, std: float) -> None:
         """Normal with mean 0."""
         self._put(values, torch.empty(values.shape).normal_(0.0, std, generator=self._generator))

@@ -1,14 +1,15 @@
-"""The patch embedding: patches -> tokens, which know their place."""
+"""The patch embedding: images -> patches -> tokens, which know their place."""
 
 from __future__ import annotations
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from nextpatch.core.errors import UserError
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import Init
 from nextpatch.model.layers import LayerNorm
-from nextpatch.patches import sincos_positions
+from nextpatch.patches import patchify, sincos_positions
 
 
 class PatchEmbed(nn.Module):
@@ -63,3 +64,13 @@ class PatchEmbed(nn.Module):
     def kept_bytes(cfg: ModelConfig, tokens: int, width: int) -> float:
         """The patches, and the norm's input and statistics."""
         return tokens * (width * cfg.patch_dim + 4 * cfg.shape.embed_dim + 8)
+
+
+def patches_of(
+    images: Float[Tensor, "batch channels height width"], cfg: ModelConfig
+) -> Float[Tensor, "batch patches values"]:
+    """The patches of images in raster order; UserError for images that are not the model's."""
+    if images.shape[1:] != (cfg.in_chans, *cfg.img_size):
+        needs = f"{cfg.in_chans} x {cfg.img_size[0]} x {cfg.img_size[1]}"
+        raise UserError(f"the model takes images of {needs}, got {' x '.join(map(str, images.shape[1:]))}")
+    return patchify(images, cfg.patch_size)

@@ -55,6 +55,11 @@ def _check_generation(cfg: ModelConfig, objective: str) -> None:
         raise ConfigError(
             f"label_dropout {cfg.label_dropout:g} changes nothing without classes; leave it out, or give model.classes"
         )
+    if cfg.paper_loss and cfg.head not in DISTRIBUTIONS:
+        raise ConfigError(
+            f"paper_loss {cfg.paper_loss:g} is a loss beside that of a head that is a distribution, and the head is "
+            f"{cfg.head}; leave it out, or choose {' or '.join(DISTRIBUTIONS)}"
+        )
     if cfg.draws != 4 and cfg.head not in _SAMPLED_IN_STEPS:
         raise ConfigError(
             f"draws {cfg.draws} changes nothing with the head {cfg.head}; leave it out, or choose "

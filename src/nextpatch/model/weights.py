@@ -15,10 +15,11 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("trunk.", "trunk."),
     ("attentive.", "head."),  # the attentive classifier; the released files have no pixel head
     ("head.", "pixel_head."),
+    ("paper_head.", "paper_head."),  # the paper's head beside one that is a distribution
     ("start.", "start."),  # of the objective generate: features have the start token in front, too
     ("mask_token.", "mask_token."),  # of the objective masked; only what predicts has it
 )
-PREDICTS = ("head.", "mask_token.")  # ours that features do without
+PREDICTS = ("head.", "mask_token.", "paper_head.")  # ours that features do without
 PATCH_WEIGHT = "patch_embed.proj.weight"  # a linear [d, P * P * C] here, a convolution [d, C, P, P] there
 
 

@@ -7,6 +7,7 @@ import math
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.cost import Workload
 from nextpatch.model.count import forward_flops
+from nextpatch.model.heads.paper import heads_of
 from nextpatch.model.names import HEADS, TARGETS
 from nextpatch.model.patch_embed import PatchEmbed
 from nextpatch.model.start import Start
@@ -80,7 +81,7 @@ def train_step_flops(cfg: ModelConfig, scored: float | None = None, frozen_trunk
     """
     work, head = work_of(cfg, scored), HEADS[cfg.head]
     embed = PatchEmbed.flops(cfg, embedded_of(cfg)) + Start.flops(cfg, work.tokens)
-    above = 3 * head.flops(cfg, work) - head.data_flops(cfg, work)
+    above = sum(3 * kind.flops(cfg, work) - kind.data_flops(cfg, work) for kind in heads_of(cfg))
     trunk = Trunk.rows_flops(cfg, work.tokens, work.rows if head.packed else work.tokens)
     if frozen_trunk and cfg.start_token:  # which learns, at the bottom: gradients go through all blocks
         passed = Trunk.frozen_flops(cfg, work.tokens, work.rows if head.packed else work.tokens)

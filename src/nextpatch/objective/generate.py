@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from typing import ClassVar
 
 import torch
@@ -21,6 +21,7 @@ from nextpatch.objective.generate_draws import KNOWN, LABEL, NOISE, ORDER, UNLAB
 from nextpatch.objective.generate_words import generate_words
 from nextpatch.objective.goal import goal_of
 from nextpatch.objective.objective import Draws, Fill, Words
+from nextpatch.objective.targets.beside import BesidePaper
 from nextpatch.patches import unpatchify
 
 
@@ -107,7 +108,7 @@ class Generate:
         wanted, noise = self.goal.wanted(chosen), self._noise(draws, images.device, rows)
         return model.generate_rows(
             lambda hidden, head: self.goal.loss_sum(hidden, head, wanted, noise),
-            self._started(chosen.all_patches, draws), self._mask(draws, images.device), rows,
+            self._started(chosen.all_patches, draws), self._mask(draws, images.device), rows, self._beside(chosen),
         )  # fmt: skip
 
     def position_losses(
@@ -133,7 +134,9 @@ class Generate:
     def predict(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws
     ) -> Float[Tensor, "batch places outputs"]:
-        """The head's outputs at every place; of a head that is a distribution, the condition."""
+        """The head's outputs at every place; of a head that is a distribution, the condition, and behind it the outputs
+        of a paper's head beside it.
+        """
         return model.generate(self._started(patches_of(images, self.cfg), draws), self._mask(draws, images.device))
 
     def wanted(self, images: Float[Tensor, "batch channels height width"]) -> Tensor:
@@ -181,6 +184,10 @@ class Generate:
         noise = self._noise(draws, predicted.device)
         losses = self.goal.losses(model, predicted, self._in_order(wanted, draws), noise)
         return losses * self.scored(draws).to(losses.device)
+
+    def _beside(self, chosen: Chosen) -> Callable[[Tensor], Tensor] | None:
+        """The paper's loss of what its head gives for these patches, where the model has both."""
+        return partial(self.goal.paper_loss_sum, wanted=chosen.patches) if isinstance(self.goal, BesidePaper) else None
 
     def _painted(self, pixels: Tensor, chosen: Chosen) -> Tensor:
         return unpatchify(chosen.put(pixels, chosen.all_patches), self.cfg.grid, self.cfg.patch_size)

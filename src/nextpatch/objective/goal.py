@@ -19,6 +19,7 @@ from nextpatch.model.names import TARGETS
 from nextpatch.objective.chosen import Chosen
 from nextpatch.objective.guess import ConstantGuess
 from nextpatch.objective.objective import Fill
+from nextpatch.objective.targets.beside import BesidePaper
 from nextpatch.objective.targets.distribution import OfHead
 from nextpatch.objective.targets.loss import LossInPieces
 from nextpatch.objective.targets.target import Target, TargetWords, TellsMore
@@ -125,4 +126,6 @@ class ByTarget:
 
 def goal_of(cfg: ModelConfig) -> Goal:
     """The one of a model: its head's own, or its target's."""
-    return OfHead(cfg) if cfg.is_distribution else ByTarget(cfg)
+    if cfg.is_distribution:
+        return BesidePaper(cfg) if cfg.paper_loss else OfHead(cfg)
+    return ByTarget(cfg)

@@ -46,8 +46,8 @@ class ConstantGuess(AIM):
 class HeadGuess(ConstantGuess):
     """The same for a head that is a distribution: it knows the mean and the deviation of the data, and no condition."""
 
-    def __init__(self, cfg: ModelConfig) -> None:
-        super().__init__(cfg, torch.zeros(1))
+    def __init__(self, cfg: ModelConfig, outputs: Tensor | None = None) -> None:
+        super().__init__(cfg, torch.zeros(1) if outputs is None else outputs)
 
     def of_head(self, compute: Callable[[Head], Tensor]) -> Tensor:
         """Of a head that only guesses."""

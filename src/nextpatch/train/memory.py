@@ -19,6 +19,7 @@ from typing import NamedTuple
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.cost import Kernel, Recompute, Workload
 from nextpatch.model.count import count_params
+from nextpatch.model.heads.paper import heads_of
 from nextpatch.model.layers import Block
 from nextpatch.model.mask_token import MaskToken
 from nextpatch.model.names import HEADS
@@ -87,7 +88,7 @@ def step_memory(
     each block has its weights, its gradient and what it computes again.
     """
     params, shard = count_params(cfg).total, setting.shard
-    tables = 4 * (cfg.num_patches * cfg.shape.embed_dim + HEADS[cfg.head].table_values(cfg))
+    tables = 4 * (cfg.num_patches * cfg.shape.embed_dim + sum(kind.table_values(cfg) for kind in heads_of(cfg)))
     pixels = images * 4 * cfg.num_patches * cfg.patch_dim
     kept = images * kept_bytes(cfg, setting.width, setting.recompute, setting.kernel, scored, longest) + pixels
     copies = 2 * params if not setting.spread and setting.width == 2 else 0
@@ -107,7 +108,7 @@ def _moments(
     """The two worst moments of every block's backward, the head's first: in the middle of it, and right behind it."""
     work, c = _work(cfg, setting.width, setting.recompute, setting.kernel, scored, longest), setting.width
     block = Block.unit(cfg.shape.embed_dim, cfg.shape.num_heads, work)
-    blocks = HEADS[cfg.head].units(cfg, work) + [block] * cfg.shape.depth
+    blocks = [unit for kind in heads_of(cfg) for unit in kind.units(cfg, work)] + [block] * cfg.shape.depth
     gradients = 4 * count_params(cfg).total / setting.shard if setting.several else 0.0
     flying = 0.0  # the gradient of the block before, in float32, on its way to the other ranks
     for number, unit in enumerate(blocks):
@@ -135,7 +136,7 @@ def kept_bytes(
     """
     work, head = _work(cfg, width, recompute, kernel, scored, longest), HEADS[cfg.head]
     trunk = Trunk.kept_bytes(cfg, work, head.packed)
-    above = head.kept_bytes(cfg, work) + sum(unit.kept for unit in head.units(cfg, work))
+    above = sum(kind.kept_bytes(cfg, work) + sum(unit.kept for unit in kind.units(cfg, work)) for kind in heads_of(cfg))
     errors = work.rows * loss_row_bytes(cfg, width)
     mask = 4 * work.tokens**2 if work.mask and (width == 4 or recompute != "none") else 0
     embedded = embedded_of(cfg)

@@ -19,7 +19,7 @@ from nextpatch.train.state import TrainState
 from nextpatch.train.step import BadStepError, stopped
 
 log = logging.getLogger(__name__)
-_BESIDE = ("ema_loss", "bits_per_dim", "perplexity", "accuracy")  # of a validation, shown behind its loss
+_BESIDE = ("ema_loss", "bits_per_dim", "paper_loss", "perplexity", "accuracy")  # of a validation, shown behind its loss
 
 
 class Recorder:

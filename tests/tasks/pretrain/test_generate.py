@@ -35,7 +35,9 @@ QUIET = Console(quiet=True)
 KINDS: dict[str, dict[str, Any]] = {
     "flow": {"head": "flow", "order": "any"},
     "diffusion": {"head": "diffusion", "attention": "causal"},
+    "density": {"head": "density", "order": "any", "attention": "causal"},
     "pixels": {"objective": "generate", "target": "pixels", "head": "transformer"},
+    "flow beside the paper's head": {"head": "flow", "paper_loss": 0.5},
 }
 
 
@@ -73,14 +75,14 @@ def losses(path: Path) -> list[float]:
 
 
 def test_two_ranks_get_the_losses_of_one(photos: str, tmp_path: Path) -> None:
-    assert run_ranks(by_two, 2, photos, str(tmp_path)) == [[0] * 6] * 2
+    assert run_ranks(by_two, 2, photos, str(tmp_path)) == [[0] * 2 * len(KINDS)] * 2
     for kind, values in KINDS.items():
         pretrain(recipe_on(photos, **values), tmp_path / kind, False, QUIET)
         for name in ("sharded", "copies"):
             assert losses(tmp_path / f"{kind}-{name}") == pytest.approx(losses(tmp_path / kind), rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["flow", "pixels"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_resumed_run_ends_with_the_same_bits(kind: str, photos: str, tmp_path: Path) -> None:
     recipe = recipe_on(photos, **KINDS[kind])
     pretrain(recipe, tmp_path / "whole", False, QUIET)
@@ -136,6 +138,26 @@ def test_a_trunk_that_learned_something_else_begins_a_run_that_generates(photos:
     labelled = AIM(recipe_on(photos, head="flow", order="any", classes=3).model)
     new = ["the start token", "the embedding of the classes", "the map of the place that comes next", "the head"]
     assert begin_from(labelled, init) == new
+
+
+def test_both_heads_are_measured_exported_and_begin_where_the_paper_ended(photos: str, tmp_path: Path) -> None:
+    both = recipe_on(photos, head="flow", paper_loss=0.5)
+    pretrain(both, tmp_path / "run", False, QUIET)
+    entry = [entry for entry in RunDir.open(tmp_path / "run").read_metrics() if entry["kind"] == "val"][-1]
+    assert entry["loss"] == pytest.approx(entry["distribution_loss"] + 0.5 * entry["paper_loss"])
+    loaded = nextpatch.load(tmp_path / "run" / "model.safetensors")
+    (tmp_path / "folder").mkdir()
+    save_snapshot(loaded, tmp_path / "folder")
+    ours, theirs = loaded.aim.state_dict(), nextpatch.load(tmp_path / "folder").aim.state_dict()
+    assert {"head.proj.weight", "paper_head.proj.weight"} <= theirs.keys()
+    assert all(torch.equal(theirs[name], ours[name]) for name in ours)
+    assert len(nextpatch.sample(tmp_path / "run", 2, steps=2)) == 2
+    pretrain(recipe_on(photos), tmp_path / "paper", False, QUIET)
+    model = AIM(both.model)
+    assert begin_from(model, str(tmp_path / "paper")) == ["the start token", "the head"]
+    head = load_run(tmp_path / "paper").model.head.state_dict()
+    assert model.paper_head is not None
+    assert all(torch.equal(model.paper_head.state_dict()[name], tensor) for name, tensor in head.items())
 
 
 def test_weights_travel_with_start_token_head_and_scales(photos: str, tmp_path: Path) -> None:

@@ -165,15 +165,17 @@ class DenoisingHead(Head):
     def kept_bytes(cfg: ModelConfig, work: Workload) -> float:
         """The projection's input; of each draw what time, input and output of the network keep, and the error."""
         w, v, c = cfg.shape.head_width, cfg.patch_dim, work.width
-        each = c * (v + w) + (8 + c) * w + 4 * w + 4 * w + c * w + (8 + 3 * c) * w + 8 + 4 * v
+        each = c * v + (12 + 8 * c) * w + 8 + 4 * v
         return work.rows * (c * cfg.shape.embed_dim + cfg.draws * each)
 
     @staticmethod
     def units(cfg: ModelConfig, work: Workload) -> list[Unit]:
-        """Of a block, for each draw: the norm's input and output and statistics, what it is told, and what products
-        and GELU keep."""
+        """Of a block, for each draw: the norm's input, output and statistics, shift, scale and gate, what products and
+        GELU keep, and in bfloat16 a copy of what it is told.
+        """
         w, c, rows = cfg.shape.head_width, work.width, work.rows * cfg.draws
-        unit = Unit(5 * w * w, rows * ((8 + 6 * c) * w + 8), rows * w)
+        told = c if c == 2 else 0
+        unit = Unit(5 * w * w, rows * ((8 + 8 * c + told) * w + 8), rows * w)
         return [unit] * cfg.shape.head_depth
 
 

@@ -32,7 +32,7 @@ class Logistics(nn.Linear):
         """As a linear layer, with biases that make a broad distribution."""
         init.xavier_uniform(self.weight)
         start = [torch.zeros(MIXTURES), torch.linspace(-1, 1, MIXTURES), torch.full((MIXTURES,), _START)]
-        self.bias.copy_(torch.cat(start))
+        init.exactly(self.bias, torch.cat(start))
 
     def nats(
         self, parameters: Float[Tensor, "*rows parameters"], level: Int[Tensor, "*rows"]

@@ -78,8 +78,8 @@ class OfHead:
 
     @staticmethod
     def row_bytes(cfg: ModelConfig, number: int) -> float:
-        """Counted with the head."""
-        return 0
+        """Counted with the head; beside the paper's, its error."""
+        return 4 * cfg.patch_dim if cfg.paper_loss else 0
 
     @staticmethod
     def fixed_bytes(cfg: ModelConfig, rows: float, number: int) -> float:

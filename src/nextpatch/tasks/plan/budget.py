@@ -14,7 +14,7 @@ from typing import Any
 from nextpatch.dist.config import Recompute
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import count_params
-from nextpatch.model.names import HEADS
+from nextpatch.model.heads.paper import heads_of
 from nextpatch.model.variant import variant_of
 from nextpatch.objective.cost import recomputed_flops, target_flops, train_step_flops, work_of
 from nextpatch.tasks.plan.communication import all_reduce_s, replica_group, ring_s, shard_group
@@ -120,8 +120,8 @@ def _option(cfg: PlanConfig, shard: int, recompute: Recompute) -> Option:
     parts, copies = shard_group(shard, cfg.gpus_per_node), replica_group(replicate, shard, cfg.gpus_per_node)
     gathered = scattered = micro_batches * 4 * params * parts.sent_share
     reduced = 8 * params / shard * copies.sent_share
-    blocks = HEADS[model.head].units(model, work_of(model))
-    units = model.shape.depth + len(blocks) + 1  # gathered and reduced one by one
+    blocks = sum(len(kind.units(model, work_of(model))) for kind in heads_of(model))
+    units = model.shape.depth + blocks + 1  # gathered and reduced one by one
     again = recomputed_flops(model) if recompute == "full" else 0.0  # norms and GELU count for nothing
     work_s = (train_step_flops(model) + again) / gpu.tflops + (_coding(model) or 0.0) / gpu.float32_tflops
     return Option(

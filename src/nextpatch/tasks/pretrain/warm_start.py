@@ -25,6 +25,7 @@ _PARTS = {
     "start.next_place": "the map of the place that comes next",
     "mask_token.": "the mask token",
     "head.": "the head",
+    "paper_head.": "the paper's head beside it",
 }
 
 
@@ -75,6 +76,8 @@ def begin_from(model: AIM, init: str) -> list[str]:
     given: dict[str, Tensor] = dict(source.state_dict())
     if (source.cfg.head, source.cfg.target) != (model.cfg.head, model.cfg.target):
         given = {name: tensor for name, tensor in given.items() if not name.startswith("head.")}
+    if model.paper_head is not None and _has_papers_head(source, model.cfg):
+        given |= {f"paper_{name}": tensor for name, tensor in source.state_dict().items() if name.startswith("head.")}
     if source.cfg.classes != model.cfg.classes:
         given.pop("start.classes", None)
     if model.mask_token is not None and source.mask_token is None and not model.mask_token.token.requires_grad:
@@ -88,6 +91,13 @@ def begin_from(model: AIM, init: str) -> list[str]:
             raise ConfigError(f"{init}: {name} is {tuple(given[name].shape)}, the recipe's {tuple(own[name].shape)}")
         put(own[name], given[name])
     return [words for prefix, words in _PARTS.items() if any(name.startswith(prefix) for name in own.keys() - given)]
+
+
+def _has_papers_head(source: AIM, cfg: ModelConfig) -> bool:
+    """Whether the head of these weights is that of the paper, and as large as that of a model beside its own."""
+    theirs, ours = source.cfg.shape, cfg.shape
+    alike = (theirs.head_width, theirs.head_depth) == (ours.head_width, ours.head_depth)
+    return source.head.predicts and (source.cfg.head, source.cfg.target) == ("mlp", "norm_pixels") and alike
 
 
 def _loaded(init: str, img_size: tuple[int, int] | None = None) -> Backbone:
