@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nextpatch.api.finetune import FinetuneResult as FinetuneResult
     from nextpatch.api.finetune import finetune as finetune
     from nextpatch.api.generate import complete as complete
+    from nextpatch.api.generate import inpaint as inpaint
     from nextpatch.api.generate import sample as sample
     from nextpatch.api.images import dataset as dataset
     from nextpatch.api.pretrain import PretrainResult as PretrainResult
@@ -50,6 +51,7 @@ _PLACES = {
     "evaluate_samples": "nextpatch.api.evaluate",
     "finetune": "nextpatch.api.finetune",
     "fit_tokenizer": "nextpatch.api.tokenizer",
+    "inpaint": "nextpatch.api.generate",
     "load": "nextpatch.weights.load",
     "load_tokenizer": "nextpatch.api.tokenizer",
     "pretrain": "nextpatch.api.pretrain",
@@ -76,6 +78,7 @@ __all__ = [
     "evaluate_samples",
     "finetune",
     "fit_tokenizer",
+    "inpaint",
     "load",
     "load_tokenizer",
     "pretrain",

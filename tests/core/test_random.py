@@ -23,7 +23,7 @@ FIRST_DRAWS = {  # of seed 3 at position 5, as they were before there was a tabl
     "LABEL_SPLIT": 389, "LABELED_ORDER": 568, "LABELED_VIEW": 998, "MIXUP": 838, "PREVIEW": 981, "PREFIX": 140,
     "PATCH_ORDER": 480, "FIRST_CODES": 684,
     "KEPT_PATCHES": 195, "DEAD_CODES": 356, "MASK": 832,
-    "NOISE": 151, "SAMPLE": 862, "IMAGE_ORDER": 555, "UNLABELLED": 787, "COMPARED": 71,
+    "NOISE": 151, "SAMPLE": 862, "IMAGE_ORDER": 555, "UNLABELLED": 787, "COMPARED": 71, "TILE": 656,
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`nextpatch.sample` and `nextpatch.complete`: images of weights that generate, as images of Pillow."""
+"""`nextpatch.sample`, `complete` and `inpaint`: images of weights that generate, as images of Pillow."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from nextpatch.core.progress import Meter, phase
 from nextpatch.data.encoding import Given
 from nextpatch.runs.config import Device
 from nextpatch.sampling.config import GuidanceSchedule, Method
-from nextpatch.tasks.generate.config import CompleteConfig, SampleConfig, settings_of
+from nextpatch.tasks.generate.config import CompleteConfig, InpaintConfig, SampleConfig, settings_of
 from nextpatch.tasks.generate.generator import ImageMaker
+from nextpatch.tasks.generate.inpaint import HoleFiller
 from nextpatch.tasks.generate.pictures import picture_of
 from nextpatch.tasks.generate.request import request_of
 
@@ -100,6 +101,59 @@ def complete(
         top_k=top_k, top_p=top_p, average=average, batch_size=batch_size,
     )  # fmt: skip
     return _made(weights, config, device, quiet, image)
+
+
+def inpaint(
+    weights: Weights,
+    image: Given,
+    mask: Given = None,
+    n: int = 4,
+    *,
+    box: tuple[int, int, int, int] | None = None,
+    allow_unseen: bool = False,
+    label: Label = None,
+    seed: int = 0,
+    first: int = 0,
+    guidance: float = 1.0,
+    guidance_schedule: GuidanceSchedule = "constant",
+    temperature: float = 1.0,
+    steps: int = 20,
+    method: Method = "euler",
+    top_k: int = 0,
+    top_p: float = 1.0,
+    average: int = 1,
+    batch_size: int = 0,
+    device: Device = "auto",
+    quiet: bool = False,
+) -> list[Image]:
+    """`n` alternatives for the holes of an image: where `mask`, an image of the same size, is white, or True, and in
+    `box`, (x, y, width, height) in pixels. All other pixels come back to the last bit, in the image's own mode.
+
+    An image larger than the model is filled in tiles. `average`: with 16, each alternative is the mean of 16, the
+    expected value. Weights of a fixed order may fill a hole before they have seen what is known behind it:
+    SamplingError unless `allow_unseen`. Everything else as in `nextpatch.sample`.
+
+    >>> import nextpatch
+    >>> photo, _ = nextpatch.dataset("demo:test")[0]
+    >>> images = nextpatch.inpaint(flow_run, photo, n=2, box=(0, 21, 28, 7), quiet=True)
+    >>> images[0].crop((0, 0, 28, 21)) == photo.crop((0, 0, 28, 21)), images[0] == images[1]
+    (True, False)
+    """
+    config = InpaintConfig(
+        weights=name_of(weights), image="image", mask="" if mask is None else "mask",
+        box="" if box is None else ",".join(map(str, box)), allow_unseen=allow_unseen, count=n, label=_labels(label),
+        seed=seed, first=first, guidance=guidance, guidance_schedule=guidance_schedule, temperature=temperature,
+        steps=steps, method=method, top_k=top_k, top_p=top_p, average=average, batch_size=batch_size,
+    )  # fmt: skip
+    with session(quiet) as console:
+        with phase("loading the weights"):
+            filler = HoleFiller(model_of(weights, device), request_of(config), image, mask)
+        made: dict[int, Image] = {}
+        with Meter("images", n, console=console) as meter:
+            for place, picture in filler.pictures():
+                made[place] = picture
+                meter.add(1)
+    return [made[place] for place in range(n)]
 
 
 def _made(

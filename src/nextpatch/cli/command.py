@@ -79,6 +79,13 @@ VERBS: dict[str, Verb | Group] = {
         generate.outputs,
         needs=("tasks.generate.run",),
     ),
+    "inpaint": Verb(
+        "fill the holes of an image",
+        generate.InpaintImage,
+        generate.run,
+        generate.outputs,
+        needs=("tasks.generate.run",),
+    ),
     "evaluate-samples": Verb(
         "measure generated images against real ones",
         evaluate.EvaluateSamples,

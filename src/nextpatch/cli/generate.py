@@ -1,4 +1,4 @@
-"""`nextpatch sample` and `nextpatch complete`: pictures of weights that generate."""
+"""`nextpatch sample`, `complete` and `inpaint`: pictures of weights that generate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from nextpatch.cli.verb import Output
-from nextpatch.tasks.generate.config import CompleteConfig, SampleConfig
+from nextpatch.tasks.generate.config import CompleteConfig, InpaintConfig, SampleConfig
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,34 @@ class CompleteImage:
     config: CompleteConfig
 
 
-def outputs(args: SampleImages | CompleteImage) -> list[Output]:
+@dataclass(frozen=True)
+class InpaintImage:
+    """Fill the holes of an image, several times; all other pixels come back as they are.
+
+    Holes are white in the mask, an image of the same size. An image larger than the model is filled in tiles.
+
+    examples:
+      nextpatch inpaint runs/photos photo.jpg --mask mask.png -n 4 --out inpainted
+      nextpatch inpaint runs/photos photo.jpg --box 40,60,32,24 --average 16 -n 1 --out expected
+    """
+
+    config: InpaintConfig
+
+
+def outputs(args: SampleImages | CompleteImage | InpaintImage) -> list[Output]:
     """The folder that it writes into."""
     return [Output(args.config.out)]
 
 
-def run(args: SampleImages | CompleteImage) -> int:
+def run(args: SampleImages | CompleteImage | InpaintImage) -> int:
     """Make the pictures, and say where they are."""
-    from nextpatch.tasks.generate.run import generate
+    from nextpatch.tasks.generate.run import generate, inpaint
 
+    config = args.config
     try:
-        done = generate(args.config)
+        done = inpaint(config) if isinstance(config, InpaintConfig) else generate(config)
     except KeyboardInterrupt:
-        print(f"stopped; pictures that were finished are in {args.config.out}", file=sys.stderr)
+        print(f"stopped; pictures that were finished are in {config.out}", file=sys.stderr)
         raise
     many = "s" if done.images > 1 else ""
     print(f"{done.out}: {done.images:,} image{many}, shown by sheet.png, repeated by settings.json")

@@ -40,6 +40,7 @@ class Stream(IntEnum):
     SAMPLE = 21  # the seed of the noise that a generated image is made from, by its number
     IMAGE_ORDER = 22  # the order of the patches of a training image, where each has its own, by position
     UNLABELLED = 23  # the training images whose class is not told, by position
+    TILE = 24  # the seed of a tile of a generated image, by its number
     MASK = 15  # the masked patches of a training image, by position
     PREVIEW = 101  # the images that a preview shows
     COMPARED = 102  # the images of a collection that generated ones are measured against

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from torch import Tensor
+
 
 class SampleBatch(NamedTuple):
     """Places in the request, and the row of a batch in which each is computed."""
@@ -32,3 +34,23 @@ def batches(numbers: Sequence[int], known: Sequence[int], size: int) -> Iterator
         batch.rows.append(number % size)
         times[number, first] += 1
     yield from found.values()
+
+
+class Means:
+    """Means of so many images each, that come in any order."""
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+        self._sums: dict[int, Tensor] = {}
+        self._left: dict[int, int] = {}
+
+    def add(self, places: list[int], images: Tensor) -> dict[int, Tensor]:
+        """With further ones: those that are complete now, by place; a single image as it is."""
+        done = {}
+        for place, image in zip(places, images, strict=True):
+            self._sums[place] = self._sums[place] + image if place in self._sums else image
+            self._left[place] = self._left.get(place, self._times) - 1
+            if not self._left[place]:
+                total = self._sums.pop(place)
+                done[place] = total if self._times == 1 else total / self._times
+        return done

@@ -15,7 +15,7 @@ from nextpatch.data.views import to_model_input, to_pixels
 from nextpatch.model.aim import AIM
 from nextpatch.model.cache import KeyValueCache
 from nextpatch.patches import unpatchify
-from nextpatch.sampling.batches import batches
+from nextpatch.sampling.batches import Means, batches
 from nextpatch.sampling.config import SamplingConfig
 from nextpatch.sampling.drawing import drawer_of
 from nextpatch.sampling.error import SamplingError
@@ -81,7 +81,7 @@ class Sampler:
         times = self.config.average
         every = [number * times + other for number in numbers for other in range(times)]
         firsts = [0] * len(numbers) if known is None else first_known(self.model.cfg, known.mask).tolist()
-        mean = _Mean(times)
+        mean = Means(times)
         for batch in batches(every, [first for first in firsts for _ in range(times)], self.batch_size):
             rows = batch.filled(self.batch_size)
             owners = [place // times for place in rows]
@@ -138,22 +138,3 @@ class Sampler:
         if self._guided and all(label == NO_LABEL for label in found):
             raise SamplingError("guidance leads towards a class, and none is asked for; give a label")
         return found
-
-
-class _Mean:
-    """Means of so many images each, that come in any order."""
-
-    def __init__(self, times: int) -> None:
-        self._times = times
-        self._sums: dict[int, Tensor] = {}
-        self._left: dict[int, int] = {}
-
-    def add(self, places: list[int], images: Tensor) -> dict[int, Tensor]:
-        """Those that are complete with these, by place."""
-        done = {}
-        for place, image in zip(places, images, strict=True):
-            self._sums[place] = self._sums[place] + image if place in self._sums else image
-            self._left[place] = self._left.get(place, self._times) - 1
-            if not self._left[place]:
-                done[place] = self._sums.pop(place) / self._times
-        return done

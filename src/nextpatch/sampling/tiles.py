@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Float, Num, Shaped
 from torch import Tensor
 
 
@@ -26,7 +26,7 @@ class Tile:
     below: int = 0
     behind: int = 0
 
-    def of(self, image: Num[Tensor, "*any image_height image_width"]) -> Num[Tensor, "*any height width"]:
+    def of(self, image: Shaped[Tensor, "*any image_height image_width"]) -> Shaped[Tensor, "*any height width"]:
         """This part of an image, as a view."""
         return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
 

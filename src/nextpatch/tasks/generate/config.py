@@ -79,13 +79,56 @@ class CompleteConfig(SamplingConfig):
         refuse_both(self, needed=("weights", "image"))
 
 
-def refuse_both(config: SampleConfig | CompleteConfig, needed: tuple[str, ...]) -> None:
-    """ConfigError where settings are to be repeated and stated as well, or where neither says what is `needed`."""
+@dataclass(frozen=True)
+class InpaintConfig(SamplingConfig):
+    """Alternatives for the holes of an image, whose other pixels are kept."""
+
+    weights: _Weights = ""
+    """Weights that fill the holes."""
+    image: Annotated[str, Flag("IMAGE", positional=True)] = ""
+    """Image file, of any size; pixels outside of its holes come back as they are."""
+    mask: Annotated[str, Flag("IMAGE")] = ""
+    """Image file of the same size that is white where the holes are, and black elsewhere."""
+    box: Annotated[str, Flag("X,Y,W,H")] = ""
+    """A hole as a box, in pixels from the upper left corner; together with a mask both are holes."""
+    allow_unseen: bool = False
+    """Fill holes that the model's order comes to before it has seen all that is known around them."""
+    out: Annotated[Path, Flag("FOLDER")] = Path("inpainted")
+    """Folder to write the images into, with a contact sheet and the settings that repeat them."""
+    count: _Count = 4
+    """How many alternatives to make."""
+    label: _Labels = ()
+    """Class of the image, by name or number; several take turns, and each stands for all of them (default: none)."""
+    seed: int = 0
+    """Seed of the random numbers."""
+    first: int = 0
+    """Number of the first alternative: with 4, alternatives 4, 5 ... follow those of an earlier call."""
+    device: Device = "auto"
+    """Where to compute."""
+    settings: _Settings = None
+    """Settings that an earlier call wrote (settings.json), which are repeated."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self, count=(1, MOST), seed=SEED, first=(0, MOST))
+        refuse_both(self, needed=("weights", "image"), beside=("mask",))
+        if self.settings is None and not (self.mask or self.box):
+            raise ConfigError("no hole given; give --mask with an image that is white in the holes, or --box X,Y,W,H")
+
+
+AnyConfig = SampleConfig | CompleteConfig | InpaintConfig
+
+
+def refuse_both(config: AnyConfig, needed: tuple[str, ...], beside: tuple[str, ...] = ()) -> None:
+    """ConfigError where settings are to be repeated and stated as well, or where neither says what is `needed`.
+
+    What is `needed`, or `beside` it, may be given with settings: files that are elsewhere by now.
+    """
     if config.settings is None:
         if missing := [name for name in needed if not getattr(config, name)]:
             raise ConfigError(f"no {missing[0]} given; name {missing[0]}, or settings to repeat: --from settings.json")
         return
-    allowed = (*_REPEATED, *needed)
+    allowed = (*_REPEATED, *needed, *beside)
     other = [one.name for one in fields(config) if getattr(config, one.name) != one.default and one.name not in allowed]
     if other:
         raise ConfigError(
@@ -93,6 +136,6 @@ def refuse_both(config: SampleConfig | CompleteConfig, needed: tuple[str, ...]) 
         )
 
 
-def settings_of(config: SampleConfig | CompleteConfig) -> SamplingConfig:
+def settings_of(config: AnyConfig) -> SamplingConfig:
     """The part that is about sampling."""
     return SamplingConfig(**{one.name: getattr(config, one.name) for one in fields(SamplingConfig)})

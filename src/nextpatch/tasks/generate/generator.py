@@ -43,15 +43,9 @@ class ImageMaker:
         found = replace(
             request, rows=rows, settings=replace(request.settings, batch_size=self.sampler.batch_size),
             weights_sha256=self.backbone.digest(),
-            image_sha256="" if image is None else _digest(self.backbone.transform(image)),
+            image_sha256="" if image is None else digest_of_pixels(self.backbone.transform(image)),
         )  # fmt: skip
-        for what in ("weights", "image"):
-            said = getattr(request, f"{what}_sha256")
-            if said not in ("", getattr(found, f"{what}_sha256")):
-                raise SamplingError(
-                    f"{shown(getattr(request, what))} is not the {what} that the settings were written with (SHA-256 "
-                    f"{said[:12]}...), so the pictures would be others; give the right one, or leave out --from"
-                )
+        check_same(request, found)
         return found
 
     def images(self, request: Request, image: Given = None) -> Iterator[Sampled]:
@@ -85,5 +79,17 @@ def checked_rows(request: Request, cfg: ModelConfig) -> int:
     return request.rows or rows // 2
 
 
-def _digest(pixels: torch.Tensor) -> str:
+def check_same(asked: Request, found: Request) -> None:
+    """SamplingError where weights, image or mask are others than those that the settings were written with."""
+    for what in ("weights", "image", "mask"):
+        said = getattr(asked, f"{what}_sha256")
+        if said not in ("", getattr(found, f"{what}_sha256")):
+            raise SamplingError(
+                f"{shown(getattr(asked, what))} is not the {what} that the settings were written with (SHA-256 "
+                f"{said[:12]}...), so the pictures would be others; give the right one, or leave out --from"
+            )
+
+
+def digest_of_pixels(pixels: torch.Tensor) -> str:
+    """SHA-256, in hexadecimal."""
     return hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()

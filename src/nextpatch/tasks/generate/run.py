@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from PIL import Image
 
 from nextpatch.core.output import check_folder, save_picture
 from nextpatch.core.progress import Meter, phase
-from nextpatch.tasks.generate.config import CompleteConfig, SampleConfig
+from nextpatch.tasks.generate.config import CompleteConfig, InpaintConfig, SampleConfig
 from nextpatch.tasks.generate.generator import ImageMaker
+from nextpatch.tasks.generate.inpaint import HoleFiller
+from nextpatch.tasks.generate.photo import small_of
 from nextpatch.tasks.generate.pictures import MOST_ON_SHEET, picture_of, sheet_of
-from nextpatch.tasks.generate.request import FILE, request_of
+from nextpatch.tasks.generate.request import FILE, Request, request_of
 from nextpatch.weights.load import load, of_trunk
 
 SHEET = "sheet.png"
@@ -34,29 +37,50 @@ def generate(config: SampleConfig | CompleteConfig) -> Generated:
     ConfigError or UserError before anything is written.
     """
     asked = request_of(config)
-    files = [picture_name(number) for number in asked.numbers]
-    check_folder(config.out, files=(*files, SHEET, FILE))
+    _check_out(asked, config.out)
     with phase("loading the weights"):
         backbone = load(asked.weights, layers=of_trunk(asked.weights), device=config.device)
         generator = ImageMaker(backbone, asked.settings)
         image = asked.image or None
         request = generator.settled(asked, image)
         found = generator.images(request, image)
-    request.write(config.out)
+    return _written(
+        ((place, picture_of(one)) for some in found for place, one in zip(some.places, some.images, strict=True)),
+        request, config.out,
+    )  # fmt: skip
+
+
+def inpaint(config: InpaintConfig) -> Generated:
+    """As `generate`, of an image with holes; the sheet shows the image with its holes first."""
+    asked = request_of(config)
+    _check_out(asked, config.out)
+    with phase("loading the weights"):
+        backbone = load(asked.weights, layers=of_trunk(asked.weights), device=config.device)
+        filler = HoleFiller(backbone, asked, asked.image, asked.mask or None)
+    return _written(filler.pictures(), filler.request, config.out, [filler.photo.shown(filler.hole)])
+
+
+def _check_out(asked: Request, out: Path) -> None:
+    check_folder(out, files=(*map(picture_name, asked.numbers), SHEET, FILE))
+
+
+def _written(
+    found: Iterator[tuple[int, Image.Image]], request: Request, out: Path, before: Sequence[Image.Image] = ()
+) -> Generated:
+    """Pictures by their places, as they are finished; those of the sheet stand behind those `before`."""
+    request.write(out)
     done: dict[int, Image.Image] = {}
     try:
         with Meter("images", request.count) as meter:
-            for some in found:
-                for place, pixels in zip(some.places, some.images, strict=True):
-                    picture = picture_of(pixels)
-                    save_picture(picture, config.out / picture_name(request.first + place))
-                    if place < MOST_ON_SHEET:
-                        done[place] = picture
-                meter.add(len(some.places))
+            for place, picture in found:
+                save_picture(picture, out / picture_name(request.first + place))
+                if place < MOST_ON_SHEET:
+                    done[place] = small_of(picture) if before else picture
+                meter.add(1)
     finally:
         if done:
-            save_picture(sheet_of([done[place] for place in sorted(done)]), config.out / SHEET)
-    return Generated(config.out, request.count)
+            save_picture(sheet_of([*before, *(done[place] for place in sorted(done))]), out / SHEET)
+    return Generated(out, request.count)
 
 
 def picture_name(number: int) -> str:
