@@ -15,6 +15,7 @@ from nextpatch.model.heads.denoising import DenoisingHead
 from nextpatch.model.heads.diffusion import DiffusionHead
 from nextpatch.model.heads.distribution import Distribution, Draw, Known
 from nextpatch.model.heads.flow import FlowHead
+from nextpatch.model.heads.led import Led
 from nextpatch.model.heads.noise import Noise
 from nextpatch.model.init import init_weights
 from nextpatch.model.layers import LN_EPS
@@ -108,6 +109,25 @@ def test_the_loss_is_the_plain_formulation(kind: str) -> None:
         own = Noise(torch.zeros(1, dtype=torch.int64), torch.tensor([row]))
         wanted = plain_loss(kind, head, condition[row], patches[row], own)
         assert abs(float(found[row].detach() - wanted)) <= 1e-6 * float(wanted)
+
+
+@per_head
+@torch.no_grad()
+def test_what_is_told_ahead_of_many_steps_is_what_each_step_would_be_told(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, generator = stirred(made(kind)), torch.Generator().manual_seed(5)
+    told, untold, noisy = (torch.randn(4, n, generator=generator, dtype=torch.float64) for n in (12, 12, 2))
+    times = [0.9, 0.5, 0.25, 0.1, 0.0]
+    for rows in (256, 8, 1):  # all times at once, two, one
+        monkeypatch.setattr("nextpatch.model.heads.led._ROWS", rows)
+        for guidance in (1.0, 1.7):
+            found = Led(head, told, untold, guidance, times)
+            for number, time in enumerate(times):
+                at = torch.tensor([time], dtype=torch.float64)
+                with_it, without = (head.denoised(noisy, one, at) for one in (told, untold))
+                wanted = without + guidance * (with_it - without)
+                torch.testing.assert_close(found(noisy, number), wanted, rtol=1e-12, atol=1e-12)
 
 
 @per_head

@@ -45,7 +45,11 @@ class ToldBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "*rows dim"], told: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
         """Row by row; the residual stream keeps its dtype."""
-        shift, scale, gate = self.told(told).chunk(3, dim=-1)
+        return self.changed(x, self.told(told))
+
+    def changed(self, x: Float[Tensor, "*rows dim"], own: Float[Tensor, "*rows three"]) -> Float[Tensor, "*rows dim"]:
+        """The same, of shift, scale and gate."""
+        shift, scale, gate = own.chunk(3, dim=-1)
         out: Tensor = x + gate * self.mlp(normed(x) * (1 + scale) + shift)
         return out
 
@@ -105,26 +109,23 @@ class DenoisingHead(Head):
         time: Float[Tensor, "*#rows"],
     ) -> Float[Tensor, "*rows values"]:
         """The network: what is learned of a noisy patch at a time from 0 to 1. Never in half precision."""
-        waves = _waves(time.to(condition.dtype), condition.shape[-1])
-        told = F.silu(condition + self.time_2(F.silu(self.time_1(waves))))
+        told = F.silu(condition + self.timed(time.to(condition.dtype)))
         x = self.noisy(noisy).to(condition.dtype)
         told = told.expand_as(x)
         for block in self.blocks:
             x = block(x, told)
-        shift, scale = self.told(told).chunk(2, dim=-1)
+        return self.ended(x, self.told(told))
+
+    def timed(self, time: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows width"]:
+        """What the condition is told of the time."""
+        out: Tensor = self.time_2(F.silu(self.time_1(_waves(time, self.time_1.in_features))))
+        return out
+
+    def ended(self, x: Float[Tensor, "*rows width"], own: Float[Tensor, "*rows two"]) -> Float[Tensor, "*rows values"]:
+        """The values behind the blocks, of shift and scale of the last norm."""
+        shift, scale = own.chunk(2, dim=-1)
         out: Tensor = self.clean(normed(x) * (1 + scale) + shift)
         return out if out.dtype == torch.float64 else out.float()
-
-    def guided(
-        self, noisy: Tensor, condition: Tensor, unguided: Tensor | None, guidance: float, time: float
-    ) -> Float[Tensor, "rows values"]:
-        """The network at one time, led away from what it gives without a class."""
-        at = torch.full((1,), time, device=noisy.device)
-        found = self.denoised(noisy, condition, at)
-        if unguided is None or guidance == 1.0:
-            return found
-        other = self.denoised(noisy, unguided, at)
-        return other + guidance * (found - other)
 
     def finished(self, standard: Float[Tensor, "rows values"], known: Known | None) -> Float[Tensor, "rows values"]:
         """Patches as pixels; what is known as it was given."""

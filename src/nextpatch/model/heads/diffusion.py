@@ -14,6 +14,7 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.heads.denoising import DenoisingHead
 from nextpatch.model.heads.distribution import Draw, Known
 from nextpatch.model.heads.informed import REPEATS, informed
+from nextpatch.model.heads.led import Led
 from nextpatch.model.heads.noise import Noise
 
 STEPS = 1000  # of training
@@ -55,12 +56,13 @@ class DiffusionHead(DenoisingHead):
         values = len(self.standard.center)
         x = settings.temperature * noise.normal(START, values).to(condition.dtype)
         standard = None if known is None else Known(self.standard(known.values).to(x.dtype), known.mask)
-        remains = _remaining()
-        for number, (step, after) in enumerate(pairwise(_spaced(settings.steps))):
+        remains, steps = _remaining(), _spaced(settings.steps)
+        noise_of = Led(self, condition, unguided, settings.guidance, [step / STEPS for step in steps[:-1]])
+        for number, (step, after) in enumerate(pairwise(steps)):
             a, b = float(remains[step]), float(remains[after]) if after >= 0 else 1.0
 
-            def guess(noisy: Tensor, step: int = step, a: float = a) -> Tensor:
-                e = self.guided(noisy, condition, unguided, settings.guidance, step / STEPS)
+            def guess(noisy: Tensor, number: int = number, a: float = a) -> Tensor:
+                e = noise_of(noisy, number)
                 return self.standard.within((noisy - math.sqrt(1 - a) * e) / math.sqrt(a))
 
             for again in range(1 if standard is None else REPEATS):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -14,6 +13,7 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.heads.denoising import DenoisingHead
 from nextpatch.model.heads.distribution import Draw, Known
 from nextpatch.model.heads.informed import REPEATS, informed
+from nextpatch.model.heads.led import Led
 from nextpatch.model.heads.noise import Noise
 
 TIME, VALUES, START = 0, 1, 2  # streams of noise: times and noise in training, the noise that a sample begins as
@@ -53,23 +53,19 @@ class FlowHead(DenoisingHead):
         that are known the way is another one: see `_with_known`.
         """
         start = settings.temperature * noise.normal(START, len(self.standard.center)).to(condition.dtype)
-
-        def velocity(x: Tensor, time: float) -> Tensor:
-            return self.guided(x, condition, unguided, settings.guidance, time)
-
+        x, size = start, 1.0 / settings.steps
+        velocity = Led(self, condition, unguided, settings.guidance, [n * size for n in range(settings.steps + 1)])
         if known is not None:
             return self.finished(self._with_known(start, velocity, noise, settings, known), known)
-        x, size = start, 1.0 / settings.steps
         for step in range(settings.steps):
-            time = step * size
-            first = velocity(x, time)
+            first = velocity(x, step)
             if settings.method == "heun":
-                first = (first + velocity(x + size * first, time + size)) / 2
+                first = (first + velocity(x + size * first, step + 1)) / 2
             x = x + size * first
         return self.finished(x, None)
 
     def _with_known(
-        self, x: Tensor, velocity: Callable[[Tensor, float], Tensor], noise: Noise, settings: Draw, known: Known
+        self, x: Tensor, velocity: Led, noise: Noise, settings: Draw, known: Known
     ) -> Float[Tensor, "rows values"]:
         """Euler's steps towards the patch that is expected of x and of what is known.
 
@@ -80,8 +76,8 @@ class FlowHead(DenoisingHead):
         for step in range(settings.steps):
             time, after = step / settings.steps, (step + 1) / settings.steps
 
-            def guess(noisy: Tensor, time: float = time) -> Tensor:
-                return self.standard.within(noisy + (1 - time) * velocity(noisy, time))
+            def guess(noisy: Tensor, time: float = time, step: int = step) -> Tensor:
+                return self.standard.within(noisy + (1 - time) * velocity(noisy, step))
 
             for again in range(REPEATS):
                 if again:
