@@ -25,6 +25,7 @@ def file_map() -> str:
         "model",
         "data",
         "measure",
+        "scaling",
         ".",
         "core",
     ]
