@@ -22,6 +22,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "flow": {"head": "flow"},
     "diffusion, any order, causal": {"head": "diffusion", "order": "any", "attention": "causal"},
     "flow, any order, classes": {"head": "flow", "order": "any", "classes": 3, "label_dropout": 0.0},
+    "flow, known first": {"head": "flow", "order": "known_first"},
     "pixels, spiral": {"objective": "generate", "target": "pixels", "order": "spiral"},
     "pixels, transformer, any order": {
         "objective": "generate", "target": "pixels", "order": "any", "head": "transformer",
@@ -95,6 +96,17 @@ def test_what_is_drawn_belongs_to_seed_and_position_alone() -> None:
     assert len(set(whole[NOISE].tolist())) == 400
 
 
+def test_known_first_is_a_random_set_and_then_the_rest_both_in_raster_order() -> None:
+    objective, _ = made({"head": "flow", "order": "known_first"})
+    whole = objective.draw(7, torch.arange(1500))
+    assert torch.equal(whole[ORDER].flip(0), objective.draw(7, torch.arange(1500).flip(0))[ORDER])
+    sets = set()
+    for order, known in zip(whole[ORDER].tolist(), whole[KNOWN].tolist(), strict=True):
+        assert order == sorted(order[:known]) + sorted(order[known:])
+        sets.add(tuple(order[:known]))
+    assert len(sets) == 2**6 - 1, "every set but the whole"
+
+
 def test_a_class_is_told_unless_it_is_dropped() -> None:
     objective, model = made({"head": "flow", "classes": 3, "label_dropout": 0.5})
     draws = objective.draw(0, torch.arange(64))
@@ -125,6 +137,8 @@ def test_the_first_patch_is_scored_and_places_of_drawn_orders_are_no_patches() -
         ({"classes": 3}, "model.classes 3 is for the objective generate"),
         ({"order": "any"}, "model.order any is for the objective generate"),
         ({"head": "flow", "order": "any", "order_seed": 1}, "order_seed 1 changes nothing in the order any"),
+        ({"order": "known_first"}, "model.order known_first is for the objective generate"),
+        ({"head": "flow", "order": "known_first", "attention": "causal"}, "the order known_first is raster"),
         ({"head": "flow", "label_dropout": 0.2}, "changes nothing without classes"),
         ({"objective": "generate", "target": "pixels", "draws": 2}, "draws 2 changes nothing with the head mlp"),
         ({"head": "flow", "mask_ratio": 0.3}, "mask_ratio 0.3 changes nothing in the objective generate"),

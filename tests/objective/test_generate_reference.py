@@ -33,6 +33,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "tokens, any order": {"target": "tokens", "order": "any"},
     "tokens, causal, transformer": {"target": "tokens", "attention": "causal", "head": "transformer"},
     "flow, any order": {"head": "flow", "order": "any"},
+    "flow, known first": {"head": "flow", "order": "known_first"},
     "diffusion, classes": {"head": "diffusion", "classes": 4, "label_dropout": 0.0},
 }  # fmt: skip
 
@@ -65,7 +66,7 @@ def outputs_of(state: reference.State, cfg: ModelConfig, images: Tensor, draws: 
         if LABEL in draws and draws[LABEL][image] >= 0:
             start = start + state["start.classes"][draws[LABEL][image]]
         sequence = [start] + [content[image, patch] + place[patch] for patch in order[:-1]]
-        if cfg.order == "any":
+        if cfg.draws_order:
             ahead = state["start.next_place.weight"]
             sequence = [token + ahead @ place[patch] for token, patch in zip(sequence, order, strict=True)]
         x = torch.stack(sequence)[None]

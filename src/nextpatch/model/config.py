@@ -10,7 +10,7 @@ from nextpatch.core.bounds import SEED, check_bounds
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.fields import Flag
 from nextpatch.core.text import shown
-from nextpatch.model.names import DISTRIBUTIONS, HEADS, OBJECTIVES, ORDERS, TARGETS
+from nextpatch.model.names import DISTRIBUTIONS, DRAWN_ORDERS, HEADS, OBJECTIVES, ORDERS, TARGETS
 from nextpatch.model.rules import check_order, check_tokenizer, settle_attention, settle_generation
 
 Attention = Literal["prefix", "causal", "bidirectional"]
@@ -85,7 +85,8 @@ class ModelConfig:
     """Share of an image's patches that the objective masked hides."""
     order: Annotated[str, ORDERS] = "raster"
     """Order in which the patches of an image follow one another: raster, spiral, checkerboard, random, one drawn for
-    all images, or any, drawn anew for each image, of the objective generate. See docs/variants.md."""
+    all images; or, drawn anew for each image, of the objective generate, any, and known_first, raster order behind a
+    random set of known patches. See docs/variants.md."""
     order_seed: int = 0
     """Seed of the random order; other orders have none."""
     target: Annotated[str, TARGETS] = "norm_pixels"
@@ -196,6 +197,11 @@ class ModelConfig:
     def start_token(self) -> bool:
         """Whether a start token stands before the patches: the objective says it."""
         return bool(getattr(OBJECTIVES[self.objective], "start_token", False))
+
+    @property
+    def draws_order(self) -> bool:
+        """Whether every image has an order of its own, so that tokens have to be told where the next patch is."""
+        return self.order in DRAWN_ORDERS
 
     @property
     def tokens(self) -> int:

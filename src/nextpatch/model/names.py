@@ -24,8 +24,10 @@ ORDERS = Registry(
     checkerboard="nextpatch.model.orders:checkerboard",
     random="nextpatch.model.orders:random",
     any="nextpatch.model.orders:of_features",
+    known_first="nextpatch.model.orders:of_features",
 )
-SEEDLESS_ORDERS = ("raster", "spiral", "checkerboard", "any")  # of ours, those that a seed does not change
+DRAWN_ORDERS = ("any", "known_first")  # which are drawn anew for each image, of the objective generate
+SEEDLESS_ORDERS = ("raster", "spiral", "checkerboard", *DRAWN_ORDERS)  # of ours, those that a seed does not change
 HEADS = Registry(
     "head",
     mlp="nextpatch.model.heads.mlp:MLPHead",

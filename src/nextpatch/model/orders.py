@@ -50,7 +50,7 @@ def random(grid: tuple[int, int], seed: int) -> Int[Tensor, " patches"]:
 
 
 def of_features(grid: tuple[int, int], seed: int) -> Int[Tensor, " patches"]:
-    """Of order `any`, which training draws for each image: what is read without a drawn one is read in raster order."""
+    """Of orders that training draws for each image: what is read without a drawn one is read in raster order."""
     return raster(grid, seed)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nextpatch.core.errors import ConfigError
-from nextpatch.model.names import DISTRIBUTIONS, SEEDLESS_ORDERS
+from nextpatch.model.names import DISTRIBUTIONS, DRAWN_ORDERS, SEEDLESS_ORDERS
 
 if TYPE_CHECKING:
     from nextpatch.model.config import Attention, ModelConfig
@@ -44,12 +44,11 @@ def _check_generation(cfg: ModelConfig, objective: str) -> None:
             "pixels, which fade to grey when they are fed back and serve for comparison"
         )
     if objective != "generate":
-        for name, idle in (("classes", 0), ("order", "any")):
-            value = getattr(cfg, name)
-            if (value == idle) == (name == "order"):
+        for name, other in (("classes", cfg.classes > 0), ("order", cfg.order in DRAWN_ORDERS)):
+            if other:
                 raise ConfigError(
-                    f"model.{name} {value} is for the objective generate, and it is {objective}; leave it out, or "
-                    f"give model.objective generate, or model.head {' or '.join(DISTRIBUTIONS)}"
+                    f"model.{name} {getattr(cfg, name)} is for the objective generate, and it is {objective}; leave it "
+                    f"out, or give model.objective generate, or model.head {' or '.join(DISTRIBUTIONS)}"
                 )
     if cfg.label_dropout != 0.1 and not cfg.classes:
         raise ConfigError(
@@ -96,7 +95,12 @@ def settle_attention(cfg: ModelConfig) -> Attention:
 
 
 def check_order(cfg: ModelConfig) -> None:
-    """ConfigError for a seed of an order that has none."""
+    """ConfigError for a seed of an order that has none, and for an order that attention makes another one."""
+    if cfg.order == "known_first" and cfg.attention == "causal":
+        raise ConfigError(
+            "with attention causal no patch is known, so that the order known_first is raster; choose raster or any, "
+            "or leave attention out"
+        )
     if cfg.order_seed and cfg.order in SEEDLESS_ORDERS:
         raise ConfigError(
             f"order_seed {cfg.order_seed} changes nothing in the order {cfg.order}; leave it out, or choose the order "

@@ -28,9 +28,9 @@ class Started(NamedTuple):
 class Start(nn.Module):
     """A learned vector, plus the embedding of the class where one is told; it has no place in the image.
 
-    With order `any`, where the place of the next patch does not follow from the sequence, every token also gets a
-    linear map of the position of the patch that comes next. Source: MAR and sigma-GPT. Vectors start normal with
-    deviation 0.02.
+    With an order that is drawn for each image, where the place of the next patch does not follow from the sequence,
+    every token also gets a linear map of the position of the patch that comes next. Source: MAR and sigma-GPT. Vectors
+    start normal with deviation 0.02.
     """
 
     def __init__(self, cfg: ModelConfig) -> None:
@@ -38,7 +38,7 @@ class Start(nn.Module):
         dim = cfg.shape.embed_dim
         self.token = nn.Parameter(torch.empty(dim))
         self.classes = nn.Parameter(torch.empty(cfg.classes, dim)) if cfg.classes else None
-        self.next_place = nn.Linear(dim, dim, bias=False) if cfg.order == "any" else None
+        self.next_place = nn.Linear(dim, dim, bias=False) if cfg.draws_order else None
 
     def init_own(self, init: Init) -> None:
         """Normal; drawn after trunk and head, which begin the same with and without it."""
@@ -53,7 +53,7 @@ class Start(nn.Module):
         batch: int,
         first_target: Int[Tensor, "#batch"] | None = None,
     ) -> Float[Tensor, "batch 1 dim"]:
-        """One token an image; -1 in `labels` is no class. For order `any`, `first_target` is the raster place of the
+        """One token an image; -1 in `labels` is no class. For such an order `first_target` is the raster place of the
         first patch. ValueError for labels where the model has no classes.
         """
         token = self.token.to(embed.positions.dtype).expand(batch, -1)
@@ -71,7 +71,7 @@ class Start(nn.Module):
         position: Int[Tensor, "*#batch length"] | None = None,
         target_position: Int[Tensor, "*#batch length"] | None = None,
     ) -> Float[Tensor, "batch length dim"]:
-        """Tokens of patches at raster places `position` (default: the first ones); for order `any`, `target_position`
+        """Tokens of patches at raster places `position` (default: the first ones); for such an order `target_position`
         are the places of the patches that come next.
         """
         return self._towards(embed, embed(patches, position), target_position)
@@ -97,7 +97,7 @@ class Start(nn.Module):
         if self.next_place is None:
             return tokens
         if place is None:
-            raise ValueError("with order any every token has to be told where the next patch is")
+            raise ValueError("with an order that is drawn every token has to be told where the next patch is")
         out: Tensor = tokens + self.next_place(embed.positions[place])
         return out
 
@@ -105,14 +105,14 @@ class Start(nn.Module):
     def params(cfg: ModelConfig) -> int:
         """The vectors and the map, where the objective has such a token."""
         dim = cfg.shape.embed_dim
-        return dim * (1 + cfg.classes) + (dim * dim if cfg.order == "any" else 0) if cfg.start_token else 0
+        return dim * (1 + cfg.classes) + (dim * dim if cfg.draws_order else 0) if cfg.start_token else 0
 
     @staticmethod
     def flops(cfg: ModelConfig, tokens: int) -> float:
         """Operations of the map, for so many tokens."""
-        return 2 * tokens * cfg.shape.embed_dim**2 if cfg.start_token and cfg.order == "any" else 0
+        return 2 * tokens * cfg.shape.embed_dim**2 if cfg.start_token and cfg.draws_order else 0
 
     @staticmethod
     def kept_bytes(cfg: ModelConfig, tokens: int, width: int) -> float:
         """What autograd keeps: the positions that go into the map, where there is one."""
-        return tokens * width * cfg.shape.embed_dim if cfg.start_token and cfg.order == "any" else 0
+        return tokens * width * cfg.shape.embed_dim if cfg.start_token and cfg.draws_order else 0

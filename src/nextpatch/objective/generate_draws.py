@@ -20,7 +20,8 @@ LABEL = "label"  # the class that is told, -1 for none
 
 def drawn(cfg: ModelConfig, seed: int, positions: Int[Tensor, " batch"]) -> Draws:
     """How many patches are known, uniform on 0 .. K-1 (none with causal attention); and what else is drawn."""
-    return _with_chance(cfg, seed, positions, _known(cfg, seed, positions), _orders(cfg, seed, positions))
+    known = _known(cfg, seed, positions)
+    return _with_chance(cfg, seed, positions, known, _orders(cfg, seed, positions, known))
 
 
 def examples(cfg: ModelConfig) -> Draws:
@@ -28,7 +29,7 @@ def examples(cfg: ModelConfig) -> Draws:
     count = cfg.num_patches
     known = torch.tensor(sorted({0, count // 3, count // 2, count - 1}) if cfg.attention == "prefix" else [0, 0])
     positions = torch.arange(len(known))
-    return _with_chance(cfg, 0, positions, known, _orders(cfg, 0, positions))
+    return _with_chance(cfg, 0, positions, known, _orders(cfg, 0, positions, known))
 
 
 def shown(cfg: ModelConfig, batch: int) -> Draws:
@@ -44,7 +45,7 @@ def shown(cfg: ModelConfig, batch: int) -> Draws:
 def _with_chance(cfg: ModelConfig, seed: int, positions: Tensor, known: Tensor, order: Tensor) -> Draws:
     """With what this model has a use for."""
     found = {KNOWN: known}
-    if cfg.order == "any":
+    if cfg.draws_order:
         found[ORDER] = order.expand(len(known), -1)
     if cfg.is_distribution:
         found[NOISE] = _seeds(seed, positions)
@@ -60,10 +61,18 @@ def _known(cfg: ModelConfig, seed: int, positions: Tensor) -> Int[Tensor, " batc
     return torch.tensor(found, dtype=torch.int64)
 
 
-def _orders(cfg: ModelConfig, seed: int, positions: Tensor) -> Int[Tensor, "batch patches"]:
-    """All orders are equally likely: patches are sorted by raw words, which NumPy promises never to change."""
+def _orders(
+    cfg: ModelConfig, seed: int, positions: Tensor, known: Int[Tensor, " batch"]
+) -> Int[Tensor, "batch patches"]:
+    """All orders are equally likely: patches are sorted by raw words, which NumPy promises never to change.
+
+    Of `known_first` the known ones are a set, all sets equally likely: they, and then the others, in raster order.
+    """
     words = (_words(rng_at(seed, Stream.IMAGE_ORDER, one), cfg.num_patches) for one in positions.tolist())
     found = [torch.from_numpy(np.argsort(one, kind="stable")) for one in words]
+    if cfg.order == "known_first":
+        pairs = zip(found, known.tolist(), strict=True)
+        found = [torch.cat([one[:count].sort().values, one[count:].sort().values]) for one, count in pairs]
     return torch.stack(found) if found else torch.empty(0, cfg.num_patches, dtype=torch.int64)
 
 

@@ -9,7 +9,7 @@ from nextpatch.objective.targets.target import TargetWords
 
 def generate_words(cfg: ModelConfig, goal: TargetWords) -> Words:
     """Of a configuration, with the words of its target."""
-    before = "before it" + (" in the image's own order" if cfg.order == "any" else "")
+    before = "before it" + (" in the image's own order" if cfg.draws_order else "")
     made = "drawn from its distribution given" if cfg.is_distribution else "predicted from"
     return Words(
         name="generation patch by patch",

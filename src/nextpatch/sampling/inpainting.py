@@ -25,7 +25,7 @@ _MOST_BYTES = 2**28  # of surroundings that are held together
 
 
 @dataclass(frozen=True)
-class Part:
+class HolePart:
     """A tile of what is filled, its number, and the pixels of it that are made."""
 
     tile: Tile
@@ -121,7 +121,9 @@ def _window(padded: Tensor, hole: Tensor, cfg: ModelConfig, around: int) -> Tile
     return Tile(top, left, height, width)
 
 
-def _parts(hole: Bool[Tensor, "height width"], cfg: ModelConfig, shared: tuple[int, int], kept: int) -> Iterator[Part]:
+def _parts(
+    hole: Bool[Tensor, "height width"], cfg: ModelConfig, shared: tuple[int, int], kept: int
+) -> Iterator[HolePart]:
     """Tiles with something to make: the hole, but for what earlier tiles made of it and this one keeps."""
     made = torch.zeros_like(hole)
     for number, tile in enumerate(tiles_of((hole.shape[0], hole.shape[1]), cfg.img_size, shared)):
@@ -130,7 +132,7 @@ def _parts(hole: Bool[Tensor, "height width"], cfg: ModelConfig, shared: tuple[i
         keeps[:, : min(kept, tile.before)] = True
         missing = tile.of(hole) & ~(tile.of(made) & keeps)
         if bool(missing.any()):
-            yield Part(tile, number, missing)
+            yield HolePart(tile, number, missing)
             tile.of(made).logical_or_(missing)
 
 

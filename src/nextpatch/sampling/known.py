@@ -55,11 +55,14 @@ def beginning_of(
     """Of normalized images with their masks; `words` are an image's own random numbers, one for each patch.
 
     In order `any` patches that are known come first, then those of which a part is known, then the others, each in an
-    order of the image's own, for so the model was trained.
+    order of the image's own; in `known_first` those that are known and then all others, in raster order: for so the
+    model was trained.
     """
     known = _in_patches(mask.expand_as(normalized), cfg)
     patches = patchify(normalized, cfg.patch_size) * known
-    if cfg.order == "any":
+    if cfg.order == "known_first":
+        order = (~known.all(dim=2)).int().argsort(dim=1, stable=True)
+    elif cfg.order == "any":
         rank = 2 - known.any(dim=2).int() - known.all(dim=2).int()
         keys = [np.lexsort((own, one)) for own, one in zip(words, rank.cpu().numpy(), strict=True)]
         order = torch.from_numpy(np.stack(keys))
@@ -72,15 +75,16 @@ def beginning_of(
 def first_known(cfg: ModelConfig, mask: Bool[Tensor, "images 1 height width"]) -> Int[Tensor, " images"]:
     """How many patches at the beginning of each sequence are wholly known: they go in at once."""
     whole = _in_patches(mask, cfg).all(dim=2)
-    return whole.sum(dim=1) if cfg.order == "any" else _leading(_in_order(cfg, whole))
+    return whole.sum(dim=1) if cfg.draws_order else _leading(_in_order(cfg, whole))
 
 
 def seen_too_late(cfg: ModelConfig, mask: Bool[Tensor, "images 1 height width"]) -> int:
     """How many patches of which something is known come in the model's order behind one that has to be sampled.
 
-    Those before them are made without sight of them: 0 for order `any`, and for what is the beginning of the order.
+    Those before them are made without sight of them: 0 for orders that are drawn for each image, `known_first` but for
+    patches that are known in part among them, and for what is the beginning of the order.
     """
-    if cfg.order == "any":
+    if cfg.draws_order:
         return 0
     some = _in_order(cfg, _in_patches(mask, cfg).any(dim=2))
     return int((some.sum(dim=1) - first_known(cfg, mask)).sum())

@@ -72,7 +72,9 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("values", [{}, {"order": "any", "attention": "causal", "classes": 3}])
+@pytest.mark.parametrize(
+    "values", [{}, {"order": "any", "attention": "causal", "classes": 3}, {"order": "known_first"}]
+)
 def test_new_weights_hold_every_proof_though_their_gates_are_closed(values: dict[str, Any]) -> None:
     model, _ = model_to_check(ModelConfig(**FLOW, **values))
     verdicts = check_objective(Generate(model.cfg), model)

@@ -17,7 +17,7 @@ from nextpatch.data.error import DataError
 from nextpatch.data.sources.folder import FolderSource
 from nextpatch.data.views import eval_view, train_view
 from nextpatch.model.config import ModelConfig
-from nextpatch.model.names import ORDERS
+from nextpatch.model.names import DRAWN_ORDERS, ORDERS
 from nextpatch.objective.masked import draw_masked
 from nextpatch.patches import patchify
 from nextpatch.runs.config import OptimConfig, TrainConfig
@@ -73,7 +73,7 @@ def test_the_target_is_shown_after_the_prefix_only(photos: Path) -> None:
         assert bool((patches[prefix:].std(dim=1) > 0.1).all())  # random pixels, normalized
 
 
-@pytest.mark.parametrize("order", [name for name in ORDERS if name != "any"])  # that is drawn for each image
+@pytest.mark.parametrize("order", [name for name in ORDERS if name not in DRAWN_ORDERS])  # that is drawn for each image
 def test_the_given_patches_are_the_first_of_the_sequence(photos: Path, order: str) -> None:
     model = ModelConfig(size="nano", img_size=(16, 12), patch_size=4, order=order, target="pixels")
     sequence = ORDERS[order](model.grid, 0)
