@@ -15,11 +15,16 @@ from nextpatch.data.views import to_model_input, to_pixels
 from nextpatch.model.aim import AIM
 from nextpatch.model.attention import attention_mask
 from nextpatch.model.heads.distribution import Draw
+from nextpatch.model.heads.head import Head
 from nextpatch.model.heads.noise import Noise
+from nextpatch.model.heads.transformer import TransformerHead
 from nextpatch.model.orders import order_of
+from nextpatch.objective.generate import Generate
+from nextpatch.objective.generate_draws import KNOWN, LABEL, ORDER
+from nextpatch.objective.objective import Draws
 from nextpatch.patches import patchify, unpatchify
 from nextpatch.sampling.error import SamplingError
-from nextpatch.sampling.known import KnownPixels, seen_too_late
+from nextpatch.sampling.known import KnownPixels, beginning_of, seen_too_late
 from nextpatch.sampling.sampler import Sampler
 from sampled import MEAN, SIZE, STD, coded, generator_of, images_of, known_pixels, sampler_of
 
@@ -211,7 +216,6 @@ def test_a_model_without_classes_takes_no_label(config: dict[str, float], labels
     [
         ({"head": "mlp", "classes": 0}, "normalized, without each patch's mean .* pretrain IMAGES --model.head flow"),
         ({"head": "mlp", "classes": 0, "objective": "masked"}, "hidden patches from the others"),
-        ({"head": "transformer", "objective": "generate", "target": "pixels"}, "attends to whole sequences"),
     ],
 )
 def test_weights_that_cannot_sample_say_why_and_what_could(values: dict[str, object], words: str) -> None:
@@ -219,9 +223,41 @@ def test_weights_that_cannot_sample_say_why_and_what_could(values: dict[str, obj
         Sampler(generator_of(**values), MEAN, STD)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("order", ["raster", "any"])
+@pytest.mark.parametrize("attention", ["prefix", "causal"])
+def test_a_head_with_attention_keeps_keys_and_values_of_its_own(order: str, attention: str) -> None:
+    """Its patches, which are no draws, are those that whole sequences give, everything computed anew."""
+    model = generator_of("transformer", objective="generate", target="pixels", order=order, attention=attention)
+    known, labels = known_pixels(3), [0, 2, 1]
+    known.mask[1:, :, :2] = True  # the first row of patches
+    sampler, objective = sampler_of(model), Generate(model.cfg)
+    found = images_of(sampler, [0, 1, 2], labels, known)
+    pixels = to_model_input(known.images, MEAN, STD)
+    words = [rng_at(1, Stream.SAMPLE, number).bit_generator.random_raw(13)[1:] for number in range(3)]
+    start = beginning_of(model.cfg, pixels, known.mask, words)
+    patches = start.patches.clone()
+    for image, first in enumerate([0, 4, 4]):
+        given = {KNOWN: torch.tensor([first]), LABEL: torch.tensor([labels[image]])}
+        draws = Draws({**given, **({ORDER: start.order[image : image + 1]} if order == "any" else {})})
+        for turn in range(first, 12):
+            outputs = objective.predict(model, unpatchify(patches[image : image + 1], (3, 4), 2), draws)
+            patches[image, start.order[image, turn]] = sampler._clamped(outputs[:, turn])[0]
+    wanted = to_pixels(unpatchify(patches, (3, 4), 2), MEAN, STD)
+    assert (found - wanted * 255).abs().max() < 0.501  # the rounding to 8 bits
+
+
+def test_a_head_that_keeps_nothing_of_whole_sequences_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TransformerHead, "cached", staticmethod(Head.cached))
+    with pytest.raises(SamplingError, match="needs whole sequences and keeps nothing"):
+        sampler_of(generator_of("transformer", objective="generate", target="pixels"))
+
+
 def test_memory_is_told_by_formula() -> None:
     model = generator_of()
     assert sampler_of(model).cache_bytes() == 2 * 2 * 16 * 12 * 16 * 4  # both, blocks, images, patches, width, bytes
+    with_head = generator_of("transformer", objective="generate", target="pixels")
+    assert sampler_of(with_head).cache_bytes() == 2 * 2 * 16 * 12 * (16 + 24) * 4
     assert sampler_of(model, guidance=2.0, batch_size=5).cache_bytes() == 2 * 2 * 10 * 12 * 16 * 4
 
 

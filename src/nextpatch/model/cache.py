@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.names import HEADS
 
 
 class BlockCache:
@@ -29,7 +30,7 @@ class BlockCache:
 
 
 class KeyValueCache:
-    """One `BlockCache` for each block of a trunk.
+    """One `BlockCache` for each block of a trunk, and in `of_head` for each of a head that attends to tokens before.
 
     A slot is a token in the order in which tokens came, which need not be the order of patches: a token carries its
     position. In a batch of different prefixes the tokens of each image start at slot 0, and `filled_mask` hides the
@@ -39,10 +40,12 @@ class KeyValueCache:
     def __init__(
         self, cfg: ModelConfig, batch: int, slots: int, device: torch.device, dtype: torch.dtype = torch.float32
     ) -> None:
-        s = cfg.shape
-        shape = (s.depth, batch, s.num_heads, slots, s.embed_dim // s.num_heads)
-        keys, values = torch.empty(shape, dtype=dtype, device=device), torch.empty(shape, dtype=dtype, device=device)
-        self.blocks = [BlockCache(*both) for both in zip(keys, values, strict=True)]
+        def made(depth: int, heads: int, dim: int) -> list[BlockCache]:
+            shape = (2, depth, batch, heads, slots, dim // heads)
+            return [BlockCache(*both) for both in zip(*torch.empty(shape, dtype=dtype, device=device), strict=True)]
+
+        self.blocks = made(cfg.shape.depth, cfg.shape.num_heads, cfg.shape.embed_dim)
+        self.of_head = made(*HEADS[cfg.head].cached(cfg))
 
     @property
     def length(self) -> int:
@@ -52,7 +55,9 @@ class KeyValueCache:
     @staticmethod
     def num_bytes(cfg: ModelConfig, batch: int, slots: int, width: int = 4) -> int:
         """Bytes of it: keys and values, `width` bytes a number."""
-        return 2 * cfg.shape.depth * batch * slots * cfg.shape.embed_dim * width
+        depth, _, dim = HEADS[cfg.head].cached(cfg)
+        each = cfg.shape.depth * cfg.shape.embed_dim + int(depth * dim)
+        return 2 * batch * slots * width * each
 
 
 def filled_mask(prefix_len: Int[Tensor, " batch"], slots: int) -> Float[Tensor, "batch 1 1 slots"]:

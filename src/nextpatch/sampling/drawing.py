@@ -48,10 +48,10 @@ def check_generates(model: AIM) -> None:
         )
     if not model.head.predicts:
         raise SamplingError("these weights have no head to sample with; give the run, or export it with its head")
-    if not model.head.packed:
+    if not model.head.packed and not model.head.cached(cfg)[0]:
         raise SamplingError(
-            f"the head {cfg.head} attends to whole sequences, and sampling keeps those of the trunk only; train with "
-            "--model.head flow, diffusion or mlp"
+            f"the head {cfg.head} needs whole sequences and keeps nothing of the tokens before, so it cannot go on "
+            "patch by patch; train with --model.head flow, diffusion, mlp or transformer"
         )
 
 
@@ -81,8 +81,10 @@ class OfCodes:
     def __init__(self, model: AIM, config: SamplingConfig, tokenizer: Tokenizer) -> None:
         if not tokenizer.local:
             raise SamplingError(
-                f"the codes of a {tokenizer.kind} are decoded together, and sampling needs each patch when its code is "
-                "drawn; train with the codes of k-means: nextpatch tokenizer fit IMAGES --out FILE"
+                f"the pixels of a patch follow from its code of a {tokenizer.kind} and from those around it, the later "
+                "ones too, and the next patch is predicted from the pixels of those before: there are none to go on "
+                "from before all codes are drawn; train with the codes of k-means: nextpatch tokenizer fit IMAGES "
+                "--out FILE"
             )
         if tokenizer.left_out:
             raise SamplingError(

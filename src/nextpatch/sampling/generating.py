@@ -65,12 +65,13 @@ class Generation:
             tokens.append(known.repeat(self._copies, 1, 1))
         whole = torch.cat([part.to(self._patches.dtype) for part in tokens], dim=1)
         mask = causal_mask(whole.shape[1], whole.device)[None, None] if self._model.cfg.attention == "causal" else None
-        return self._model.trunk.extend(whole, self._cache, mask)[:, -1]
+        return self._seen(whole, order[:, : first + 1], mask)
 
     def _patch(self, features: Tensor, turn: int, guidance: float) -> Float[Tensor, "images values"]:
         """Drawn and clamped, with the known values in it as they are."""
         place, known = self._order[:, turn], self._known[:, turn]
-        condition = self._model.condition(features, place.repeat(self._copies))
+        packed = self._model.head.packed
+        condition = self._model.condition(features, place.repeat(self._copies)) if packed else features
         told, *without = condition.chunk(self._copies)
         noise, unguided, some = Noise(self._seeds, place), without[0] if without else None, known.any(dim=1)
         drawn = torch.zeros_like(self._patches[:, turn])
@@ -87,4 +88,13 @@ class Generation:
         order = self._order
         here, there = order[:, turn : turn + 1], order[:, turn + 1 : turn + 2]
         token = self._model.patch_tokens(self._patches[:, turn : turn + 1], here, there)
-        return self._model.trunk.extend(token.repeat(self._copies, 1, 1), self._cache)[:, 0]
+        return self._seen(token.repeat(self._copies, 1, 1), there)
+
+    def _seen(
+        self, tokens: Float[Tensor, "rows new dim"], towards: Int[Tensor, "images new"], mask: Tensor | None = None
+    ) -> Float[Tensor, "rows width"]:
+        """The feature of the last of some new tokens, or what a head that attends to those before makes of it."""
+        features, head = self._model.trunk.extend(tokens, self._cache, mask), self._model.head
+        if not head.packed:
+            features = head.extend(features, towards.repeat(self._copies, 1), self._cache.of_head, mask)
+        return features[:, -1]

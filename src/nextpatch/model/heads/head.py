@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nextpatch.model.attention import Rows
+from nextpatch.model.cache import BlockCache
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.cost import Unit, Workload
 
@@ -74,6 +76,23 @@ class Head(nn.Module, ABC):
         hidden = self.hidden(rows, input_position, target_position, image_of_row, mask)
         out: Tensor = self.pred(hidden)
         return out
+
+    def extend(
+        self,
+        features: Float[Tensor, "batch new dim"],
+        target_position: Int[Tensor, "batch new"],
+        cache: Sequence[BlockCache],
+        mask: Float[Tensor, "#batch 1 #new seen"] | None = None,
+    ) -> Float[Tensor, "batch new width"]:
+        """`hidden` at tokens that come after those in the cache, behind a start token; of a head that is not `packed`
+        and says what is `cached`. `mask` as in `Trunk.extend`.
+        """
+        raise TypeError(f"{type(self).__name__} needs whole sequences")
+
+    @staticmethod
+    def cached(cfg: ModelConfig) -> tuple[int, int, int]:
+        """(blocks, attention heads, width) of which keys and values are kept where tokens come one by one."""
+        return 0, 1, 0
 
     @staticmethod
     @abstractmethod

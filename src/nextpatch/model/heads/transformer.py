@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from nextpatch.model.attention import Rows
+from nextpatch.model.cache import BlockCache
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.cost import Unit, Workload
 from nextpatch.model.heads.mlp import MLPHead
@@ -60,6 +62,26 @@ class TransformerHead(MLPHead):
         assert isinstance(last, Block)
         out: Tensor = self.norm(last.rows(h, rows))
         return out
+
+    def extend(
+        self,
+        features: Float[Tensor, "batch new dim"],
+        target_position: Int[Tensor, "batch new"],
+        cache: Sequence[BlockCache],
+        mask: Float[Tensor, "#batch 1 #new seen"] | None = None,
+    ) -> Float[Tensor, "batch new width"]:
+        """Each block with its own keys and values."""
+        h = self.proj(features) + self.positions[target_position]
+        for block, kept in zip(self.blocks, cache, strict=True):
+            assert isinstance(block, Block)
+            h = block.extend(h, kept, mask)
+        out: Tensor = self.norm(h)
+        return out
+
+    @staticmethod
+    def cached(cfg: ModelConfig) -> tuple[int, int, int]:
+        """All blocks."""
+        return cfg.shape.head_depth, cfg.shape.head_heads, cfg.shape.head_width
 
     @staticmethod
     def params(cfg: ModelConfig) -> int:
