@@ -30,15 +30,15 @@ PATCH = 4
 Fill = Callable[[Tensor, Tensor], Tensor]  # images "images height width" in [0, 1], hole "height width" -> filled
 
 
-def holes(side: int, seed: int = 0) -> dict[str, Tensor]:
+def holes(side: int, seed: int = 0, patch: int = PATCH) -> dict[str, Tensor]:
     """True where pixels are missing, "height width"."""
     square, right = (torch.zeros(side, side, dtype=torch.bool) for _ in range(2))
     square[side // 4 : side - side // 4, side // 4 : side - side // 4] = True
     right[:, side // 2 :] = True
-    grid = side // PATCH
+    grid = side // patch
     patches = torch.zeros(grid * grid, dtype=torch.bool)
     patches[torch.from_numpy(np.random.default_rng(seed).permutation(grid * grid)[: grid * grid // 2])] = True
-    wide = patches.view(grid, grid).repeat_interleave(PATCH, 0).repeat_interleave(PATCH, 1)
+    wide = patches.view(grid, grid).repeat_interleave(patch, 0).repeat_interleave(patch, 1)
     return {"center square": square, "right half": right, "half of the patches": wide}
 
 
