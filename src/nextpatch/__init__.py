@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nextpatch.api.generate import complete as complete
     from nextpatch.api.generate import inpaint as inpaint
     from nextpatch.api.generate import sample as sample
+    from nextpatch.api.generate import upscale as upscale
     from nextpatch.api.images import dataset as dataset
     from nextpatch.api.pretrain import PretrainResult as PretrainResult
     from nextpatch.api.pretrain import pretrain as pretrain
@@ -60,6 +61,7 @@ _PLACES = {
     "run_study": "nextpatch.api.study",
     "sample": "nextpatch.api.generate",
     "similar": "nextpatch.api.similar",
+    "upscale": "nextpatch.api.generate",
 }
 __all__ = [
     "Backbone",
@@ -87,6 +89,7 @@ __all__ = [
     "run_study",
     "sample",
     "similar",
+    "upscale",
 ]
 
 

@@ -22,7 +22,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "transformer, masked": {"head": "transformer", "objective": "masked"},
     "tokens in spiral order": {"order": "spiral", "target": "tokens"},
     "masked tokens": {"objective": "masked", "target": "tokens"},
-    "flow in any order": {"head": "flow", "order": "any"},
+    "flow in any order, enlarging": {"head": "flow", "order": "any", "upscale": 2},
 }
 BATCHES = (3, 2, 4)  # of other sizes, hence of other numbers of rows
 

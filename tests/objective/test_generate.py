@@ -23,6 +23,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "diffusion, any order, causal": {"head": "diffusion", "order": "any", "attention": "causal"},
     "flow, any order, classes": {"head": "flow", "order": "any", "classes": 3, "label_dropout": 0.0},
     "flow, known first": {"head": "flow", "order": "known_first"},
+    "flow, any order, enlarging": {"head": "flow", "order": "any", "upscale": 2},
     "pixels, spiral": {"objective": "generate", "target": "pixels", "order": "spiral"},
     "pixels, transformer, any order": {
         "objective": "generate", "target": "pixels", "order": "any", "head": "transformer",

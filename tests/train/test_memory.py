@@ -145,7 +145,7 @@ CFG = ModelConfig("nano", (32, 32), 4, 3)
     ],
 )
 def test_what_autograd_keeps_is_what_the_formula_says(precision, how, head, objective):
-    other = {"any": {"order": "any"}, "both": {"paper_loss": 1.0}}.get(head, {})
+    other = {"any": {"order": "any", "upscale": 2}, "both": {"paper_loss": 1.0}}.get(head, {})
     cfg = replace(CFG, head="flow" if other else head, objective=objective, **other)
     model = AIM(cfg)
     init_weights(model, 0)

@@ -1,4 +1,4 @@
-"""`nextpatch.sample`, `complete` and `inpaint`: images of weights that generate, as images of Pillow."""
+"""`nextpatch.sample`, `complete`, `inpaint` and `upscale`: images of weights that generate, as images of Pillow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from nextpatch.core.progress import Meter, phase
 from nextpatch.data.encoding import Given
 from nextpatch.runs.config import Device
 from nextpatch.sampling.config import GuidanceSchedule, Method
-from nextpatch.tasks.generate.config import CompleteConfig, InpaintConfig, SampleConfig, settings_of
+from nextpatch.tasks.generate.config import CompleteConfig, InpaintConfig, SampleConfig, UpscaleConfig, settings_of
+from nextpatch.tasks.generate.enlargement import ImageEnlarger
 from nextpatch.tasks.generate.generator import ImageMaker
 from nextpatch.tasks.generate.inpaint import HoleFiller
 from nextpatch.tasks.generate.pictures import picture_of
@@ -153,6 +154,49 @@ def inpaint(
             for place, picture in filler.pictures():
                 made[place] = picture
                 meter.add(1)
+    return [made[place] for place in range(n)]
+
+
+def upscale(
+    weights: Weights,
+    image: Given,
+    n: int = 4,
+    *,
+    factor: int = 0,
+    label: Label = None,
+    seed: int = 0,
+    first: int = 0,
+    guidance: float = 1.0,
+    guidance_schedule: GuidanceSchedule = "constant",
+    temperature: float = 1.0,
+    steps: int = 20,
+    method: Method = "euler",
+    top_k: int = 0,
+    top_p: float = 1.0,
+    average: int = 1,
+    batch_size: int = 0,
+    device: Device = "auto",
+    quiet: bool = False,
+) -> list[Image]:
+    """`n` alternatives for an image that is `factor` times as high and wide (0: the factor of the weights).
+
+    `image` is a path, an image of Pillow, an array or a tensor, of any size from that on which the weights enlarge;
+    larger ones are made in tiles. Made smaller again by the mean of blocks of pixels, rounded, each result is the image
+    that was given. `average`: with 16, each alternative is the mean of 16, the expected value. Everything else as in
+    `nextpatch.sample`. Images of other than 1, 3 or 4 channels: `nextpatch.sampling.enlarging.Enlarger`.
+
+    Raises SamplingError for weights that did not learn it (`model.upscale`), another factor, and too small an image.
+    """
+    config = UpscaleConfig(
+        weights=name_of(weights), image="image", factor=factor, count=n, label=_labels(label), seed=seed, first=first,
+        guidance=guidance, guidance_schedule=guidance_schedule, temperature=temperature, steps=steps, method=method,
+        top_k=top_k, top_p=top_p, average=average, batch_size=batch_size,
+    )  # fmt: skip
+    with session(quiet) as console:
+        with phase("loading the weights"):
+            enlarger = ImageEnlarger(model_of(weights, device), request_of(config), image)
+        with Meter("tiles", enlarger.parts, console=console) as meter:
+            made = dict(enlarger.pictures(meter))
     return [made[place] for place in range(n)]
 
 

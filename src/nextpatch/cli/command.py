@@ -86,6 +86,13 @@ VERBS: dict[str, Verb | Group] = {
         generate.outputs,
         needs=("tasks.generate.run",),
     ),
+    "upscale": Verb(
+        "enlarge an image with weights that learned it",
+        generate.UpscaleImage,
+        generate.run,
+        generate.outputs,
+        needs=("tasks.generate.run",),
+    ),
     "evaluate-samples": Verb(
         "measure generated images against real ones",
         evaluate.EvaluateSamples,

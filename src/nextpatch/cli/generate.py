@@ -1,4 +1,4 @@
-"""`nextpatch sample`, `complete` and `inpaint`: pictures of weights that generate."""
+"""`nextpatch sample`, `complete`, `inpaint` and `upscale`: pictures of weights that generate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from nextpatch.cli.verb import Output
-from nextpatch.tasks.generate.config import CompleteConfig, InpaintConfig, SampleConfig
+from nextpatch.tasks.generate.config import CompleteConfig, InpaintConfig, SampleConfig, UpscaleConfig
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,38 @@ class InpaintImage:
     config: InpaintConfig
 
 
-def outputs(args: SampleImages | CompleteImage | InpaintImage) -> list[Output]:
+@dataclass(frozen=True)
+class UpscaleImage:
+    """Enlarge an image, several times, with weights that learned it (nextpatch pretrain --model.upscale 2).
+
+    Made smaller again by the mean of pixels, each result is the image that was given, to the last bit.
+
+    examples:
+      nextpatch upscale runs/photos small.jpg --factor 2 -n 4 --out enlarged
+      nextpatch upscale runs/photos small.jpg --average 16 -n 1 --out expected
+    """
+
+    config: UpscaleConfig
+
+
+Args = SampleImages | CompleteImage | InpaintImage | UpscaleImage
+
+
+def outputs(args: Args) -> list[Output]:
     """The folder that it writes into."""
     return [Output(args.config.out)]
 
 
-def run(args: SampleImages | CompleteImage | InpaintImage) -> int:
+def run(args: Args) -> int:
     """Make the pictures, and say where they are."""
-    from nextpatch.tasks.generate.run import generate, inpaint
+    from nextpatch.tasks.generate.run import generate, inpaint, upscale
 
     config = args.config
     try:
-        done = inpaint(config) if isinstance(config, InpaintConfig) else generate(config)
+        if isinstance(config, InpaintConfig):
+            done = inpaint(config)
+        else:
+            done = upscale(config) if isinstance(config, UpscaleConfig) else generate(config)
     except KeyboardInterrupt:
         print(f"stopped; pictures that were finished are in {config.out}", file=sys.stderr)
         raise

@@ -20,6 +20,7 @@ from nextpatch.model.names import HEADS
 from nextpatch.model.orders import order_of
 from nextpatch.model.patch_embed import PatchEmbed, patches_of
 from nextpatch.model.start import Start, Started
+from nextpatch.model.started import Generating
 from nextpatch.model.trunk import Trunk
 
 __all__ = ["AIM", "patches_of"]
@@ -87,7 +88,7 @@ class AIM(nn.Module):
         if self.start is None:
             tokens = self.patch_embed(patches, order)
         else:
-            tokens = self.start.with_all(self.patch_embed, patches, order)
+            tokens = self.start.sequence(self.patch_embed, Start.whole(patches, order, self.start.around(images)))
             prefix_len = None if prefix_len is None else prefix_len + 1
         mask = attention_mask(mode, prefix_len, tokens.shape[1], tokens.device)
         found: dict[str, Tensor] = self.trunk(tokens, mask, layers)
@@ -119,7 +120,9 @@ class AIM(nn.Module):
             tokens = self.patch_embed(patches, position)
         else:
             tokens = self._mask_token()(self.patch_embed, patches, masked, position)
-        return self._by_head(self.trunk(tokens, mask)["post_trunk_norm"], mask, here, there)
+        features = self.trunk(tokens, mask)["post_trunk_norm"]
+        out: Tensor = self.head(features, here, there, image_of(features), mask)
+        return out
 
     def predict_rows(
         self,
@@ -165,27 +168,36 @@ class AIM(nn.Module):
             tokens = self._mask_token().packed(self.patch_embed, patches, masked, position)
         return self._hidden_at(tokens, mask, rows, here, there)
 
+    def around(self, images: Float[Tensor, "batch channels height width"]) -> Tensor | None:
+        """As `Start.around`; None without a start token."""
+        return None if self.start is None else self.start.around(images)
+
     def start_tokens(
-        self, labels: Int[Tensor, " batch"] | None, batch: int, first_target: Int[Tensor, "#batch"] | None = None
-    ) -> Float[Tensor, "batch 1 dim"]:
+        self, labels: Int[Tensor, " batch"] | None, batch: int, first_target: Int[Tensor, "#batch"] | None = None,
+        around: Float[Tensor, "batch 1 around"] | None = None,
+    ) -> Float[Tensor, "batch 1 dim"]:  # fmt: skip
         """The start token of each image: see `Start.first`. UserError for weights without one."""
-        return self._start().first(self.patch_embed, labels, batch, first_target)
+        return self._start().first(self.patch_embed, labels, batch, first_target, around)
 
     def patch_tokens(
         self,
         patches: Float[Tensor, "batch length values"],
         position: Int[Tensor, "*#batch length"] | None = None,
         target_position: Int[Tensor, "*#batch length"] | None = None,
+        around: Float[Tensor, "batch length around"] | None = None,
     ) -> Float[Tensor, "batch length dim"]:
         """The tokens of patches behind the start token: see `Start.then`. UserError for weights without one."""
-        return self._start().then(self.patch_embed, patches, position, target_position)
+        return self._start().then(self.patch_embed, patches, position, target_position, around)
 
     def condition(
-        self, features: Float[Tensor, "*rows dim"], target_position: Int[Tensor, "*#rows"]
-    ) -> Float[Tensor, "*rows width"]:
+        self, features: Float[Tensor, "*rows dim"], target_position: Int[Tensor, "*#rows"],
+        around: Float[Tensor, "*rows around"] | None = None,
+    ) -> Float[Tensor, "*rows width"]:  # fmt: skip
         """What the head's last layer gets, or a head that is a distribution, from features behind a start token: the
-        head knows the places of the patches to come, and no others. For heads that take each row by itself.
+        head knows the places of the patches to come, and no others, and `around`, their neighborhoods in a
+        low-resolution image. For heads that take each row by itself.
         """
+        features = self._start().told(features, around)
         return self.head.hidden(features, target_position, target_position, torch.zeros_like(target_position))
 
     def of_head(self, compute: Callable[[Head], Tensor]) -> Tensor:
@@ -194,11 +206,7 @@ class AIM(nn.Module):
 
     def generate(self, started: Started, mask: Tensor | None) -> Float[Tensor, "batch tokens outputs"]:
         """The heads' outputs at every token of started sequences, each for the patch that comes next."""
-        features = self.trunk(self._start().sequence(self.patch_embed, started), mask)["post_trunk_norm"]
-        outputs = self._by_head(features, mask, started.place, started.place)
-        if self.paper_head is None:
-            return outputs
-        return torch.cat([outputs, self.paper_head.everywhere(features, started)], dim=-1)
+        return self._generating().everywhere(started, mask)
 
     def generate_rows(
         self,
@@ -211,16 +219,10 @@ class AIM(nn.Module):
         """A loss of what the head's last layer gets at `rows` of started sequences, packed, and of the head; plus the
         `paper_loss` of the outputs of a paper's head beside it.
         """
-        tokens, place = self._start().sequence(self.patch_embed, started), started.place
-        if self.paper_head is None or paper_loss is None:
-            return loss(self._hidden_at(tokens, mask, rows, place, place), self.head)
-        features = self.trunk.rows(tokens, mask, rows)
-        own = loss(self.head.hidden(features, rows.of(place), rows.of(place), rows.image), self.head)
-        return own + paper_loss(self.paper_head.at(rows, features, started))
+        return self._generating().at_rows(loss, started, mask, rows, paper_loss)
 
-    def _by_head(self, features: Tensor, mask: Tensor | None, here: Tensor, there: Tensor) -> Tensor:
-        out: Tensor = self.head(features, here, there, image_of(features), mask)
-        return out
+    def _generating(self) -> Generating:
+        return Generating(self.patch_embed, self._start(), self.trunk, self.head, self.paper_head)
 
     def _hidden_at(self, tokens: Tensor, mask: Tensor | None, rows: Rows, here: Tensor, there: Tensor) -> Tensor:
         if self.head.packed:

@@ -11,7 +11,7 @@ from nextpatch.core.errors import ConfigError
 from nextpatch.core.fields import Flag
 from nextpatch.core.text import shown
 from nextpatch.model.names import DISTRIBUTIONS, DRAWN_ORDERS, HEADS, OBJECTIVES, ORDERS, TARGETS
-from nextpatch.model.rules import check_order, check_tokenizer, settle_attention, settle_generation
+from nextpatch.model.rules import check_order, check_tokenizer, check_upscale, settle_attention, settle_generation
 
 Attention = Literal["prefix", "causal", "bidirectional"]
 InferenceAttention = Literal["bidirectional", "causal"]
@@ -105,6 +105,9 @@ class ModelConfig:
     """Classes that the objective generate is told of, by the images' labels; 0 for none."""
     label_dropout: float = 0.1
     """Share of training images whose class is not told, so that images are also sampled without one."""
+    upscale: int = 0
+    """Factor by which images are enlarged, of the objective generate: 2, 3 or 4; the image made smaller by it is told
+    to every prediction. 0 is none."""
     draws: int = 4
     """Pairs of time and noise that a scored patch is learned from in a step, of heads flow and diffusion."""
     paper_loss: float = 0.0
@@ -116,7 +119,7 @@ class ModelConfig:
             self, patch_size=(1, 4096), img_size=(1, 2**16), in_chans=(1, 4096), embed_dim=(0, 2**17), depth=(0, 4096),
             num_heads=(0, 4096), head_width=(0, 2**17), head_depth=(0, 4096), order_seed=SEED, mask_ratio=(0.0, 1.0),
             codes=(0, 2**20), classes=(0, 2**20), label_dropout=(0.0, 1.0), draws=(1, 1024),
-            paper_loss=(0.0, 1000.0),
+            paper_loss=(0.0, 1000.0), upscale=(0, 4),
         )  # fmt: skip
         if self.size not in SIZES:
             near = difflib.get_close_matches(self.size.lower(), SIZES, n=1)
@@ -137,6 +140,7 @@ class ModelConfig:
                     f"image {name} {side} is not a multiple of patch_size {self.patch_size}; "
                     f"use {max(1, round(side / self.patch_size)) * self.patch_size}"
                 )
+        check_upscale(self)
         if self.num_patches > MOST_PATCHES:
             raise ConfigError(
                 f"{self.img_size} px at patch_size {self.patch_size} are {self.num_patches:,} patches, more than "

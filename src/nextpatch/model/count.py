@@ -12,6 +12,7 @@ from typing import NamedTuple
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.heads.paper import PaperHead
 from nextpatch.model.layers import Block
+from nextpatch.model.low_res import LowRes
 from nextpatch.model.mask_token import MaskToken
 from nextpatch.model.names import HEADS
 from nextpatch.model.patch_embed import PatchEmbed
@@ -47,4 +48,5 @@ def forward_flops(cfg: ModelConfig, blocks: int | None = None) -> float:
     """Operations of the features of one image from the first `blocks` blocks (default all): no head."""
     depth = cfg.shape.depth if blocks is None else blocks
     tokens = PatchEmbed.flops(cfg, cfg.num_patches) + Start.flops(cfg, cfg.tokens)
+    tokens += LowRes.flops(cfg, cfg.num_patches)
     return tokens + depth * Block.flops(cfg.shape.embed_dim, cfg.tokens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from nextpatch.core.errors import ConfigError
@@ -64,6 +65,22 @@ def _check_generation(cfg: ModelConfig, objective: str) -> None:
             f"draws {cfg.draws} changes nothing with the head {cfg.head}; leave it out, or choose "
             f"{' or '.join(_SAMPLED_IN_STEPS)}"
         )
+
+
+def check_upscale(cfg: ModelConfig) -> None:
+    """ConfigError for a factor that enlarges nothing, of another objective, or that sides are no multiple of."""
+    if cfg.upscale == 1:
+        raise ConfigError("upscale 1 enlarges nothing; give 2, 3 or 4, or leave it out")
+    if cfg.upscale and cfg.objective != "generate":
+        raise ConfigError(
+            f"model.upscale {cfg.upscale} is for the objective generate, and it is {cfg.objective}; leave it out, or "
+            f"give model.head {' or '.join(DISTRIBUTIONS)}"
+        )
+    for name, side in zip(("height", "width"), cfg.img_size, strict=True):
+        if cfg.upscale and side % cfg.upscale:
+            unit = math.lcm(cfg.patch_size, cfg.upscale)
+            nearest = max(1, round(side / unit)) * unit
+            raise ConfigError(f"image {name} {side} is not a multiple of upscale {cfg.upscale}; use {nearest}")
 
 
 def settle_attention(cfg: ModelConfig) -> Attention:

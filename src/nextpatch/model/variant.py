@@ -15,4 +15,5 @@ def variant_of(cfg: ModelConfig) -> str:
         parts.append(f"{cfg.order} order" + (f" of seed {cfg.order_seed}" if cfg.order_seed else ""))
     target = f"target tokens ({cfg.codes:,} codes)" if cfg.target == "tokens" and cfg.codes else f"target {cfg.target}"
     beside = f" beside the paper's, whose loss has weight {cfg.paper_loss:g}" if cfg.paper_loss else ""
-    return ", ".join([*parts, target, f"head {cfg.head}{beside}"])
+    enlarging = [f"enlarging by {cfg.upscale}"] if cfg.upscale else []
+    return ", ".join([*parts, target, f"head {cfg.head}{beside}", *enlarging])

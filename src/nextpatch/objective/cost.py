@@ -8,6 +8,7 @@ from nextpatch.model.config import ModelConfig
 from nextpatch.model.cost import Workload
 from nextpatch.model.count import forward_flops
 from nextpatch.model.heads.paper import heads_of
+from nextpatch.model.low_res import LowRes
 from nextpatch.model.names import HEADS, TARGETS
 from nextpatch.model.patch_embed import PatchEmbed
 from nextpatch.model.start import Start
@@ -81,11 +82,12 @@ def train_step_flops(cfg: ModelConfig, scored: float | None = None, frozen_trunk
     """
     work, head = work_of(cfg, scored), HEADS[cfg.head]
     embed = PatchEmbed.flops(cfg, embedded_of(cfg)) + Start.flops(cfg, work.tokens)
+    told = LowRes.flops(cfg, cfg.num_patches) + LowRes.flops(cfg, work.rows)
     above = sum(3 * kind.flops(cfg, work) - kind.data_flops(cfg, work) for kind in heads_of(cfg))
     trunk = Trunk.rows_flops(cfg, work.tokens, work.rows if head.packed else work.tokens)
     if frozen_trunk and cfg.start_token:  # which learns, at the bottom: gradients go through all blocks
         passed = Trunk.frozen_flops(cfg, work.tokens, work.rows if head.packed else work.tokens)
-        return float(trunk + passed + embed + Start.flops(cfg, work.tokens) + above)
+        return float(trunk + passed + embed + Start.flops(cfg, work.tokens) + above + 2 * told)
     if frozen_trunk:  # no backward through it, and none into the head's input
         return float(trunk + embed + above - head.input_flops(cfg, work))
-    return float(3 * trunk + above + 2 * embed)
+    return float(3 * trunk + above + 2 * (embed + told))

@@ -108,7 +108,8 @@ class Generate:
         wanted, noise = self.goal.wanted(chosen), self._noise(draws, images.device, rows)
         return model.generate_rows(
             lambda hidden, head: self.goal.loss_sum(hidden, head, wanted, noise),
-            self._started(chosen.all_patches, draws), self._mask(draws, images.device), rows, self._beside(chosen),
+            self._started(chosen.all_patches, draws, model.around(images)), self._mask(draws, images.device), rows,
+            self._beside(chosen),
         )  # fmt: skip
 
     def position_losses(
@@ -137,7 +138,8 @@ class Generate:
         """The head's outputs at every place; of a head that is a distribution, the condition, and behind it the outputs
         of a paper's head beside it.
         """
-        return model.generate(self._started(patches_of(images, self.cfg), draws), self._mask(draws, images.device))
+        started = self._started(patches_of(images, self.cfg), draws, model.around(images))
+        return model.generate(started, self._mask(draws, images.device))
 
     def wanted(self, images: Float[Tensor, "batch channels height width"]) -> Tensor:
         """The target of every patch."""
@@ -197,10 +199,10 @@ class Generate:
         place = self._sequence(draws).to(images.device).flatten()[rows.flat]
         return Chosen(images, patches_of(images, self.cfg), rows.image * self.cfg.num_patches + place)
 
-    def _started(self, patches: Tensor, draws: Draws) -> Started:
-        """Of patches in raster order."""
+    def _started(self, patches: Tensor, draws: Draws, around: Tensor | None) -> Started:
+        """Of patches in raster order, with their neighborhoods in the low-resolution image."""
         place = self._sequence(draws) if ORDER in draws else self._sequence(draws)[0]
-        return Started(self._in_order(patches, draws)[:, :-1], place.to(patches.device), draws.get(LABEL))
+        return Started(self._in_order(patches, draws)[:, :-1], place.to(patches.device), draws.get(LABEL), around)
 
     def _mask(self, draws: Draws, device: torch.device) -> Tensor | None:
         """With the start token in the prefix."""

@@ -37,6 +37,9 @@ class ConstantGuess(AIM):
         """What is always guessed."""
         return self._outputs.to(patches).expand(*patches.shape[:2], -1)
 
+    def around(self, images: Float[Tensor, "batch channels height width"]) -> None:
+        """Nothing is told."""
+
     def generate(self, started: Started, mask: Tensor | None) -> Float[Tensor, "batch tokens outputs"]:
         """The same, at the start token too."""
         batch, length, _ = started.patches.shape

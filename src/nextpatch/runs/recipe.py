@@ -34,6 +34,7 @@ _LATER: dict[
         "classes": 0,
         "label_dropout": 0.1,
         "draws": 4,
+        "upscale": 0,
         "paper_loss": 0.0,
     },
 }

@@ -14,6 +14,8 @@ from nextpatch.core.random import Stream, rng_at
 from nextpatch.data.views import to_model_input, to_pixels
 from nextpatch.model.aim import AIM
 from nextpatch.model.cache import KeyValueCache
+from nextpatch.model.config import ModelConfig
+from nextpatch.model.start import low_res_of
 from nextpatch.patches import unpatchify
 from nextpatch.sampling.batches import Means, batches
 from nextpatch.sampling.config import SamplingConfig
@@ -67,16 +69,19 @@ class Sampler:
         numbers: Sequence[int],
         labels: Sequence[int] | None = None,
         known: KnownPixels | None = None,
+        low: UInt8[Tensor, "images channels low_height low_width"] | None = None,
     ) -> Iterator[Sampled]:
-        """Images by their numbers, as they are finished; `labels` (-1: none) and `known` are in the order of `numbers`.
+        """Images by their numbers, as they are finished; `labels` (-1: none), `known` and `low`, the low-resolution
+        images of a model that enlarges, are in the order of `numbers`.
 
         With `average` above 1 image i is the mean of samples i * average to (i + 1) * average - 1. Known pixels come
         back as they are. SamplingError for labels or guidance where the model has no such classes.
         """
-        return self._sampled(seed, numbers, self._checked(labels, len(numbers)), known)
+        check_low(self.model.cfg, low)
+        return self._sampled(seed, numbers, self.checked(labels, len(numbers)), known, low)
 
     def _sampled(
-        self, seed: int, numbers: Sequence[int], classes: list[int], known: KnownPixels | None
+        self, seed: int, numbers: Sequence[int], classes: list[int], known: KnownPixels | None, low: Tensor | None
     ) -> Iterator[Sampled]:
         times = self.config.average
         every = [number * times + other for number in numbers for other in range(times)]
@@ -87,7 +92,7 @@ class Sampler:
             owners = [place // times for place in rows]
             images = self._images(
                 seed, [every[place] for place in rows], [classes[owner] for owner in owners],
-                None if known is None else known.of(owners), firsts[owners[0]],
+                None if known is None else known.of(owners), firsts[owners[0]], None if low is None else low[owners],
             )  # fmt: skip
             done = mean.add([place // times for place in batch.places], images[batch.rows])
             if done:
@@ -95,8 +100,9 @@ class Sampler:
                 yield Sampled(places, found if known is None else known.of(places).put_back(found))
 
     def _images(
-        self, seed: int, numbers: list[int], classes: list[int], known: KnownPixels | None, first: int
-    ) -> Float[Tensor, "images channels height width"]:
+        self, seed: int, numbers: list[int], classes: list[int], known: KnownPixels | None, first: int,
+        low: Tensor | None,
+    ) -> Float[Tensor, "images channels height width"]:  # fmt: skip
         """One batch of full size, normalized."""
         cfg = self.model.cfg
         chance = [rng_at(seed, Stream.SAMPLE, number).bit_generator for number in numbers]
@@ -108,10 +114,15 @@ class Sampler:
         start = beginning_of(cfg, pixels, known.mask.to(self.device), [own[1:] for own in words])
         generation = Generation(
             self.model, self._draw, start, torch.tensor(classes, device=self.device), seeds.to(self.device),
-            self._guided, self._clamped,
+            self._guided, self._clamped, self._around(low),
         )  # fmt: skip
         patches = generation.run(first, lambda turn: self.config.guidance_at(turn, cfg.num_patches))
         return unpatchify(patches, cfg.grid, cfg.patch_size)
+
+    def _around(self, low: Tensor | None) -> Tensor | None:
+        """What the model is told of low-resolution images."""
+        told = low_res_of(self.model.start)
+        return None if low is None or told is None else told.of_pixels(low, self._dtype)
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -123,7 +134,7 @@ class Sampler:
     def _pixels(self, images: Float[Tensor, "images channels height width"]) -> UInt8[Tensor, "images ..."]:
         return (to_pixels(images.float(), self.mean, self.std) * 255).round().clamp(0, 255).byte().cpu()
 
-    def _checked(self, labels: Sequence[int] | None, count: int) -> list[int]:
+    def checked(self, labels: Sequence[int] | None, count: int) -> list[int]:
         """The labels; SamplingError for those that the model does not know, and for guidance towards none."""
         classes = self.model.cfg.classes
         found = [NO_LABEL] * count if labels is None else list(labels)
@@ -138,3 +149,20 @@ class Sampler:
         if self._guided and all(label == NO_LABEL for label in found):
             raise SamplingError("guidance leads towards a class, and none is asked for; give a label")
         return found
+
+
+def check_low(cfg: ModelConfig, low: Tensor | None) -> None:
+    """SamplingError where a model that enlarges is told no low-resolution image, or another model one."""
+    if cfg.upscale and low is None:
+        raise SamplingError(
+            f"these weights enlarge images by {cfg.upscale}, and do nothing else: nextpatch upscale RUN IMAGE; to make "
+            "or complete images, train without model.upscale"
+        )
+    if low is not None and not cfg.upscale:
+        raise SamplingError(
+            "these weights did not learn to enlarge images; train some that do: nextpatch pretrain IMAGES --model.head "
+            "flow --model.upscale 2"
+        )
+    if low is not None:
+        wanted = (cfg.in_chans, *(side // cfg.upscale for side in cfg.img_size))
+        assert low.shape[1:] == wanted, f"low-resolution images of {tuple(low.shape[1:])}, not {wanted}"

@@ -21,6 +21,7 @@ from nextpatch.model.cost import Kernel, Recompute, Workload
 from nextpatch.model.count import count_params
 from nextpatch.model.heads.paper import heads_of
 from nextpatch.model.layers import Block
+from nextpatch.model.low_res import LowRes
 from nextpatch.model.mask_token import MaskToken
 from nextpatch.model.names import HEADS
 from nextpatch.model.patch_embed import PatchEmbed
@@ -142,6 +143,7 @@ def kept_bytes(
     embedded = embedded_of(cfg)
     below = PatchEmbed.kept_bytes(cfg, embedded, width) + MaskToken.kept_bytes(cfg, embedded)
     below += Start.kept_bytes(cfg, work.tokens, width)
+    below += LowRes.kept_bytes(cfg, cfg.num_patches, width) + LowRes.kept_bytes(cfg, work.rows, width)
     return float(trunk + above + errors + below + mask)
 
 

@@ -79,12 +79,12 @@ def keep_samples(model: AIM, recipe: Recipe, run: Path, step: int) -> None:
 
 
 def generates(model: AIM) -> bool:
-    """Whether images can be sampled from such weights."""
+    """Whether images can be sampled from such weights alone: those that enlarge images need some."""
     try:
         check_generates(model)
     except UserError:
         return False
-    return True
+    return not model.cfg.upscale
 
 
 def _drawn(model: AIM, recipe: Recipe, count: int) -> UInt8[Tensor, "images channels height width"]:

@@ -122,7 +122,7 @@ def of_model(
     attention = options.attention or (head.attention if head is not None else "bidirectional")
     about = ModelInfo(
         name, cfg.img_size, cfg.in_chans, mean, std, shape.embed_dim, shape.num_heads, chosen, cfg.num_patches,
-        preprocessing, attention,
+        preprocessing, attention, upscale=cfg.upscale,
     )  # fmt: skip
     return Backbone(model, about, head)
 

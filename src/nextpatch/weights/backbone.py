@@ -46,6 +46,7 @@ class ModelInfo:
     preprocessing: Preprocessing = AS_OURS  # of the images that it was trained and measured on
     attention: InferenceAttention = "bidirectional"  # by which features are computed
     labels: tuple[str, ...] = ()  # names of the classes that a model that generates was told of
+    upscale: int = 0  # factor by which a model that generates enlarges images
 
     def __post_init__(self) -> None:
         if not len(self.mean) == len(self.std) == self.in_chans:

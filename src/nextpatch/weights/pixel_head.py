@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -42,7 +43,7 @@ def with_pixel_head(backbone: Backbone, path: Path) -> Backbone:
         both = ours | from_released(state)
     backbone.trunk = build_aim(cfg, both, name).to(backbone.device).eval()
     if beside:  # a classifier reads features without this start token
-        backbone = Backbone(backbone.trunk, backbone.about)
+        backbone = Backbone(backbone.trunk, replace(backbone.about, upscale=cfg.upscale))
     return with_tokenizer_beside(backbone, path.parent)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor
 
 from nextpatch.model.config import ModelConfig
+from nextpatch.model.low_res import LowRes
 from nextpatch.model.start import Started
 from nextpatch.objective.generate import Generate
 from nextpatch.objective.generate_draws import NOISE, ORDER
 from nextpatch.objective.objective import Draws
+from nextpatch.patches import patchify
 from nextpatch.tasks.check.verdict import check_objective, model_to_check
 from variants import SMALL, built
 
@@ -36,8 +39,8 @@ class LooksAhead(Generate):
 class PermutesTheLossAlone(Generate):
     """Targets follow the order of the image, the sequence does not."""
 
-    def _started(self, patches: Tensor, draws: Draws) -> Started:
-        return Started(patches[:, :-1], torch.arange(patches.shape[1]), None)
+    def _started(self, patches: Tensor, draws: Draws, around: Tensor | None) -> Started:
+        return Started(patches[:, :-1], torch.arange(patches.shape[1]), None, around)
 
 
 class ScoresAll(Generate):
@@ -73,10 +76,16 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(
-    "values", [{}, {"order": "any", "attention": "causal", "classes": 3}, {"order": "known_first"}]
+    "values",
+    [
+        {},
+        {"order": "any", "attention": "causal", "classes": 3},
+        {"order": "known_first"},
+        {"upscale": 2, "img_size": (6, 8), "paper_loss": 1.0},
+    ],
 )
 def test_new_weights_hold_every_proof_though_their_gates_are_closed(values: dict[str, Any]) -> None:
-    model, _ = model_to_check(ModelConfig(**FLOW, **values))
+    model, _ = model_to_check(ModelConfig(**{**FLOW, **values}))
     verdicts = check_objective(Generate(model.cfg), model)
     assert [verdict for verdict in verdicts if not verdict.holds] == []
     assert any("noise" in verdict.claim for verdict in verdicts)
@@ -90,3 +99,23 @@ def test_a_fault_is_told(faulty: type[Generate]) -> None:
     assert (ORDER in objective.examples()) == bool(order)
     reasons = [verdict.reason for verdict in check_objective(objective, built(cfg)) if not verdict.holds]
     assert any(FAULTS[faulty] in reason for reason in reasons), reasons
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (lambda told, images: told, ""),
+        (lambda told, images: told + patchify(images, 2)[..., :1].sign(), "it is told a larger image"),
+        (lambda told, images: torch.zeros_like(told), "output 0 does not follow the low-resolution image of patch 0"),
+    ],
+)
+def test_what_is_told_of_a_small_image_is_all_of_it_and_no_more(
+    fault: Callable[[Tensor, Tensor], Tensor], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = built(ModelConfig(**{**FLOW, "img_size": (6, 8), "attention": "causal"}, upscale=2))
+    of = LowRes.of
+    whole = lambda self, images: fault(of(self, images), images)  # noqa: E731
+    monkeypatch.setattr(LowRes, "of", torch.no_grad()(whole))
+    reasons = [verdict.reason for verdict in check_objective(Generate(model.cfg), model) if not verdict.holds]
+    assert (reasons == []) == (said == "")
+    assert all(said in reason for reason in reasons), reasons

@@ -36,6 +36,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "flow": {"head": "flow", "order": "any"},
     "diffusion": {"head": "diffusion", "attention": "causal"},
     "density": {"head": "density", "order": "any", "attention": "causal"},
+    "enlarging": {"head": "flow", "attention": "causal", "upscale": 2},
     "pixels": {"objective": "generate", "target": "pixels", "head": "transformer"},
     "flow beside the paper's head": {"head": "flow", "paper_loss": 0.5},
 }
@@ -161,7 +162,7 @@ def test_both_heads_are_measured_exported_and_begin_where_the_paper_ended(photos
 
 
 def test_weights_travel_with_start_token_head_and_scales(photos: str, tmp_path: Path) -> None:
-    pretrain(recipe_on(photos, head="flow", order="any"), tmp_path / "run", False, QUIET)
+    pretrain(recipe_on(photos, head="flow", order="any", upscale=2), tmp_path / "run", False, QUIET)
     loaded = nextpatch.load(tmp_path / "run")
     images = torch.randn(2, 3, 8, 12)
     wanted = loaded.features(images, ["block_1"])["block_1"]
@@ -171,7 +172,16 @@ def test_weights_travel_with_start_token_head_and_scales(photos: str, tmp_path: 
     again = nextpatch.load(tmp_path / "folder")
     torch.testing.assert_close(again.features(images, ["block_1"])["block_1"], wanted)
     ours, theirs = loaded.aim.state_dict(), again.aim.state_dict()
-    assert {"start.token", "start.next_place.weight", "head.standard.scale"} <= theirs.keys()
+    assert {
+        "start.token",
+        "start.next_place.weight",
+        "head.standard.scale",
+        "start.low_res.to_token.weight",
+    } <= theirs.keys()
+    assert theirs["start.low_res.deviation"].tolist() == pytest.approx(loaded.about.std), (
+        "measured before the first step"
+    )
+    assert again.about.upscale == loaded.about.upscale == 2
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)
     assert again.aim.cfg == loaded.aim.cfg
     alone = nextpatch.load(tmp_path / "run" / "model.safetensors", img_size=(12, 12))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -66,7 +67,8 @@ def small_config(cfg: ModelConfig, weights: bool) -> ModelConfig:
 
     Positions are computed, so the same weights fit every grid.
     """
-    rows, columns = (min(side, MAX_SIDE) for side in cfg.grid)
+    unit = math.lcm(cfg.patch_size, max(1, cfg.upscale)) // cfg.patch_size  # so that low-resolution pixels are whole
+    rows, columns = (min(side, max(unit, MAX_SIDE // unit * unit)) for side in cfg.grid)
     smaller = cfg.resized((rows * cfg.patch_size, columns * cfg.patch_size))
     return smaller if weights else replace(smaller, embed_dim=64, depth=3, num_heads=2, head_width=64, head_depth=2)
 

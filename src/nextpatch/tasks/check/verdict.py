@@ -22,6 +22,7 @@ from nextpatch.runs.given import read_recipe
 from nextpatch.runs.recipe import Recipe, recipe_from_dict
 from nextpatch.runs.run import load_run
 from nextpatch.tasks.check.draws import prove_draws
+from nextpatch.tasks.check.low_res import prove_low_res
 from nextpatch.tasks.check.proofs import prove
 from nextpatch.tasks.check.subject import awake, small_config, subject_of
 from nextpatch.tasks.check.told import Verdict
@@ -103,7 +104,8 @@ def check_objective(objective: Objective, model: AIM) -> list[Verdict]:
     For one of another make see `nextpatch.tasks.check.foreign`.
     """
     subject = subject_of(objective, model.double())
-    return [*prove(subject), *prove_draws(objective), *prove_training(objective, model, subject.images)]
+    told = prove_low_res(subject, model)
+    return [*prove(subject), *told, *prove_draws(objective), *prove_training(objective, model, subject.images)]
 
 
 def model_to_check(target: Path | Recipe | ModelConfig | AIM | None) -> tuple[AIM, str]:

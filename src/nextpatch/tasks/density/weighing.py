@@ -24,6 +24,11 @@ def weighing_model(backbone: Backbone) -> tuple[AIM, DensityHead]:
             f"{shown(backbone.about.name)} has {said}, and likelihoods are those of the head density; train one: "
             "nextpatch pretrain density --data IMAGES"
         )
+    if model.cfg.upscale:
+        raise WeightsError(
+            f"{shown(backbone.about.name)} learned images given their small versions, so it has no likelihood of an "
+            "image alone; train without model.upscale"
+        )
     return model, model.head
 
 

@@ -116,7 +116,39 @@ class InpaintConfig(SamplingConfig):
             raise ConfigError("no hole given; give --mask with an image that is white in the holes, or --box X,Y,W,H")
 
 
-AnyConfig = SampleConfig | CompleteConfig | InpaintConfig
+@dataclass(frozen=True)
+class UpscaleConfig(SamplingConfig):
+    """Alternatives for an image that is larger, and agrees with the one that is given."""
+
+    weights: _Weights = ""
+    """Weights that learned to enlarge images (--model.upscale)."""
+    image: Annotated[str, Flag("IMAGE", positional=True)] = ""
+    """Image file to enlarge, as small as the weights' own images made smaller, or larger; it is made in tiles then."""
+    factor: int = 0
+    """How many times as high and wide: that of the weights, or a power of it, for which they are applied repeatedly
+    (default: that of the weights)."""
+    out: Annotated[Path, Flag("FOLDER")] = Path("enlarged")
+    """Folder to write the images into, with a contact sheet and the settings that repeat them."""
+    count: _Count = 4
+    """How many alternatives to make."""
+    label: _Labels = ()
+    """Class of the image, by name or number; several take turns, and each stands for all of them (default: none)."""
+    seed: int = 0
+    """Seed of the random numbers."""
+    first: int = 0
+    """Number of the first alternative: with 4, alternatives 4, 5 ... follow those of an earlier call."""
+    device: Device = "auto"
+    """Where to compute."""
+    settings: _Settings = None
+    """Settings that an earlier call wrote (settings.json), which are repeated."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self, count=(1, MOST), seed=SEED, first=(0, MOST), factor=(0, 1024))
+        refuse_both(self, needed=("weights", "image"))
+
+
+AnyConfig = SampleConfig | CompleteConfig | InpaintConfig | UpscaleConfig
 
 
 def refuse_both(config: AnyConfig, needed: tuple[str, ...], beside: tuple[str, ...] = ()) -> None:

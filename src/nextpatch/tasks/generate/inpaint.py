@@ -13,6 +13,7 @@ from torch import Tensor
 from nextpatch.data.encoding import Given
 from nextpatch.sampling.error import SamplingError
 from nextpatch.sampling.inpainting import Inpainter
+from nextpatch.sampling.sampler import check_low
 from nextpatch.tasks.generate.generator import check_same, digest_of_pixels
 from nextpatch.tasks.generate.holes import hole_of
 from nextpatch.tasks.generate.labels import class_numbers
@@ -33,6 +34,7 @@ class HoleFiller:
         self.photo = Photo.of(image, about.in_chans, about.preprocessing)
         self.hole: Bool[Tensor, "height width"] = hole_of(mask, request.box, self.photo.size)
         self._backbone = backbone
+        check_low(backbone.aim.cfg, None)
         self._inpainter = Inpainter(backbone.aim, about.mean, about.std, request.settings, self.hole)
         self.request = self._settled(request, mask)
         self._check_order()

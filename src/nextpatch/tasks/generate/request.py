@@ -13,11 +13,20 @@ from nextpatch.core.marks import MARK
 from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
 from nextpatch.sampling.config import SamplingConfig
-from nextpatch.tasks.generate.config import AnyConfig, CompleteConfig, InpaintConfig, SampleConfig, settings_of
+from nextpatch.tasks.generate.config import (
+    AnyConfig,
+    CompleteConfig,
+    InpaintConfig,
+    SampleConfig,
+    UpscaleConfig,
+    settings_of,
+)
 from nextpatch.weights.names import from_file
 
 FILE = "settings.json"
-_VERBS: dict[type[AnyConfig], str] = {SampleConfig: "sample", CompleteConfig: "complete", InpaintConfig: "inpaint"}
+_VERBS: dict[type[AnyConfig], str] = {
+    SampleConfig: "sample", CompleteConfig: "complete", InpaintConfig: "inpaint", UpscaleConfig: "upscale",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,7 @@ class Request:
     box: str = ""
     allow_unseen: bool = False
     mask_sha256: str = ""
+    factor: int = 0
 
     @property
     def numbers(self) -> range:
@@ -64,7 +74,7 @@ def request_of(config: AnyConfig) -> Request:
         return Request(
             verb, config.weights, config.seed, config.first, config.count, config.label, settings_of(config), image,
             getattr(config, "rows", 0), mask=mask, box=getattr(config, "box", ""),
-            allow_unseen=getattr(config, "allow_unseen", False),
+            allow_unseen=getattr(config, "allow_unseen", False), factor=getattr(config, "factor", 0),
         )  # fmt: skip
     found = read_request(config.settings)
     if found.verb != verb:
@@ -76,7 +86,7 @@ def request_of(config: AnyConfig) -> Request:
 def read_request(path: Path) -> Request:
     """ConfigError for what is not a file of settings; a folder of pictures stands for the file in it."""
     file = path / FILE if path.is_dir() else path
-    remedy = "give the settings.json beside pictures of nextpatch sample, complete or inpaint"
+    remedy = "give the settings.json beside pictures of nextpatch sample, complete, inpaint or upscale"
     values: dict[str, Any] = read_json(file, "settings of generated images", remedy, ConfigError)
     if MARK not in values:
         raise ConfigError(f"{shown(file)} does not hold settings of generated images; {remedy}")

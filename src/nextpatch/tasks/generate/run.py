@@ -10,7 +10,8 @@ from PIL import Image
 
 from nextpatch.core.output import check_folder, save_picture
 from nextpatch.core.progress import Meter, phase
-from nextpatch.tasks.generate.config import CompleteConfig, InpaintConfig, SampleConfig
+from nextpatch.tasks.generate.config import CompleteConfig, InpaintConfig, SampleConfig, UpscaleConfig
+from nextpatch.tasks.generate.enlargement import ImageEnlarger
 from nextpatch.tasks.generate.generator import ImageMaker
 from nextpatch.tasks.generate.inpaint import HoleFiller
 from nextpatch.tasks.generate.photo import small_of
@@ -60,23 +61,39 @@ def inpaint(config: InpaintConfig) -> Generated:
     return _written(filler.pictures(), filler.request, config.out, [filler.photo.shown(filler.hole)])
 
 
+def upscale(config: UpscaleConfig) -> Generated:
+    """As `generate`, of an image that is enlarged; the sheet shows its pixels as squares and its bicubic enlargement
+    first.
+    """
+    asked = request_of(config)
+    _check_out(asked, config.out)
+    with phase("loading the weights"):
+        backbone = load(asked.weights, layers=of_trunk(asked.weights), device=config.device)
+        enlarger = ImageEnlarger(backbone, asked, asked.image)
+    meter = Meter("tiles", enlarger.parts)
+    return _written(enlarger.pictures(meter), enlarger.request, config.out, enlarger.beside(), meter)
+
+
 def _check_out(asked: Request, out: Path) -> None:
     check_folder(out, files=(*map(picture_name, asked.numbers), SHEET, FILE))
 
 
 def _written(
-    found: Iterator[tuple[int, Image.Image]], request: Request, out: Path, before: Sequence[Image.Image] = ()
-) -> Generated:
-    """Pictures by their places, as they are finished; those of the sheet stand behind those `before`."""
+    found: Iterator[tuple[int, Image.Image]], request: Request, out: Path, before: Sequence[Image.Image] = (),
+    parts: Meter | None = None,
+) -> Generated:  # fmt: skip
+    """Pictures by their places, as they are finished; those of the sheet stand behind those `before`. `parts` counts
+    what they are made of, instead of them.
+    """
     request.write(out)
     done: dict[int, Image.Image] = {}
     try:
-        with Meter("images", request.count) as meter:
+        with parts or Meter("images", request.count) as meter:
             for place, picture in found:
                 save_picture(picture, out / picture_name(request.first + place))
                 if place < MOST_ON_SHEET:
                     done[place] = small_of(picture) if before else picture
-                meter.add(1)
+                meter.add(0 if parts else 1)
     finally:
         if done:
             save_picture(sheet_of([*before, *(done[place] for place in sorted(done))]), out / SHEET)

@@ -14,6 +14,7 @@ from nextpatch.data.loader import TrainStream
 from nextpatch.data.views import to_model_input
 from nextpatch.model.aim import AIM, patches_of
 from nextpatch.model.heads.distribution import Distribution
+from nextpatch.model.start import low_res_of
 from nextpatch.runs.recipe import Recipe
 
 _IMAGES, _AT_A_TIME = 2048, 256  # views to measure, at most as many as there are images
@@ -22,10 +23,13 @@ _IMAGES, _AT_A_TIME = 2048, 256  # views to measure, at most as many as there ar
 def measure_patches(model: AIM, stream: TrainStream, recipe: Recipe) -> None:
     """Measure the first training views of the run, all of them on every rank: the same figures everywhere.
 
-    Nothing for other heads, and not for a run that goes on: the figures are saved with the weights.
+    A model that enlarges is told mean and deviation. Nothing for others, and not for a run that goes on: the figures
+    are saved with the weights.
     """
+    mean, std = recipe.data.statistics(recipe.model.in_chans)
+    if (told := low_res_of(model.start)) is not None:
+        told.measure(mean, std)
     if isinstance(model.head, Distribution):
-        mean, std = recipe.data.statistics(recipe.model.in_chans)
         model.head.measure(_patches(replace(stream, rank=0, ranks=1), recipe), mean, std)
 
 

@@ -23,6 +23,7 @@ _PARTS = {
     "start.token": "the start token",
     "start.classes": "the embedding of the classes",
     "start.next_place": "the map of the place that comes next",
+    "start.low_res.to_": "the maps of the low-resolution image",
     "mask_token.": "the mask token",
     "head.": "the head",
     "paper_head.": "the paper's head beside it",
@@ -80,6 +81,8 @@ def begin_from(model: AIM, init: str) -> list[str]:
         given |= {f"paper_{name}": tensor for name, tensor in source.state_dict().items() if name.startswith("head.")}
     if source.cfg.classes != model.cfg.classes:
         given.pop("start.classes", None)
+    for name in ("start.low_res.mean", "start.low_res.deviation"):  # of the data that is learned from now
+        given.pop(name, None)
     if model.mask_token is not None and source.mask_token is None and not model.mask_token.token.requires_grad:
         raise ConfigError(
             f"{init} has no mask token, and with train.freeze_trunk none is learned; choose the objective next_patch, "
@@ -111,7 +114,7 @@ def _loaded(init: str, img_size: tuple[int, int] | None = None) -> Backbone:
 
 def freeze_trunk(model: AIM) -> None:
     """Keep patch embedding, trunk and mask token as they are: the head learns, and the start token where there is one,
-    which the trunk need not have met.
+    with what it is told, which the trunk need not have met.
     """
     for part in (model.patch_embed, model.trunk, model.mask_token):
         if part is not None:
