@@ -12,6 +12,7 @@ def file_map() -> str:
     rooms = [
         "cli",
         "api",
+        "law",
         "bench",
         "study",
         "tasks",

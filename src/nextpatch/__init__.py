@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from nextpatch.api.generate import sample as sample
     from nextpatch.api.generate import upscale as upscale
     from nextpatch.api.images import dataset as dataset
+    from nextpatch.api.law import fit_law as fit_law
+    from nextpatch.api.law import read_law as read_law
     from nextpatch.api.pretrain import PretrainResult as PretrainResult
     from nextpatch.api.pretrain import pretrain as pretrain
     from nextpatch.api.probe import probe as probe
@@ -51,12 +53,14 @@ _PLACES = {
     "embed": "nextpatch.api.embed",
     "evaluate_samples": "nextpatch.api.evaluate",
     "finetune": "nextpatch.api.finetune",
+    "fit_law": "nextpatch.api.law",
     "fit_tokenizer": "nextpatch.api.tokenizer",
     "inpaint": "nextpatch.api.generate",
     "load": "nextpatch.weights.load",
     "load_tokenizer": "nextpatch.api.tokenizer",
     "pretrain": "nextpatch.api.pretrain",
     "probe": "nextpatch.api.probe",
+    "read_law": "nextpatch.api.law",
     "report": "nextpatch.api.report",
     "run_study": "nextpatch.api.study",
     "sample": "nextpatch.api.generate",
@@ -79,12 +83,14 @@ __all__ = [
     "embed",
     "evaluate_samples",
     "finetune",
+    "fit_law",
     "fit_tokenizer",
     "inpaint",
     "load",
     "load_tokenizer",
     "pretrain",
     "probe",
+    "read_law",
     "report",
     "run_study",
     "sample",

@@ -21,6 +21,7 @@ from nextpatch.cli import (
     finetune,
     fit_head,
     generate,
+    law,
     plan,
     pretrain,
     probe,
@@ -43,6 +44,7 @@ VERBS: dict[str, Verb | Group] = {
         "measure weights on the paper's 15 benchmarks", bench.Bench, bench.run, ranks=True, needs=("bench.run",)
     ),
     "study": Verb("compare variants of a recipe over several seeds", study.Study, study.run, needs=("study.run",)),
+    "law": Group("fit scaling laws to the runs of a study", law.VERBS),
     "finetune": Verb(
         "fine-tune weights on labeled images (LoRA or full)",
         finetune.Finetune,

@@ -133,9 +133,12 @@ def _held_out(law: Law) -> HeldOutBudget:
     largest = largest_budget(law.runs)
     rest = tuple(end for end in law.runs if end not in largest)
     check_enough(rest, law.counted)
-    fitted = _fitted(rest, law.source, law.about, law.counted, law.bootstraps, law.seed, ())
+    params, patches, loss, _ = _columns(rest, law.counted)
+    found = fit_powers(
+        np.stack([params, patches], axis=1), loss, counts_of(clusters_of(rest), law.bootstraps + 1, law.seed)
+    )
     measured = float(np.mean([end.loss for end in largest]))
-    predicted = fitted.loss_at(largest[0].params(law.counted), largest[0].patches)
+    predicted = _estimate(_surface(found).loss(largest[0].params(law.counted), largest[0].patches))
     return HeldOutBudget(
         name=largest[0].name, flops=largest[0].spent, measured=measured, predicted=predicted,
         error=predicted.value / measured - 1,
