@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from itertools import combinations, product
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.init import init_weights
+from nextpatch.model.names import DISTRIBUTIONS
 from tokenizers_made import of_tokens
 
 VALUES = {
@@ -60,7 +62,50 @@ class Variant:
         return ModelConfig(**values, target=self.target)
 
 
-def every_pair(variants: Iterable[Variant]) -> list[Variant]:
+GENERATE_VALUES = {
+    "head": ("flow", "diffusion", "density", "kmeans", "dvae-transformer"),
+    "order": ("raster", "any", "known_first"),
+    "attention": ("prefix", "causal"),
+    "beside": ("", "paper_loss", "classes"),
+}
+
+
+@dataclass(frozen=True)
+class Generating:
+    """A variant of the objective generate. `head` is that, or the target of an MLP head or of another."""
+
+    head: str
+    order: str
+    attention: str
+    beside: str
+
+    def __str__(self) -> str:
+        return "-".join(part for part in ("generate", self.head, self.order, self.attention, self.beside) if part)
+
+    @property
+    def exists(self) -> bool:
+        """The paper's loss stands beside a distribution; an order that knows some patches first has a prefix."""
+        known_first = self.order == "known_first" and self.attention == "causal"
+        return not known_first and (self.beside != "paper_loss" or self.head in DISTRIBUTIONS)
+
+    def config(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModelConfig:
+        """As those of `Variant`."""
+        kind, _, head = self.head.partition("-")
+        values = {**SMALL, "img_size": (4, 6), "attention": self.attention}
+        more = {"order": self.order, "order_seed": 3 if self.order == "random" else 0}
+        more |= {"": {}, "paper_loss": {"paper_loss": 0.5}, "classes": {"classes": 3}}[self.beside]
+        if kind in DISTRIBUTIONS:
+            return ModelConfig(**values, **more, head=kind)
+        if kind == "pixels":
+            return ModelConfig(**values, **more, objective="generate", target="pixels")
+        cfg = of_tokens({**values, "head": head or "mlp"}, folder, monkeypatch, kind=kind)
+        return replace(cfg, objective="generate", **more)
+
+
+V = TypeVar("V", Variant, Generating)
+
+
+def every_pair(variants: Iterable[V]) -> list[V]:
     """A few of them in which any two values meet that meet in some of all: the next is the one with most new pairs."""
     left = list(variants)
     pairs = {variant: set(combinations(enumerate(astuple(variant)), 2)) for variant in left}
@@ -73,8 +118,13 @@ def every_pair(variants: Iterable[Variant]) -> list[Variant]:
 
 ALL = [variant for values in product(*VALUES.values()) if (variant := Variant(*values)).exists]
 FEW = every_pair(ALL)
+GENERATES = [one for values in product(*GENERATE_VALUES.values()) if (one := Generating(*values)).exists]
+FEW_GENERATE = every_pair(GENERATES)
 per_variant = pytest.mark.parametrize(
     "variant", [pytest.param(v, marks=() if v in FEW else pytest.mark.slow, id=str(v)) for v in ALL]
+)
+per_generating = pytest.mark.parametrize(
+    "variant", [pytest.param(v, marks=() if v in FEW_GENERATE else pytest.mark.slow, id=str(v)) for v in GENERATES]
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from nextpatch.objective.generate_draws import NOISE, ORDER
 from nextpatch.objective.objective import Draws
 from nextpatch.patches import patchify
 from nextpatch.tasks.check.verdict import check_objective, model_to_check
-from variants import SMALL, built
+from variants import SMALL, Generating, built
 
 FLOW = {**SMALL, "img_size": (4, 6), "head": "flow"}
 
@@ -119,3 +120,23 @@ def test_what_is_told_of_a_small_image_is_all_of_it_and_no_more(
     reasons = [verdict.reason for verdict in check_objective(Generate(model.cfg), model) if not verdict.holds]
     assert (reasons == []) == (said == "")
     assert all(said in reason for reason in reasons), reasons
+
+
+OF_OTHERS: list[tuple[str, type[Generate]]] = [
+    ("diffusion", ComparesWithTheLast),
+    ("diffusion", LooksAhead),
+    ("density", ComparesWithTheLast),
+    ("density", LooksAhead),
+    ("density", ScoresAll),
+    ("kmeans", ComparesWithTheLast),
+    ("kmeans", LooksAhead),
+]
+
+
+@pytest.mark.parametrize(("head", "faulty"), OF_OTHERS)
+def test_a_fault_is_told_with_every_head(
+    head: str, faulty: type[Generate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = Generating(head, "any", "prefix", "").config(tmp_path, monkeypatch)
+    reasons = [verdict.reason for verdict in check_objective(faulty(cfg), built(cfg)) if not verdict.holds]
+    assert any(FAULTS[faulty] in reason for reason in reasons), reasons

@@ -154,10 +154,11 @@ def _model(recipe: Recipe, run: RunDir, stream: TrainStream, ranks: Ranks) -> AI
     model = materialize(recipe.model, recipe.train.seed, mesh, recipe.engine, precision, device)
     if recipe.train.freeze_trunk:
         freeze_trunk(model)
-    if ranks.broadcast(any(run.checkpoints.glob("step_*"))):
-        return model  # what follows is in its checkpoints
-    with ranks.raise_on_all():
-        measure_patches(model, stream, recipe)
+    goes_on = ranks.broadcast(any(run.checkpoints.glob("step_*")))
+    with ranks.raise_on_all():  # of a run that goes on for its speed alone: what follows is in its checkpoints
+        measure_patches(model, stream, recipe, *([1] if goes_on else []))
+    if goes_on:
+        return model
     if recipe.train.init:
         with ranks.raise_on_all():
             new = begin_from(model, recipe.train.init)

@@ -20,22 +20,22 @@ from nextpatch.runs.recipe import Recipe
 _IMAGES, _AT_A_TIME = 2048, 256  # views to measure, at most as many as there are images
 
 
-def measure_patches(model: AIM, stream: TrainStream, recipe: Recipe) -> None:
+def measure_patches(model: AIM, stream: TrainStream, recipe: Recipe, images: int = _IMAGES) -> None:
     """Measure the first training views of the run, all of them on every rank: the same figures everywhere.
 
-    A model that enlarges is told mean and deviation. Nothing for others, and not for a run that goes on: the figures
-    are saved with the weights.
+    A model that enlarges is told mean and deviation. Nothing for others. A run that goes on has its figures in the
+    checkpoints; until these are read, those of one image do.
     """
     mean, std = recipe.data.statistics(recipe.model.in_chans)
     if (told := low_res_of(model.start)) is not None:
         told.measure(mean, std)
     if isinstance(model.head, Distribution):
-        model.head.measure(_patches(replace(stream, rank=0, ranks=1), recipe), mean, std)
+        model.head.measure(_patches(replace(stream, rank=0, ranks=1), recipe, images), mean, std)
 
 
-def _patches(stream: TrainStream, recipe: Recipe) -> Iterator[Float[Tensor, "batch patches values"]]:
+def _patches(stream: TrainStream, recipe: Recipe, images: int) -> Iterator[Float[Tensor, "batch patches values"]]:
     """Of the views, normalized as the model gets them, on the CPU."""
-    left = min(_IMAGES, len(stream.mixture))
+    left = min(images, len(stream.mixture))
     with closing(stream.batches(0, min(left, _AT_A_TIME))) as batches:
         for batch in islice(batches, -(-left // _AT_A_TIME)):
             inputs = to_model_input(batch.images, *recipe.data.statistics(recipe.model.in_chans))
