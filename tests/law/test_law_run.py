@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from laws_made import ends
+from nextpatch.cli import main
 from nextpatch.core.errors import UserError
 from nextpatch.law.csv_runs import NEEDED, TableError, read_runs
 from nextpatch.law.run import fit_runs, write_all
@@ -129,3 +131,17 @@ def test_a_study_gives_its_complete_runs_and_names_the_others(tmp_path: Path) ->
     with pytest.raises(UserError, match="neither a CSV file nor the folder of a study"):
         runs_of_study(tmp_path)
     assert set(NEEDED) == {"params_trunk", "images", "loss"}
+
+
+def test_a_budget_is_planned_by_a_law(law: Law, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_all(law, tmp_path / "law")
+    assert main(["plan", "--from-law", str(tmp_path / "law"), "--flops", "1e15"]) == 0
+    assert "the law does not reach" in (said := capsys.readouterr().out)
+    assert "N parameters of the trunk" in said
+    assert main(["plan", "--from-law", str(tmp_path / "law"), "--flops", "5e13", "--json"]) == 0
+    found, wanted = json.loads(capsys.readouterr().out), law.optimum(5e13)
+    assert wanted is not None
+    assert found["params"]["value"] == wanted.params.value
+    assert found["reached"]
+    assert main(["plan", "--from-law", str(tmp_path / "law")]) == 2
+    assert "needs a budget" in capsys.readouterr().err

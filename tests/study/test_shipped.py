@@ -40,7 +40,7 @@ TABLES = {  # (linear, attentive) as printed, in the order of the columns
     "paper/table7": [(None, t) for t in (78.5, 79.4, 80.6, 82.3, 82.2, 83.3, 82.4, 84.0)],
 }
 WANTED = {f"table{n}" for n in ("2", "3a", "3b", "3c", "3d", "3e", "3f", "4a", "4b", "5", "7", "8")}
-WANTED |= {f"figure{n}" for n in (4, 5, 6, 7, 9, 10)}
+WANTED |= {f"figure{n}" for n in (4, 5, 6, 7, 9, 10)} | {"scaling"}
 
 
 def study(name: str) -> StudyConfig:
