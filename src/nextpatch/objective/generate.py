@@ -22,7 +22,6 @@ from nextpatch.objective.generate_words import generate_words
 from nextpatch.objective.goal import goal_of
 from nextpatch.objective.objective import Draws, Fill, Words
 from nextpatch.objective.targets.beside import BesidePaper
-from nextpatch.patches import unpatchify
 
 
 class Generate:
@@ -170,7 +169,7 @@ class Generate:
     ) -> Float[Tensor, "batch channels height width"]:
         """The patches that are not known as perfect outputs show them."""
         chosen = self._chosen(images, draws, Rows(self.scored(draws)).to(images.device))
-        return self._painted(self.goal.perfect(chosen, fill), chosen)
+        return chosen.painted(self.goal.perfect(chosen, fill), self.cfg)
 
     def complete(
         self, model: AIM, images: Float[Tensor, "batch channels height width"], draws: Draws, fill: Fill | None = None
@@ -180,7 +179,7 @@ class Generate:
         chosen = self._chosen(images, draws, rows)
         outputs = self.predict(model, images, draws).float().flatten(0, 1).index_select(0, rows.flat)
         noise = self._noise(draws, images.device, rows)
-        return self._painted(self.goal.pixels(model, outputs, chosen, fill, noise), chosen)
+        return chosen.painted(self.goal.pixels(model, outputs, chosen, fill, noise), self.cfg)
 
     def _losses(self, model: AIM | None, predicted: Tensor, wanted: Tensor, draws: Draws) -> Tensor:
         noise = self._noise(draws, predicted.device)
@@ -190,9 +189,6 @@ class Generate:
     def _beside(self, chosen: Chosen) -> Callable[[Tensor], Tensor] | None:
         """The paper's loss of what its head gives for these patches, where the model has both."""
         return partial(self.goal.paper_loss_sum, wanted=chosen.patches) if isinstance(self.goal, BesidePaper) else None
-
-    def _painted(self, pixels: Tensor, chosen: Chosen) -> Tensor:
-        return unpatchify(chosen.put(pixels, chosen.all_patches), self.cfg.grid, self.cfg.patch_size)
 
     def _chosen(self, images: Tensor, draws: Draws, rows: Rows) -> Chosen:
         """The patches that `rows` of places are for."""
