@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nextpatch.core.errors import UserError
-from nextpatch.core.progress import phase
 
 log = logging.getLogger(__name__)
 
@@ -15,8 +14,7 @@ log = logging.getLogger(__name__)
 def try_page(write: Callable[[Path], Path], place: Path) -> Path | None:
     """The page that `write` makes of a folder; None, and a warning, where it cannot."""
     try:
-        with phase("drawing the report"):
-            return write(place)
+        return write(place)
     except (UserError, OSError) as error:
         log.warning("no report: %s", error)
         return None

@@ -9,19 +9,20 @@ from pathlib import Path
 from nextpatch.api.images import Images, named
 from nextpatch.api.session import session
 from nextpatch.core.errors import ConfigError
-from nextpatch.core.progress import phase
 from nextpatch.core.writer import only_writer
 from nextpatch.tasks.report.build import RunReport, write_report
 
 
 def report(
-    run: str | os.PathLike[str], *, images: int = 8, data: Images | None = None, quiet: bool = False
-) -> RunReport:
+    run: str | os.PathLike[str], *, images: int = 8, samples: bool = True, data: Images | None = None,
+    quiet: bool = False,
+) -> RunReport:  # fmt: skip
     """Write report.html and report.json into a run, finished or not; the page needs no network.
 
-    `run`: its directory, or what `pretrain` returned. `images`: how many held-out images to show. `data`: the images in
-    memory that the run learned from, where this program does not hold them any more; without them the page has no
-    pictures. Raises RunError when there is no run, ReportError when the `report` extra is not installed.
+    `run`: its directory, or what `pretrain` returned. `images`: how many held-out images to show. `samples`: draw
+    samples of a run that generates, about a minute at most; they are kept beside it for the next page. `data`: the
+    images in memory that the run learned from, where this program does not hold them any more; without them the page
+    has no pictures. Raises RunError when there is no run, ReportError when the `report` extra is not installed.
 
     >>> import nextpatch
     >>> page = nextpatch.report(nano_run, images=2, quiet=True)
@@ -33,7 +34,7 @@ def report(
     place, held = Path(run), None if data is None else named(data)
     with session(quiet):
         alone = only_writer(place / "report.html", "report", file=True)  # the run itself may be training now
-        with alone if place.is_dir() else nullcontext(), phase("drawing the report"):
-            found = write_report(place, images=images)
+        with alone if place.is_dir() else nullcontext():
+            found = write_report(place, images=images, samples=samples)
     del held  # until here
     return found

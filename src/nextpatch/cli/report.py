@@ -14,7 +14,6 @@ from nextpatch.cli.failure import Failure
 from nextpatch.core.bounds import check_bounds
 from nextpatch.core.errors import UserError
 from nextpatch.core.fields import Flag
-from nextpatch.core.progress import phase
 from nextpatch.core.text import shown
 from nextpatch.core.writer import only_writer
 
@@ -26,12 +25,15 @@ class Report:
     examples:
       nextpatch report runs/photos
       nextpatch report runs/photos --images 16
+      nextpatch report runs/flow --samples False
     """
 
     run: Annotated[Path, Flag("RUN", positional=True)]
     """Directory of a run, finished or not."""
     images: int = 8
     """How many held-out images to show."""
+    samples: bool = True
+    """Draw samples of a run that generates, about a minute at most; they are kept beside it for the next page."""
 
 
 def run(args: Report) -> int:
@@ -40,8 +42,8 @@ def run(args: Report) -> int:
 
     check_bounds(args, images=(1, 1000))
     held = only_writer(args.run / "report.html", "report", file=True)  # the run itself may be training now
-    with held if args.run.is_dir() else nullcontext(), phase("drawing the report"):
-        found = write_report(args.run, images=args.images)
+    with held if args.run.is_dir() else nullcontext():
+        found = write_report(args.run, images=args.images, samples=args.samples)
     print(found.verdict)
     print(f"report:      {shown(found.page)}")
     return 0

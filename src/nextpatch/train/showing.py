@@ -37,7 +37,7 @@ _LEARNED = 1000  # images that the run learns from for each that is drawn, which
 
 
 @dataclass(frozen=True)
-class Moment:
+class KeptStrip:
     """A grid that was drawn: after which step, and its file, all images side by side."""
 
     step: int
@@ -95,10 +95,10 @@ def _drawn(model: AIM, recipe: Recipe, count: int) -> UInt8[Tensor, "images chan
     return found.images
 
 
-def kept(run: Path) -> list[Moment]:
+def kept(run: Path) -> list[KeptStrip]:
     """The grids of a run in the order of their steps."""
     files = sorted((run / FOLDER).glob("step_*.png"))
-    return [Moment(int(path.stem.removeprefix("step_")), path) for path in files if path.stem[5:].isdecimal()]
+    return [KeptStrip(int(path.stem.removeprefix("step_")), path) for path in files if path.stem[5:].isdecimal()]
 
 
 def side_by_side(images: Sequence[Tensor] | UInt8[Tensor, "images channels height width"]) -> Image.Image:

@@ -35,7 +35,7 @@ LEAST_MEASURED, MOST_MEASURED = 4, 16  # steps, the first of which does not coun
 _SHARE, _LONGEST_S = 0.03, 10.0  # of the budget, and seconds, that measuring may take once the least are done
 _PAUSES = 0.1  # of the time of the steps, at most, that validations and checkpoints take where no clock is given
 _RESERVE, _REPORT_S = 0.02, 5.0  # of the budget, for what varies; and seconds for the report behind it
-_SAMPLES = 0.01  # of the budget, for the samples of runs that generate (train/showing.py)
+_SAMPLES, _DRAWN_S = 0.04, 20.0  # of the budget, for samples while training and in the report; the latter at most
 _DISK_BYTES_PER_S, _NUMBER_BYTES = 1.5e8, 4  # a plain disk, with its syncs; a number in float32
 
 
@@ -124,7 +124,7 @@ def fitted(recipe: Recipe, speed: Speed, left_s: float) -> Recipe:
     Clocks that the recipe gives stay; others are those of any run, or slower ones where validations and checkpoints
     would take much of the time. ConfigError when not even LEAST_STEPS fit.
     """
-    usable_s = left_s * (1 - _RESERVE - _SAMPLES * recipe.model.start_token) - _REPORT_S
+    usable_s = left_s * (1 - _RESERVE) - _REPORT_S - _samples_s(recipe, left_s)
     slow = math.ceil((speed.validation_s + speed.save_s) / (_PAUSES * speed.step_s))
     low, high = LEAST_STEPS, LEAST_STEPS + max(0, int(usable_s / speed.step_s))
     if (short_s := speed.total_s(_of_steps(recipe, low, slow)) - usable_s) > 0:
@@ -141,6 +141,11 @@ def fitted(recipe: Recipe, speed: Speed, left_s: float) -> Recipe:
     found = _of_steps(recipe, low, slow)
     warmup_steps(found.optim, low)  # one that is given may be too long
     return found
+
+
+def _samples_s(recipe: Recipe, left_s: float) -> float:
+    """Of runs that generate: a hundredth while they train (train/showing.py), the rest in the report."""
+    return min(_SAMPLES * left_s, 0.01 * left_s + _DRAWN_S) if recipe.model.start_token else 0.0
 
 
 def clock(steps: int) -> int:

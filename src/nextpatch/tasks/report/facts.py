@@ -28,6 +28,7 @@ _PURPOSE = {
     "tokenizer.json": "the same tokenizer in words",
     "probe.json": "accuracies of the probes",
     "probe.safetensors": "the chosen attentive probe",
+    "report_samples.safetensors": "samples of this page, kept for the next one",
     "report.html": "this page",
     "report.json": "the figures of this page",
     "model.safetensors": "weights",

@@ -18,18 +18,21 @@ from nextpatch.objective.registry import objective_of
 from nextpatch.runs.results import set_aside
 from nextpatch.tasks.report.depth import last_and_best
 from nextpatch.tasks.report.facts import CurvePoint, Facts, FileFacts, list_files, thin
+from nextpatch.tasks.report.generated import DrawnSamples
+from nextpatch.tasks.report.generated_page import figures_of
 from nextpatch.tasks.report.pictures import Gallery
 from nextpatch.tasks.report.verdict import Evidence, KeyFigure, compared_rows, key_figures, sentence
 
 
 @dataclass(frozen=True)
 class ModelOutputs:
-    """What needed the weights and the data: the loss of guessing, pictures, and the step of the weights; each None
-    where they were not to be had."""
+    """What needed the weights and the data: the loss of guessing, pictures, the step of the weights, and what
+    they generate; each None where it was not to be had."""
 
     baseline_loss: float | None = None
     gallery: Gallery | None = None
     checkpoint_step: int | None = None
+    generated: DrawnSamples | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +92,7 @@ class ReportFigures:
     model: dict[str, Any]
     checkpoint_step: int | None
     gallery: dict[str, Any] | None
+    generated: dict[str, Any] | None
     probe: dict[str, Any] | None
     recipe: dict[str, Any]
     environment: dict[str, Any] | None
@@ -119,6 +123,7 @@ def figures(facts: Facts, outputs: ModelOutputs) -> ReportFigures:
         model=_model(facts),
         checkpoint_step=outputs.checkpoint_step,
         gallery=None if outputs.gallery is None else _gallery(outputs.gallery),
+        generated=None if outputs.generated is None else figures_of(outputs.generated),
         probe=None if facts.probe is None else _probe(facts.probe),
         recipe=_recipe(facts),
         environment=facts.environment,

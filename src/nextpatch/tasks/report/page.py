@@ -13,6 +13,7 @@ from nextpatch.tasks.report.axes import readable
 from nextpatch.tasks.report.charts import Chart, Series, bar_chart, heat_grid, line_chart
 from nextpatch.tasks.report.depth import depth_sweep, last_and_best
 from nextpatch.tasks.report.figures import ReportFigures, TrainingFigures, ValidationFigures
+from nextpatch.tasks.report.generated_page import GeneratedSection
 from nextpatch.tasks.report.images import PHOTOGRAPH, heat_gradient, heat_hex
 from nextpatch.tasks.report.pictures import Gallery
 from nextpatch.tasks.report.templates import page_css, templates
@@ -21,7 +22,10 @@ from nextpatch.tasks.report.verdict import compared_rows
 _TONES = {PRETRAINED: 1, RANDOM: 2, PIXELS: 3}
 
 
-def render(figures: ReportFigures, words: Words, gallery: Gallery | None, probe: ProbeResult | None) -> str:
+def render(
+    figures: ReportFigures, words: Words, gallery: Gallery | None, probe: ProbeResult | None,
+    generated: GeneratedSection | None = None,
+) -> str:  # fmt: skip
     """The page. Everything is escaped except the charts, which are drawn here and escape their own text."""
     template = templates().get_template("template.html")
     page: str = template.render(
@@ -33,6 +37,8 @@ def render(figures: ReportFigures, words: Words, gallery: Gallery | None, probe:
         places=place_charts(figures.validation),
         **_probe_section(probe),
         gallery=gallery,
+        generated=generated,
+        averaged=bool(figures.recipe["train"].get("ema_half_life")),
         heat_gradient=heat_gradient(),
         pixelated=max(figures.model["img_size"]) < PHOTOGRAPH,
         recipe=_short_arrays(dumps_toml(figures.recipe).strip()),
