@@ -80,6 +80,13 @@ def test_one_flag_takes_classes_and_their_names_from_the_images(pets: str) -> No
     assert {name[:3]: label for name, label in labels_of(found.recipe).items()} == {"cat": "cat", "dog": "dog"}
 
 
+def test_the_share_without_a_label_can_be_given_before_the_labels_are_read(pets: str) -> None:
+    values = given(pets)
+    values["model"]["label_dropout"] = 0.25
+    found = resolve(values).recipe.model
+    assert (found.label_dropout, found.classes) == (0.25, 2)
+
+
 def test_without_the_flag_nothing_is_told_and_earlier_recipes_keep_their_digest(pets: str) -> None:
     recipe = recipe_on(pets, labels=False)
     assert (recipe.data.classes, recipe.model.classes) == ((), 0)

@@ -20,7 +20,8 @@ class Draft:
         self.choices: list[str] = []
 
     def checkable(self) -> dict[str, Any]:
-        """The values, with a stand-in for image or patch size while only the other is settled: they must fit."""
+        """The values, with a stand-in for image or patch size while only the other is settled: they must fit; and for
+        the number of classes while the labels are not read."""
         model = self.values["model"]
         if not isinstance(model, dict):
             return self.values
@@ -30,6 +31,8 @@ class Draft:
             settled["patch_size"] = 1
         elif patch and not img_size and isinstance(settled["patch_size"], int):
             settled["img_size"] = [16 * settled["patch_size"]] * 2
+        if self.value("data", "labels", False) and "label_dropout" in model and self.open("model", "classes"):
+            settled["classes"] = 1
         return {**self.values, "model": settled}
 
     def value(self, table: str, name: str, default: Any) -> Any:
