@@ -1,12 +1,13 @@
 """Strange images among many: drawings like handwritten digits, made by this script, among the clothes of demo:test.
 
-    python benchmarks/strange.py OUT [--count 500]
+    python benchmarks/strange.py OUT [--count 500] [--density runs/density]
 
 writes OUT/strange (the drawings), OUT/ordinary (as many of demo:test, the same for each call) and OUT/drawings.png to
-look at; the same files everywhere. `nextpatch density` then says how likely each is. Printed is how well simple scores
-tell the two apart: the area under the ROC curve (AUC), 1 where every drawing is stranger than every picture of
-clothes, 0.5 by chance. The known trap is among them: a drawing is a plain image, few pixels and much black, so what a
-compressor needs for it (its likelihood, however good) is LESS than for clothes, and the AUC of the length lies near 0.
+look at; the same files everywhere. Printed is how well simple scores tell the two apart, and, of a run with the head
+density, bits per dimension, alone and beyond those of a lossless file of the same image (surprise): the area under the
+ROC curve (AUC), 1 where every drawing is stranger than every picture of clothes, 0.5 by chance. The known trap is among
+them: a drawing is a plain image, few pixels and much black, so what a compressor needs for it (its likelihood, however
+good) is LESS than for clothes, and the AUC of the length lies near 0.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+import nextpatch
 from nextpatch.core.output import save_picture
 from nextpatch.data.decode import decode
 from nextpatch.data.sources.open import open_source
@@ -100,10 +102,24 @@ def png_bytes(pixels: np.ndarray) -> float:
     return float(len(file.getvalue()))
 
 
+def densities(run: str, sets: dict[str, np.ndarray]) -> dict[str, dict[str, list[float]]]:
+    """By score, and by set, what a model of exact likelihoods finds of each image."""
+    found: dict[str, dict[str, list[float]]] = {}
+    model = nextpatch.load(run)
+    for against in ("png", "webp"):
+        for name, images in sets.items():
+            weighed = nextpatch.density(model, list(images), against=against).images
+            found.setdefault("bits per dimension", {})[name] = [one.bits_per_dim for one in weighed]
+            surprise = found.setdefault(f"surprise: these beyond the bits of the image as {against}", {})
+            surprise[name] = [one.strangeness for one in weighed]
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--density", default="", help="a run with the head density, such as of the recipe density")
     given = parser.parse_args()
     torch.set_num_threads(1)
     sets = {"strange": drawings(given.count), "ordinary": clothes("demo:test", given.count)}
@@ -124,12 +140,13 @@ def main() -> None:
         near[name] = nearest.distances[:, 0].tolist()
     lengths = {name: [png_bytes(pixels) for pixels in images] for name, images in sets.items()}
     light = {name: images.mean(axis=(1, 2)).tolist() for name, images in sets.items()}
-    surprise = {name: [a / b for a, b in zip(near[name], lengths[name], strict=True)] for name in sets}
+    share = {name: [a / b for a, b in zip(near[name], lengths[name], strict=True)] for name in sets}
     for what, scores in {
         "length as PNG": lengths,
         "mean brightness": light,
         "distance in pixels to the nearest of 5,000": near,
-        "that distance over the length as PNG": surprise,
+        "that distance over the length as PNG": share,
+        **(densities(given.density, sets) if given.density else {}),
     }.items():
         print(f"AUC {auc(scores['strange'], scores['ordinary']):.3f}  {what}")
 
