@@ -84,12 +84,12 @@ class SamplesResult:
 
     def tables(self) -> tuple[Table, Table]:
         """Distances of features, and figures in pixels."""
-        digest = f", SHA-256 {self.features_sha256[:12]}" if self.features_sha256 else ""
+        digest = f" (SHA-256 {self.features_sha256[:12]})" if self.features_sha256 else ""
         distances = Table(
-            f"Distances by {self.dim:,} features of {self.features}{digest}; images {self.view}",
+            f"Distances by {self.dim:,} features of {self.features}{digest}; the last row is the floor",
             ["of", "against", "Fréchet", "kernel (KID)", "precision", "recall"],
-            [one.cells() for one in self.distances],
-        )
+            [one.cells() for one in self.distances], f"images: {self.view}",
+        )  # fmt: skip
         pixels = Table(
             "In pixels, 0 to 1: mean difference of pairs, and distance to the nearest training image",
             ["of", "all pairs", "within class", "smallest", "1 %", "5 %", "median"],

@@ -177,6 +177,13 @@ def test_classes_go_by_name_or_number_and_take_turns() -> None:
         class_numbers(("cat",), range(1), 3, ())
 
 
+@pytest.mark.parametrize(("count", "size"), [(100, (10, 10)), (200, (20, 10)), (400, (20, 20)), (16, (4, 4))])
+def test_classes_that_take_turns_stand_below_each_other_on_a_sheet_that_is_not_narrow(
+    count: int, size: tuple[int, int]
+) -> None:
+    assert sheet_of([Image.new("L", (28, 28))] * count).size == (4 + 60 * size[0], 4 + 60 * size[1])
+
+
 def test_a_sheet_shows_every_picture_in_its_place() -> None:
     shades = [Image.new("L", (9, 5), 10 * number) for number in range(10)]
     sheet = np.asarray(sheet_of(shades))

@@ -13,7 +13,7 @@ from nextpatch.sampling.error import SamplingError
 
 MOST_ON_SHEET = 400
 _GROUND = (251, 251, 249)
-_GAP, _WIDEST, _CELL = 4, 1200, 64  # pixels; a smaller image is enlarged to about _CELL
+_GAP, _WIDEST, _CELL = 4, 1204, 64  # pixels; a smaller image is enlarged to about _CELL
 
 
 def picture_of(pixels: UInt8[Tensor, "channels height width"]) -> Image.Image:
@@ -38,7 +38,7 @@ def sheet_of(pictures: Sequence[Image.Image]) -> Image.Image:
     width, height = shown[0].size
     scale = max(1, _CELL // max(width, height))
     width, height = width * scale + _GAP, height * scale + _GAP
-    across = min(max(1, (_WIDEST - _GAP) // width), 10 if len(shown) % 10 == 0 else max(1, round(len(shown) ** 0.5)))
+    across = min(max(1, (_WIDEST - _GAP) // width), _across(len(shown)))
     down = -(-len(shown) // across)
     sheet = Image.new("RGB", (across * width + _GAP, down * height + _GAP), _GROUND)
     for number, one in enumerate(shown):
@@ -46,3 +46,9 @@ def sheet_of(pictures: Sequence[Image.Image]) -> Image.Image:
         large = one.convert("RGB").resize((width - _GAP, height - _GAP), Image.Resampling.NEAREST)
         sheet.paste(large, (_GAP + column * width, _GAP + row * height))
     return sheet
+
+
+def _across(count: int) -> int:
+    """Pictures in a row: tens, in which classes that take turns stand below each other, or as many as there are rows."""
+    tens = 10 if count <= 100 else 20
+    return tens if count % tens == 0 else max(1, round(count**0.5))
