@@ -49,6 +49,6 @@ def sheet_of(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def _across(count: int) -> int:
-    """Pictures in a row: tens, in which classes that take turns stand below each other, or as many as there are rows."""
+    """Pictures in a row: tens, so that classes that take turns stand below each other, or as many as rows."""
     tens = 10 if count <= 100 else 20
     return tens if count % tens == 0 else max(1, round(count**0.5))

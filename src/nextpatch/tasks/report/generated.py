@@ -25,11 +25,12 @@ from nextpatch.tasks.report.heldout import some
 from nextpatch.tasks.report.nearest import Compared, nearest_training_images
 from nextpatch.train.heldout import HeldOut
 
-GUIDANCES, TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 5.0), (1.0, 0.9, 0.8, 0.6)
+GUIDANCES, TEMPERATURES = (1.0, 2.0, 3.0, 1.5, 5.0), (1.0, 0.8, 0.6, 0.9)  # as they are drawn
 SHOWN = 2.0  # the guidance of samples that are compared with training images, and of completions
-LIMIT_S = 30.0  # for all that is sampled: a row that would not be done by then is left out
+LIMIT_S, _SWEPT = 30.0, 0.6  # for all that is sampled, and the share of it for samples from nothing
 _FLOPS = 2e10  # a second, of one core: an image is expected to take a forward pass of it at least
 _CLASSES, _COLUMNS, _COMPARED, _EXAMPLES, _OTHERS, _REAL = 10, 8, 6, 4, 4, 32
+NO_CLASS = "no class"
 Images = UInt8[Tensor, "_ channels height width"]
 
 
@@ -97,9 +98,11 @@ class SampleDrawer:
             row = self._row(label, config, count, classes)
             if row is None:
                 break
-            rows.append(row)
+            rows.append((label == NO_CLASS, label.split()[-1], row))
         if rows:
-            self._found.grids.append(PictureGrid("samples", tuple(names[:count]) if cfg.classes else (), tuple(rows)))
+            heads = tuple(names[:count]) if cfg.classes else ()
+            ordered = tuple(row for *_, row in sorted(rows, key=lambda one: one[:2]))
+            self._found.grids.append(PictureGrid("samples", heads, ordered))
 
     def _sweep(self, count: int) -> Iterator[tuple[str, SamplingConfig, list[int] | None]]:
         """(what is said of it, settings, classes) of each row, in the order in which they are drawn."""
@@ -109,7 +112,7 @@ class SampleDrawer:
             return
         for guidance in GUIDANCES:
             yield f"guidance {guidance:g}", SamplingConfig(guidance=guidance), list(range(count))
-        yield "no class", SamplingConfig(), None
+        yield NO_CLASS, SamplingConfig(), None
 
     def _row(self, label: str, config: SamplingConfig, count: int, classes: list[int] | None) -> PictureRow | None:
         began_s = self._clock()
@@ -128,8 +131,9 @@ class SampleDrawer:
         self, config: SamplingConfig, count: int, classes: list[int] | None, known: KnownPixels | None = None
     ) -> Images | None:
         """So many images together; None, and a note, where there would not be time."""
-        left_s, costs_s = self._began_s + LIMIT_S - self._clock(), count * self._image_s * (1 + (config.guidance != 1))
-        if costs_s > left_s:
+        limit_s = LIMIT_S if known is not None else _SWEPT * LIMIT_S
+        costs_s = count * self._image_s * (1 + (config.guidance != 1))
+        if self._clock() + costs_s > self._began_s + limit_s:
             self._late(costs_s)
             return None
         began_s = self._clock()
