@@ -63,7 +63,7 @@ def labels_of(cfg: ModelConfig, count: int) -> list[int] | None:
 
 def keep_samples(model: AIM, recipe: Recipe, run: Path, step: int) -> None:
     """Draw the images of this step into the run, where it is a moment; what goes wrong is a warning, not an end."""
-    count = drawn_count(recipe) if generates(model) else 0
+    count = drawn_count(recipe) if generates(model) and not recipe.model.upscale else 0  # nothing is enlarged here
     if not count or step not in moments(recipe.train.steps, recipe.train.val_every):
         return
     training = model.training
