@@ -58,9 +58,10 @@ class Inpainter:
         self.parts = list(_parts(self.window.of(self._hole), cfg, self._shared, self._kept))
 
     def seen_too_late(self) -> int:
-        """Patches of which something is known, and that the model's order comes to behind one that has to be made."""
+        """Known patches that the model's order comes to behind one that has to be made; those cut by the hole are not
+        counted, of which each sees at least its own."""
         cfg = self.sampler.model.cfg
-        return sum(seen_too_late(cfg, ~part.missing[None, None]) for part in self.parts)
+        return sum(seen_too_late(cfg, ~part.missing[None, None], whole=True) for part in self.parts)
 
     def filled(
         self, image: UInt8[Tensor, "channels height width"], seed: int, numbers: Sequence[int],

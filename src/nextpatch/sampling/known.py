@@ -78,15 +78,16 @@ def first_known(cfg: ModelConfig, mask: Bool[Tensor, "images 1 height width"]) -
     return whole.sum(dim=1) if cfg.draws_order else _leading(_in_order(cfg, whole))
 
 
-def seen_too_late(cfg: ModelConfig, mask: Bool[Tensor, "images 1 height width"]) -> int:
-    """How many patches of which something is known come in the model's order behind one that has to be sampled.
+def seen_too_late(cfg: ModelConfig, mask: Bool[Tensor, "images 1 height width"], whole: bool = False) -> int:
+    """How many patches of which something, or the `whole`, is known come behind one that the order has to sample.
 
     Those before them are made without sight of them: 0 for orders that are drawn for each image, `known_first` but for
     patches that are known in part among them, and for what is the beginning of the order.
     """
     if cfg.draws_order:
         return 0
-    some = _in_order(cfg, _in_patches(mask, cfg).any(dim=2))
+    known = _in_patches(mask, cfg)
+    some = _in_order(cfg, known.all(dim=2) if whole else known.any(dim=2))
     return int((some.sum(dim=1) - first_known(cfg, mask)).sum())
 
 

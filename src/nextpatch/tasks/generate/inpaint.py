@@ -66,8 +66,8 @@ class HoleFiller:
         if not late:
             return
         said = (
-            f"in the order {order} these weights would fill the holes before they have seen {late} of the patches of "
-            "which something is known"
+            f"in the order {order} these weights would fill the holes before they have seen {late} of the known "
+            "patches around them"
         )
         if not self.request.allow_unseen:
             raise SamplingError(
