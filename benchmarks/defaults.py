@@ -4,14 +4,16 @@
     nextpatch study defaults-fashion.toml --out studies/defaults-fashion --runs studies/runs --jobs 2
 
 or with `clipart` in place of `fashion`, where ./clip is what benchmarks/clipart.py made. Every variant is trained for
-as many steps as fit into --minutes of one core; its speed is measured first, for 40 steps, one variant after the other
-with nothing else at work, so a study file holds for the machine that wrote it. --only NAME ... leaves others out.
+as many steps as fit into --minutes of one core; its speed is measured first, as the processor time of 200 steps (which
+other programs at work hardly change), so a study file holds for the machine that wrote it. --only NAME ... leaves
+others out. --heads compares objectives in place of defaults: whether a head that generates helps or hurts features.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -62,7 +64,15 @@ VARIANTS: dict[str, Tables] = {
     "batch-32": {"train": {"global_batch_size": 32}},
     "batch-128": {"train": {"global_batch_size": 128}},
 }
-MEASURED = 40  # steps
+HEADS: dict[str, Tables] = {
+    "paper": {},
+    "paper-causal": {"model": {"attention": "causal"}},
+    "flow": {"model": {"objective": "generate", "head": "flow"}},
+    "flow-prefix": {"model": {"objective": "generate", "head": "flow", "attention": "prefix"}},
+    "diffusion": {"model": {"objective": "generate", "head": "diffusion"}},
+    "density": {"model": {"objective": "generate", "head": "density"}},
+}
+FIRST, MEASURED = 20, 200  # steps before the measured ones, and those
 
 
 def main() -> None:
@@ -72,15 +82,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="of one core, for every run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--heads", action="store_true", help="objectives and heads, in place of defaults")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     own, probe = COLLECTIONS[given.collection]
     larger, smaller = PATCHES[given.collection]
-    variants = VARIANTS | {
-        "large-patches": {"model": {"patch_size": larger}},
-        "small-patches": {"model": {"patch_size": smaller}},
-    }
-    lines = [f'title = "Defaults of a short run: {given.collection}, {given.minutes:g} minutes of one core"']
+    sizes = {"large-patches": larger, "small-patches": smaller}
+    variants = HEADS if given.heads else VARIANTS | {name: {"model": {"patch_size": n}} for name, n in sizes.items()}
+    what = "Heads that generate" if given.heads else "Defaults of a short run"
+    lines = [f'title = "{what}: {given.collection}, {given.minutes:g} minutes of one core"']
     lines += [f"seeds = {given.seeds}", 'equal = "the question is what fits into the same time"']
     lines += tables("recipe", merged(BASE, own))
     lines += tables("", {"probe": {**probe, "labels": [1000], "probes": ["attentive", "linear", "knn"]}})
@@ -109,16 +119,27 @@ def tables(above: str, values: Tables) -> list[str]:
 
 
 def images_per_s(recipe: Tables) -> float:
-    """Of a short run on one core: the median of its entries, the first of which does not count."""
+    """Of a run on one core, by its processor time: what a longer run takes beyond a shorter one."""
+    batch = recipe["train"]["global_batch_size"]
+    return float(batch * MEASURED / (processor_s(recipe, FIRST + MEASURED) - processor_s(recipe, FIRST)))
+
+
+def processor_s(recipe: Tables, steps: int) -> float:
+    """Seconds of processor time that a run of so many steps takes, its start included."""
+    own = {"train": {"steps": steps, "device": "cpu", "threads": 1}}
     with tempfile.TemporaryDirectory() as folder:
-        path, out = Path(folder) / "recipe.toml", Path(folder) / "run"
-        own = {"train": {"steps": MEASURED, "device": "cpu", "threads": 1, "log_every": 5}}
+        path = Path(folder) / "recipe.toml"
         path.write_text("\n".join(tables("", merged(recipe, own))) + "\n")
-        command = [sys.executable, "-m", "nextpatch", "pretrain", str(path), "--out", str(out)]
+        before = spent()
+        command = [sys.executable, "-m", "nextpatch", "pretrain", str(path), "--out", str(Path(folder) / "run")]
         subprocess.run(command, check=True, capture_output=True)
-        entries = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
-        rates = sorted(entry["images_per_s"] for entry in entries if entry["kind"] == "train")
-        return float(rates[len(rates) // 2])
+        return spent() - before
+
+
+def spent() -> float:
+    """Processor time of all processes that were started and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":

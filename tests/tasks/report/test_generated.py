@@ -181,3 +181,11 @@ def test_the_page_fits_a_phone_and_a_desk(made: Made, browser: Browser) -> None:
         assert browser.trouble() == []
         assert browser.value("document.documentElement.scrollWidth") <= width
         assert browser.value("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+
+
+def test_a_model_that_enlarges_shows_that_and_nothing_else(made: Made) -> None:
+    text, figures = page_of(made(upscale=2, classes=0))
+    assert figures["generated"] is not None, figures["notes"]
+    assert figures["generated"]["shown"] == {"upscaling": 3}
+    assert figures["notes"] == [note for note in figures["notes"] if "samples" not in note]
+    assert "the same 2 times smaller" in " ".join(text.split())

@@ -80,7 +80,8 @@ def _outputs(facts: Facts, count: int, samples: bool) -> ModelOutputs:
             facts.notes.append(f"No pictures: {error}")
             return ModelOutputs(baseline_loss)
         gallery = None if images is None else _gallery(facts, loaded, images, count)
-    generated = _generated(facts, loaded, images) if samples and generates(loaded.model) else None
+    drawn = generates(loaded.model) or loaded.model.cfg.upscale  # from nothing, or from a smaller image
+    generated = _generated(facts, loaded, images) if samples and drawn else None
     return ModelOutputs(baseline_loss, gallery, loaded.step, generated)
 
 

@@ -13,12 +13,14 @@ from torch import Tensor
 from nextpatch.core.errors import UserError
 from nextpatch.core.progress import LiveLine
 from nextpatch.core.text import format_duration
+from nextpatch.data.downsampling import downsampled
 from nextpatch.data.loader import Batch
 from nextpatch.model.aim import AIM
 from nextpatch.model.config import ModelConfig
 from nextpatch.model.count import forward_flops
 from nextpatch.runs.recipe import Recipe
 from nextpatch.sampling.config import SamplingConfig
+from nextpatch.sampling.enlarging import Enlarger
 from nextpatch.sampling.known import KnownPixels, seen_too_late
 from nextpatch.sampling.sampler import Sampler
 from nextpatch.tasks.report.heldout import some
@@ -47,7 +49,7 @@ class PictureRow:
 class PictureGrid:
     """Rows of one kind; `columns` are the heads."""
 
-    kind: str  # samples, nearest, completions, inpainting
+    kind: str  # samples, nearest, completions, inpainting, upscaling
     columns: tuple[str, ...]
     rows: tuple[PictureRow, ...]
 
@@ -82,6 +84,9 @@ class SampleDrawer:
     def draw(self) -> DrawnSamples:
         """Everything; SamplingError for weights that cannot sample."""
         with LiveLine("samples of the report", 3) as line:
+            if self._cfg.upscale:
+                self._enlarged()
+                return self._found
             self._samples()
             line.show("completing images", 1)
             self._completions()
@@ -128,22 +133,27 @@ class SampleDrawer:
         return PictureRow(label, images)
 
     def _sampled(
-        self, config: SamplingConfig, count: int, classes: list[int] | None, known: KnownPixels | None = None
-    ) -> Images | None:
+        self, config: SamplingConfig, count: int, classes: list[int] | None, known: KnownPixels | None = None,
+        low: Tensor | None = None,
+    ) -> Images | None:  # fmt: skip
         """So many images together; None, and a note, where there would not be time."""
-        limit_s = LIMIT_S if known is not None else _SWEPT * LIMIT_S
+        example = known is not None or low is not None
+        limit_s = LIMIT_S if example else _SWEPT * LIMIT_S
         costs_s = count * self._image_s * (1 + (config.guidance != 1))
         if self._clock() + costs_s > self._began_s + limit_s:
             self._late(costs_s)
             return None
         began_s = self._clock()
         config = SamplingConfig(
-            guidance=config.guidance, temperature=config.temperature, batch_size=count if known is None else _OTHERS
+            guidance=config.guidance, temperature=config.temperature, batch_size=_OTHERS if example else count
         )
         sampler = Sampler(self._model, *self._mean_std, config)
-        found = torch.zeros(count, self._cfg.in_chans, *self._cfg.img_size, dtype=torch.uint8)
-        for part in sampler.sample(0, range(count), classes, known):
-            found[part.places] = part.images
+        if low is not None:
+            found = Enlarger(sampler).enlarge(low, 0, range(count), classes)
+        else:
+            found = torch.zeros(count, self._cfg.in_chans, *self._cfg.img_size, dtype=torch.uint8)
+            for part in sampler.sample(0, range(count), classes, known):
+                found[part.places] = part.images
         self._image_s = max(self._image_s, (self._clock() - began_s) / count / (1 + (config.guidance != 1)))
         return found
 
@@ -176,6 +186,25 @@ class SampleDrawer:
             if made is None:
                 return
             yield PictureRow("", torch.cat([torch.stack([image, image.where(mask[0], grey)]), made]))
+
+    def _enlarged(self) -> None:
+        """Held-out images, what is left of them at the lower resolution, and several ways to enlarge that."""
+        if self._held is None:
+            self._found.notes.append("No image is enlarged, because the held-out images are not there any more.")
+            return
+        rows, factor = [], self._cfg.upscale
+        for batch in some(self._held, _EXAMPLES):
+            for image, label in zip(batch.images, batch.labels.tolist(), strict=True):
+                low = downsampled(image, factor)
+                told = [label] * _OTHERS if self._cfg.classes and label >= 0 else None
+                made = self._sampled(SamplingConfig(), _OTHERS, told, low=low)
+                if made is None:
+                    break
+                given = low.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+                rows.append(PictureRow("", torch.cat([torch.stack([image, given]), made])))
+        if rows:
+            given_heads = ("original", "given", *(f"sample {n + 1}" for n in range(_OTHERS)))
+            self._found.grids.append(PictureGrid("upscaling", given_heads, tuple(rows)))
 
     def _nearest(self) -> None:
         if self._nearest_to is None:
