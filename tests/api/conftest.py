@@ -27,6 +27,13 @@ def flow_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def upscale_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that enlarges, of random weights."""
+    model = generator_of(img_size=(28, 28), patch_size=7, in_chans=1, classes=0, upscale=2)
+    return saved(model, tmp_path_factory.mktemp("api") / "upscale")
+
+
+@pytest.fixture(scope="session")
 def density_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One with likelihoods, of random weights."""
     model = generator_of("density", img_size=(28, 28), patch_size=7, in_chans=1, classes=0)

@@ -15,10 +15,11 @@ PLACES = {name: place for name, place in nextpatch._PLACES.items() if ".api." in
 
 @pytest.mark.parametrize("name", PLACES)
 def test_the_example_of_a_function_runs(
-    name: str, tmp_path: Path, nano_run: nextpatch.PretrainResult, flow_run: Path, density_run: Path
+    name: str, tmp_path: Path, nano_run: nextpatch.PretrainResult, flow_run: Path, density_run: Path, upscale_run: Path
 ) -> None:
     function = getattr(importlib.import_module(PLACES[name]), name)
-    given = {"nano_run": nano_run, "flow_run": flow_run, "density_run": density_run, "tmp": tmp_path}
+    runs = {"nano_run": nano_run, "flow_run": flow_run, "density_run": density_run, "upscale_run": upscale_run}
+    given = {**runs, "tmp": tmp_path}
     examples = doctest.DocTestFinder(recurse=False).find(function, name, globs=given)
     assert sum(len(found.examples) for found in examples) >= 2, f"{name} has no example"
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)

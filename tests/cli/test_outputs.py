@@ -38,6 +38,8 @@ WRITING = {  # words of the verb -> what it holds: a folder, or a file
     "sample {run} --out {out}": "",
     "complete {run} {data}/cat/0.png --out {out}": "",
     "inpaint {run} {data}/cat/0.png --box 0,0,4,4 --out {out}": "",
+    "upscale {run} {data}/cat/0.png --out {out}": "",
+    "law fit {study} --out {out}": "",
     "evaluate-samples {data} --real {data} --out {out}": "",
     "density {run} {data} --out {out}.json": "{out}.json",
     "compress {run} {data} --out {out}.small": "{out}.small",

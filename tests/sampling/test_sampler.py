@@ -84,7 +84,7 @@ def test_cached_patches_are_those_recomputed_to_the_fifth_digit() -> None:
     """The same without the rounding, of a batch of its own size."""
     model = generator_of()
     sampler = sampler_of(model, guidance=1.7)
-    found = sampler._images(1, list(range(16)), [0, 1, 2, 0] * 4, None, 0)
+    found = sampler._images(1, list(range(16)), [0, 1, 2, 0] * 4, None, 0, None)
     wanted = [plain(model, number, [0, 1, 2, 0][number % 4], known_pixels(1), guidance=1.7) for number in (0, 1, 6, 15)]
     torch.testing.assert_close(to_pixels(found[[0, 1, 6, 15]], MEAN, STD), torch.stack(wanted), rtol=0, atol=1e-5)
 

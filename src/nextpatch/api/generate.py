@@ -186,6 +186,12 @@ def upscale(
     `nextpatch.sample`. Images of other than 1, 3 or 4 channels: `nextpatch.sampling.enlarging.Enlarger`.
 
     Raises SamplingError for weights that did not learn it (`model.upscale`), another factor, and too small an image.
+
+    >>> import numpy as np, nextpatch
+    >>> small = np.full((14, 14), 100, np.uint8)
+    >>> [large] = nextpatch.upscale(upscale_run, small, n=1, quiet=True)
+    >>> large.size, bool((np.asarray(large, float).reshape(14, 2, 14, 2).mean((1, 3)).round() == small).all())
+    ((28, 28), True)
     """
     config = UpscaleConfig(
         weights=name_of(weights), image="image", factor=factor, count=n, label=_labels(label), seed=seed, first=first,

@@ -41,5 +41,14 @@ def fit_law(
 
 
 def read_law(path: str | os.PathLike[str]) -> Law:
-    """The law in a law.json, or in the folder that `nextpatch law fit` wrote. Raises LawError when there is none."""
+    """The law in a law.json, or in the folder that `nextpatch law fit` wrote. Raises LawError when there is none.
+
+    >>> import nextpatch
+    >>> rows = [f"{n},{d},{0.3 + (n / 1e4) ** -0.5 + (d / 100) ** -0.4}" for n in (10**5, 10**6, 10**7)
+    ...         for d in (10**4, 10**5, 10**6)]
+    >>> _ = (tmp / "runs.csv").write_text("\\n".join(["params_trunk,images,loss", *rows]))
+    >>> law = nextpatch.fit_law(tmp / "runs.csv", tmp / "law", bootstraps=100)
+    >>> nextpatch.read_law(tmp / "law").alpha == law.alpha
+    True
+    """
     return read_file(Path(path))

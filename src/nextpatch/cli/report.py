@@ -25,7 +25,7 @@ class Report:
     examples:
       nextpatch report runs/photos
       nextpatch report runs/photos --images 16
-      nextpatch report runs/flow --samples False
+      nextpatch report runs/flow --no-samples
     """
 
     run: Annotated[Path, Flag("RUN", positional=True)]

@@ -23,7 +23,7 @@ class Draft:
         """The values, with a stand-in for image or patch size while only the other is settled: they must fit; and for
         the number of classes while the labels are not read."""
         model = self.values["model"]
-        if not isinstance(model, dict):
+        if not isinstance(model, dict) or not isinstance(self.values["data"], dict):
             return self.values
         img_size, patch = (not self.open("model", name) for name in ("img_size", "patch_size"))
         settled = {k: v for k, v in model.items() if k not in ("img_size", "patch_size") or not self.open("model", k)}
