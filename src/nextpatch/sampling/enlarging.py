@@ -96,7 +96,7 @@ def passes_of(cfg: ModelConfig, factor: int, size: tuple[int, int]) -> int:
     if own**count != (factor or own) or count < 1:
         raise SamplingError(
             f"these weights enlarge by {own}, and the factor {factor} is not {own}, {own**2} or another power of it; "
-            f"leave --factor out, or train with --model.upscale {factor}"
+            f"leave --factor out{f', or train with --model.upscale {factor}' if 2 <= factor <= 4 else ''}"
         )
     least = tuple(side // own for side in cfg.img_size)
     if size[0] < least[0] or size[1] < least[1]:

@@ -128,6 +128,13 @@ def test_what_is_no_hole_is_told(run: Path, said: str) -> None:
         nextpatch.inpaint(run, picture("RGB"), n=1, steps=1, device="cpu", quiet=True, **BAD[said])
 
 
+def test_a_mask_that_cannot_be_read_is_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo, mask, out = files(tmp_path)
+    for given, said in ((mask + "x", "cannot be read: No such file"), (str(tmp_path), "is a folder; give")):
+        assert main(["inpaint", str(run), photo, "--mask", given, "--out", out, *WORDS]) == 2
+        assert f"{given} {said}" in capsys.readouterr().err
+
+
 def test_a_box_is_four_whole_numbers(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photo, _, out = files(tmp_path)
     for box in ("1,2,3", "1,2,3,x", "10x10"):

@@ -13,6 +13,8 @@ from PIL import Image
 
 import nextpatch
 from nextpatch.cli import main
+from nextpatch.core.errors import ConfigError
+from nextpatch.core.files import write_json
 from nextpatch.runs.export import export_model
 from nextpatch.runs.run import RunDir
 from nextpatch.sampling.error import SamplingError
@@ -190,3 +192,14 @@ def test_a_sheet_shows_every_picture_in_its_place() -> None:
     assert [value for value in dict.fromkeys(sheet[..., 0].flatten().tolist()) if value != 251] == list(
         range(0, 100, 10)
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("count", 0), ("count", 10**9), ("first", -1), ("seed", 2**80), ("rows", -1)]
+)
+def test_settings_edited_by_hand_keep_to_the_bounds_of_the_flags(tmp_path: Path, name: str, value: int) -> None:
+    request_of(SampleConfig(weights="run")).write(tmp_path)
+    file = tmp_path / "settings.json"
+    write_json(file, json.loads(file.read_text()) | {name: value})
+    with pytest.raises(ConfigError, match=f"{name} .* must lie between"):
+        read_request(file)

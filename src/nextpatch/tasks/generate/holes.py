@@ -64,9 +64,9 @@ def _of_mask(mask: Given, size: tuple[int, int]) -> Bool[Tensor, "height width"]
 def _values(mask: Given) -> UInt8[Tensor, "height width"]:
     """Grey values, on black where a mask is transparent; of truth values black and white."""
     mask = _in_numbers(mask)
+    found: Tensor = pixels_of(mask, 1)[0]  # first, because it says plainly what is no image
     picture = original(encoded(mask))
     if picture is None or picture.mode == "I;16":
-        found: Tensor = pixels_of(mask, 1)[0]
         return found
     black = Image.new("RGBA", picture.size, "black")
     flat = Image.alpha_composite(black, picture.convert("RGBA")) if picture.mode in ("LA", "RGBA") else picture

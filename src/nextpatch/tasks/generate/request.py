@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nextpatch.config import from_dict, to_dict
+from nextpatch.core.bounds import SEED, check_bounds
 from nextpatch.core.errors import ConfigError
 from nextpatch.core.files import write_json
 from nextpatch.core.marks import MARK
@@ -14,6 +15,7 @@ from nextpatch.core.reading import read_json
 from nextpatch.core.text import shown
 from nextpatch.sampling.config import SamplingConfig
 from nextpatch.tasks.generate.config import (
+    MOST,
     AnyConfig,
     CompleteConfig,
     InpaintConfig,
@@ -53,6 +55,9 @@ class Request:
     allow_unseen: bool = False
     mask_sha256: str = ""
     factor: int = 0
+
+    def __post_init__(self) -> None:
+        check_bounds(self, count=(1, MOST), seed=SEED, first=(0, MOST), rows=(0, 2**16), factor=(0, 1024))
 
     @property
     def numbers(self) -> range:
