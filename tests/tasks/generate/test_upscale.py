@@ -88,6 +88,12 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_colors_are_refused_by_weights_of_grey_images(small: Path, tmp_path: Path) -> None:
+    grey = saved(generator_of(upscale=2, in_chans=1), tmp_path / "grey")
+    with pytest.raises(SamplingError, match="has colors and these weights make grey images"):
+        nextpatch.upscale(grey, small, device="cpu", quiet=True)
+
+
 def test_each_verb_names_the_weights_that_it_needs(run: Path, small: Path, tmp_path: Path) -> None:
     plain = saved(generator_of(), tmp_path / "plain")
     with pytest.raises(SamplingError, match=r"did not learn to enlarge images; train some .* --model.upscale 2"):

@@ -14,19 +14,18 @@ from nextpatch.sampling.enlarging import Enlarger
 from nextpatch.sampling.sampler import Sampler
 from nextpatch.tasks.generate.generator import check_same, digest_of_pixels
 from nextpatch.tasks.generate.labels import class_numbers
-from nextpatch.tasks.generate.photo import small_of
+from nextpatch.tasks.generate.photo import Photo, small_of
 from nextpatch.tasks.generate.pictures import check_channels, picture_of
 from nextpatch.tasks.generate.request import Request
 from nextpatch.weights.backbone import Backbone
-from nextpatch.weights.given import pixels_of
 
 
 class ImageEnlarger:
     """Enlarges an image as a request has it; `request` then has the factor, batch size and digests that were found.
 
-    `parts`: how many tiles all images have together. SamplingError for what the weights did not learn, for unknown
-    classes, and where weights or image are others than those of settings that are repeated; DataError for what is no
-    image; WeightsError.
+    `parts`: how many tiles all images have together. SamplingError for what the weights did not learn, for colors where
+    they make grey images, for unknown classes, and where weights or image are others than those of settings that are
+    repeated; DataError for what is no image; WeightsError.
     """
 
     def __init__(self, backbone: Backbone, asked: Request, image: Given) -> None:
@@ -34,7 +33,7 @@ class ImageEnlarger:
         check_channels(about.in_chans)
         sampler = Sampler(backbone.aim, about.mean, about.std, asked.settings)
         self._enlarger = Enlarger(sampler)
-        self._pixels = pixels_of(image, about.in_chans, about.preprocessing)
+        self._pixels = Photo.of(image, about.in_chans, about.preprocessing).pixels
         size = self._pixels.shape[1], self._pixels.shape[2]
         self._passes = self._enlarger.passes(asked.factor, size)
         self.request = replace(
